@@ -1,0 +1,242 @@
+"""Photographs into tensors: RGB, float32, ``(3, H, W)``, in [0, 1], the right way up.
+
+It knows nothing of means and scales; the encoder holds those.
+"""
+
+import errno
+import io
+import os
+import threading
+import warnings
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from PIL import Image, ImageOps, UnidentifiedImageError
+from torch import Tensor
+from torchvision.io import ImageReadMode, decode_jpeg
+
+from data.errors import FormatError
+
+Fit = Literal["crop", "squash"]
+
+# More than any camera's frame, and 1.2 GB once it is float32: a header that claims more is a
+# mistake or an attack.
+PIXEL_LIMIT = 100_000_000
+# What Pillow may try. Not all it can: its EPS reader, for one, starts another program.
+FORMATS = ("PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000")
+SUFFIXES = frozenset(
+    (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
+    + (".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
+)
+
+_LONGEST = 4  # times the shorter side; `square` never looks at more of a strip than this
+_opening = threading.Lock()  # catch_warnings is not safe among threads
+
+
+def decode(path: Path | str) -> Tensor:
+    """The photograph in a file: RGB, float32, ``(3, H, W)``, in [0, 1].
+
+    The EXIF turn is done, transparency lies on white, and of an animation it is the first frame.
+    The strides are whatever came cheapest, not always those of a contiguous tensor.
+
+    Args:
+        path: JPEG, or one of ``FORMATS``, recognised by content whatever the name.
+
+    Raises:
+        FormatError: the content is empty, cut short, damaged, no image, or beyond
+            ``PIXEL_LIMIT``; the last is known from the header, before anything is decoded.
+        OSError: the file cannot be read.
+    """
+    return decode_bytes(Path(path).read_bytes(), str(path))
+
+
+def decode_bytes(data: bytes, name: str) -> Tensor:
+    """The same from bytes in memory; ``name`` is what errors call them."""
+    if not data:
+        raise FormatError(name, "the file is empty")
+    if data.startswith(b"\xff\xd8\xff"):
+        return _jpeg(data, name)
+    return _pillow(data, name)
+
+
+def square(pixels: Tensor, side: int, fit: Fit = "crop") -> Tensor:
+    """``(3, H, W)`` to ``(3, side, side)`` by antialiased bilinear interpolation.
+
+    Args:
+        pixels: float, in [0, 1]. Returned as it is if it has the right size.
+        side: in pixels.
+        fit: ``"crop"`` makes the shorter side ``side`` long and cuts the longer one's ends off
+            equally; ``"squash"`` keeps everything and loses the aspect.
+
+    Raises:
+        ValueError: a side below 1, an unknown fit, or no ``(3, H, W)``.
+    """
+    if side < 1:
+        raise ValueError(f"side is {side}; it must be at least 1")
+    if fit not in ("crop", "squash"):
+        raise ValueError(f"fit is {fit!r}; it must be 'crop' or 'squash'")
+    if pixels.ndim != 3 or pixels.shape[0] != 3 or 0 in pixels.shape:
+        raise ValueError(f"pixels have shape {tuple(pixels.shape)}, not (3, H, W)")
+    height, width = pixels.shape[1:]
+    if fit == "squash":
+        return _resized(pixels, side, side)
+    short = min(height, width)
+    # The cut would drop the rest anyway, but not before a thin strip had filled the memory.
+    pixels = _centre(pixels, min(height, _LONGEST * short), min(width, _LONGEST * short))
+    height, width = pixels.shape[1:]
+    pixels = _resized(pixels, round(side * height / short), round(side * width / short))
+    return _centre(pixels, side, side)
+
+
+def find(paths: Sequence[Path]) -> list[Path]:
+    """The image files that ``paths`` stand for.
+
+    Args:
+        paths: a file stays as given, whatever its name; a folder gives all files below it with
+            one of ``SUFFIXES``, sorted, without those that are hidden or in hidden folders.
+
+    Raises:
+        FileNotFoundError: a path is not there.
+        ValueError: a folder holds no image.
+        OSError: a folder below one of them cannot be read.
+    """
+    found = []
+    for path in paths:
+        if path.is_dir():
+            inside = _inside(path)
+            if not inside:
+                raise ValueError(f"{path}: the folder holds no image ({_suffixes()})")
+            found += inside
+        elif path.exists():
+            found.append(path)
+        else:
+            raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), str(path))
+    return found
+
+
+class _Frame(NamedTuple):
+    """What a JPEG's frame header says."""
+
+    height: int
+    width: int
+
+
+def _jpeg(data: bytes, name: str) -> Tensor:
+    frame = _frame(data)
+    if frame is None:
+        raise FormatError(name, "the JPEG is cut short or damaged: it has no frame header")
+    _check_size(frame.width, frame.height, name)
+    try:
+        # A bytearray, as torch warns of memory that it may not write to.
+        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
+        pixels: Tensor = decode_jpeg(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
+    except RuntimeError as error:
+        # Less torchvision's own source file and line, which come before the comma.
+        reason = str(error).splitlines()[0].rpartition("cpp:")[2].partition(", ")[2]
+        problem = "the JPEG is cut short or damaged"
+        raise FormatError(name, f"{problem}: {reason}" if reason else problem) from error
+    return pixels / 255
+
+
+def _frame(data: bytes) -> _Frame | None:
+    """The size in a JPEG's frame header, or None where there is no such header.
+
+    Opening the file with Pillow for it would cost a sixth of decoding 224 x 224 pixels.
+
+    Source:
+        ITU-T T.81, B.1.1 and B.2.2; between segments any other byte is passed over, as libjpeg
+        does, so that both find the same header.
+    """
+    position = 2
+    while True:
+        position = data.find(b"\xff", position) + 1
+        if position == 0 or position + 8 > len(data):
+            return None
+        marker = data[position]
+        if marker in (0xD9, 0xDA):  # the end, or pixels, before any frame header
+            return None
+        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
+            size = data[position + 4 : position + 8]
+            return _Frame(int.from_bytes(size[:2], "big"), int.from_bytes(size[2:], "big"))
+        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # they have no length
+            continue
+        position += 1 + int.from_bytes(data[position + 1 : position + 3], "big")
+
+
+def _pillow(data: bytes, name: str) -> Tensor:
+    try:
+        # Pillow warns below our limit and gives up above it; ours is the one that counts.
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_size(*image.size, name)
+        image.load()
+        return _rgb(ImageOps.exif_transpose(image))
+    except (FormatError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise FormatError(name, f"more than {PIXEL_LIMIT:,} pixels, the limit") from error
+    except UnidentifiedImageError as error:
+        known = ", ".join(("JPEG", *FORMATS))
+        raise FormatError(name, f"no image, or none of {known}") from error
+    except Exception as error:  # Pillow's readers raise a dozen kinds, struct.error to SyntaxError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FormatError(name, f"the image is cut short or damaged: {reason}") from error
+
+
+def _rgb(image: Image.Image) -> Tensor:
+    """Any of Pillow's modes to ``(3, H, W)`` in [0, 1]."""
+    if image.mode.startswith(("I", "F")):  # one channel of more than 8 bits; convert() would clip
+        grey = torch.from_numpy(np.asarray(image).astype(np.float32))  # (H, W)
+        scale = 1 if image.mode == "F" else 65535
+        if not (grey.min() >= 0 and grey.max() <= scale):
+            raise ValueError(f"values from {grey.min():g} to {grey.max():g}, not 0 to {scale}")
+        return (grey / scale).expand(3, -1, -1)
+    if image.has_transparency_data:
+        rgba = torch.from_numpy(np.array(image.convert("RGBA"))).permute(2, 0, 1) / 255
+        return rgba[:3] * rgba[3:] + (1 - rgba[3:])  # (3, H, W)
+    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+
+
+def _check_size(width: int, height: int, name: str) -> None:
+    if width < 1 or height < 1:
+        raise FormatError(name, f"the image is {width} x {height} pixels: there is nothing in it")
+    if width * height > PIXEL_LIMIT:
+        problem = f"{width} x {height} is more than {PIXEL_LIMIT:,} pixels, the limit"
+        raise FormatError(name, problem)
+
+
+def _resized(pixels: Tensor, height: int, width: int) -> Tensor:
+    if pixels.shape[1:] == (height, width):
+        return pixels
+    size = [height, width]
+    resized = F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
+    return resized.clamp_(0, 1)  # rounding can leave the range by 1e-7
+
+
+def _centre(pixels: Tensor, height: int, width: int) -> Tensor:
+    if pixels.shape[1:] == (height, width):
+        return pixels
+    top = (pixels.shape[1] - height) // 2
+    left = (pixels.shape[2] - width) // 2
+    return pixels[:, top : top + height, left : left + width]
+
+
+def _inside(folder: Path) -> list[Path]:
+    def complain(error: OSError) -> None:
+        raise error
+
+    found = []
+    for place, folders, names in os.walk(folder, onerror=complain):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        files = [Path(place) / name for name in names if not name.startswith(".")]
+        found += [file for file in files if file.suffix.lower() in SUFFIXES]
+    return sorted(found)
+
+
+def _suffixes() -> str:
+    return " ".join(sorted(SUFFIXES))

@@ -1,0 +1,164 @@
+"""The `vl` command: finds the verb, reads its flags, runs it, and says in one line what went wrong.
+
+It knows no verb's flags: each file of vl/commands has its own, and is imported only when asked for.
+"""
+
+import importlib
+import logging
+import os
+import sys
+import traceback
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import tyro
+
+from vl import __version__
+
+DONE = 0
+WRONG_USE = 2  # 1 is a command's own: it ran, but some of its input failed
+INTERRUPTED = 130  # as shells count: 128 and SIGINT's number
+PIPE_CLOSED = 141  # 128 and SIGPIPE's
+
+
+class Command(NamedTuple):
+    """A verb, before anything of it is imported."""
+
+    flags: str  # module:class of the frozen dataclass; its module has run(flags) -> exit code
+    summary: str  # how the dataclass's docstring begins; stands here so that help imports no torch
+
+
+COMMANDS = {
+    "embed": Command("vl.commands.embed:EmbedRun", "Photographs to a file of embeddings"),
+    "train captioner": Command(
+        "vl.commands.train_captioner:CaptionerTraining", "Train a captioner"
+    ),
+    "caption": Command("vl.commands.caption:CaptionRun", "Say what is on photographs"),
+    "evaluate": Command(
+        "vl.commands.evaluate:Evaluation",
+        "BLEU-1 to BLEU-4 of captions, against those that people wrote",
+    ),
+}
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command line and return the exit code.
+
+    Args:
+        argv: what stands behind `vl`; by default the process's own.
+
+    Returns:
+        0 done; 1 it ran, but some of the input failed; 2 wrong use, or a file without which the
+        command cannot start; 130 interrupted; 141 whoever read our output has gone.
+    """
+    arguments = sys.argv[1:] if argv is None else argv
+    debug = "--debug" in arguments
+    arguments = [argument for argument in arguments if argument != "--debug"]
+    handler = _handler(debug=debug)
+    try:
+        code = _dispatch(arguments)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        _say("stopped")
+        return INTERRUPTED
+    except BrokenPipeError:
+        # What is still in the buffer would raise again when the interpreter ends.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return PIPE_CLOSED
+    except (ValueError, OSError) as error:
+        if debug:
+            traceback.print_exc()
+        _say(f"error: {_one_line(error)}")
+        return WRONG_USE
+    finally:
+        logging.getLogger().removeHandler(handler)
+    return code
+
+
+def _dispatch(arguments: list[str]) -> int:
+    for verb, command in COMMANDS.items():
+        length = len(verb.split())
+        if arguments[:length] == verb.split():
+            return _run(verb, command, arguments[length:])
+    first = arguments[0] if arguments else ""
+    family = [verb for verb in COMMANDS if verb.startswith(f"{first} ")]  # "train captioner"
+    if first == "--version":
+        print(f"vl {__version__}")
+        return DONE
+    if first in ("-h", "--help") or (family and arguments[1:2] in (["-h"], ["--help"])):
+        print(_help(family or list(COMMANDS)))
+        return DONE
+    if len(arguments) == (1 if family else 0):
+        print(_help(family or list(COMMANDS)), file=sys.stderr)
+        return WRONG_USE
+    unknown = " ".join(arguments[:2]) if family else first
+    raise ValueError(f"no command {unknown!r}; there are {', '.join(family or COMMANDS)}")
+
+
+def _run(verb: str, command: Command, arguments: list[str]) -> int:
+    flags, run = load(command)
+    try:
+        read = tyro.cli(
+            flags,
+            prog=f"vl {verb}",
+            args=arguments,
+            config=(
+                tyro.conf.FlagCreatePairsOff,  # --json, and no --no-json
+                tyro.conf.DisallowNone,  # a flag without which there is None says so by its absence
+                tyro.conf.PositionalMetavarFromFieldName,
+            ),
+        )
+    except SystemExit as stop:  # tyro has printed its help or what is wrong
+        return stop.code if isinstance(stop.code, int) else DONE
+    return run(read)
+
+
+def load(command: Command) -> tuple[type[Any], Callable[[Any], int]]:
+    """Import a command: the dataclass of its flags, and the function that runs them."""
+    module_name, _, name = command.flags.partition(":")
+    module = importlib.import_module(module_name)
+    return getattr(module, name), module.run
+
+
+def _help(verbs: list[str]) -> str:
+    width = max(len(verb) for verb in verbs)
+    lines = "\n".join(f"  {verb:{width}}  {COMMANDS[verb].summary}" for verb in verbs)
+    return f"""usage: vl COMMAND [flags]
+
+{lines}
+
+vl COMMAND --help  the command's flags
+vl --version       the version
+--debug            anywhere: where an error came from"""
+
+
+class _Formatter(logging.Formatter):
+    """`vl: ...`, or `vl: warning: ...` and so on for what is more than information."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        level = f"{record.levelname.lower()}: " if record.levelno != logging.INFO else ""
+        return f"vl: {level}{super().format(record)}"
+
+
+def _handler(*, debug: bool) -> logging.Handler:
+    """Send what the library logs to stderr; other people's only from warnings on."""
+    handler = logging.StreamHandler(sys.stderr)
+    handler.setFormatter(_Formatter())
+    logging.getLogger().addHandler(handler)
+    for package in ("vl", "encoders", "decoders", "data"):
+        logging.getLogger(package).setLevel(logging.DEBUG if debug else logging.INFO)
+    return handler
+
+
+def _say(message: str) -> None:
+    print(f"vl: {message}", file=sys.stderr)
+
+
+def _one_line(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror}"
+    return " ".join(str(error).splitlines()) or type(error).__name__
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

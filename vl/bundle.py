@@ -1,0 +1,137 @@
+"""One safetensors file a model: weights, configuration, vocabulary, and what it was made of.
+
+Nothing in it is code, and nothing is unpickled. Which parts a kind of model has is the affair of
+who writes and reads it; here is what all kinds share.
+"""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from data.atomic import replacing
+from data.errors import FormatError
+
+FORMAT = 1
+_KEY = "vl"  # of safetensors' metadata, which maps strings to strings
+
+
+class Bundle(NamedTuple):
+    """What a file holds."""
+
+    path: Path
+    configuration: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def write(
+    path: Path | str,
+    *,
+    kind: str,
+    configuration: Mapping[str, Any],
+    modules: Mapping[str, nn.Module],
+) -> None:
+    """Write a bundle, whole or not at all.
+
+    Args:
+        path: the file to be.
+        kind: of model: ``"captioner"``.
+        configuration: anything JSON can say.
+        modules: their tensors are stored under ``name.``.
+
+    Raises:
+        OSError: the place cannot be written to.
+    """
+    tensors = {
+        f"{name}.{key}": value.detach().cpu().contiguous().clone()
+        for name, module in modules.items()
+        for key, value in module.state_dict().items()
+    }
+    text = json.dumps({"format": FORMAT, "kind": kind, **configuration})
+    with replacing(path) as beside:
+        try:
+            save_file(tensors, beside, metadata={_KEY: text})
+        except SafetensorError as cause:  # a full disk comes as this
+            raise OSError(f"{path}: could not be written: {cause}") from cause
+
+
+def read(path: Path | str, *, kind: str) -> Bundle:
+    """Read a bundle of a kind.
+
+    Raises:
+        FormatError: not a bundle, damaged, of another format version, or of another kind.
+        FileNotFoundError: there is no such file.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: there is no such file")
+    try:
+        with safe_open(path, framework="pt") as file:
+            metadata = file.metadata() or {}
+            tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118
+    except SafetensorError as cause:
+        raise FormatError(path, f"not a whole safetensors file ({cause})") from cause
+    if _KEY not in metadata:
+        raise FormatError(path, "a safetensors file, but not a bundle: it has no vl metadata")
+    try:
+        configuration = json.loads(metadata[_KEY])
+    except json.JSONDecodeError as cause:
+        raise FormatError(path, "its vl metadata is not JSON") from cause
+    if not isinstance(configuration, dict):
+        raise FormatError(path, "its vl metadata is not an object")
+    version = configuration.get("format")
+    if version != FORMAT:
+        raise FormatError(path, f"bundle format {version}, this version reads {FORMAT}")
+    if configuration.get("kind") != kind:
+        raise FormatError(path, f"a bundle of kind {configuration.get('kind')!r}, not {kind!r}")
+    return Bundle(path, configuration, tensors)
+
+
+def required(bundle: Bundle, key: str, kind: type) -> Any:
+    """A part of the configuration, which must be there and be of this type.
+
+    Raises:
+        FormatError: it is not.
+    """
+    value = bundle.configuration.get(key)
+    if not isinstance(value, kind):
+        found = "missing" if value is None else f"of type {type(value).__name__}"
+        raise FormatError(
+            bundle.path, f"expected {kind.__name__}, it is {found}", record=f"configuration {key!r}"
+        )
+    return value
+
+
+def fill(bundle: Bundle, name: str, module: nn.Module) -> None:
+    """Put the tensors under ``name.`` into a module.
+
+    Raises:
+        FormatError: one is missing, left over, of another shape, or holds a NaN or infinity.
+    """
+    expected = module.state_dict()
+    prefix = f"{name}."
+    found = {
+        key.removeprefix(prefix): value
+        for key, value in bundle.tensors.items()
+        if key.startswith(prefix)
+    }
+    for key in sorted(expected.keys() ^ found.keys()):
+        problem = "missing" if key in expected else "not a part of this model"
+        raise FormatError(bundle.path, problem, record=f"tensor {prefix}{key}")
+    for key, value in found.items():
+        if value.shape != expected[key].shape:
+            raise FormatError(
+                bundle.path,
+                f"expected shape {tuple(expected[key].shape)}, found {tuple(value.shape)}",
+                record=f"tensor {prefix}{key}",
+            )
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise FormatError(
+                bundle.path, "a number in it is not finite", record=f"tensor {prefix}{key}"
+            )
+    module.load_state_dict(found)

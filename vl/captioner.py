@@ -1,0 +1,274 @@
+"""Photographs to ranked sentences: encoder, decoders, vocabulary and search as one thing.
+
+    captioner = vl.Captioner.load("captioner.safetensors")
+    captioner([Path("photo.jpg")])[0][0].text
+"""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from data.errors import FormatError
+from data.images import Fit, decode
+from data.vocabulary import Vocabulary
+from decoders import rules
+from decoders.beam_search import Hypothesis, beam_search
+from decoders.show_and_tell import ShowAndTell
+from encoders.table import ENCODERS, Network
+from encoders.weights import fingerprint
+from vl import bundle
+from vl.extractor import Extractor
+
+KIND = "captioner"
+
+
+class Caption(NamedTuple):
+    """A sentence for a photograph."""
+
+    text: str
+    log_prob: float  # nats, of the whole sentence given the photograph, its end included
+    ended: bool  # False: it was cut off at the greatest length
+
+
+@dataclass(frozen=True)
+class Search:
+    """How captions are looked for."""
+
+    beam: int = 3
+    """Captions kept at each length; 3 in im2txt."""
+    max_length: int = 20
+    """Greatest number of words, the end counted; 20 in im2txt."""
+    length_power: float = 0.0
+    """Captions are compared by log-probability over length to this power; 0 does not normalise."""
+    min_length: int = 0
+    """Words before a caption may end."""
+    block_ngram: int = 0
+    """No so many words follow each other twice; 0 allows it."""
+
+
+class Captioner:
+    """Says what is on a photograph.
+
+    Args:
+        encoder: pixels to an embedding.
+        encoder_name: its name in the table of encoders, by which a bundle builds it again.
+        decoders: one or more of one vocabulary; several vote at each word.
+        vocabulary: spells the decoders' words.
+        views: what of each photograph is encoded; the decoders get the mean.
+        fit: how a photograph becomes a square.
+        search: what to do unless a call says otherwise.
+        training: what the decoders were trained on and how, for people to read.
+        device: where all of it runs.
+
+    Raises:
+        ValueError: the parts do not belong together.
+    """
+
+    def __init__(
+        self,
+        encoder: Network,
+        decoders: Sequence[ShowAndTell],
+        vocabulary: Vocabulary,
+        *,
+        encoder_name: str,
+        views: Sequence[str] = ("plain",),
+        fit: Fit = "squash",
+        search: Search | None = None,
+        training: dict[str, Any] | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        if not decoders:
+            raise ValueError("a captioner needs at least one decoder")
+        for decoder in decoders:
+            if decoder.vocabulary_size != len(vocabulary):
+                raise ValueError(
+                    f"the decoder says {decoder.vocabulary_size} words, "
+                    f"the vocabulary has {len(vocabulary)}"
+                )
+            if decoder.image_width != encoder.width:
+                raise ValueError(
+                    f"the encoder gives width {encoder.width}, "
+                    f"the decoder expects {decoder.image_width}"
+                )
+        self.encoder = encoder
+        self.encoder_name = encoder_name
+        self.decoders = [decoder.eval().to(device) for decoder in decoders]
+        self.vocabulary = vocabulary
+        self.views = tuple(views)
+        self.fit: Fit = fit
+        self.search = search or Search()
+        self.training = training or {}
+        self.device = torch.device(device)
+        self.extractor = Extractor(encoder, views=views, fit=fit, device=device)
+
+    def __call__(
+        self,
+        images: Sequence[Path | str | Tensor],
+        *,
+        search: Search | None = None,
+        n_best: int = 1,
+        batch_size: int = 32,
+    ) -> list[list[Caption]]:
+        """Captions of photographs, the best first.
+
+        Args:
+            images: files, or pixels ``(3, H, W)``, RGB, float32, in [0, 1].
+            search: instead of the captioner's own.
+            n_best: captions of each image, at most the beam.
+            batch_size: images at once; changes no caption.
+
+        Raises:
+            FormatError: a file is not a photograph.
+        """
+        captions: list[list[Caption]] = []
+        for begin in range(0, len(images), batch_size):
+            squares = torch.stack(
+                [
+                    self.extractor.square(image if isinstance(image, Tensor) else decode(image))
+                    for image in images[begin : begin + batch_size]
+                ]
+            )
+            vectors = self.extractor(squares).mean(1)  # (B, D)
+            captions += self.describe(vectors, search=search, n_best=n_best)
+        return captions
+
+    def describe(
+        self, vectors: Tensor, *, search: Search | None = None, n_best: int = 1
+    ) -> list[list[Caption]]:
+        """Captions of embeddings, ``(B, D)``: the mean over the captioner's views."""
+        return [
+            [
+                Caption(self.vocabulary.decode(one.words), one.log_prob, one.ended)
+                for one in hypotheses[:n_best]
+            ]
+            for hypotheses in self.hypotheses(vectors, search=search, n_best=n_best)
+        ]
+
+    @torch.inference_mode()
+    def hypotheses(
+        self, vectors: Tensor, *, search: Search | None = None, n_best: int = 1
+    ) -> list[list[Hypothesis]]:
+        """The search's own result for embeddings ``(B, D)``."""
+        search = search or self.search
+        if not 1 <= n_best <= search.beam:
+            raise ValueError(f"n-best is {n_best}; a beam of {search.beam} finds 1 to that many")
+        vectors = vectors.to(self.device)
+        step, state = rules.ensemble([(each.step, each.start(vectors)) for each in self.decoders])
+        words = self.vocabulary
+        # The start is never said again, and an unknown word tells nobody anything.
+        step, state = rules.forbid(step, state, [words.start, words.unknown])
+        if search.min_length:
+            step, state = rules.minimum_length(
+                step, state, words=search.min_length, end=words.end
+            )
+        if search.block_ngram:
+            step, state = rules.no_repeated_ngram(step, state, size=search.block_ngram)
+        return beam_search(
+            step,
+            state,
+            start=words.start,
+            end=words.end,
+            width=search.beam,
+            max_length=search.max_length,
+            length_power=search.length_power,
+        )
+
+    def save(self, path: Path | str) -> None:
+        """Write the captioner as one file, whole or not at all.
+
+        Raises:
+            OSError: the place cannot be written to.
+        """
+        modules: dict[str, nn.Module] = {"encoder": self.encoder}
+        modules |= {f"decoder.{i}": decoder for i, decoder in enumerate(self.decoders)}
+        bundle.write(
+            path,
+            kind=KIND,
+            configuration={
+                "encoder": {
+                    "name": self.encoder_name,
+                    "fingerprint": fingerprint(self.encoder),
+                },
+                "decoders": [decoder.configuration for decoder in self.decoders],
+                "vocabulary": list(self.vocabulary.words),
+                "views": list(self.views),
+                "fit": self.fit,
+                "search": asdict(self.search),
+                "training": self.training,
+            },
+            modules=modules,
+        )
+
+    @classmethod
+    def load(
+        cls, path: Path | str, *more: Path | str, device: torch.device | str = "cpu"
+    ) -> "Captioner":
+        """A captioner from its file; several files of one encoder and vocabulary vote.
+
+        Raises:
+            FormatError: a file is not a captioner, or its parts disagree.
+            ValueError: the files' encoders, vocabularies, views or fits differ.
+            FileNotFoundError: a file is not there.
+        """
+        first = cls._load_one(Path(path), device)
+        others = [cls._load_one(Path(each), device) for each in more]
+        for each, name in zip(others, more, strict=True):
+            if each.vocabulary != first.vocabulary:
+                raise ValueError(
+                    f"{name} has another vocabulary ({len(each.vocabulary)} words) than {path} "
+                    f"({len(first.vocabulary)} words); they cannot vote"
+                )
+            if fingerprint(each.encoder) != fingerprint(first.encoder):
+                raise ValueError(f"{name} has another encoder than {path}; they cannot vote")
+            if (each.views, each.fit) != (first.views, first.fit):
+                raise ValueError(f"{name} was trained on other views or fit than {path}")
+        first.decoders += [decoder for each in others for decoder in each.decoders]
+        return first
+
+    @classmethod
+    def _load_one(cls, path: Path, device: torch.device | str) -> "Captioner":
+        held = bundle.read(path, kind=KIND)
+        described = bundle.required(held, "encoder", dict)
+        name = str(described.get("name"))
+        if name not in ENCODERS:
+            raise FormatError(path, f"made with encoder {name!r}, which this version does not have")
+        encoder = ENCODERS[name]()
+        bundle.fill(held, "encoder", encoder)
+        if fingerprint(encoder) != described.get("fingerprint"):
+            raise FormatError(path, "the encoder's weights are not those it was made with")
+        words = bundle.required(held, "vocabulary", list)
+        try:
+            vocabulary = Vocabulary(words)
+        except (ValueError, TypeError) as cause:
+            raise FormatError(path, f"its vocabulary is wrong: {cause}") from cause
+        decoders = []
+        for index, configuration in enumerate(bundle.required(held, "decoders", list)):
+            try:
+                decoder = ShowAndTell(**configuration)
+            except (TypeError, ValueError) as cause:
+                raise FormatError(path, f"cannot be built: {cause}", record=f"decoder {index}") from cause
+            bundle.fill(held, f"decoder.{index}", decoder)
+            decoders.append(decoder)
+        known = {field.name for field in fields(Search)}
+        search = {k: v for k, v in bundle.required(held, "search", dict).items() if k in known}
+        try:
+            return cls(
+                encoder,
+                decoders,
+                vocabulary,
+                encoder_name=name,
+                views=bundle.required(held, "views", list),
+                fit=bundle.required(held, "fit", str),
+                search=Search(**search),
+                training=bundle.required(held, "training", dict),
+                device=device,
+            )
+        except ValueError as cause:
+            if isinstance(cause, FormatError):
+                raise
+            raise FormatError(path, str(cause)) from cause
+

@@ -1,0 +1,139 @@
+"""What the training loop needs to know of captioning: the loss, the images, and the judgement."""
+
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from data.batches import CaptionBatch, CaptionBatches, ImageSource
+from data.images import Fit, decode, square
+from decoders.scheduled_sampling import OwnWord
+from decoders.show_and_tell import Loss, ShowAndTell
+from encoders.table import Network
+from vl.captioner import Captioner
+from vl.extractor import VIEWS
+from vl.metrics.bleu import corpus_bleu
+from vl.training import Judgement
+
+Criterion = Literal["bleu-4", "loss"]
+
+
+class CaptionTraining(nn.Module):
+    """Decoder, and encoder where both are trained, as one module whose forward is the loss.
+
+    Args:
+        decoder: says the captions.
+        encoder: where batches hold pixels; without it they hold embeddings.
+        own_word: scheduled sampling's probability at each step.
+        smoothing: of the labels.
+    """
+
+    def __init__(
+        self,
+        decoder: ShowAndTell,
+        encoder: Network | None = None,
+        *,
+        own_word: OwnWord | None = None,
+        smoothing: float = 0.0,
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.encoder = encoder
+        self._own_word = own_word
+        self._smoothing = smoothing
+
+    def forward(self, batch: CaptionBatch, step: int) -> Loss:
+        """The sum of -log p of the real words of a batch, and their number."""
+        images = batch.images if self.encoder is None else self.encoder(batch.images)
+        return self.decoder(
+            images,
+            batch.words,
+            batch.lengths,
+            batch.image_of,
+            own_word=self._own_word(step) if self._own_word else 0.0,
+            smoothing=self._smoothing,
+        )
+
+
+def photographs(
+    paths: Sequence[Path], *, side: int, fit: Fit, views: Sequence[str] = ("plain", "flip")
+) -> ImageSource:
+    """A source that decodes photographs, each shown in one of its views at random.
+
+    Args:
+        paths: row i is photograph i.
+        side: of the square, in pixels.
+        fit: how a photograph becomes a square.
+        views: by name in ``vl.extractor.VIEWS``.
+
+    Returns:
+        Gives ``(B, 3, side, side)``; raises FormatError for a file that is no photograph.
+    """
+    pool = ThreadPoolExecutor(max_workers=4)
+
+    def read(row: int, draw: int) -> Tensor:
+        pixels = square(decode(paths[row]), side, fit)
+        return VIEWS[views[draw % len(views)]](pixels[None])[0]
+
+    def source(rows: Tensor, draws: Tensor) -> Tensor:
+        pixels = torch.stack(list(pool.map(read, rows.tolist(), draws.tolist())))
+        return pixels.contiguous(memory_format=torch.channels_last)
+
+    return source
+
+
+def judge_of(
+    captioner: Callable[[CaptionTraining], Captioner],
+    batches: CaptionBatches,
+    references: Mapping[str, Sequence[Sequence[str]]],
+    embeddings: Callable[[CaptionTraining], Tensor],
+    *,
+    criterion: Criterion,
+) -> Callable[[nn.Module], Judgement]:
+    """A judge of a captioner in training, on its development split.
+
+    Args:
+        captioner: the captioner that a model in training would be.
+        batches: the split's captions, for the loss.
+        references: for each image of the split its true captions as words, in the order of
+            ``embeddings``.
+        embeddings: of the split's images, ``(images, D)``.
+        criterion: what counts as better: BLEU-4, or the loss.
+
+    Returns:
+        Judges by figures: loss (nats a word), perplexity-free BLEU-1 and BLEU-4 in hundredths, and
+        the share of distinct captions.
+    """
+
+    def judge(model: nn.Module) -> Judgement:
+        assert isinstance(model, CaptionTraining)
+        vectors = embeddings(model)
+        total, count = 0.0, 0
+        for batch in batches.epoch(0):
+            loss = model.decoder(vectors[batch.images.long()], *batch[1:])
+            total += float(loss.total)
+            count += int(loss.count)
+        ready = captioner(model)
+        texts = [
+            caption[0].text
+            for begin in range(0, len(vectors), 256)
+            for caption in ready.describe(vectors[begin : begin + 256])
+        ]
+        scores = corpus_bleu([text.split() for text in texts], list(references.values())).scores
+        figures = {
+            "loss": total / count,
+            "bleu-1": 100 * scores[0],
+            "bleu-4": 100 * scores[3],
+            "distinct": len(set(texts)) / len(texts),
+        }
+        return Judgement(-figures["loss"] if criterion == "loss" else figures[criterion], figures)
+
+    return judge
+
+
+def rows_only(rows: Tensor, draws: Tensor) -> Tensor:
+    """A source that gives the rows themselves, for a judge that holds the vectors."""
+    return rows

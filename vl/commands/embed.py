@@ -1,0 +1,109 @@
+"""`vl embed`: photographs to a file of embeddings."""
+
+import logging
+import time
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from data.embeddings import Making, Writer
+from data.images import Fit, find
+from encoders.weights import fingerprint
+from vl.extractor import COMPILE_FROM, Extractor, bfloat16_pays
+from vl.progress import Bar
+from vl.trained_encoder import trained_encoder
+
+_log = logging.getLogger(__name__)
+_SAVE_SECONDS = 10.0  # what a kill costs at most
+
+
+@dataclass(frozen=True)
+class EmbedRun:
+    """Photographs to a file of embeddings: float16 vectors, names, the encoder's fingerprint."""
+
+    paths: tyro.conf.Positional[list[Path]]
+    """Photographs, and folders of them."""
+    out: Path
+    """The .npy file; beside it comes a .json with the names. An unfinished one is taken up."""
+    weights: Path | None = None
+    """The encoder's weights: BVLC's blobs or a captioner; without it torchvision's are fetched."""
+    encoder: str = "inception_v1"
+    """The encoder's name."""
+    views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain",)
+    """What of each photograph is encoded: plain, flip, centre, top-left, ..., centre-flip, ...."""
+    fit: Fit = "squash"
+    """How a photograph becomes a square: all of it out of shape, or its middle."""
+    precision: Literal["float32", "bfloat16", "auto"] = "float32"
+    """Of the encoder's arithmetic; auto takes bfloat16 where this machine is faster at it."""
+    compile: Literal["auto", "always", "never"] = "auto"
+    """torch.compile: auto where the photographs are enough to pay for its start."""
+    batch_size: int = 32
+    """Photographs at once."""
+    device: str = "cpu"
+    """cpu or cuda."""
+
+
+def run(flags: EmbedRun) -> int:
+    """Embed what is not embedded yet; 1 if a photograph could not be read."""
+    files = find(flags.paths)
+    names = _names(flags.paths, files)
+    encoder = trained_encoder(flags.encoder, flags.weights)
+    bfloat16 = flags.precision == "bfloat16"
+    if flags.precision == "auto":
+        bfloat16 = bfloat16_pays(flags.device)
+    making = Making(
+        flags.encoder, fingerprint(encoder), flags.fit, tuple(flags.views), encoder.width
+    )
+    writer = Writer(flags.out, making)
+    todo = [index for index, name in enumerate(names) if name not in writer]
+    compiled = flags.compile == "always" or (
+        flags.compile == "auto" and len(todo) * len(flags.views) >= COMPILE_FROM
+    )
+    extractor = Extractor(
+        encoder,
+        views=flags.views,
+        fit=flags.fit,
+        device=flags.device,
+        bfloat16=bfloat16,
+        compiled=compiled,
+        batch_size=flags.batch_size,
+    )
+    failed: set[int] = set()
+    saved = time.monotonic()
+    with Bar("embed", len(files), unit="images") as bar:
+        bar.skip(len(files) - len(todo))
+        for extracted in extractor.files([files[index] for index in todo]):
+            for index, error in extracted.failures:
+                bar.say(f"vl: error: {error}")
+                failed.add(todo[index])
+            writer.add([names[todo[index]] for index in extracted.indices], extracted.vectors)
+            bar.advance(len(extracted.indices) + len(extracted.failures))
+            if time.monotonic() - saved >= _SAVE_SECONDS:
+                writer.save()
+                saved = time.monotonic()
+    kept = [name for index, name in enumerate(names) if index not in failed]
+    done = writer.finish(kept)
+    _log.info(
+        "%d embeddings of width %d (%s) in %s; %d files could not be read",
+        len(done.names),
+        making.width,
+        ", ".join(making.views),
+        flags.out,
+        len(failed),
+    )
+    return 1 if failed else 0
+
+
+def _names(paths: list[Path], files: list[Path]) -> list[str]:
+    """What each file is called: its path below the folder that was given, or its own name."""
+    folders = [path for path in paths if path.is_dir()]
+    names = []
+    for file in files:
+        above = [folder for folder in folders if file.is_relative_to(folder)]
+        names.append(file.relative_to(above[0]).as_posix() if above else file.name)
+    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
+    if twice:
+        raise ValueError(f"two photographs have the same name: {', '.join(sorted(twice)[:3])}")
+    return names

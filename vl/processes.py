@@ -1,0 +1,76 @@
+"""Which of several training processes this is, as torchrun says it."""
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import NamedTuple
+
+import torch
+import torch.distributed as dist
+
+
+class Processes(NamedTuple):
+    """One process among those that train together."""
+
+    rank: int = 0
+    count: int = 1
+    device: torch.device = torch.device("cpu")
+
+    @property
+    def first(self) -> bool:
+        """Whether this process writes the files and says what happens."""
+        return self.rank == 0
+
+
+@contextmanager
+def joined(device: str) -> Iterator[Processes]:
+    """This process among the others, or alone where torchrun did not start it.
+
+    Args:
+        device: ``"cpu"``, which talks by gloo, or ``"cuda"``, which talks by NCCL and takes the
+            GPU of this process's local rank.
+
+    Raises:
+        ValueError: CUDA is asked for and there is none.
+    """
+    if device.startswith("cuda") and not torch.cuda.is_available():
+        raise ValueError("device is cuda, but PyTorch sees no CUDA GPU here; use --device cpu")
+    if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:  # set by torchrun, not by us
+        yield Processes(device=torch.device(device))
+        return
+    chosen = torch.device(device)
+    if device == "cuda":
+        chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
+        torch.cuda.set_device(chosen)
+    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    try:
+        yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
+    finally:
+        dist.destroy_process_group()
+
+
+def summed(value: torch.Tensor, processes: Processes) -> torch.Tensor:
+    """The sum of ``value`` over all processes, on each of them."""
+    if processes.count > 1:
+        value = value.clone()
+        dist.all_reduce(value)
+    return value
+
+
+def agreed(value: bool, processes: Processes) -> bool:
+    """What the first process says, on each of them."""
+    if processes.count == 1:
+        return value
+    said = torch.tensor(int(value), device=processes.device)
+    dist.broadcast(said, src=0)
+    return bool(said.item())
+
+
+def gathered(value: torch.Tensor, processes: Processes) -> list[torch.Tensor]:
+    """``value`` of every process by rank, on each of them; all of one shape."""
+    if processes.count == 1:
+        return [value]
+    there = value.to(processes.device)
+    every = [torch.empty_like(there) for _ in range(processes.count)]
+    dist.all_gather(every, there)
+    return [each.to(value.device) for each in every]

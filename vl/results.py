@@ -1,0 +1,80 @@
+"""Captions of images in COCO's results format: ``[{"image_id": 1, "caption": "a dog"}, ...]``."""
+
+import json
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+from data.atomic import write_text
+from data.errors import FormatError
+
+ImageId = int | str  # COCO numbers its images, Flickr8k names them by their file
+
+_STDIN = Path("-")
+
+
+def read_results(path: Path) -> dict[ImageId, str]:
+    """The caption of each image, in the file's order.
+
+    Args:
+        path: the file; ``-`` is standard input. Keys other than the two are not looked at.
+
+    Raises:
+        FormatError: it is not a list of such records, or an image comes twice.
+        OSError: it cannot be read.
+    """
+    records = _json(path)
+    if not isinstance(records, list):
+        raise FormatError(path, f"a list of captions was expected, not {_kind(records)}")
+    captions: dict[ImageId, str] = {}
+    for number, record in enumerate(records, 1):
+        image_id, caption = _checked(record, path, f"record {number}")
+        if image_id in captions:
+            problem = f"image {image_id!r} has a caption already; one an image was expected"
+            raise FormatError(path, problem, record=f"record {number}")
+        captions[image_id] = caption
+    return captions
+
+
+def write_results(path: Path, captions: Mapping[ImageId, str]) -> None:
+    """Write a caption an image, in the mapping's order; the file is whole or as it was before."""
+    records = [{"image_id": image, "caption": caption} for image, caption in captions.items()]
+    lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+    write_text(path, f"[\n{lines}\n]\n" if lines else "[]\n")
+
+
+def _json(path: Path) -> object:
+    raw = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
+    try:
+        return json.loads(raw.decode("utf-8-sig"))
+    except json.JSONDecodeError as error:
+        place = f"line {error.lineno} column {error.colno}"
+        raise FormatError(path, f"this is not JSON: {error.msg}", record=place) from error
+    except UnicodeDecodeError as error:
+        problem = f"this is not UTF-8: {error.reason}"
+        raise FormatError(path, problem, record=f"byte {error.start}") from error
+    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, lists in lists
+        raise FormatError(path, f"this JSON cannot be read: {error}") from error
+
+
+def _checked(record: object, path: Path, place: str) -> tuple[ImageId, str]:
+    if not isinstance(record, dict):
+        problem = f'{{"image_id": ..., "caption": ...}} was expected, not {_kind(record)}'
+        raise FormatError(path, problem, record=place)
+    for key in ("image_id", "caption"):
+        if key not in record:
+            raise FormatError(path, f"there is no {key!r}", record=place)
+    image_id, caption = record["image_id"], record["caption"]
+    if isinstance(image_id, bool) or not isinstance(image_id, int | str):
+        problem = f"image_id must be a number or a file name, not {_kind(image_id)}"
+        raise FormatError(path, problem, record=place)
+    if not isinstance(caption, str):
+        problem = f"the caption of image {image_id!r} must be a string, not {_kind(caption)}"
+        raise FormatError(path, problem, record=place)
+    return image_id, caption
+
+
+def _kind(value: object) -> str:
+    """What JSON calls it."""
+    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a truth value"}
+    return "null" if value is None else kinds.get(type(value), f"the number {value}")

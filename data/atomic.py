@@ -1,4 +1,4 @@
-"""Files written beside their place and renamed into it, so that a reader never meets half of one."""
+"""Files written beside their place and renamed into it: a reader never meets half of one."""
 
 import os
 import tempfile

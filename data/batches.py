@@ -75,7 +75,9 @@ class CaptionBatches:
             else:
                 self._units += [(image, [one]) for one in ids]
         if len(self._units) < processes:
-            raise ValueError(f"{len(self._units)} captions cannot be shared by {processes} processes")
+            raise ValueError(
+                f"{len(self._units)} captions cannot be shared by {processes} processes"
+            )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -114,12 +116,12 @@ class CaptionBatches:
 
 
 def one_view(vectors: Tensor) -> ImageSource:
-    """A source that gives one of an image's embeddings at random; ``vectors`` ``(images, views, D)``."""
+    """A source that gives one of an image's embeddings ``(images, views, D)`` at random."""
     return lambda rows, draws: vectors[rows, draws % vectors.shape[1]]
 
 
 def mean_view(vectors: Tensor) -> ImageSource:
-    """A source that gives the mean of an image's embeddings; ``vectors`` ``(images, views, D)``."""
+    """A source that gives the mean of an image's embeddings ``(images, views, D)``."""
     return lambda rows, draws: vectors[rows].mean(1)
 
 
@@ -138,7 +140,7 @@ def ahead(items: Iterator[Item], *, depth: int = 2) -> Iterator[Item]:
                 if stop.is_set():
                     return
             queue.put(("end", None))
-        except BaseException as error:  # noqa: BLE001  handed to the caller, who raises it
+        except BaseException as error:  # handed to the caller, who raises it
             queue.put(("end", error))
 
     thread = threading.Thread(target=fill, daemon=True)

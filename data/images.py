@@ -10,14 +10,13 @@ import threading
 import warnings
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from data.errors import FormatError
 
@@ -27,10 +26,10 @@ Fit = Literal["crop", "squash"]
 # mistake or an attack.
 PIXEL_LIMIT = 100_000_000
 # What Pillow may try. Not all it can: its EPS reader, for one, starts another program.
-FORMATS = ("PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000")
+FORMATS = ("JPEG", "PNG", "GIF", "BMP", "WEBP", "TIFF", "PPM", "JPEG2000")
 SUFFIXES = frozenset(
-    (".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff")
-    + (".ppm", ".pgm", ".pbm", ".pnm", ".jp2")
+    {".jpg", ".jpeg", ".jpe", ".png", ".gif", ".bmp", ".webp", ".tif", ".tiff"}
+    | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2"}
 )
 
 _LONGEST = 4  # times the shorter side; `square` never looks at more of a strip than this
@@ -42,9 +41,10 @@ def decode(path: Path | str) -> Tensor:
 
     The EXIF turn is done, transparency lies on white, and of an animation it is the first frame.
     The strides are whatever came cheapest, not always those of a contiguous tensor.
+    Pillow decodes all kinds: torchvision's own decoders are deprecated since its version 0.29.
 
     Args:
-        path: JPEG, or one of ``FORMATS``, recognised by content whatever the name.
+        path: in one of ``FORMATS``, recognised by content whatever the name.
 
     Raises:
         FormatError: the content is empty, cut short, damaged, no image, or beyond
@@ -58,9 +58,25 @@ def decode_bytes(data: bytes, name: str) -> Tensor:
     """The same from bytes in memory; ``name`` is what errors call them."""
     if not data:
         raise FormatError(name, "the file is empty")
-    if data.startswith(b"\xff\xd8\xff"):
-        return _jpeg(data, name)
-    return _pillow(data, name)
+    try:
+        # Pillow warns below our limit and gives up above it; ours is the one that counts.
+        with _opening, warnings.catch_warnings():
+            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
+            image = Image.open(io.BytesIO(data), formats=FORMATS)
+        _check_size(*image.size, name)
+        image.load()  # until then some readers know neither mode nor turn
+        ImageOps.exif_transpose(image, in_place=True)
+        return _rgb(image)
+    except (FormatError, MemoryError):
+        raise
+    except Image.DecompressionBombError as error:
+        raise FormatError(name, f"more than {PIXEL_LIMIT:,} pixels, the limit") from error
+    except UnidentifiedImageError as error:
+        problem = f"no image of a known kind ({', '.join(FORMATS)}), or its header is damaged"
+        raise FormatError(name, problem) from error
+    except Exception as error:  # Pillow's readers raise a dozen kinds, struct.error to SyntaxError
+        reason = " ".join(str(error).split()) or type(error).__name__
+        raise FormatError(name, f"the image is cut short or damaged: {reason}") from error
 
 
 def square(pixels: Tensor, side: int, fit: Fit = "crop") -> Tensor:
@@ -118,76 +134,6 @@ def find(paths: Sequence[Path]) -> list[Path]:
     return found
 
 
-class _Frame(NamedTuple):
-    """What a JPEG's frame header says."""
-
-    height: int
-    width: int
-
-
-def _jpeg(data: bytes, name: str) -> Tensor:
-    frame = _frame(data)
-    if frame is None:
-        raise FormatError(name, "the JPEG is cut short or damaged: it has no frame header")
-    _check_size(frame.width, frame.height, name)
-    try:
-        # A bytearray, as torch warns of memory that it may not write to.
-        encoded = torch.frombuffer(bytearray(data), dtype=torch.uint8)
-        pixels: Tensor = decode_jpeg(encoded, ImageReadMode.RGB, apply_exif_orientation=True)
-    except RuntimeError as error:
-        # Less torchvision's own source file and line, which come before the comma.
-        reason = str(error).splitlines()[0].rpartition("cpp:")[2].partition(", ")[2]
-        problem = "the JPEG is cut short or damaged"
-        raise FormatError(name, f"{problem}: {reason}" if reason else problem) from error
-    return pixels / 255
-
-
-def _frame(data: bytes) -> _Frame | None:
-    """The size in a JPEG's frame header, or None where there is no such header.
-
-    Opening the file with Pillow for it would cost a sixth of decoding 224 x 224 pixels.
-
-    Source:
-        ITU-T T.81, B.1.1 and B.2.2; between segments any other byte is passed over, as libjpeg
-        does, so that both find the same header.
-    """
-    position = 2
-    while True:
-        position = data.find(b"\xff", position) + 1
-        if position == 0 or position + 8 > len(data):
-            return None
-        marker = data[position]
-        if marker in (0xD9, 0xDA):  # the end, or pixels, before any frame header
-            return None
-        if 0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC):
-            size = data[position + 4 : position + 8]
-            return _Frame(int.from_bytes(size[:2], "big"), int.from_bytes(size[2:], "big"))
-        if marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:  # they have no length
-            continue
-        position += 1 + int.from_bytes(data[position + 1 : position + 3], "big")
-
-
-def _pillow(data: bytes, name: str) -> Tensor:
-    try:
-        # Pillow warns below our limit and gives up above it; ours is the one that counts.
-        with _opening, warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            image = Image.open(io.BytesIO(data), formats=FORMATS)
-        _check_size(*image.size, name)
-        image.load()
-        return _rgb(ImageOps.exif_transpose(image))
-    except (FormatError, MemoryError):
-        raise
-    except Image.DecompressionBombError as error:
-        raise FormatError(name, f"more than {PIXEL_LIMIT:,} pixels, the limit") from error
-    except UnidentifiedImageError as error:
-        known = ", ".join(("JPEG", *FORMATS))
-        raise FormatError(name, f"no image, or none of {known}") from error
-    except Exception as error:  # Pillow's readers raise a dozen kinds, struct.error to SyntaxError
-        reason = " ".join(str(error).split()) or type(error).__name__
-        raise FormatError(name, f"the image is cut short or damaged: {reason}") from error
-
-
 def _rgb(image: Image.Image) -> Tensor:
     """Any of Pillow's modes to ``(3, H, W)`` in [0, 1]."""
     if image.mode.startswith(("I", "F")):  # one channel of more than 8 bits; convert() would clip
@@ -195,11 +141,17 @@ def _rgb(image: Image.Image) -> Tensor:
         scale = 1 if image.mode == "F" else 65535
         if not (grey.min() >= 0 and grey.max() <= scale):
             raise ValueError(f"values from {grey.min():g} to {grey.max():g}, not 0 to {scale}")
-        return (grey / scale).expand(3, -1, -1)
+        return (grey / scale).repeat(3, 1, 1)
     if image.has_transparency_data:
-        rgba = torch.from_numpy(np.array(image.convert("RGBA"))).permute(2, 0, 1) / 255
+        rgba = _channels(image.convert("RGBA"))
         return rgba[:3] * rgba[3:] + (1 - rgba[3:])  # (3, H, W)
-    return torch.from_numpy(np.array(image.convert("RGB"))).permute(2, 0, 1) / 255
+    return _channels(image if image.mode == "RGB" else image.convert("RGB"))
+
+
+def _channels(image: Image.Image) -> Tensor:
+    """8-bit channels to ``(C, H, W)`` in [0, 1]."""
+    values = np.divide(np.asarray(image), 255, dtype=np.float32)  # (H, W, C)
+    return torch.from_numpy(values).permute(2, 0, 1)
 
 
 def _check_size(width: int, height: int, name: str) -> None:

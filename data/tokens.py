@@ -16,6 +16,7 @@ _ABBREVIATIONS = """
     pres profs? pvt rd reps? rev rt sen sens sept? seq sfc sgt spc sq sr ste? supt sys tel tenn thu
     tues? univ va vs vt wed wisc? wm wyo
 """
+_STATES = "Ariz Ark Az Del Ill La Mass Miss Ore Pa Tex Wash"  # words, too, without the capital
 # Words that open a sentence, before which a single letter's full stop is the sentence's.
 _OPENERS = """
     A About According Additionally After An As At But Earlier He Her Here However If In It Last Many
@@ -23,7 +24,8 @@ _OPENERS = """
     What When While Yet You
 """
 _TYPOGRAPHY = str.maketrans(
-    {"‘": "'", "’": "'", "“": '"', "”": '"', "–": " -- ", "—": " -- ", "…": " ... ", "\u200b": " "}
+    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}  # curly quotation marks
+    | {"\u2013": " -- ", "\u2014": " -- ", "\u2026": " ... ", "\u200b": " "}  # dashes, ellipsis
     | {"½": "1/2", "¼": "1/4", "¾": "3/4", "£": "#", "€": "$", "¢": "cents"}
 )
 _BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
@@ -52,17 +54,18 @@ def _any(alternatives: str) -> str:
 # the one before has ended, so each starts at the start of a word.
 _TOKEN = re.compile(
     rf"""
-      (?:https?://|www\.)[^\s"<>]*[^\W_]/?
+      (?!(?:cannot|gonna|wanna|gotta|gimme|lemme)\b)[^\W\d_]+(?!\S)  # most words: here for speed
+    | (?:https?://|www\.)[^\s"<>]*[^\W_]/?
     | -[lr][rsc]b-(?!\w)                              # a bracket that was one before
     | (?-i:[A-Z]+(?:&[A-Z]+)+(?!\w))                  # AT&T, but b & w
     | \#[a-z]+ | @\w+                                 # a tag, a name
     | [^\W\d_]+?(?=n't\b) | n't\b                     # do n't
     | can(?=not\b) | (?:gon|wan)(?=na\b) | got(?=ta\b) | (?:gim|lem)(?=me\b)
     | [dlo]'[^\W\d_]+ | ma'am\b | [a-z]*[aeiou]'[aeiou][a-z]*  # o'clock, Kaua'i
-    | 't(?=(?:is|was)?\b) | 'n' | '(?:n|em|til|\d\ds?)\b
+    | 't(?=(?:is|was)?\b) | 'n' | '(?:n|em|til)\b | (?<!\d)'\d\ds?\b
     | '(?:s|m|d|ll|re|ve)\b
     | (?:[a-z]\.)+[a-z]\.(?!\w)                       # U.S.
-    | {_any(_ABBREVIATIONS)}\.(?!\w)
+    | (?:{_any(_ABBREVIATIONS)}|(?-i:{_any(_STATES)}))\.(?!\w)
     | [a-z]\.(?!\w)(?!\s+(?-i:{_any(_OPENERS)})\s)
     | nos?\.(?=\s*\d)                                 # No. 5
     | [-+]?\d*(?:[.,:]\d+)+(?:-[^\W\d_]+)*           # 3:30 and then pm; 1.5-inch

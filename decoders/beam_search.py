@@ -13,7 +13,7 @@ from torch import Tensor
 State = tuple[Tensor, ...]  # each (N, ...): row n belongs to unfinished caption n
 Step = Callable[[Tensor, State], tuple[Tensor, State]]  # (N,) words -> (N, V) log-probs, State
 
-_BLOCK = 64  # words looked at together when the best of a vocabulary are sought; measured best of 32 to 256
+_BLOCK = 64  # words looked at together when the best of a vocabulary are sought
 
 
 class Hypothesis(NamedTuple):
@@ -133,7 +133,7 @@ def top_words(odds: Tensor, k: int) -> tuple[Tensor, Tensor]:
         best, word = odds.topk(k)
     else:
         cut = blocks * _BLOCK
-        grid = odds[:, :cut].unflatten(1, (blocks, _BLOCK))
+        grid = odds[:, :cut].reshape(rows, blocks, _BLOCK)
         block = grid.amax(2).topk(k).indices  # (N, k)
         inside = grid.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).flatten(1)
         number = (block[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=odds.device)).flatten(1)
@@ -151,7 +151,9 @@ def _hypotheses(
     """The places as lists, ended captions before others, then by what the search compared."""
     score = log_prob / length.clamp(min=1) ** length_power
     order = score.argsort(dim=1, descending=True, stable=True)
-    order = order.gather(1, ended.gather(1, order).int().argsort(dim=1, descending=True, stable=True))
+    order = order.gather(
+        1, ended.gather(1, order).int().argsort(dim=1, descending=True, stable=True)
+    )
     words = words.gather(1, order[:, :, None].expand_as(words))
     spoken = (length - ended.long()).gather(1, order)
     return [

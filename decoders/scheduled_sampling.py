@@ -1,4 +1,4 @@
-"""How often a decoder in training is given its own word instead of the true one (Bengio et al. 2015)."""
+"""Scheduled sampling: how often a decoder in training hears its own word (Bengio et al. 2015)."""
 
 import math
 from collections.abc import Callable
@@ -40,7 +40,7 @@ def own_word(decay: Decay, *, most: float, steps: int) -> OwnWord:
 
 
 def _sigmoid_constant(half_way: float) -> float:
-    """The k at which k / (k + exp(half_way / k)) is one half: k ln k = half_way, by Newton's method."""
+    """The k at which k / (k + exp(half_way / k)) is one half: k ln k = half_way, by Newton."""
     k = max(2.0, half_way)
     for _ in range(100):
         k = max(1.0 + 1e-9, k - (k * math.log(k) - half_way) / (math.log(k) + 1))

@@ -19,7 +19,7 @@ class Loss(NamedTuple):
     """A sum and what it is to be divided by, so that batches and processes add up exactly."""
 
     total: Tensor  # (), nats
-    count: Tensor  # (), int64, words
+    terms: Tensor  # (), int64, words
 
 
 class ShowAndTell(nn.Module):
@@ -97,7 +97,7 @@ class ShowAndTell(nn.Module):
             forget.fill_(1.0)  # BasicLSTMCell's forget_bias, which im2txt leaves at its default
 
     def start(self, images: Tensor) -> State:
-        """Embeddings ``(B, image_width)`` to the state after the image, each part ``(B, hidden)``."""
+        """Embeddings ``(B, image_width)`` to the state after the image, parts ``(B, hidden)``."""
         if images.shape[-1] != self.image_width:
             raise ValueError(
                 f"images have width {images.shape[-1]}, the decoder expects {self.image_width}"
@@ -130,7 +130,7 @@ class ShowAndTell(nn.Module):
             words: captions from the start word to the end word, ``(N, T)``, int64; what stands
                 behind a caption's length is never looked at.
             lengths: words of each caption, start and end counted, ``(N,)``, int64, at least 2.
-            image_of: row of ``images`` for each caption, ``(N,)``; by default caption n has image n.
+            image_of: row of ``images`` for each caption, ``(N,)``; by default n for caption n.
             own_word: probability that the model's own word, drawn from its own distribution,
                 replaces the true one on the way in (scheduled sampling).
             smoothing: weight of the uniform distribution in the target (label smoothing).
@@ -149,7 +149,10 @@ class ShowAndTell(nn.Module):
         # Longest first: the captions still going at step t are the first live[t] ones, so that
         # nothing is ever computed for padding.
         steps = int(lengths[0]) - 1
-        live = [int(n) for n in (lengths[:, None] - 1 > torch.arange(steps, device=lengths.device)).sum(0)]
+        live = [
+            int(n)
+            for n in (lengths[:, None] - 1 > torch.arange(steps, device=lengths.device)).sum(0)
+        ]
         output, cell = (part[rows] for part in self.start(images))
         targets = torch.cat([words[:n, t + 1] for t, n in enumerate(live)])  # (sum of live,)
         if own_word > 0:
@@ -162,7 +165,8 @@ class ShowAndTell(nn.Module):
                 output, cell = self._cell(gates[t] + self.hidden_gates(output[:n]), cell[:n])
                 said.append(output)
             logits = self.output(self.dropout(torch.cat(said)))  # (sum of live, V)
-        total = F.cross_entropy(logits.float(), targets, reduction="sum", label_smoothing=smoothing)
+        logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # not in bfloat16
+        total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
         return Loss(total, torch.tensor(len(targets), device=total.device))
 
     def _sampled(
@@ -174,7 +178,7 @@ class ShowAndTell(nn.Module):
         own_word: float,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Logits ``(sum of live, V)`` when a word may be the model's own instead of the true one."""
+        """Logits ``(sum of live, V)`` where a word may be the model's own instead of the true."""
         logits: list[Tensor] = []
         for t, n in enumerate(live):
             given = words[:n, t]
@@ -184,7 +188,9 @@ class ShowAndTell(nn.Module):
                     own = odds.multinomial(1, generator=generator).squeeze(1)
                     coin = torch.rand(n, generator=generator, device=odds.device)
                 given = torch.where(coin < own_word, own, given)
-            gates = self.input_gates(self.dropout(self.words(given))) + self.hidden_gates(output[:n])
+            gates = self.input_gates(self.dropout(self.words(given))) + self.hidden_gates(
+                output[:n]
+            )
             output, cell = self._cell(gates, cell[:n])
             logits.append(self.output(self.dropout(output)))
         return torch.cat(logits)

@@ -235,9 +235,10 @@ def fetch_torchvision(name: str, *, progress: bool = False) -> dict[str, Tensor]
     try:
         network = models.get_model(name, weights=weights, progress=progress)
     except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        reason = str(getattr(error, "reason", error)).partition("\n")[0] or type(error).__name__
         raise OSError(
             f"could not fetch torchvision's weights for {name} from {weights.url}: "
-            f"{getattr(error, 'reason', error)}; without a network, put that file into "
+            f"{reason}; without a network, put that file into "
             f"{Path(torch.hub.get_dir()) / 'checkpoints'}"
         ) from error
     return dict(network.state_dict())

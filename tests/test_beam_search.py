@@ -1,4 +1,4 @@
-"""The search against a plain one, against enumeration, and against the ways in which others failed."""
+"""The search against a plain one, against enumeration, and where others failed."""
 
 import math
 from itertools import product
@@ -59,7 +59,7 @@ def plain_search(odds, image, width, max_length, power=0.0):
 
 
 def every_caption(odds, image, max_length):
-    """All captions there are, by enumeration: those that end, and those cut at the greatest length."""
+    """All captions there are: those that end, and those cut at the greatest length."""
     found: Plain = {}
     for length in range(max_length + 1):
         for words in product(range(1, VOCABULARY), repeat=length):
@@ -87,7 +87,9 @@ def test_search_agrees_with_a_plain_one(seed, width, power):
     for image in range(images):
         plain = plain_search(odds, image, width, max_length, power)
         assert [(h.words, h.ended) for h in found[image]] == [(w, e) for w, _, e in plain]
-        assert [h.log_prob for h in found[image]] == pytest.approx([p for _, p, _ in plain], abs=1e-5)
+        assert [h.log_prob for h in found[image]] == pytest.approx(
+            [p for _, p, _ in plain], abs=1e-5
+        )
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -133,7 +135,9 @@ def test_batch_size_changes_no_caption(width, batch):
     for begin in range(0, images, batch):
         part = tuple(each[begin : begin + batch] for each in state)
         parts += beam_search(step, part, start=START, end=END, width=width, max_length=5)
-    assert [[h.words for h in each] for each in parts] == [[h.words for h in each] for each in whole]
+    assert [[h.words for h in each] for each in parts] == [
+        [h.words for h in each] for each in whole
+    ]
     for one, other in zip(parts, whole, strict=True):
         assert [h.log_prob for h in one] == pytest.approx([h.log_prob for h in other], abs=1e-5)
 

@@ -199,6 +199,7 @@ def test_a_reader_that_has_gone_is_no_error() -> None:
         done = subprocess.run(
             [sys.executable, "-m", "vl", "--help"],
             cwd=ROOT,
+            env={**os.environ, "PYTHONUNBUFFERED": ""},  # the error must not wait for the exit
             stdout=closed,
             stderr=subprocess.PIPE,
             check=False,

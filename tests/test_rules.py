@@ -70,7 +70,9 @@ def test_blocking_forbids_only_what_would_repeat():
     (every,) = beam_search(*decoder(odds), **wide)
     (kept,) = beam_search(*rules.no_repeated_ngram(*decoder(odds), size=2), **wide)
     grams = {h.words: list(pairwise(h.words)) for h in every}
-    expected = {h.words: h.log_prob for h in every if len(set(grams[h.words])) == len(grams[h.words])}
+    expected = {
+        h.words: h.log_prob for h in every if len(set(grams[h.words])) == len(grams[h.words])
+    }
     assert {h.words: h.log_prob for h in kept} == pytest.approx(expected, abs=1e-6)
 
 
@@ -96,7 +98,9 @@ def test_an_ensemble_is_the_mean_of_probabilities():
 
 def test_an_ensemble_of_one_twice_is_itself():
     twice = rules.ensemble([plain(), plain()])
-    for one, other in zip(beam_search(*twice, **SEARCH), beam_search(*plain(), **SEARCH), strict=True):
+    for one, other in zip(
+        beam_search(*twice, **SEARCH), beam_search(*plain(), **SEARCH), strict=True
+    ):
         assert [h.words for h in one] == [h.words for h in other]
 
 

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, imported when first used: PyTorch takes seconds, and `vl --help` needs none."""
+    """The public names, imported when first used: PyTorch takes seconds that help can spare."""
     if name in __all__:
         import vl.captioner
 

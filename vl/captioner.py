@@ -1,9 +1,10 @@
 """Photographs to ranked sentences: encoder, decoders, vocabulary and search as one thing.
 
-    captioner = vl.Captioner.load("captioner.safetensors")
-    captioner([Path("photo.jpg")])[0][0].text
+captioner = vl.Captioner.load("captioner.safetensors")
+captioner([Path("photo.jpg")])[0][0].text
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -162,9 +163,7 @@ class Captioner:
         # The start is never said again, and an unknown word tells nobody anything.
         step, state = rules.forbid(step, state, [words.start, words.unknown])
         if search.min_length:
-            step, state = rules.minimum_length(
-                step, state, words=search.min_length, end=words.end
-            )
+            step, state = rules.minimum_length(step, state, words=search.min_length, end=words.end)
         if search.block_ngram:
             step, state = rules.no_repeated_ngram(step, state, size=search.block_ngram)
         return beam_search(
@@ -241,16 +240,15 @@ class Captioner:
         if fingerprint(encoder) != described.get("fingerprint"):
             raise FormatError(path, "the encoder's weights are not those it was made with")
         words = bundle.required(held, "vocabulary", list)
-        try:
-            vocabulary = Vocabulary(words)
-        except (ValueError, TypeError) as cause:
-            raise FormatError(path, f"its vocabulary is wrong: {cause}") from cause
+        vocabulary = Vocabulary.from_json(json.dumps(words), path)
         decoders = []
         for index, configuration in enumerate(bundle.required(held, "decoders", list)):
             try:
                 decoder = ShowAndTell(**configuration)
             except (TypeError, ValueError) as cause:
-                raise FormatError(path, f"cannot be built: {cause}", record=f"decoder {index}") from cause
+                raise FormatError(
+                    path, f"cannot be built: {cause}", record=f"decoder {index}"
+                ) from cause
             bundle.fill(held, f"decoder.{index}", decoder)
             decoders.append(decoder)
         known = {field.name for field in fields(Search)}
@@ -271,4 +269,3 @@ class Captioner:
             if isinstance(cause, FormatError):
                 raise
             raise FormatError(path, str(cause)) from cause
-

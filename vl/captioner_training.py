@@ -115,7 +115,7 @@ def judge_of(
         for batch in batches.epoch(0):
             loss = model.decoder(vectors[batch.images.long()], *batch[1:])
             total += float(loss.total)
-            count += int(loss.count)
+            count += int(loss.terms)
         ready = captioner(model)
         texts = [
             caption[0].text

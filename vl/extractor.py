@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -75,7 +75,8 @@ class Extractor:
         self._eager: Callable[[Tensor], Tensor] = module
         self._run = self._eager
         if compiled:
-            options = {"freezing": True} if self.device.type == "cpu" else {}
+            # Constants folded in, layouts chosen ahead: a CPU matter.
+            options: dict[str, Any] = {"freezing": True} if self.device.type == "cpu" else {}
             self._run = torch.compile(module, options=options)
 
     @torch.inference_mode()
@@ -110,7 +111,9 @@ class Extractor:
                     (later, [pool.submit(read, paths[i]) for i in later])
                     for later in islice(batches, 1)
                 ]
-                good = [i for i, item in zip(span, read_here, strict=True) if isinstance(item, Tensor)]
+                good = [
+                    i for i, item in zip(span, read_here, strict=True) if isinstance(item, Tensor)
+                ]
                 pixels = [item for item in read_here if isinstance(item, Tensor)]
                 failures = [
                     (i, item)
@@ -193,8 +196,8 @@ def _mirrored(view: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return lambda squares: view(squares).flip(-1)
 
 
-# What is encoded of a square photograph, (B, 3, S, S) to the same shape: the whole, the four corners
-# and the centre, and the mirror image of each.
+# What is encoded of a square photograph, (B, 3, S, S) to the same shape: the whole, the four
+# corners and the centre, and the mirror image of each.
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "plain": lambda squares: squares,
     "top-left": _corner(0, 0),

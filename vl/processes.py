@@ -13,7 +13,7 @@ class Processes(NamedTuple):
     """One process among those that train together."""
 
     rank: int = 0
-    count: int = 1
+    size: int = 1
     device: torch.device = torch.device("cpu")
 
     @property
@@ -51,7 +51,7 @@ def joined(device: str) -> Iterator[Processes]:
 
 def summed(value: torch.Tensor, processes: Processes) -> torch.Tensor:
     """The sum of ``value`` over all processes, on each of them."""
-    if processes.count > 1:
+    if processes.size > 1:
         value = value.clone()
         dist.all_reduce(value)
     return value
@@ -59,7 +59,7 @@ def summed(value: torch.Tensor, processes: Processes) -> torch.Tensor:
 
 def agreed(value: bool, processes: Processes) -> bool:
     """What the first process says, on each of them."""
-    if processes.count == 1:
+    if processes.size == 1:
         return value
     said = torch.tensor(int(value), device=processes.device)
     dist.broadcast(said, src=0)
@@ -68,9 +68,9 @@ def agreed(value: bool, processes: Processes) -> bool:
 
 def gathered(value: torch.Tensor, processes: Processes) -> list[torch.Tensor]:
     """``value`` of every process by rank, on each of them; all of one shape."""
-    if processes.count == 1:
+    if processes.size == 1:
         return [value]
     there = value.to(processes.device)
-    every = [torch.empty_like(there) for _ in range(processes.count)]
+    every = [torch.empty_like(there) for _ in range(processes.size)]
     dist.all_gather(every, there)
     return [each.to(value.device) for each in every]

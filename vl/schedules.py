@@ -14,8 +14,8 @@ def schedule(
     """A schedule by name.
 
     Args:
-        shape: ``"constant"``; ``"staircase"``, times ``factor`` after every ``every`` steps (im2txt:
-            0.5 every 8 epochs); ``"cosine"``, from 1 down to 0 at ``steps`` (Loshchilov and Hutter
+        shape: ``"constant"``; ``"staircase"``, times ``factor`` every ``every`` steps (im2txt: 0.5
+            every 8 epochs); ``"cosine"``, from 1 down to 0 at ``steps`` (Loshchilov and Hutter
             2017, without restarts).
         steps: training steps in all.
         warm_up: steps over which the rate first climbs to its shape, evenly.

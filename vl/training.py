@@ -30,6 +30,7 @@ from vl.schedules import Schedule
 _log = logging.getLogger(__name__)
 _FORMAT = 1
 _LOG_STEPS = 20  # steps between lines in log.jsonl
+_Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
 class Batch(Protocol):
@@ -150,7 +151,7 @@ def fit(
     if resume:
         place, log_bytes = _restore(state_path, settings, model, averaged, optimizer, processes)
     whole: nn.Module = model
-    if processes.count > 1:
+    if processes.size > 1:
         whole = DistributedDataParallel(model)
     begin = time.monotonic()
     per_epoch = len(batches)
@@ -160,9 +161,7 @@ def fit(
     ):
 
         def save() -> None:
-            _save(
-                state_path, settings, place, log.written(), model, averaged, optimizer, processes
-            )
+            _save(state_path, settings, place, log.written(), model, averaged, optimizer, processes)
 
         bar.skip(place.step)
         saved = time.monotonic()
@@ -174,11 +173,11 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * factor
                 with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
-                    total, count = whole(batch.to(device), place.step)
-                counts = summed(count, processes)
+                    total, terms = whole(batch.to(device), place.step)
+                every = summed(terms, processes)
                 optimizer.zero_grad(set_to_none=True)
                 # DistributedDataParallel takes the mean over processes; what is wanted is the sum.
-                (total * processes.count / counts).backward()
+                (total * processes.size / every).backward()
                 norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
                 optimizer.step()
                 if averaged:
@@ -186,7 +185,7 @@ def fit(
                 place = place._replace(batch=place.batch + 1, step=place.step + 1)
                 figures = ""
                 if place.step % _LOG_STEPS == 0 or place.batch == per_epoch:
-                    loss = float(summed(total.detach(), processes) / counts)
+                    loss = float(summed(total.detach(), processes) / every)
                     if not math.isfinite(loss):
                         raise ValueError(
                             f"the loss is {loss} at step {place.step}; a lower rate may help"
@@ -257,8 +256,8 @@ def _judged(
 
 def _running_mean(
     decay: float,
-) -> Callable[[list[Tensor], list[Tensor], Tensor | int], None]:
-    def update(means: list[Tensor], values: list[Tensor], updates: Tensor | int) -> None:
+) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
+    def update(means: _Tensors, values: _Tensors, updates: Tensor | int) -> None:
         step = int(updates)
         torch._foreach_lerp_(means, values, 1 - min(decay, (1 + step) / (10 + step)))
 
@@ -312,9 +311,9 @@ def _restore(
             raise FormatError(path, f"format {state['format']}, this version reads {_FORMAT}")
         was = json.loads(state["settings"])
         _refuse_other_settings(path, was, json.loads(json.dumps(settings)))
-        if len(state["random"]) != processes.count:
+        if len(state["random"]) != processes.size:
             raise FormatError(
-                path, f"a run of {len(state['random'])} processes, not of {processes.count}"
+                path, f"a run of {len(state['random'])} processes, not of {processes.size}"
             )
         model.load_state_dict(state["model"])
         if averaged:

@@ -4,7 +4,7 @@ import json
 import logging
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import tyro
@@ -41,7 +41,7 @@ class CaptionRun:
     json: bool = False
     """One JSON line a photograph: path, captions, log-probabilities."""
     out: Path | None = None
-    """Write COCO's results format as well; the image's id is its file's name, a number where the name ends in COCO's twelve digits."""
+    """Write COCO's results format as well; COCO's photographs by number, others by file name."""
     save: Path | None = None
     """Write the captioner itself, with these settings and all its decoders, as one file."""
     batch_size: int = 32
@@ -53,13 +53,7 @@ class CaptionRun:
 def run(flags: CaptionRun) -> int:
     """Caption; 1 if a photograph could not be read."""
     captioner = Captioner.load(*flags.model, device=flags.device)
-    wanted = {
-        "beam": flags.beam,
-        "max_length": flags.max_length,
-        "min_length": flags.min_length,
-        "length_power": flags.length_power,
-        "block_ngram": flags.block_ngram,
-    }
+    wanted = {name: getattr(flags, name) for name in asdict(captioner.search)}
     captioner.search = replace(
         captioner.search, **{name: value for name, value in wanted.items() if value is not None}
     )

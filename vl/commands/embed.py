@@ -103,7 +103,9 @@ def _names(paths: list[Path], files: list[Path]) -> list[str]:
     for file in files:
         above = [folder for folder in folders if file.is_relative_to(folder)]
         names.append(file.relative_to(above[0]).as_posix() if above else file.name)
-    twice = {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
+    twice = (
+        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
+    )
     if twice:
         raise ValueError(f"two photographs have the same name: {', '.join(sorted(twice)[:3])}")
     return names

@@ -3,7 +3,7 @@
 import copy
 import logging
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,7 +20,6 @@ from data.vocabulary import Vocabulary
 from decoders.scheduled_sampling import Decay, own_word
 from decoders.show_and_tell import Cell, Output, ShowAndTell
 from encoders.table import Network
-from encoders.weights import fingerprint
 from vl.captioner import Captioner, Search
 from vl.captioner_training import CaptionTraining, Criterion, judge_of, photographs, rows_only
 from vl.extractor import Extractor, bfloat16_pays
@@ -35,7 +34,7 @@ BUNDLE = "captioner.safetensors"
 
 @dataclass(frozen=True)
 class CaptionerTraining:
-    """Train a captioner: first its decoder on cached embeddings, then perhaps the encoder as well."""
+    """Captions and photographs to a captioner: its decoder, then perhaps its encoder as well."""
 
     captions: Path
     """Captions: COCO's JSON, Flickr8k's token file, or Karpathy's JSON."""
@@ -217,7 +216,7 @@ def _first(
             batch_size=flags.batch_size,
             seed=flags.seed,
             rank=processes.rank,
-            processes=processes.count,
+            processes=processes.size,
         ),
         dev_embeddings=lambda model: dev_vectors,
         development=development,
@@ -250,7 +249,7 @@ def _second(
     else:
         encoder = trained_encoder(flags.encoder, flags.weights)
         decoder = _decoder(flags, encoder.width, vocabulary)
-    encoder.requires_grad_(True).to(memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    encoder.requires_grad_(True).to(memory_format=torch.channels_last)
     paths = [flags.photographs / image.file_name for image in training]
     dev_paths = [flags.photographs / image.file_name for image in development]
     missing = [path for path in [*paths, *dev_paths] if not path.is_file()]
@@ -283,7 +282,7 @@ def _second(
             unit="image",
             seed=flags.seed,
             rank=processes.rank,
-            processes=processes.count,
+            processes=processes.size,
         ),
         dev_embeddings=dev_embeddings,
         development=development,

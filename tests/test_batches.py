@@ -1,0 +1,146 @@
+"""Batches of captions: laws of shuffling, dividing and resuming."""
+
+import threading
+
+import pytest
+import torch
+
+from data.batches import CaptionBatches, ahead, mean_view, one_view
+
+# Image i has i % 3 + 1 captions; each ends in a word that names it, 100 i + j.
+CAPTIONS = [[[0, *range(5, 5 + j), 100 * i + j, 1] for j in range(i % 3 + 1)] for i in range(20)]
+
+
+def rows_and_draws(rows, draws):
+    return torch.stack([rows, draws], 1)
+
+
+def batches(**changes):
+    choices = {"batch_size": 6, "seed": 1}
+    return CaptionBatches(rows_and_draws, CAPTIONS, **{**choices, **changes})
+
+
+def names(batch):
+    return [
+        int(words[length - 2]) for words, length in zip(batch.words, batch.lengths, strict=True)
+    ]
+
+
+def names_of(epoch):
+    return sorted(name for batch in epoch for name in names(batch))
+
+
+EVERY = sorted(caption[-2] for captions in CAPTIONS for caption in captions)
+
+
+@pytest.mark.parametrize("unit", ["caption", "image"])
+@pytest.mark.parametrize("size", [1, 6, 7, 1000])
+def test_an_epoch_has_every_caption_once(unit, size):
+    assert names_of(batches(unit=unit, batch_size=size).epoch(0)) == EVERY
+
+
+@pytest.mark.parametrize("unit", ["caption", "image"])
+def test_each_caption_stands_beside_its_image(unit):
+    for batch in batches(unit=unit).epoch(0):
+        rows = batch.images[batch.image_of, 0].tolist()
+        assert rows == [name // 100 for name in names(batch)]
+
+
+def test_by_image_all_captions_of_an_image_come_together():
+    for batch in batches(unit="image").epoch(0):
+        assert len(set(batch.images[:, 0].tolist())) == len(batch.images) <= 6
+        for row in batch.images[:, 0].tolist():
+            together = [name for name in names(batch) if name // 100 == row]
+            assert len(together) == len(CAPTIONS[row])
+
+
+@pytest.mark.parametrize("processes", [2, 3, 5])
+@pytest.mark.parametrize("unit", ["caption", "image"])
+def test_processes_divide_each_batch_without_loss_or_repetition(processes, unit):
+    whole = list(batches(unit=unit).epoch(2))
+    parts = [
+        list(batches(unit=unit, rank=rank, processes=processes).epoch(2))
+        for rank in range(processes)
+    ]
+    assert {len(part) for part in parts} == {len(batches(unit=unit, processes=processes))}
+    if len(parts[0]) == len(whole):  # the last batch may have joined the one before
+        for index, batch in enumerate(whole):
+            together = [name for part in parts for name in names(part[index])]
+            assert sorted(together) == sorted(names(batch))
+            draws = sorted(d for part in parts for d in part[index].images[:, 1].tolist())
+            assert draws == sorted(batch.images[:, 1].tolist())
+    assert names_of(batch for part in parts for batch in part) == EVERY
+
+
+@pytest.mark.parametrize("first", [0, 1, 4])
+def test_an_epoch_entered_later_goes_on_as_if_from_the_start(first):
+    whole = list(batches().epoch(3))[first:]
+    entered = list(batches().epoch(3, first=first))
+    assert len(whole) == len(entered) > 0
+    for one, other in zip(whole, entered, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+
+
+def test_the_order_depends_on_seed_and_epoch_alone():
+    def order(**changes):
+        epoch = changes.pop("epoch", 0)
+        return [name for batch in batches(**changes).epoch(epoch) for name in names(batch)]
+
+    assert order() == order()
+    assert order() != order(epoch=1)
+    assert order() != order(seed=2)
+    assert order(seed=None) == [caption[-2] for captions in CAPTIONS for caption in captions]
+
+
+def test_what_no_process_could_share_joins_the_batch_before():
+    captions = [[[0, 1]]] * 7
+    two = CaptionBatches(rows_and_draws, captions, batch_size=3, rank=0, processes=3)
+    assert [len(batch.words) for batch in two.epoch(0)] == [1, 2]  # of 3 and 4
+
+
+def test_padding_repeats_the_end():
+    batch = next(batches(batch_size=1000).epoch(0))
+    for words, length in zip(batch.words, batch.lengths, strict=True):
+        assert (words[length - 1 :] == 1).all()
+
+
+def test_one_view_gives_each_view_sometimes_and_the_mean_view_always_the_same():
+    vectors = torch.arange(12.0).view(3, 2, 2)
+    rows, draws = torch.tensor([0, 0, 2, 1]), torch.tensor([0, 1, 7, 4])
+    assert one_view(vectors)(rows, draws).tolist() == [[0, 1], [2, 3], [10, 11], [4, 5]]
+    assert mean_view(vectors)(rows, draws).tolist() == [[1, 2], [1, 2], [9, 10], [5, 6]]
+
+
+@pytest.mark.parametrize(
+    ("captions", "changes", "message"),
+    [
+        (CAPTIONS, {"batch_size": 1, "processes": 2}, "a batch of 1 cannot be shared by 2"),
+        ([[], []], {}, "0 captions cannot be shared by 1"),
+    ],
+)
+def test_too_few_to_share_are_refused(captions, changes, message):
+    with pytest.raises(ValueError, match=message):
+        CaptionBatches(rows_and_draws, captions, **{"batch_size": 4, **changes})
+
+
+def test_ahead_changes_nothing():
+    assert list(ahead(iter(range(50)))) == list(range(50))
+
+
+def test_ahead_hands_on_what_went_wrong():
+    def items():
+        yield 1
+        raise OSError("the disk is gone")
+
+    taken = ahead(items())
+    assert next(taken) == 1
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(taken)
+
+
+def test_ahead_leaves_no_thread_behind():
+    before = threading.active_count()
+    taken = ahead(iter(range(1000)))
+    next(taken)
+    taken.close()
+    assert threading.active_count() == before

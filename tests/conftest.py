@@ -10,9 +10,8 @@ SHARED_DATA = Path(__file__).resolve().parents[2] / "shared" / "data"
 
 
 def pytest_configure(config: pytest.Config) -> None:
-    """With several processes, one thread each: more would fight for the cores."""
-    if hasattr(config, "workerinput"):
-        torch.set_num_threads(1)
+    """One thread a process: tests are small, and threads of several processes fight for cores."""
+    torch.set_num_threads(1)
 
 
 @pytest.fixture(autouse=True)

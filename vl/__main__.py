@@ -34,6 +34,10 @@ COMMANDS = {
         "vl.commands.train_captioner:CaptionerTraining", "Train a captioner"
     ),
     "caption": Command("vl.commands.caption:CaptionRun", "Say what is on photographs"),
+    "demo": Command(
+        "vl.commands.demo:DemoRun",
+        "Draw pictures, train a captioner on some, caption others, and score that",
+    ),
     "evaluate": Command(
         "vl.commands.evaluate:Evaluation",
         "BLEU-1 to BLEU-4 of captions, against those that people wrote",

@@ -26,6 +26,7 @@ class CaptionBatch(NamedTuple):
     words: Tensor  # (N, T) int64, from start to end, then end again as padding
     lengths: Tensor  # (N,) int64, start and end counted
     image_of: Tensor  # (N,) int64: row of images for each caption
+    rows: Tensor  # (B,) int64: which image of the split each row of images is
 
     def to(self, device: torch.device | str) -> "CaptionBatch":
         """The same on another device."""
@@ -112,7 +113,8 @@ class CaptionBatches:
         words = torch.full((len(spoken), int(lengths.max())), spoken[0][-1])
         for n, ids in enumerate(spoken):
             words[n, : len(ids)] = torch.tensor(ids)
-        return CaptionBatch(self.source(rows, draws), words, lengths, torch.tensor(image_of))
+        images = self.source(rows, draws)
+        return CaptionBatch(images, words, lengths, torch.tensor(image_of), rows)
 
 
 def one_view(vectors: Tensor) -> ImageSource:

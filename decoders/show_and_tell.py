@@ -76,6 +76,10 @@ class ShowAndTell(nn.Module):
             "dropout": dropout,
             "output": output,
         }
+        self.image_mean: Tensor
+        self.image_scale: Tensor
+        self.register_buffer("image_mean", torch.zeros(image_width))
+        self.register_buffer("image_scale", torch.ones(()))
         self.show = nn.Linear(image_width, width, bias=False)
         self.words = nn.Embedding(vocabulary_size, width)
         self.input_gates = nn.Linear(width, 4 * hidden, bias=cell == "ordinary")
@@ -96,13 +100,27 @@ class ShowAndTell(nn.Module):
             forget = self.input_gates.bias.data[self.hidden : 2 * self.hidden]
             forget.fill_(1.0)  # BasicLSTMCell's forget_bias, which im2txt leaves at its default
 
+    def standardise(self, images: Tensor) -> None:
+        """Let embeddings be shown less the mean of these and in units of their deviation.
+
+        As published they are shown as they are: mean 0, unit 1. Where embeddings of all images
+        have much in common, as those of an untrained encoder, the difference decides.
+
+        Args:
+            images: of the training split, ``(B, image_width)``.
+        """
+        mean = images.mean(0)
+        self.image_mean.copy_(mean)
+        self.image_scale.copy_((images - mean).square().mean().sqrt().clamp(min=1e-6))
+
     def start(self, images: Tensor) -> State:
         """Embeddings ``(B, image_width)`` to the state after the image, parts ``(B, hidden)``."""
         if images.shape[-1] != self.image_width:
             raise ValueError(
                 f"images have width {images.shape[-1]}, the decoder expects {self.image_width}"
             )
-        gates = self.input_gates(self.dropout(self.show(images)))
+        shown = self.show((images - self.image_mean) / self.image_scale)
+        gates = self.input_gates(self.dropout(shown))
         return self._cell(gates, gates.new_zeros(len(images), self.hidden))  # m_-1 is zero
 
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
@@ -119,6 +137,7 @@ class ShowAndTell(nn.Module):
         lengths: Tensor,
         image_of: Tensor | None = None,
         *,
+        weights: Tensor | None = None,
         own_word: float = 0.0,
         smoothing: float = 0.0,
         generator: torch.Generator | None = None,
@@ -131,6 +150,7 @@ class ShowAndTell(nn.Module):
                 behind a caption's length is never looked at.
             lengths: words of each caption, start and end counted, ``(N,)``, int64, at least 2.
             image_of: row of ``images`` for each caption, ``(N,)``; by default n for caption n.
+            weights: factor of each caption's -log p, ``(N,)``; by default 1.
             own_word: probability that the model's own word, drawn from its own distribution,
                 replaces the true one on the way in (scheduled sampling).
             smoothing: weight of the uniform distribution in the target (label smoothing).
@@ -166,7 +186,12 @@ class ShowAndTell(nn.Module):
                 said.append(output)
             logits = self.output(self.dropout(torch.cat(said)))  # (sum of live, V)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # not in bfloat16
-        total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+        if weights is None:
+            total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+        else:
+            surprise = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+            weights = weights[order]
+            total = surprise @ torch.cat([weights[:n] for n in live])
         return Loss(total, torch.tensor(len(targets), device=total.device))
 
     def _sampled(

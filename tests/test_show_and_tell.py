@@ -169,6 +169,30 @@ def test_smoothing_mixes_in_the_uniform_distribution():
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_weights_multiply_each_captions_share_of_the_loss():
+    decoder = small()
+    images, (words, lengths) = torch.randn(3, 5), captions([3, 7, 4])
+    weights = torch.tensor([2.0, -1.0, 0.5])
+    alone = [decoder(images[n : n + 1], words[n : n + 1], lengths[n : n + 1]) for n in range(3)]
+    expected = sum(w * one.total for w, one in zip(weights, alone, strict=True))
+    loss = decoder(images, words, lengths, weights=weights)
+    assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert int(loss.terms) == 11
+
+
+def test_standardised_images_have_mean_zero_and_deviation_one():
+    decoder = small()
+    images = 100 + 3 * torch.randn(50, 5)
+    as_published = decoder.start(images)[0]
+    decoder.standardise(images)
+    expected = (images - images.mean(0)) / (images - images.mean(0)).square().mean().sqrt()
+    other = small()
+    other.load_state_dict({**decoder.state_dict(), "image_mean": torch.zeros(5)})
+    other.image_scale.fill_(1.0)
+    assert torch.allclose(decoder.start(images)[0], other.start(expected)[0], atol=1e-5)
+    assert not torch.allclose(decoder.start(images)[0], as_published)
+
+
 def test_log_probabilities_of_a_step_sum_to_one():
     odds, _ = small().step(torch.tensor([3, 4]), (torch.randn(2, 7), torch.randn(2, 7)))
     assert torch.allclose(odds.exp().sum(1), torch.ones(2))

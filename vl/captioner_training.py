@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from data.batches import CaptionBatch, CaptionBatches, ImageSource
 from data.images import Fit, decode, square
+from data.vocabulary import Vocabulary
+from decoders import rules
 from decoders.scheduled_sampling import OwnWord
+from decoders.self_critical import advantages, sample
 from decoders.show_and_tell import Loss, ShowAndTell
 from encoders.table import Network
 from vl.captioner import Captioner
@@ -19,6 +22,11 @@ from vl.metrics.bleu import corpus_bleu
 from vl.training import Judgement
 
 Criterion = Literal["bleu-4", "loss"]
+Reward = Callable[
+    [int, Sequence[int]], float
+]  # image's row, caption's ids after the start -> worth
+_SAMPLES = 5  # captions drawn for each image, as many as people wrote in COCO and Flickr8k
+_LONGEST = 20  # words of a drawn caption, the end counted, as in im2txt's search
 
 
 class CaptionTraining(nn.Module):
@@ -29,6 +37,8 @@ class CaptionTraining(nn.Module):
         encoder: where batches hold pixels; without it they hold embeddings.
         own_word: scheduled sampling's probability at each step.
         smoothing: of the labels.
+        reward: makes the training self-critical: the loss is then that of captions drawn from the
+            decoder, each weighed by how much better than the image's others it scores.
     """
 
     def __init__(
@@ -38,16 +48,20 @@ class CaptionTraining(nn.Module):
         *,
         own_word: OwnWord | None = None,
         smoothing: float = 0.0,
+        reward: Reward | None = None,
     ) -> None:
         super().__init__()
         self.decoder = decoder
         self.encoder = encoder
         self._own_word = own_word
         self._smoothing = smoothing
+        self._reward = reward
 
     def forward(self, batch: CaptionBatch, step: int) -> Loss:
         """The sum of -log p of the real words of a batch, and their number."""
         images = batch.images if self.encoder is None else self.encoder(batch.images)
+        if self._reward is not None:
+            return self._self_critical(images, batch.rows.tolist(), self._reward)
         return self.decoder(
             images,
             batch.words,
@@ -56,6 +70,30 @@ class CaptionTraining(nn.Module):
             own_word=self._own_word(step) if self._own_word else 0.0,
             smoothing=self._smoothing,
         )
+
+    def _self_critical(self, images: Tensor, rows: list[int], reward: Reward) -> Loss:
+        """The loss of ``_SAMPLES`` captions of each image, drawn without dropout."""
+        self.decoder.eval()
+        image_of = torch.arange(len(images), device=images.device).repeat_interleave(_SAMPLES)
+        with torch.no_grad():
+            step, state = rules.forbid(
+                self.decoder.step,
+                self.decoder.start(images[image_of]),
+                [Vocabulary.start, Vocabulary.unknown],
+            )
+        drawn = sample(step, state, start=Vocabulary.start, end=Vocabulary.end, max_length=_LONGEST)
+        self.decoder.train()
+        captions = [
+            words[1:length]
+            for words, length in zip(drawn.words.tolist(), drawn.lengths.tolist(), strict=True)
+        ]
+        worth = [
+            reward(rows[image], words)
+            for image, words in zip(image_of.tolist(), captions, strict=True)
+        ]
+        rewards = torch.tensor(worth, device=images.device).view(len(images), _SAMPLES)
+        weights = advantages(rewards).flatten()
+        return self.decoder(images, drawn.words, drawn.lengths, image_of, weights=weights)
 
 
 def photographs(
@@ -113,7 +151,7 @@ def judge_of(
         vectors = embeddings(model)
         total, count = 0.0, 0
         for batch in batches.epoch(0):
-            loss = model.decoder(vectors[batch.images.long()], *batch[1:])
+            loss = model.decoder(vectors[batch.rows], batch.words, batch.lengths, batch.image_of)
             total += float(loss.total)
             count += int(loss.terms)
         ready = captioner(model)

@@ -9,7 +9,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 from torch.optim import AdamW
-from torchvision.io import write_png
+from torchvision.transforms.v2.functional import to_pil_image
 
 from data.batches import CaptionBatches, one_view
 from data.captions import CaptionedImage
@@ -81,7 +81,7 @@ def run(flags: DemoRun) -> int:
     scores = corpus_bleu([text.split() for text in found], _references(test)).scores
     for index in range(_SHOWN):
         path = flags.out / f"drawing-{index}.png"
-        write_png((test[index].pixels * 255).round().to(torch.uint8), str(path))
+        to_pil_image(test[index].pixels).save(path)
         print(f"{path}\t{found[index]}")
     named = sum(
         {scene.colour, scene.kind} <= set(text.split())
@@ -116,6 +116,7 @@ def _trained(
             image_width=vectors[0].shape[1], vocabulary_size=len(vocabulary), width=128, hidden=128
         )
     )
+    model.decoder.standardise(vectors[0])
     path = flags.out / "captioner.safetensors"
 
     def keep(model: nn.Module, judgement: Judgement | None) -> None:

@@ -82,5 +82,6 @@ def _cover(kind: str, x: float, y: float, radius: float, side: int) -> Tensor:
     else:  # three half-planes, the edges' normals a third of a turn apart
         turns = [math.pi / 2 + turn * 2 * math.pi / 3 for turn in range(3)]
         edges = [across * math.cos(turn) + down * math.sin(turn) for turn in turns]
-        distance = torch.stack(torch.broadcast_tensors(*edges)).amax(0) - 0.5 * radius
+        farthest = torch.maximum(torch.maximum(edges[0], edges[1]), edges[2])
+        distance = farthest - 0.5 * radius
     return (0.5 - distance * side).clamp(0, 1)

@@ -26,7 +26,8 @@ from data.images import decode, find, square
 from decoders.beam_search import State, beam_search
 from decoders.show_and_tell import ShowAndTell
 from vl import __version__
-from vl.extractor import Extractor, bfloat16_pays
+from vl.devices import bfloat16_pays
+from vl.extractor import Extractor
 from vl.trained_encoder import trained_encoder
 
 # The search's setting: im2txt's widths and greatest length, a vocabulary of COCO's size.

@@ -6,7 +6,8 @@ __version__ = "0.1.0"
 __all__ = ["Caption", "Captioner", "Search", "__version__"]
 
 if TYPE_CHECKING:
-    from vl.captioner import Caption, Captioner, Search
+    from vl.caption_search import Search
+    from vl.captioner import Caption, Captioner
 
 
 def __getattr__(name: str) -> Any:

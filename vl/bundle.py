@@ -5,7 +5,7 @@ who writes and reads it; here is what all kinds share.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -69,7 +69,8 @@ def read(path: Path | str, *, kind: str) -> Bundle:
     """
     path = Path(path)
     if not path.is_file():
-        raise FileNotFoundError(f"{path}: there is no such file")
+        found = "a folder, not a file" if path.is_dir() else "there is no such file"
+        raise FileNotFoundError(f"{path}: {found}")
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -80,12 +81,12 @@ def read(path: Path | str, *, kind: str) -> Bundle:
         raise FormatError(path, "a safetensors file, but not a bundle: it has no vl metadata")
     try:
         configuration = json.loads(metadata[_KEY])
-    except json.JSONDecodeError as cause:
-        raise FormatError(path, "its vl metadata is not JSON") from cause
+    except (ValueError, RecursionError) as cause:  # not JSON; a number of 5,000 digits; nesting
+        raise FormatError(path, f"its vl metadata is not JSON that can be read: {cause}") from cause
     if not isinstance(configuration, dict):
         raise FormatError(path, "its vl metadata is not an object")
     version = configuration.get("format")
-    if version != FORMAT:
+    if version != FORMAT or isinstance(version, bool):
         raise FormatError(path, f"bundle format {version}, this version reads {FORMAT}")
     if configuration.get("kind") != kind:
         raise FormatError(path, f"a bundle of kind {configuration.get('kind')!r}, not {kind!r}")
@@ -111,27 +112,57 @@ def fill(bundle: Bundle, name: str, module: nn.Module) -> None:
     """Put the tensors under ``name.`` into a module.
 
     Raises:
-        FormatError: one is missing, left over, of another shape, or holds a NaN or infinity.
+        FormatError: as ``check``; or two that the module has as one differ.
     """
-    expected = module.state_dict()
+    check(bundle, name, module)
+    found = _under(bundle, name)
+    module.load_state_dict(found)
+    for key, value in module.state_dict().items():
+        if not torch.equal(value.cpu(), found[key]):
+            raise FormatError(
+                bundle.path, "not equal to the one it is tied to", record=f"tensor {name}.{key}"
+            )
+
+
+def check(bundle: Bundle, name: str, module: nn.Module) -> None:
+    """See that the tensors under ``name.`` fit a module, which may be on the device "meta".
+
+    Raises:
+        FormatError: one is missing, left over, of another shape or dtype, or holds a NaN or
+            infinity.
+    """
+    expected, found = module.state_dict(), _under(bundle, name)
+    for key in sorted(expected.keys() ^ found.keys()):
+        problem = "missing" if key in expected else "not a part of this model"
+        raise FormatError(bundle.path, problem, record=f"tensor {name}.{key}")
+    for key, value in found.items():
+        wanted, given = _kind(expected[key]), _kind(value)
+        problem = f"expected {wanted}, found {given}" if wanted != given else ""
+        if not problem and value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            problem = "a number in it is not finite"
+        if problem:
+            raise FormatError(bundle.path, problem, record=f"tensor {name}.{key}")
+
+
+def check_nothing_left(bundle: Bundle, names: Sequence[str]) -> None:
+    """See that every tensor belongs to one of these modules.
+
+    Raises:
+        FormatError: one does not.
+    """
+    for key in sorted(bundle.tensors):
+        if not key.startswith(tuple(f"{name}." for name in names)):
+            raise FormatError(bundle.path, "not a part of this model", record=f"tensor {key}")
+
+
+def _under(bundle: Bundle, name: str) -> dict[str, Tensor]:
     prefix = f"{name}."
-    found = {
+    return {
         key.removeprefix(prefix): value
         for key, value in bundle.tensors.items()
         if key.startswith(prefix)
     }
-    for key in sorted(expected.keys() ^ found.keys()):
-        problem = "missing" if key in expected else "not a part of this model"
-        raise FormatError(bundle.path, problem, record=f"tensor {prefix}{key}")
-    for key, value in found.items():
-        if value.shape != expected[key].shape:
-            raise FormatError(
-                bundle.path,
-                f"expected shape {tuple(expected[key].shape)}, found {tuple(value.shape)}",
-                record=f"tensor {prefix}{key}",
-            )
-        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            raise FormatError(
-                bundle.path, "a number in it is not finite", record=f"tensor {prefix}{key}"
-            )
-    module.load_state_dict(found)
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"

@@ -6,7 +6,7 @@ captioner([Path("photo.jpg")])[0][0].text
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -18,11 +18,14 @@ from data.images import Fit, decode
 from data.vocabulary import Vocabulary
 from decoders import rules
 from decoders.beam_search import Hypothesis, beam_search
+from decoders.consensus import by_consensus
 from decoders.show_and_tell import ShowAndTell
-from encoders.table import ENCODERS, Network
+from encoders.table import Network
 from encoders.weights import fingerprint
 from vl import bundle
+from vl.caption_search import Search
 from vl.extractor import Extractor
+from vl.trained_encoder import bundled_encoder, bundled_name
 
 KIND = "captioner"
 
@@ -33,22 +36,6 @@ class Caption(NamedTuple):
     text: str
     log_prob: float  # nats, of the whole sentence given the photograph, its end included
     ended: bool  # False: it was cut off at the greatest length
-
-
-@dataclass(frozen=True)
-class Search:
-    """How captions are looked for."""
-
-    beam: int = 3
-    """Captions kept at each length; 3 in im2txt."""
-    max_length: int = 20
-    """Greatest number of words, the end counted; 20 in im2txt."""
-    length_power: float = 0.0
-    """Captions are compared by log-probability over length to this power; 0 does not normalise."""
-    min_length: int = 0
-    """Words before a caption may end."""
-    block_ngram: int = 0
-    """No so many words follow each other twice; 0 allows it."""
 
 
 class Captioner:
@@ -124,7 +111,11 @@ class Captioner:
 
         Raises:
             FormatError: a file is not a photograph.
+            ValueError: more captions are wanted than the beam, or the batch is empty.
         """
+        (search or self.search).check_n_best(n_best)
+        if batch_size < 1:
+            raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         captions: list[list[Caption]] = []
         for begin in range(0, len(images), batch_size):
             squares = torch.stack(
@@ -155,8 +146,7 @@ class Captioner:
     ) -> list[list[Hypothesis]]:
         """The search's own result for embeddings ``(B, D)``."""
         search = search or self.search
-        if not 1 <= n_best <= search.beam:
-            raise ValueError(f"n-best is {n_best}; a beam of {search.beam} finds 1 to that many")
+        search.check_n_best(n_best)
         vectors = vectors.to(self.device)
         step, state = rules.ensemble([(each.step, each.start(vectors)) for each in self.decoders])
         words = self.vocabulary
@@ -166,7 +156,7 @@ class Captioner:
             step, state = rules.minimum_length(step, state, words=search.min_length, end=words.end)
         if search.block_ngram:
             step, state = rules.no_repeated_ngram(step, state, size=search.block_ngram)
-        return beam_search(
+        found = beam_search(
             step,
             state,
             start=words.start,
@@ -175,6 +165,9 @@ class Captioner:
             max_length=search.max_length,
             length_power=search.length_power,
         )
+        if search.order == "consensus":
+            found = [by_consensus(each) for each in found]
+        return found
 
     def save(self, path: Path | str) -> None:
         """Write the captioner as one file, whole or not at all.
@@ -226,46 +219,65 @@ class Captioner:
             if (each.views, each.fit) != (first.views, first.fit):
                 raise ValueError(f"{name} was trained on other views or fit than {path}")
         first.decoders += [decoder for each in others for decoder in each.decoders]
+        if others:
+            first.training = {"members": [each.training for each in (first, *others)]}
         return first
 
     @classmethod
     def _load_one(cls, path: Path, device: torch.device | str) -> "Captioner":
         held = bundle.read(path, kind=KIND)
-        described = bundle.required(held, "encoder", dict)
-        name = str(described.get("name"))
-        if name not in ENCODERS:
-            raise FormatError(path, f"made with encoder {name!r}, which this version does not have")
-        encoder = ENCODERS[name]()
-        bundle.fill(held, "encoder", encoder)
-        if fingerprint(encoder) != described.get("fingerprint"):
-            raise FormatError(path, "the encoder's weights are not those it was made with")
-        words = bundle.required(held, "vocabulary", list)
-        vocabulary = Vocabulary.from_json(json.dumps(words), path)
-        decoders = []
-        for index, configuration in enumerate(bundle.required(held, "decoders", list)):
-            try:
-                decoder = ShowAndTell(**configuration)
-            except (TypeError, ValueError) as cause:
-                raise FormatError(
-                    path, f"cannot be built: {cause}", record=f"decoder {index}"
-                ) from cause
-            bundle.fill(held, f"decoder.{index}", decoder)
-            decoders.append(decoder)
-        known = {field.name for field in fields(Search)}
-        search = {k: v for k, v in bundle.required(held, "search", dict).items() if k in known}
+        vocabulary = Vocabulary.from_json(
+            json.dumps(bundle.required(held, "vocabulary", list)), path
+        )
+        views = bundle.required(held, "views", list)
+        if not all(isinstance(view, str) for view in views):
+            raise FormatError(path, f"views are {views!r}, not names", record="configuration")
+        configurations = bundle.required(held, "decoders", list)
+        decoders = [_decoder(held, index, each) for index, each in enumerate(configurations)]
+        encoder = bundled_encoder(held)
+        bundle.check_nothing_left(
+            held, ["encoder", *(f"decoder.{i}" for i in range(len(decoders)))]
+        )
         try:
             return cls(
                 encoder,
                 decoders,
                 vocabulary,
-                encoder_name=name,
-                views=bundle.required(held, "views", list),
+                encoder_name=bundled_name(held),
+                views=views,
                 fit=bundle.required(held, "fit", str),
-                search=Search(**search),
+                search=_search(held),
                 training=bundle.required(held, "training", dict),
                 device=device,
             )
+        except FormatError:
+            raise
         except ValueError as cause:
-            if isinstance(cause, FormatError):
-                raise
             raise FormatError(path, str(cause)) from cause
+
+
+def _decoder(held: bundle.Bundle, index: int, configuration: Any) -> ShowAndTell:
+    name = f"decoder.{index}"
+    try:
+        if not isinstance(configuration, dict):
+            raise TypeError(f"its configuration is of type {type(configuration).__name__}")
+        # First without memory: a file may ask for more than there is.
+        with torch.device("meta"):
+            bundle.check(held, name, ShowAndTell(**configuration))
+        decoder = ShowAndTell(**configuration)
+    except FormatError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as cause:  # the last: too many numbers to count
+        problem = f"cannot be built: {' '.join(str(cause).split())}"
+        raise FormatError(held.path, problem, record=name) from cause
+    bundle.fill(held, name, decoder)
+    return decoder
+
+
+def _search(held: bundle.Bundle) -> Search:
+    settings = bundle.required(held, "search", dict)
+    unknown = sorted(settings.keys() - {field.name for field in fields(Search)})
+    if unknown:
+        problem = f"this version does not know {', '.join(unknown)}"
+        raise FormatError(held.path, problem, record="configuration 'search'")
+    return Search(**settings)

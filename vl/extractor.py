@@ -4,12 +4,11 @@ It does not know what the embeddings are for.
 """
 
 import logging
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_args
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +17,7 @@ from torch import Tensor
 from data.errors import FormatError
 from data.images import Fit, decode, square
 from encoders.table import Network
+from vl.devices import bfloat16_pays as bfloat16_pays  # scripts/benchmark.py has it from here
 
 _log = logging.getLogger(__name__)
 
@@ -47,7 +47,7 @@ class Extractor:
         batch_size: images at once.
 
     Raises:
-        ValueError: an unknown view, or none.
+        ValueError: no view, an unknown one or one twice, an unknown fit, or an empty batch.
     """
 
     def __init__(
@@ -64,6 +64,12 @@ class Extractor:
         unknown = [view for view in views if view not in VIEWS]
         if unknown or not views:
             raise ValueError(f"no view {', '.join(unknown) or '-'}; there are {', '.join(VIEWS)}")
+        if len(set(views)) < len(views):
+            raise ValueError(f"views are {', '.join(views)}; one of them is there twice")
+        if fit not in get_args(Fit):
+            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(get_args(Fit))}")
+        if batch_size < 1:
+            raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         self.encoder = encoder
         self.width = encoder.width
         self.views = tuple(views)
@@ -75,9 +81,16 @@ class Extractor:
         self._eager: Callable[[Tensor], Tensor] = module
         self._run = self._eager
         if compiled:
-            # Constants folded in, layouts chosen ahead: a CPU matter.
-            options: dict[str, Any] = {"freezing": True} if self.device.type == "cpu" else {}
-            self._run = torch.compile(module, options=options)
+            self.compile()
+
+    def compile(self) -> None:
+        """Compile the encoder, weights frozen in; it happens at the next batch."""
+        # Constants folded in, layouts chosen ahead: a CPU matter.
+        options: dict[str, Any] = {"freezing": True} if self.device.type == "cpu" else {}
+        try:
+            self._run = torch.compile(self._eager, options=options)
+        except RuntimeError as error:  # where this Python or system cannot at all
+            self._go_on_eagerly(error)
 
     @torch.inference_mode()
     def __call__(self, squares: Tensor) -> Tensor:
@@ -140,29 +153,14 @@ class Extractor:
             except Exception as error:
                 if self._run is self._eager:
                     raise
-                # No C++ compiler, most often. What is only faster must not stop what works.
-                _log.warning("torch.compile failed, going on without it: %s", _first_line(error))
-                self._run = self._eager
+                self._go_on_eagerly(error)
                 encoded = self._run(pixels)
         return encoded[:count].float()
 
-
-def bfloat16_pays(device: torch.device | str) -> bool:
-    """Whether a matrix product in bfloat16 takes less than two thirds of float32's time here."""
-    device = torch.device(device)
-    if device.type == "cuda":
-        return torch.cuda.is_bf16_supported()
-    return _product_seconds(torch.bfloat16) < 2 / 3 * _product_seconds(torch.float32)
-
-
-def _product_seconds(dtype: torch.dtype) -> float:
-    matrix = torch.ones(768, 768, dtype=dtype)
-    times = []
-    for _ in range(5):
-        begin = time.perf_counter()
-        matrix @ matrix
-        times.append(time.perf_counter() - begin)
-    return min(times)
+    def _go_on_eagerly(self, error: Exception) -> None:
+        # No C++ compiler, most often. What is only faster must not stop what works.
+        _log.warning("torch.compile failed, going on without it: %s", _first_line(error))
+        self._run = self._eager
 
 
 def _first_line(error: Exception) -> str:

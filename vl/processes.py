@@ -8,6 +8,8 @@ from typing import NamedTuple
 import torch
 import torch.distributed as dist
 
+from vl import devices
+
 
 class Processes(NamedTuple):
     """One process among those that train together."""
@@ -31,14 +33,12 @@ def joined(device: str) -> Iterator[Processes]:
             GPU of this process's local rank.
 
     Raises:
-        ValueError: CUDA is asked for and there is none.
+        ValueError: there is no such device here.
     """
-    if device.startswith("cuda") and not torch.cuda.is_available():
-        raise ValueError("device is cuda, but PyTorch sees no CUDA GPU here; use --device cpu")
+    chosen = devices.named(device)
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:  # set by torchrun, not by us
-        yield Processes(device=torch.device(device))
+        yield Processes(device=chosen)
         return
-    chosen = torch.device(device)
     if device == "cuda":
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)

@@ -82,7 +82,7 @@ class Bar:
     def say(self, line: str) -> None:
         """Print a line above the bar."""
         if not self._quiet:
-            self._console.print(line, highlight=False, markup=False, soft_wrap=True)
+            self._console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
     def _line(self, figures: str) -> None:
         self._last_line = time.monotonic()

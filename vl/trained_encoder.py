@@ -6,7 +6,7 @@ from safetensors import SafetensorError, safe_open
 
 from data.errors import FormatError
 from encoders.inception import Inception
-from encoders.table import Network, encoder
+from encoders.table import ENCODERS, Network, encoder
 from encoders.weights import fingerprint, load_caffe, load_torchvision
 from vl import bundle
 
@@ -20,7 +20,7 @@ def trained_encoder(name: str, weights: Path | None) -> Network:
             taken; None fetches what torchvision publishes (from download.pytorch.org).
 
     Raises:
-        FormatError: the file is neither.
+        FormatError: the file is neither, or holds another encoder.
         FileNotFoundError: there is no such file.
         OSError: nothing could be fetched.
         ValueError: there is no such encoder, or no weights for it are published.
@@ -30,7 +30,8 @@ def trained_encoder(name: str, weights: Path | None) -> Network:
         load_torchvision(built, progress=True)
         return built
     if not weights.is_file():
-        raise FileNotFoundError(f"{weights}: there is no such file")
+        found = "a folder, not a file" if weights.is_dir() else "there is no such file"
+        raise FileNotFoundError(f"{weights}: {found}")
     try:
         with safe_open(weights, framework="pt") as file:
             bundled = "vl" in (file.metadata() or {})
@@ -38,14 +39,39 @@ def trained_encoder(name: str, weights: Path | None) -> Network:
         raise FormatError(weights, f"not a safetensors file ({cause})") from cause
     if bundled:
         held = bundle.read(weights, kind="captioner")
-        found = bundle.required(held, "encoder", dict).get("name")
+        found = bundled_name(held)
         if found != name:
             raise FormatError(weights, f"holds an encoder {found!r}, not {name!r}")
-        bundle.fill(held, "encoder", built)
+        _fill(held, built)
     elif isinstance(built, Inception):
         load_caffe(built, weights)
     else:
         raise FormatError(weights, f"holds Caffe's blobs, which fit inception_v1, not {name}")
+    return built
+
+
+def bundled_name(held: bundle.Bundle) -> str:
+    """What the encoder in a captioner's bundle is called.
+
+    Raises:
+        FormatError: the bundle does not say, or this version has none of that name.
+    """
+    name = bundle.required(held, "encoder", dict).get("name")
+    if not isinstance(name, str) or name not in ENCODERS:
+        raise FormatError(
+            held.path, f"made with encoder {name!r}, which this version does not have"
+        )
+    return name
+
+
+def bundled_encoder(held: bundle.Bundle) -> Network:
+    """The encoder in a captioner's bundle.
+
+    Raises:
+        FormatError: it is unknown, or its weights are not whole or not those it was made with.
+    """
+    built = encoder(bundled_name(held))
+    _fill(held, built)
     return built
 
 
@@ -58,3 +84,9 @@ def check_fingerprint(built: Network, expected: str, *, made: Path) -> None:
     own = fingerprint(built)
     if own != expected:
         raise ValueError(f"{made} was made by an encoder {expected}, these weights are {own}")
+
+
+def _fill(held: bundle.Bundle, built: Network) -> None:
+    bundle.fill(held, "encoder", built)
+    if fingerprint(built) != bundle.required(held, "encoder", dict).get("fingerprint"):
+        raise FormatError(held.path, "the encoder's weights are not those it was made with")

@@ -2,16 +2,20 @@
 
 import json
 import logging
+import os
 import sys
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import tyro
 
-from data.images import find
+from vl import devices
+from vl.caption_search import Order
 from vl.captioner import Caption, Captioner
 from vl.extractor import Extractor
+from vl.inputs import complaint, photographs
 from vl.progress import Bar
 from vl.results import ImageId, write_results
 
@@ -38,6 +42,8 @@ class CaptionRun:
     """Compare captions by log-probability over length to this power."""
     block_ngram: int | None = None
     """No so many words follow each other twice."""
+    order: Order | None = None
+    """Put the likeliest caption first, or the one most like all others found (beam 12 or so)."""
     json: bool = False
     """One JSON line a photograph: path, captions, log-probabilities."""
     out: Path | None = None
@@ -52,61 +58,107 @@ class CaptionRun:
 
 def run(flags: CaptionRun) -> int:
     """Caption; 1 if a photograph could not be read."""
-    captioner = Captioner.load(*flags.model, device=flags.device)
+    captioner = Captioner.load(*flags.model, device=devices.named(flags.device))
     wanted = {name: getattr(flags, name) for name in asdict(captioner.search)}
     captioner.search = replace(
         captioner.search, **{name: value for name, value in wanted.items() if value is not None}
     )
-    files = find(list(_paths(flags.paths)))
+    captioner.search.check_n_best(flags.n_best)
     if flags.save:
         captioner.save(flags.save)
+        if not flags.paths:
+            return 0
+    inputs = photographs(_paths(flags.paths))
+    if flags.out:
+        _check_ids(inputs.files)
+        _check_place(flags.out)
     extractor = Extractor(
         captioner.encoder,
         views=captioner.views,
         fit=captioner.fit,
-        device=flags.device,
+        device=captioner.device,
         batch_size=flags.batch_size,
     )
     results: dict[ImageId, str] = {}
-    failures = 0
-    with Bar("caption", len(files), unit="images") as bar:
-        for part in extractor.files(files):
+    failures = len(inputs.failures)
+    with Bar("caption", len(inputs.files), unit="images") as bar:
+        for unusable in inputs.failures:
+            bar.say(complaint(unusable))
+        for part in extractor.files(inputs.files):
             for _, error in part.failures:
-                bar.say(f"vl: error: {error}")
+                bar.say(complaint(error))
             failures += len(part.failures)
             if part.indices:
                 described = captioner.describe(part.vectors.mean(1), n_best=flags.n_best)
                 for index, captions in zip(part.indices, described, strict=True):
-                    _print(files[index], captions, as_json=flags.json, several=flags.n_best > 1)
-                    results[_image_id(files[index])] = captions[0].text
+                    path = inputs.files[index]
+                    _print(path, captions, as_json=flags.json, several=flags.n_best > 1)
+                    results[_image_id(path)] = captions[0].text
+                sys.stdout.flush()  # who reads the pipe need not wait for the next batches
             bar.advance(len(part.indices) + len(part.failures))
     if flags.out:
         write_results(flags.out, results)
+        _log.info("%d captions in %s", len(results), flags.out)
     if failures:
-        _log.info("%d of %d photographs could not be read", failures, len(files))
+        _log.info("%d of %d inputs failed", failures, len(inputs.files) + len(inputs.failures))
     return 1 if failures else 0
 
 
 def _paths(given: list[Path]) -> Iterator[Path]:
     for path in given:
         if str(path) == "-":
-            yield from (Path(line.strip()) for line in sys.stdin if line.strip())
+            listed = os.fsdecode(sys.stdin.buffer.read())  # names are bytes, whatever the locale
+            yield from (Path(line.rstrip("\r")) for line in listed.split("\n") if line.strip())
         else:
             yield path
+
+
+def _check_ids(files: list[Path]) -> None:
+    """Refuse results that could not tell two photographs apart, or could not be written."""
+    of: dict[ImageId, Path] = {}
+    for path in files:
+        image = _image_id(path)
+        if of.setdefault(image, path) != path:
+            raise ValueError(f"{of[image]} and {path} are both image {image!r}, so --out fails")
+        try:
+            str(image).encode()
+        except UnicodeEncodeError as cause:
+            raise ValueError(f"{path!r} has no name in UTF-8, so --out fails") from cause
+
+
+def _check_place(path: Path) -> None:
+    """See that a file can be written there, before hours of work."""
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder, not a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as cause:
+        raise OSError(f"{path}: cannot be written: {cause.strerror}") from cause
 
 
 def _print(path: Path, captions: list[Caption], *, as_json: bool, several: bool) -> None:
     if as_json:
         listed = [caption._asdict() for caption in captions]
-        print(json.dumps({"path": str(path), "captions": listed}, ensure_ascii=False))
+        print(json.dumps({"path": str(path), "captions": listed}))
     elif several:
         for caption in captions:
-            print(f"{path}\t{caption.log_prob:.3f}\t{caption.text}")
+            _write(f"{path}\t{caption.log_prob:.3f}\t{caption.text}")
     else:
-        print(f"{path}\t{captions[0].text}")
+        _write(f"{path}\t{captions[0].text}")
+
+
+def _write(line: str) -> None:
+    try:
+        print(line)
+    except UnicodeEncodeError:  # a name that is not UTF-8, or a terminal that knows fewer letters
+        code = sys.stdout.encoding
+        print(line.encode(code, "backslashreplace").decode(code))
 
 
 def _image_id(path: Path) -> ImageId:
-    """COCO's number where the name ends in its twelve digits, else the file's name."""
-    digits = path.stem[-12:]
-    return int(digits) if len(digits) == 12 and digits.isdigit() else path.name
+    """COCO's number where the name is its twelve digits, or ends in them after ``_``."""
+    digits = path.stem.rpartition("_")[2]
+    coco = len(digits) == 12 and digits.isascii() and digits.isdecimal()
+    return int(digits) if coco else path.name

@@ -65,7 +65,11 @@ def run(flags: DemoRun) -> int:
     encoder = inception_v1_bn()
     _settle(encoder, training[:100])
     vectors = _embedded(encoder, scenes)
-    train_vectors, dev_vectors, test_vectors = vectors.split([len(training), _HELD, _HELD])
+    train_vectors, dev_vectors, test_vectors = (
+        vectors[: flags.pictures],
+        vectors[flags.pictures : -_HELD],
+        vectors[-_HELD:],
+    )
     vocabulary = Vocabulary.counted(
         _records("training", training), minimum=1, evaluation=_records("development", development)
     )

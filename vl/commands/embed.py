@@ -2,6 +2,7 @@
 
 import logging
 import time
+from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -9,9 +10,11 @@ from typing import Annotated, Literal
 import tyro
 
 from data.embeddings import Making, Writer
-from data.images import Fit, find
+from data.images import Fit
 from encoders.weights import fingerprint
-from vl.extractor import COMPILE_FROM, Extractor, bfloat16_pays
+from vl import devices
+from vl.extractor import COMPILE_FROM, Extractor
+from vl.inputs import complaint, photographs
 from vl.progress import Bar
 from vl.trained_encoder import trained_encoder
 
@@ -26,7 +29,7 @@ class EmbedRun:
     paths: tyro.conf.Positional[list[Path]]
     """Photographs, and folders of them."""
     out: Path
-    """The .npy file; beside it comes a .json with the names. An unfinished one is taken up."""
+    """The .npy file; beside it comes a .json with the names. What is there already is kept."""
     weights: Path | None = None
     """The encoder's weights: BVLC's blobs or a captioner; without it torchvision's are fetched."""
     encoder: str = "inception_v1"
@@ -47,53 +50,62 @@ class EmbedRun:
 
 def run(flags: EmbedRun) -> int:
     """Embed what is not embedded yet; 1 if a photograph could not be read."""
-    files = find(flags.paths)
+    device = devices.named(flags.device)
+    inputs = photographs(flags.paths)
+    files = list(dict.fromkeys(inputs.files))  # a folder and a file of it give that file twice
     names = _names(flags.paths, files)
-    encoder = trained_encoder(flags.encoder, flags.weights)
     bfloat16 = flags.precision == "bfloat16"
     if flags.precision == "auto":
-        bfloat16 = bfloat16_pays(flags.device)
+        bfloat16 = devices.bfloat16_pays(device)
+    encoder = trained_encoder(flags.encoder, flags.weights)
+    extractor = Extractor(
+        encoder,
+        views=flags.views,
+        fit=flags.fit,
+        device=device,
+        bfloat16=bfloat16,
+        batch_size=flags.batch_size,
+    )
     making = Making(
         flags.encoder, fingerprint(encoder), flags.fit, tuple(flags.views), encoder.width
     )
     writer = Writer(flags.out, making)
     todo = [index for index, name in enumerate(names) if name not in writer]
-    compiled = flags.compile == "always" or (
-        flags.compile == "auto" and len(todo) * len(flags.views) >= COMPILE_FROM
-    )
-    extractor = Extractor(
-        encoder,
-        views=flags.views,
-        fit=flags.fit,
-        device=flags.device,
-        bfloat16=bfloat16,
-        compiled=compiled,
-        batch_size=flags.batch_size,
-    )
+    worth_it = len(todo) * len(flags.views) >= COMPILE_FROM
+    if flags.compile == "always" or (flags.compile == "auto" and worth_it):
+        extractor.compile()
     failed: set[int] = set()
     saved = time.monotonic()
     with Bar("embed", len(files), unit="images") as bar:
+        for unusable in inputs.failures:
+            bar.say(complaint(unusable))
         bar.skip(len(files) - len(todo))
-        for extracted in extractor.files([files[index] for index in todo]):
-            for index, error in extracted.failures:
-                bar.say(f"vl: error: {error}")
-                failed.add(todo[index])
-            writer.add([names[todo[index]] for index in extracted.indices], extracted.vectors)
-            bar.advance(len(extracted.indices) + len(extracted.failures))
-            if time.monotonic() - saved >= _SAVE_SECONDS:
-                writer.save()
-                saved = time.monotonic()
+        try:
+            for extracted in extractor.files([files[index] for index in todo]):
+                for index, error in extracted.failures:
+                    bar.say(complaint(error))
+                    failed.add(todo[index])
+                writer.add([names[todo[index]] for index in extracted.indices], extracted.vectors)
+                bar.advance(len(extracted.indices) + len(extracted.failures))
+                if time.monotonic() - saved >= _SAVE_SECONDS:
+                    writer.save()
+                    saved = time.monotonic()
+        finally:
+            writer.save()
     kept = [name for index, name in enumerate(names) if index not in failed]
-    done = writer.finish(kept)
+    others = sorted(set(writer.names) - set(names))  # of an earlier run over other photographs
+    done = writer.finish([*kept, *others])
+    failures = len(failed) + len(inputs.failures)
     _log.info(
-        "%d embeddings of width %d (%s) in %s; %d files could not be read",
+        "%d embeddings of width %d (%s) in %s, %d of them from before; %d inputs failed",
         len(done.names),
         making.width,
         ", ".join(making.views),
         flags.out,
-        len(failed),
+        len(files) - len(todo) + len(others),
+        failures,
     )
-    return 1 if failed else 0
+    return 1 if failures else 0
 
 
 def _names(paths: list[Path], files: list[Path]) -> list[str]:
@@ -103,9 +115,7 @@ def _names(paths: list[Path], files: list[Path]) -> list[str]:
     for file in files:
         above = [folder for folder in folders if file.is_relative_to(folder)]
         names.append(file.relative_to(above[0]).as_posix() if above else file.name)
-    twice = (
-        {name for name in names if names.count(name) > 1} if len(set(names)) < len(names) else ()
-    )
+    twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise ValueError(f"two photographs have the same name: {', '.join(sorted(twice)[:3])}")
+        raise ValueError(f"two photographs have the same name: {', '.join(twice[:3])}")
     return names

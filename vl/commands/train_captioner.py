@@ -2,30 +2,31 @@
 
 import copy
 import logging
+import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
-from data import embeddings as cache
-from data.batches import CaptionBatches, one_view
+from data.batches import CaptionBatches
 from data.captions import CaptionedImage, check_disjoint, read_captions
 from data.images import Fit
 from data.tokens import words
 from data.vocabulary import Vocabulary
 from decoders.scheduled_sampling import Decay, own_word
 from decoders.show_and_tell import Cell, Output, ShowAndTell
-from encoders.table import Network
-from vl.captioner import Captioner, Search
-from vl.captioner_training import CaptionTraining, Criterion, judge_of, photographs, rows_only
-from vl.extractor import Extractor, bfloat16_pays
+from vl.caption_search import Search
+from vl.captioner import Captioner
+from vl.captioner_phases import Names, Phase, Shown, from_captioner, on_embeddings, on_photographs
+from vl.captioner_training import CaptionTraining, Criterion, judge_of, rows_only
+from vl.devices import bfloat16_pays
 from vl.processes import Processes, joined
 from vl.schedules import Shape, schedule
-from vl.trained_encoder import check_fingerprint, trained_encoder
+from vl.trained_encoder import trained_encoder
 from vl.training import Judgement, fit
 
 _log = logging.getLogger(__name__)
@@ -34,7 +35,7 @@ BUNDLE = "captioner.safetensors"
 
 @dataclass(frozen=True)
 class CaptionerTraining:
-    """Captions and photographs to a captioner: its decoder, then perhaps its encoder as well."""
+    """Train a captioner: its decoder on embeddings, then perhaps its encoder on photographs."""
 
     captions: Path
     """Captions: COCO's JSON, Flickr8k's token file, or Karpathy's JSON."""
@@ -70,6 +71,8 @@ class CaptionerTraining:
     """Of the word embedding; 512 in im2txt."""
     hidden: int = 512
     """Of the LSTM; 512 in the paper and in im2txt."""
+    shown: Shown = "standardised"
+    """Embeddings as the decoder sees them: less their mean, in units of deviation; or as made."""
     cell: Cell = "ordinary"
     """The LSTM: im2txt's, or the paper's without biases and output tanh."""
     output: Output = "free"
@@ -129,8 +132,11 @@ class CaptionerTraining:
 def run(flags: CaptionerTraining) -> int:
     """Train."""
     _check(flags)
-    training = _split(flags.captions, flags.train_split, flags.train_images)
-    development = _split(flags.dev_captions or flags.captions, flags.dev_split, flags.dev_images)
+    search = Search(beam=flags.beam, length_power=flags.length_power)
+    training = read_captions(flags.captions, split=flags.train_split, images=flags.train_images)
+    development = read_captions(
+        flags.dev_captions or flags.captions, split=flags.dev_split, images=flags.dev_images
+    )
     check_disjoint(training, development)
     vocabulary = Vocabulary.counted(training, minimum=flags.min_count, evaluation=development)
     with joined(flags.device) as processes:
@@ -146,31 +152,42 @@ def run(flags: CaptionerTraining) -> int:
                 len(vocabulary),
                 "bfloat16" if bfloat16 else "float32",
             )
-        settings = asdict(flags)
-        for key in ("resume", "save_seconds", "force", "out"):
-            del settings[key]
-        settings = {key: str(v) if isinstance(v, Path) else v for key, v in settings.items()}
-        phase = _second if flags.finetune_encoder else _first
-        plan = phase(flags, training, development, vocabulary, processes)
-        return _train(flags, plan, settings, processes, bfloat16=bfloat16)
+        names = Names(
+            [image.file_name for image in training], [image.file_name for image in development]
+        )
+        phase = _phase(flags, names, vocabulary, processes.device)
+        splits = _Splits(training, development, vocabulary)
+        return _train(flags, phase, splits, search, processes, bfloat16=bfloat16)
 
 
-@dataclass(frozen=True)
-class _Plan:
-    """What the two phases do differently."""
-
-    model: CaptionTraining
-    encoder: Network
-    views: Sequence[str]
-    fit: Fit
-    vocabulary: Vocabulary
-    batches: CaptionBatches
-    dev_embeddings: Any  # CaptionTraining -> (images, D)
+class _Splits(NamedTuple):
+    training: Sequence[CaptionedImage]
     development: Sequence[CaptionedImage]
-    training_images: int
+    vocabulary: Vocabulary
+
+    def encoded(self, images: Sequence[CaptionedImage]) -> list[list[list[int]]]:
+        """For each image its captions as ids."""
+        return [
+            [self.vocabulary.encode(words(caption)) for caption in image.captions]
+            for image in images
+        ]
 
 
 def _check(flags: CaptionerTraining) -> None:
+    """Refuse what cannot be meant, before anything is read."""
+    if flags.dev_captions is None and flags.dev_split is None and flags.dev_images is None:
+        raise ValueError(
+            "a development split is wanted, which says when to stop: "
+            "--dev-split NAME, --dev-images FILE or --dev-captions FILE"
+        )
+    for name in ("min_count", "width", "hidden", "epochs", "batch_size", "patience"):
+        _check_range(name, getattr(flags, name), 1, math.inf)
+    for name in ("rate", "encoder_rate", "clip", "stair_epochs"):
+        _check_range(name, getattr(flags, name), 0, math.inf, above=True)
+    for name in ("weight_decay", "warm_up", "save_seconds"):
+        _check_range(name, getattr(flags, name), 0, math.inf)
+    for name in ("dropout", "smoothing", "own_words", "average"):
+        _check_range(name, getattr(flags, name), 0, 1)
     if flags.finetune_encoder:
         if flags.photographs is None:
             raise ValueError("--finetune-encoder wants --photographs FOLDER")
@@ -185,138 +202,103 @@ def _check(flags: CaptionerTraining) -> None:
         raise ValueError("--start belongs to phase 2 (--finetune-encoder)")
 
 
-def _split(path: Path, split: str | None, images: Path | None) -> list[CaptionedImage]:
-    return list(read_captions(path, split=split, images=images))
+def _check_range(
+    name: str, value: float, least: float, most: float, *, above: bool = False
+) -> None:
+    if least <= value <= most and math.isfinite(value) and not (above and value == least):
+        return
+    wanted = f"more than {least}" if above else f"at least {least}"
+    if most < math.inf:
+        wanted = f"from {least} to {most}"
+    raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be {wanted}")
 
 
-def _first(
-    flags: CaptionerTraining,
-    training: Sequence[CaptionedImage],
-    development: Sequence[CaptionedImage],
-    vocabulary: Vocabulary,
-    processes: Processes,
-) -> _Plan:
-    """Phase 1: the decoder, on cached embeddings."""
-    assert flags.embeddings is not None  # _check
-    held = cache.load(flags.embeddings)
-    encoder = trained_encoder(flags.encoder, flags.weights)
-    check_fingerprint(encoder, held.making.fingerprint, made=flags.embeddings)
-    vectors = held.of([image.file_name for image in training])
-    dev_vectors = held.of([image.file_name for image in development]).mean(1).to(processes.device)
-    decoder = _decoder(flags, held.making.width, vocabulary)
-    return _Plan(
-        model=CaptionTraining(decoder, **_loss_settings(flags, _steps(flags, training, processes))),
-        encoder=encoder,
-        views=held.making.views,
-        fit="crop" if held.making.fit == "crop" else "squash",
-        vocabulary=vocabulary,
-        batches=CaptionBatches(
-            one_view(vectors),
-            _encoded(training, vocabulary),
-            batch_size=flags.batch_size,
-            seed=flags.seed,
-            rank=processes.rank,
-            processes=processes.size,
-        ),
-        dev_embeddings=lambda model: dev_vectors,
-        development=development,
-        training_images=len(training),
-    )
+def _phase(
+    flags: CaptionerTraining, names: Names, vocabulary: Vocabulary, device: torch.device
+) -> Phase:
+    def decoder(image_width: int) -> ShowAndTell:
+        return ShowAndTell(
+            image_width=image_width,
+            vocabulary_size=len(vocabulary),
+            width=flags.width,
+            hidden=flags.hidden,
+            cell=flags.cell,
+            dropout=flags.dropout,
+            output=flags.output,
+        )
 
-
-def _second(
-    flags: CaptionerTraining,
-    training: Sequence[CaptionedImage],
-    development: Sequence[CaptionedImage],
-    vocabulary: Vocabulary,
-    processes: Processes,
-) -> _Plan:
-    """Phase 2: encoder and decoder together, on photographs."""
+    if not flags.finetune_encoder:
+        assert flags.embeddings is not None  # _check
+        return on_embeddings(
+            flags.embeddings,
+            names,
+            encoder=flags.encoder,
+            weights=flags.weights,
+            decoder=decoder,
+            shown=flags.shown,
+            device=device,
+        )
     assert flags.photographs is not None  # _check
-    views: Sequence[str] = ("plain", "flip")
-    how: Fit = flags.fit
     if flags.start is not None:
-        captioner = Captioner.load(flags.start)
-        if captioner.vocabulary != vocabulary:
-            raise ValueError(
-                f"{flags.start} has another vocabulary ({len(captioner.vocabulary)} words) than "
-                f"these captions give ({len(vocabulary)} words)"
-            )
-        if len(captioner.decoders) != 1:
-            raise ValueError(f"{flags.start} has several decoders; phase 2 trains one")
-        encoder, decoder = captioner.encoder, captioner.decoders[0]
-        views, how = captioner.views, captioner.fit
-    else:
-        encoder = trained_encoder(flags.encoder, flags.weights)
-        decoder = _decoder(flags, encoder.width, vocabulary)
-    encoder.requires_grad_(True).to(memory_format=torch.channels_last)
-    paths = [flags.photographs / image.file_name for image in training]
-    dev_paths = [flags.photographs / image.file_name for image in development]
-    missing = [path for path in [*paths, *dev_paths] if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f"{len(missing)} photographs are missing, the first {missing[0]}")
-
-    def dev_embeddings(model: CaptionTraining) -> Tensor:
-        assert model.encoder is not None
-        extractor = Extractor(model.encoder, views=views, fit=how, device=processes.device)
-        parts = []
-        for part in extractor.files(dev_paths):
-            if part.failures:
-                raise part.failures[0][1]
-            parts.append(part.vectors)
-        return torch.cat(parts).mean(1).to(processes.device)
-
-    model = CaptionTraining(
-        decoder, encoder, **_loss_settings(flags, _steps(flags, training, processes))
-    )
-    return _Plan(
-        model=model,
+        return from_captioner(
+            flags.start, vocabulary, folder=flags.photographs, names=names, device=device
+        )
+    encoder = trained_encoder(flags.encoder, flags.weights)
+    return on_photographs(
+        flags.photographs,
+        names,
         encoder=encoder,
-        views=views,
-        fit=how,
-        vocabulary=vocabulary,
-        batches=CaptionBatches(
-            photographs(paths, side=encoder.image_size, fit=how, views=views),
-            _encoded(training, vocabulary),
-            batch_size=flags.batch_size,
-            unit="image",
-            seed=flags.seed,
-            rank=processes.rank,
-            processes=processes.size,
-        ),
-        dev_embeddings=dev_embeddings,
-        development=development,
-        training_images=len(training),
+        encoder_name=flags.encoder,
+        decoder=decoder(encoder.width),
+        views=("plain", "flip"),
+        fit=flags.fit,
+        device=device,
     )
 
 
 def _train(
     flags: CaptionerTraining,
-    plan: _Plan,
-    settings: dict[str, Any],
+    phase: Phase,
+    splits: _Splits,
+    search: Search,
     processes: Processes,
     *,
     bfloat16: bool,
 ) -> int:
-    references = {
-        image.file_name: [words(caption) for caption in image.captions]
-        for image in plan.development
-    }
-    search = Search(beam=flags.beam, length_power=flags.length_power)
+    settings = asdict(flags)
+    for key in ("resume", "save_seconds", "force", "out"):
+        del settings[key]
+    settings = {key: str(v) if isinstance(v, Path) else v for key, v in settings.items()}
+    batches = CaptionBatches(
+        phase.source,
+        splits.encoded(splits.training),
+        batch_size=flags.batch_size,
+        unit="image" if flags.finetune_encoder else "caption",
+        seed=flags.seed,
+        rank=processes.rank,
+        processes=processes.size,
+    )
+    steps = flags.epochs * len(batches)
+    own = own_word(flags.own_words_decay, most=flags.own_words, steps=steps)
+    model = CaptionTraining(
+        phase.decoder,
+        phase.encoder if flags.finetune_encoder else None,
+        own_word=own if flags.own_words else None,
+        smoothing=flags.smoothing,
+    )
 
     def captioner(model: CaptionTraining, figures: dict[str, float] | None = None) -> Captioner:
-        encoder = model.encoder or plan.encoder
         return Captioner(
-            encoder,
+            model.encoder or phase.encoder,
             [copy.deepcopy(model.decoder)],
-            plan.vocabulary,
-            encoder_name=flags.encoder,
-            views=plan.views,
-            fit=plan.fit,
+            splits.vocabulary,
+            encoder_name=phase.encoder_name,
+            views=phase.views,
+            fit=phase.fit,
             search=search,
             training={
                 "settings": settings,
-                "images": plan.training_images,
+                "images": len(splits.training),
                 "development": figures or {},
             },
             device=processes.device,
@@ -326,17 +308,28 @@ def _train(
         assert isinstance(model, CaptionTraining)
         captioner(model, judgement.figures if judgement else None).save(flags.out / BUNDLE)
 
+    references = {
+        image.file_name: [words(caption) for caption in image.captions]
+        for image in splits.development
+    }
+    held = splits.encoded(splits.development)
+    judge = judge_of(
+        captioner,
+        CaptionBatches(rows_only, held, batch_size=512, seed=None),
+        references,
+        phase.development,
+        criterion=flags.criterion,
+    )
     torch.manual_seed(flags.seed + 1 + processes.rank)  # each process its own dropout
-    per_epoch = len(plan.batches)
     fitted = fit(
-        plan.model,
-        plan.batches,
-        optimizer=_optimizer(flags, plan.model),
+        model,
+        batches,
+        optimizer=_optimizer(flags, model),
         schedule=schedule(
             flags.schedule,
-            steps=flags.epochs * per_epoch,
+            steps=steps,
             warm_up=flags.warm_up,
-            every=max(1, round(flags.stair_epochs * per_epoch)),
+            every=max(1, round(flags.stair_epochs * len(batches))),
         ),
         epochs=flags.epochs,
         folder=flags.out,
@@ -345,15 +338,7 @@ def _train(
         clip=flags.clip,
         bfloat16=bfloat16,
         average=flags.average or None,
-        judge=judge_of(
-            captioner,
-            CaptionBatches(
-                rows_only, _encoded(plan.development, plan.vocabulary), batch_size=512, seed=None
-            ),
-            references,
-            plan.dev_embeddings,
-            criterion=flags.criterion,
-        ),
+        judge=judge,
         keep=keep,
         patience=flags.patience,
         resume=flags.resume,
@@ -366,42 +351,11 @@ def _train(
     return 0
 
 
-def _decoder(flags: CaptionerTraining, image_width: int, vocabulary: Vocabulary) -> ShowAndTell:
-    return ShowAndTell(
-        image_width=image_width,
-        vocabulary_size=len(vocabulary),
-        width=flags.width,
-        hidden=flags.hidden,
-        cell=flags.cell,
-        dropout=flags.dropout,
-        output=flags.output,
-    )
-
-
-def _steps(
-    flags: CaptionerTraining, training: Sequence[CaptionedImage], processes: Processes
-) -> int:
-    units = len(training)
-    if not flags.finetune_encoder:
-        units = sum(len(image.captions) for image in training)
-    return max(1, flags.epochs * units // flags.batch_size)
-
-
-def _loss_settings(flags: CaptionerTraining, steps: int) -> dict[str, Any]:
-    own = None
-    if flags.own_words > 0:
-        own = own_word(flags.own_words_decay, most=flags.own_words, steps=steps)
-    return {"own_word": own, "smoothing": flags.smoothing}
-
-
-def _encoded(images: Sequence[CaptionedImage], vocabulary: Vocabulary) -> list[list[list[int]]]:
-    return [[vocabulary.encode(words(caption)) for caption in image.captions] for image in images]
-
-
 def _optimizer(flags: CaptionerTraining, model: CaptionTraining) -> Optimizer:
     groups = [{"params": list(model.decoder.parameters()), "lr": flags.rate}]
     if model.encoder is not None:
-        groups.append({"params": list(model.encoder.parameters()), "lr": flags.encoder_rate})
+        trained = [each for each in model.encoder.parameters() if each.requires_grad]
+        groups.append({"params": trained, "lr": flags.encoder_rate})
     if flags.optimizer == "sgd":
         return SGD(groups, lr=flags.rate, weight_decay=flags.weight_decay)
     return AdamW(groups, lr=flags.rate, weight_decay=flags.weight_decay)

@@ -1,0 +1,197 @@
+"""One file a model: it comes back, and what is not whole or does not agree is refused."""
+
+import pickle
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import save_file
+from torch import nn
+
+from data.errors import FormatError
+from tests.little import alter
+from vl import bundle
+
+CONFIGURATION = {"name": "é", "sizes": [1, 2], "rate": 0.5}
+
+
+class Tied(nn.Module):
+    """Two names of one matrix."""
+
+    def __init__(self):
+        super().__init__()
+        self.one = nn.Linear(2, 2, bias=False)
+        self.other = nn.Linear(2, 2, bias=False)
+        self.other.weight = self.one.weight
+
+
+class Trap:
+    """Ends the test run if it is unpickled."""
+
+    def __reduce__(self):
+        return (exec, ("raise SystemExit('a pickle was opened')",))
+
+
+def write(path, module=None, **changes):
+    chosen = {"kind": "thing", "configuration": CONFIGURATION, **changes}
+    bundle.write(path, modules={"part": module or nn.Linear(3, 2)}, **chosen)
+
+
+def refused(path, match):
+    with pytest.raises(FormatError, match=match) as caught:
+        bundle.read(path, kind="thing")
+    assert str(path) in str(caught.value)
+
+
+def test_what_was_written_comes_back(tmp_path):
+    path = tmp_path / "new" / "thing.safetensors"
+    module, other = nn.BatchNorm2d(3), nn.BatchNorm2d(3)
+    module(torch.rand(2, 3, 4, 4))
+    write(path, module)
+    held = bundle.read(path, kind="thing")
+    assert held.configuration == {"format": 1, "kind": "thing", **CONFIGURATION}
+    bundle.fill(held, "part", other)
+    for name, value in module.state_dict().items():
+        assert torch.equal(other.state_dict()[name], value), name
+    assert [each.name for each in path.parent.iterdir()] == [path.name]
+
+
+def test_tied_tensors_come_back_and_must_agree(tmp_path):
+    path = tmp_path / "thing.safetensors"
+    module, other = Tied(), Tied()
+    write(path, module)
+    bundle.fill(bundle.read(path, kind="thing"), "part", other)
+    assert torch.equal(other.other.weight, module.one.weight)
+    alter(path, lambda _, tensors: tensors["part.one.weight"].add_(1))
+    with pytest.raises(FormatError, match=r"part\.one\.weight: not equal to the one it is tied to"):
+        bundle.fill(bundle.read(path, kind="thing"), "part", Tied())
+
+
+def test_another_kind_or_format_is_refused(tmp_path):
+    path = tmp_path / "thing.safetensors"
+    write(path)
+    with pytest.raises(FormatError, match="a bundle of kind 'thing', not 'captioner'"):
+        bundle.read(path, kind="captioner")
+    for version in (2, "1", None, True):
+        alter(path, lambda configuration, _, v=version: configuration.update(format=v))
+        refused(path, f"bundle format {version}, this version reads 1")
+
+
+@pytest.mark.parametrize(
+    ("metadata", "match"),
+    [
+        (None, "not a bundle: it has no vl metadata"),
+        ({"other": "{}"}, "not a bundle: it has no vl metadata"),
+        ({"vl": "{"}, "its vl metadata is not JSON"),
+        ({"vl": "[1]"}, "its vl metadata is not an object"),
+        ({"vl": "[" * 100_000}, "its vl metadata is not JSON that can be read"),
+        ({"vl": "1" * 5000}, "its vl metadata is not JSON that can be read|not an object"),
+    ],
+)
+def test_metadata_that_is_not_ours_is_refused(tmp_path, metadata, match):
+    path = tmp_path / "thing.safetensors"
+    save_file({"a": torch.zeros(1)}, path, metadata=metadata)
+    refused(path, match)
+
+
+@pytest.mark.parametrize("whole", [0, 1, 8, 100, -1])
+def test_a_file_cut_short_is_refused(tmp_path, whole):
+    path = tmp_path / "thing.safetensors"
+    write(path)
+    path.write_bytes(path.read_bytes()[:whole])
+    refused(path, "not a whole safetensors file")
+
+
+def test_a_header_that_claims_more_than_there_is_is_refused(tmp_path):
+    path = tmp_path / "thing.safetensors"
+    for size in (2**63, 2**40, 200):
+        path.write_bytes(size.to_bytes(8, "little") + b'{"a":{}}')
+        refused(path, "not a whole safetensors file")
+
+
+def test_a_pickle_is_refused_and_not_opened(tmp_path):
+    path = tmp_path / "thing.safetensors"
+    path.write_bytes(pickle.dumps(Trap()))
+    refused(path, "not a whole safetensors file")
+    torch.save({"a": torch.zeros(1)}, path)
+    refused(path, "not a whole safetensors file")
+
+
+def test_a_file_that_is_not_there_is_said_so(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"none\.safetensors: there is no such file"):
+        bundle.read(tmp_path / "none.safetensors", kind="thing")
+    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
+        bundle.read(tmp_path, kind="thing")
+
+
+@pytest.mark.parametrize(
+    ("change", "match"),
+    [
+        (lambda t: t.pop("part.bias"), r"tensor part\.bias: missing"),
+        (lambda t: t.update({"part.more": torch.zeros(1)}), r"part\.more: not a part of this"),
+        (
+            lambda t: t.update({"part.bias": torch.zeros(3)}),
+            r"part\.bias: expected float32 of shape \(2,\), found float32 of shape \(3,\)",
+        ),
+        (
+            lambda t: t.update({"part.bias": torch.zeros(2, dtype=torch.int64)}),
+            r"expected float32 of shape \(2,\), found int64 of shape \(2,\)",
+        ),
+        (lambda t: t["part.weight"].fill_(float("nan")), r"part\.weight: a number in it is not fi"),
+        (lambda t: t["part.weight"][0].fill_(float("-inf")), "a number in it is not finite"),
+    ],
+)
+def test_tensors_that_do_not_fit_are_named(tmp_path, change, match):
+    path = tmp_path / "thing.safetensors"
+    write(path)
+    alter(path, lambda _, tensors: change(tensors))
+    module = nn.Linear(3, 2)
+    before = module.weight.clone()
+    with pytest.raises(FormatError, match=match) as caught:
+        bundle.fill(bundle.read(path, kind="thing"), "part", module)
+    assert str(path) in str(caught.value)
+    assert torch.equal(module.weight, before)
+
+
+def test_a_tensor_of_no_part_is_named(tmp_path):
+    path = tmp_path / "thing.safetensors"
+    write(path)
+    held = bundle.read(path, kind="thing")
+    bundle.check_nothing_left(held, ["part"])
+    with pytest.raises(FormatError, match=r"part\.bias: not a part of this model"):
+        bundle.check_nothing_left(held, ["par", "part.weigh"])
+
+
+@pytest.mark.parametrize(
+    ("value", "match"), [(None, "expected list, it is missing"), ("x", "of type str")]
+)
+def test_a_part_of_the_configuration_of_another_type_is_named(tmp_path, value, match):
+    path = tmp_path / "thing.safetensors"
+    write(path, configuration={"sizes": value})
+    with pytest.raises(FormatError, match=f"configuration 'sizes': .*{match}"):
+        bundle.required(bundle.read(path, kind="thing"), "sizes", list)
+
+
+def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch):
+    path = tmp_path / "thing.safetensors"
+    write(path)
+    before = path.read_bytes()
+
+    def onto_a_full_disk(tensors, beside, metadata):
+        Path(beside).write_bytes(b"half of it")
+        raise SafetensorError("Error while serializing: I/O error: No space left on device")
+
+    monkeypatch.setattr(bundle, "save_file", onto_a_full_disk)
+    with pytest.raises(OSError, match=r"thing\.safetensors: could not be written: .*[Nn]o space"):
+        write(path)
+    assert path.read_bytes() == before
+    assert [each.name for each in tmp_path.iterdir()] == [path.name]
+
+
+def test_a_place_that_cannot_be_written_to_is_an_os_error(tmp_path):
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file" / "thing", tmp_path / "file" / "deeper" / "thing", tmp_path):
+        with pytest.raises(OSError, match=r"exists|[Nn]ot a directory|[Ii]s a directory"):
+            write(path)
+    assert (tmp_path / "file").read_text() == "x"

@@ -1,0 +1,59 @@
+"""What each phase trains: the decoder alone, or the encoder as far as its answer depends on it."""
+
+import pytest
+import torch
+
+from tests.little import decoder, drawings, encoder
+from vl.captioner_phases import Names, on_photographs
+from vl.captioner_training import CaptionTraining
+from vl.extractor import Extractor
+
+CPU = torch.device("cpu")
+
+
+def phase(tmp_path, **changes):
+    paths = drawings(tmp_path, 4)
+    names = Names([path.name for path in paths[:3]], [paths[3].name])
+    choices = {
+        "encoder": encoder(),
+        "encoder_name": "tiny",
+        "decoder": decoder(),
+        "views": ("plain", "flip"),
+        "fit": "crop",
+        "device": CPU,
+        **changes,
+    }
+    return on_photographs(tmp_path, names, **choices)
+
+
+def test_what_the_answer_does_not_depend_on_is_not_trained(tmp_path):
+    """DistributedDataParallel would wait for its gradient for ever."""
+    frozen = encoder().requires_grad_(False)
+    made = phase(tmp_path, encoder=frozen)
+    trained = {name for name, each in made.encoder.named_parameters() if each.requires_grad}
+    assert trained == {"body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"}
+    made.encoder(made.source(torch.tensor([0]), torch.tensor([0]))).sum().backward()
+    for name, each in made.encoder.named_parameters():
+        assert (each.grad is not None) == (name in trained)
+
+
+def test_it_is_judged_by_the_encoder_in_training(tmp_path):
+    made = phase(tmp_path)
+    other = CaptionTraining(made.decoder, encoder(5))
+    found = made.development(other)
+    (part,) = Extractor(encoder(5), views=("plain", "flip"), fit="crop").files([tmp_path / "3.png"])
+    assert torch.allclose(found, part.vectors.mean(1))
+
+
+def test_photographs_that_are_not_there_are_counted(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"2 photographs are missing, the first .*x\.png"):
+        on_photographs(
+            tmp_path,
+            Names(["x.png"], ["y.png"]),
+            encoder=encoder(),
+            encoder_name="tiny",
+            decoder=decoder(),
+            views=("plain",),
+            fit="crop",
+            device=CPU,
+        )

@@ -1,0 +1,80 @@
+"""An encoder from its name and a file: from a captioner, and what is refused."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from data.errors import FormatError
+from encoders.table import ENCODERS
+from encoders.weights import fingerprint
+from tests.little import Tiny, alter, captioner, encoder
+from vl.trained_encoder import check_fingerprint, trained_encoder
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(ENCODERS, "tiny", Tiny)
+    monkeypatch.setitem(ENCODERS, "other", Tiny)
+
+
+@pytest.fixture
+def bundled(tmp_path):
+    path = tmp_path / "captioner.safetensors"
+    captioner().save(path)
+    return path
+
+
+def test_a_captioner_lends_its_encoder(bundled):
+    built = trained_encoder("tiny", bundled)
+    assert fingerprint(built) == fingerprint(encoder())
+    check_fingerprint(built, fingerprint(encoder()), made=bundled)
+
+
+def test_another_name_is_refused(bundled):
+    with pytest.raises(FormatError, match=r"captioner\.safetensors: holds an encoder 'tiny', not"):
+        trained_encoder("other", bundled)
+    with pytest.raises(ValueError, match="no encoder 'tinny'; close to it are tiny"):
+        trained_encoder("tinny", bundled)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, t: t["encoder.mean"].add_(1), "weights are not those it was made with"),
+        (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
+        (lambda c, t: t["encoder.mean"].fill_(torch.nan), "not finite"),
+        (lambda c, t: c.update(encoder={"name": "gone"}), "made with encoder 'gone', which this"),
+        (lambda c, t: c.update(kind="labeller"), "a bundle of kind 'labeller'"),
+    ],
+)
+def test_a_captioner_that_is_not_whole_is_refused(bundled, change, message):
+    alter(bundled, change)
+    with pytest.raises(FormatError, match=message):
+        trained_encoder("tiny", bundled)
+
+
+def test_files_that_are_something_else_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"\x80\x04K*.")  # a pickle
+    with pytest.raises(FormatError, match="not a safetensors file"):
+        trained_encoder("tiny", path)
+    save_file({"conv1/7x7_s2.weight": torch.zeros(1)}, path)
+    with pytest.raises(FormatError, match="Caffe's blobs, which fit inception_v1, not tiny"):
+        trained_encoder("tiny", path)
+    with pytest.raises(FormatError, match="blob"):
+        trained_encoder("inception_v1", path)
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        trained_encoder("tiny", tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
+        trained_encoder("tiny", tmp_path)
+
+
+def test_weights_that_nobody_published_are_not_fetched():
+    with pytest.raises(ValueError, match="torchvision has no weights for a GoogLeNet"):
+        trained_encoder("inception_v1", None)
+
+
+def test_another_encoder_than_a_file_was_made_by_is_refused(tmp_path):
+    own = fingerprint(encoder(1))
+    with pytest.raises(ValueError, match=rf"x\.npy was made by an encoder abc, these .* {own}"):
+        check_fingerprint(encoder(1), "abc", made=tmp_path / "x.npy")

@@ -1,0 +1,176 @@
+"""The two phases of a captioner's training: what is trained, on which images, judged on which.
+
+First the decoder alone, on embeddings that an encoder made once; then encoder and decoder together,
+on photographs (Vinyals et al. 2016, PAMI). Losses and rates are not known here.
+"""
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import torch
+from torch import Tensor
+
+from data import embeddings as cache
+from data.batches import ImageSource, one_view
+from data.images import Fit
+from data.vocabulary import Vocabulary
+from decoders.show_and_tell import ShowAndTell
+from encoders.table import Network
+from vl.captioner import Captioner
+from vl.captioner_training import CaptionTraining, photographs
+from vl.extractor import Extractor
+from vl.trained_encoder import check_fingerprint, trained_encoder
+
+Shown = Literal["standardised", "raw"]
+
+
+class Phase(NamedTuple):
+    """What is trained on what."""
+
+    encoder: Network
+    encoder_name: str
+    decoder: ShowAndTell
+    views: Sequence[str]
+    fit: Fit
+    source: ImageSource  # of the training images
+    development: Callable[[CaptionTraining], Tensor]  # embeddings (images, D) of those to judge by
+
+
+class Names(NamedTuple):
+    """The images of both splits, by file name."""
+
+    training: Sequence[str]
+    development: Sequence[str]
+
+
+def on_embeddings(
+    path: Path,
+    names: Names,
+    *,
+    encoder: str,
+    weights: Path | None,
+    decoder: Callable[[int], ShowAndTell],
+    shown: Shown,
+    device: torch.device,
+) -> Phase:
+    """Phase 1: the decoder, on cached embeddings.
+
+    Args:
+        path: of the embeddings of both splits.
+        names: of their images.
+        encoder: its name in the table.
+        weights: those that made the embeddings; they go into the captioner.
+        decoder: builds one for embeddings of a width.
+        shown: whether it sees embeddings less the training split's mean and in units of its
+            deviation, or as they were made, as published.
+        device: where the development split's embeddings lie.
+
+    Raises:
+        ValueError: the encoder is not the one that made the embeddings, or an image has none.
+    """
+    held = cache.load(path)
+    built = trained_encoder(encoder, weights)
+    check_fingerprint(built, held.making.fingerprint, made=path)
+    vectors = held.of(names.training)
+    development = held.of(names.development).mean(1).to(device)
+    speaker = decoder(held.making.width)
+    if shown == "standardised":
+        speaker.standardise(vectors.flatten(0, 1))
+    return Phase(
+        encoder=built,
+        encoder_name=encoder,
+        decoder=speaker,
+        views=held.making.views,
+        fit="crop" if held.making.fit == "crop" else "squash",
+        source=one_view(vectors),
+        development=lambda model: development,
+    )
+
+
+def from_captioner(
+    start: Path, vocabulary: Vocabulary, *, folder: Path, names: Names, device: torch.device
+) -> Phase:
+    """Phase 2: encoder and decoder of a captioner that phase 1 made, on photographs.
+
+    Raises:
+        ValueError: the captioner has another vocabulary, or several decoders.
+        FileNotFoundError: a photograph is not there.
+    """
+    captioner = Captioner.load(start)
+    if captioner.vocabulary != vocabulary:
+        raise ValueError(
+            f"{start} has another vocabulary ({len(captioner.vocabulary)} words) than "
+            f"these captions give ({len(vocabulary)} words)"
+        )
+    if len(captioner.decoders) != 1:
+        raise ValueError(f"{start} has {len(captioner.decoders)} decoders; phase 2 trains one")
+    return on_photographs(
+        folder,
+        names,
+        encoder=captioner.encoder,
+        encoder_name=captioner.encoder_name,
+        decoder=captioner.decoders[0],
+        views=captioner.views,
+        fit=captioner.fit,
+        device=device,
+    )
+
+
+def on_photographs(
+    folder: Path,
+    names: Names,
+    *,
+    encoder: Network,
+    encoder_name: str,
+    decoder: ShowAndTell,
+    views: Sequence[str],
+    fit: Fit,
+    device: torch.device,
+) -> Phase:
+    """Encoder and decoder together, on photographs in a folder.
+
+    What of the encoder the embedding does not depend on, such as a classifier, is left alone.
+
+    Raises:
+        FileNotFoundError: a photograph is not there.
+    """
+    paths = [folder / name for name in names.training]
+    to_judge_by = [folder / name for name in names.development]
+    missing = [path for path in [*paths, *to_judge_by] if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} photographs are missing, the first {missing[0]}")
+    _train_what_answers(encoder)
+
+    def development(model: CaptionTraining) -> Tensor:
+        assert model.encoder is not None
+        extractor = Extractor(model.encoder, views=views, fit=fit, device=device)
+        parts = []
+        for part in extractor.files(to_judge_by):
+            if part.failures:
+                raise part.failures[0][1]
+            parts.append(part.vectors)
+        return torch.cat(parts).mean(1).to(device)
+
+    return Phase(
+        encoder=encoder,
+        encoder_name=encoder_name,
+        decoder=decoder,
+        views=views,
+        fit=fit,
+        source=photographs(paths, side=encoder.image_size, fit=fit, views=views),
+        development=development,
+    )
+
+
+def _train_what_answers(encoder: Network) -> None:
+    """Let gradients flow to what the embedding depends on, and to nothing else.
+
+    DistributedDataParallel waits for a gradient of every parameter that wants one.
+    """
+    parameters = list(encoder.requires_grad_(True).eval().parameters())
+    answer = encoder(torch.zeros(1, 3, encoder.image_size, encoder.image_size))
+    gradients = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
+    encoder.to(memory_format=torch.channels_last)

@@ -1,0 +1,43 @@
+"""The photographs that a command line asks for, and the paths of it that give none."""
+
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NamedTuple
+
+from data.images import find
+
+
+class Inputs(NamedTuple):
+    """What paths stand for."""
+
+    files: list[Path]  # in the order of the paths, those of a folder sorted
+    failures: list[Exception]  # why a path gives none
+
+
+def photographs(paths: Iterable[Path]) -> Inputs:
+    """The files of all paths, those that cannot be used apart.
+
+    Args:
+        paths: photographs, and folders of them; see ``data.images.find``.
+
+    Raises:
+        ValueError: no path, or only folders that hold no image: there is nothing to do.
+    """
+    files: list[Path] = []
+    failures: list[Exception] = []
+    for path in paths:
+        try:
+            files += find([path])
+        except (OSError, ValueError) as error:
+            failures.append(error)
+    if not files and not any(isinstance(error, OSError) for error in failures):
+        raise ValueError("; ".join(map(str, failures)) or "no photographs are given")
+    return Inputs(files, failures)
+
+
+def complaint(error: Exception) -> str:
+    """One line for stderr about an input that failed."""
+    text = " ".join(str(error).split())
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        text = f"{error.filename}: {error.strerror}"
+    return f"vl: error: {text}"

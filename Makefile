@@ -10,7 +10,8 @@ test: $(INSTALLED)
 	scripts/check
 
 demo: $(INSTALLED)
-	$(VENV)/bin/vl demo
+	rm -rf build/demo
+	$(VENV)/bin/vl demo --out build/demo
 
 # pip, not python, is looked for: a venv that was interrupted has the one without the other.
 $(INSTALLED): setup.cfg pyproject.toml

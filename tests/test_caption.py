@@ -230,11 +230,14 @@ def test_several_models_vote_and_are_saved_as_one(model, photos, tmp_path, capsy
 def test_settings_that_make_no_sense_are_refused_before_any_work(
     model, photos, capsys, flags, message
 ):
+    gone = photos[0].with_name("gone.png")
     assert run(model, *photos, *flags) == 2
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     assert message in stderr
     assert stderr.startswith("vl: error: ")
+    if "--batch-size" not in flags:
+        assert run(model, gone, *flags) == 2  # 1 would mean that photographs came first
 
 
 def test_a_file_that_is_no_captioner_is_refused(photos, tmp_path, capsys):

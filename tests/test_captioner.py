@@ -119,6 +119,21 @@ def test_search_settings_reach_the_search():
     assert all(len(set(found[0].words)) == len(found[0].words) for found in fresh)
 
 
+def test_captions_are_compared_by_length_as_the_search_says():
+    made, vectors = captioner(), torch.randn(20, 12)
+    orders = []
+    for power in (0.0, 1.0):
+        search = Search(beam=4, max_length=6, length_power=power)
+        hypotheses = made.hypotheses(vectors, search=search, n_best=4)
+        for found in hypotheses:
+            scores = [
+                each.log_prob / (len(each.words) + 1) ** power for each in found if each.ended
+            ]
+            assert scores == sorted(scores, reverse=True)
+        orders.append([each.words for found in hypotheses for each in found])
+    assert orders[0] != orders[1]
+
+
 def test_two_decoders_vote_by_the_mean_of_their_probabilities():
     parts = [decoder(1), decoder(2)]
     made = captioner(decoders=parts)

@@ -93,6 +93,18 @@ def test_what_was_done_before_an_interruption_is_not_done_again(
     assert out.with_suffix(".json").read_bytes() == whole.with_suffix(".json").read_bytes()
 
 
+def test_photographs_that_turn_bad_before_the_rest_is_done_are_left_out(
+    weights, photos, tmp_path, monkeypatch
+):
+    out = tmp_path / "photos.npy"
+    with monkeypatch.context() as patch:
+        stopped_after(1, patch)
+        assert run(weights, out, photos) == 130
+    (photos / "3.png").write_bytes(b"")
+    assert run(weights, out, photos) == 1
+    assert embeddings.load(out).names == ("0.png", "1.png", "2.png", "4.png")
+
+
 def test_work_is_saved_every_so_many_seconds(weights, photos, tmp_path, monkeypatch):
     """So that SIGKILL costs little."""
     saves = []

@@ -144,6 +144,34 @@ def test_training_learns(place):
     assert losses[-1] < 0.5 * losses[0]
 
 
+@pytest.mark.parametrize(
+    "flags",
+    [
+        ["--own-words", "0.9"],
+        ["--smoothing", "0.1"],
+        ["--weight-decay", "0.5"],
+        ["--optimizer", "sgd"],
+        ["--schedule", "staircase"],
+        ["--clip", "0.001", "--optimizer", "sgd"],
+        ["--average", "0"],
+        ["--seed", "1"],
+        ["--cell", "paper"],
+        ["--precision", "bfloat16"],
+    ],
+)
+def test_a_choice_changes_what_comes_out(place, flags):
+    plain = ["--dropout", "0"]
+    assert train("--out", "run", *plain) == 0
+    assert train("--out", "again", *plain) == 0
+    assert train("--out", "other", *plain, *flags) == 0
+    one, again, other = (
+        Captioner.load(f"{name}/captioner.safetensors").decoders[0].show.weight
+        for name in ("run", "again", "other")
+    )
+    assert torch.equal(one, again)
+    assert not torch.equal(one, other)
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("phase", [1, 2])
 def test_a_run_that_was_stopped_and_resumed_ends_as_one_that_was_not(place, monkeypatch, phase):

@@ -17,7 +17,6 @@ from torch import Tensor
 from data.errors import FormatError
 from data.images import Fit, decode, square
 from encoders.table import Network
-from vl.devices import bfloat16_pays as bfloat16_pays  # scripts/benchmark.py has it from here
 
 _log = logging.getLogger(__name__)
 

@@ -13,7 +13,7 @@ from torch import nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from data.batches import CaptionBatches
-from data.captions import CaptionedImage, check_disjoint, read_captions
+from data.captions import CaptionedImage, read_captions
 from data.images import Fit
 from data.tokens import words
 from data.vocabulary import Vocabulary
@@ -137,7 +137,6 @@ def run(flags: CaptionerTraining) -> int:
     development = read_captions(
         flags.dev_captions or flags.captions, split=flags.dev_split, images=flags.dev_images
     )
-    check_disjoint(training, development)
     vocabulary = Vocabulary.counted(training, minimum=flags.min_count, evaluation=development)
     with joined(flags.device) as processes:
         torch.manual_seed(flags.seed)  # the same first weights in every process

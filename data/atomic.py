@@ -1,6 +1,7 @@
 """Files written beside their place and renamed into it: a reader never meets half of one."""
 
 import os
+import stat
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -20,10 +21,15 @@ def replacing(path: Path | str) -> Iterator[Path]:
         An empty file in the same folder, so that the rename cannot cross file systems.
 
     Raises:
-        OSError: the folder cannot be written to, or the disk is full.
+        OSError: the folder cannot be written to, the disk is full, or a device, a folder or
+            something else that is no file stands at the path.
     """
-    path = Path(path)
+    path = Path(path).resolve()  # of a link the target is replaced, not the link
     path.parent.mkdir(parents=True, exist_ok=True)
+    there = path.exists()
+    if there and not path.is_file():
+        raise OSError(f"{path}: not a file that could be replaced")
+    mode = stat.S_IMODE(path.stat().st_mode) if there else 0o666 & ~_umask()
     handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
     os.close(handle)
     beside = Path(name)
@@ -31,7 +37,7 @@ def replacing(path: Path | str) -> Iterator[Path]:
         yield beside
         with beside.open("rb+") as file:  # on the disk before it has the name
             os.fsync(file.fileno())
-        beside.chmod(0o666 & ~_umask())  # mkstemp makes files that only the owner can read
+        beside.chmod(mode)  # mkstemp makes files that only the owner can read
         beside.replace(path)
     finally:
         beside.unlink(missing_ok=True)

@@ -92,7 +92,7 @@ class CaptionBatches:
         for index, (begin, end) in enumerate(self._spans()):
             if index < first:
                 continue
-            # Drawn for the whole batch and then divided: the number of processes changes nothing.
+            # Drawn for the whole batch and then divided: who shares it changes nothing.
             draws = torch.randint(
                 _DRAWS, (end - begin,), generator=_generator(self.seed or 0, number, index + 1)
             )
@@ -120,11 +120,6 @@ class CaptionBatches:
 def one_view(vectors: Tensor) -> ImageSource:
     """A source that gives one of an image's embeddings ``(images, views, D)`` at random."""
     return lambda rows, draws: vectors[rows, draws % vectors.shape[1]]
-
-
-def mean_view(vectors: Tensor) -> ImageSource:
-    """A source that gives the mean of an image's embeddings ``(images, views, D)``."""
-    return lambda rows, draws: vectors[rows].mean(1)
 
 
 def ahead(items: Iterator[Item], *, depth: int = 2) -> Iterator[Item]:

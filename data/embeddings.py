@@ -29,6 +29,8 @@ class Making:
     """Of the encoder's weights."""
     fit: str
     """How a photograph became a square: ``crop`` or ``squash``."""
+    precision: str
+    """Of the encoder's arithmetic: ``float32`` or ``bfloat16``."""
     views: tuple[str, ...]
     """What was shown of each photograph: ``plain``, ``flip``."""
     width: int
@@ -88,6 +90,19 @@ def load(path: Path | str) -> Embeddings:
     return Embeddings(making, names, torch.from_numpy(vectors))
 
 
+def begun_with(path: Path | str) -> Making | None:
+    """How what lies at ``path``, finished or not, was made; None where nothing does.
+
+    Raises:
+        FormatError: its index is damaged.
+    """
+    index = _index(Path(path))
+    for each in (index.with_name(index.name + ".part"), index):
+        if each.exists():
+            return _read_index(each)[0]
+    return None
+
+
 class Writer:
     """Adds embeddings to a cache as they are made; a killed writer's work is taken up again.
 
@@ -110,7 +125,6 @@ class Writer:
         self._rows = self.path.with_name(self.path.name + ".part")
         self._names = _index(self.path).with_name(_index(self.path).name + ".part")
         self.names: list[str] = []
-        self._saved = 0
         self.path.parent.mkdir(parents=True, exist_ok=True)
         row_bytes = len(making.views) * making.width * 2
         if self._names.exists() and self._rows.exists():
@@ -140,8 +154,15 @@ class Writer:
         expected = (len(names), len(self.making.views), self.making.width)
         if vectors.shape != expected:
             raise ValueError(f"vectors have shape {tuple(vectors.shape)}, expected {expected}")
+        rows = vectors.detach().cpu().half().contiguous()
+        for name, row in zip(names, rows, strict=True):
+            if not bool(torch.isfinite(row).all()):
+                raise ValueError(
+                    f"the embedding of {name} has a number that float16 cannot hold; the largest "
+                    "it can is 65504"
+                )
         with self._rows.open("ab") as file:
-            file.write(vectors.detach().cpu().half().contiguous().numpy().tobytes())
+            file.write(rows.numpy().tobytes())
         self.names += names
         self._known.update(names)
 
@@ -163,6 +184,8 @@ class Writer:
         if names is not None:
             wanted = tuple(names)
             kept = replace(every, names=wanted, vectors=every.of(wanted).half())
+        # Without an index there is no cache: a kill in between leaves no names for other rows.
+        _index(self.path).unlink(missing_ok=True)
         with replacing(self.path) as beside, beside.open("wb") as file:
             np.save(file, kept.vectors.numpy(), allow_pickle=False)
         write_text(_index(self.path), _index_text(self.making, kept.names))
@@ -180,10 +203,18 @@ class Writer:
                 f"{self.making.encoder} {self.making.fingerprint}; choose another file",
             )
         raise FormatError(
-            path,
-            f"made otherwise (fit {found.fit}, views {', '.join(found.views)}), not with fit "
-            f"{self.making.fit}, views {', '.join(self.making.views)}; choose another file",
+            path, f"made with {_told(found)}, not with {_told(self.making)}; choose another file"
         )
+
+
+def _told(making: Making) -> str:
+    return f"fit {making.fit}, {making.precision}, views {', '.join(making.views)}"
+
+
+def _strings(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(each, str) for each in value):
+        raise TypeError
+    return tuple(value)
 
 
 def _index(path: Path) -> Path:
@@ -203,11 +234,14 @@ def _read_index(path: Path) -> tuple[Making, tuple[str, ...]]:
             encoder=str(index["encoder"]),
             fingerprint=str(index["fingerprint"]),
             fit=str(index["fit"]),
-            views=tuple(map(str, index["views"])),
+            precision=str(index["precision"]),
+            views=_strings(index["views"]),
             width=int(index["width"]),
         )
-        return making, tuple(map(str, index["names"]))
+        return making, _strings(index["names"])
     except (json.JSONDecodeError, UnicodeDecodeError) as cause:
         raise FormatError(path, "not JSON") from cause
-    except (KeyError, TypeError) as cause:
+    except FormatError:
+        raise
+    except (KeyError, TypeError, ValueError, RecursionError) as cause:
         raise FormatError(path, "not an index of embeddings") from cause

@@ -83,6 +83,7 @@ def beam_search(
     for position in range(max_length):
         odds, state = step(last, state)  # (N, V)
         best, word = top_words(odds, min(width, odds.shape[1]))  # (N, k)
+        best = best.to(log_prob.dtype)
         k = best.shape[1]
         done[open_image, open_place] = best[:, 0] == -math.inf  # nothing can follow
         # Candidates of an image: every place continued in k ways, then every done place as it is.

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from data.batches import CaptionBatches, ahead, mean_view, one_view
+from data.batches import CaptionBatches, ahead, one_view
 
 # Image i has i % 3 + 1 captions; each ends in a word that names it, 100 i + j.
 CAPTIONS = [[[0, *range(5, 5 + j), 100 * i + j, 1] for j in range(i % 3 + 1)] for i in range(20)]
@@ -104,11 +104,10 @@ def test_padding_repeats_the_end():
         assert (words[length - 1 :] == 1).all()
 
 
-def test_one_view_gives_each_view_sometimes_and_the_mean_view_always_the_same():
+def test_one_view_gives_the_view_that_was_drawn():
     vectors = torch.arange(12.0).view(3, 2, 2)
     rows, draws = torch.tensor([0, 0, 2, 1]), torch.tensor([0, 1, 7, 4])
     assert one_view(vectors)(rows, draws).tolist() == [[0, 1], [2, 3], [10, 11], [4, 5]]
-    assert mean_view(vectors)(rows, draws).tolist() == [[1, 2], [1, 2], [9, 10], [5, 6]]
 
 
 @pytest.mark.parametrize(

@@ -92,6 +92,15 @@ def test_search_agrees_with_a_plain_one(seed, width, power):
         )
 
 
+def test_a_step_in_double_precision_is_searched_as_well():
+    odds = table(0, 2, 4)
+    search = {"start": START, "end": END, "width": 3, "max_length": 4}
+    single, double = (beam_search(*decoder(each), **search) for each in (odds, odds.double()))
+    assert [[h.words for h in each] for each in single] == [
+        [h.words for h in each] for each in double
+    ]
+
+
 @pytest.mark.parametrize("seed", range(5))
 def test_a_beam_that_prunes_nothing_finds_every_caption(seed):
     max_length = 3

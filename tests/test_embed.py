@@ -46,7 +46,7 @@ def test_photographs_become_a_file_of_embeddings(weights, photos, tmp_path, caps
     held = embeddings.load(out)
     assert held.names == ("0.png", "1.png", "2.png", "3.png", "deeper/4.png")
     assert held.making == embeddings.Making(
-        "tiny", fingerprint(encoder()), "squash", ("plain", "flip"), Tiny.width
+        "tiny", fingerprint(encoder()), "squash", "float32", ("plain", "flip"), Tiny.width
     )
     by_hand = Extractor(encoder(), views=("plain", "flip"))
     squares = torch.stack([by_hand.square(decode(photos / name)) for name in held.names])
@@ -172,7 +172,7 @@ def test_other_views_or_another_fit_are_refused(weights, photos, tmp_path, capsy
     assert run(weights, out, photos) == 0
     for flags in (["--fit", "crop"], ["--views", "plain", "flip"]):
         assert run(weights, out, photos, flags=flags) == 2
-        assert "made otherwise (fit squash, views plain)" in capsys.readouterr().err
+        assert "made with fit squash, float32, views plain," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -7,10 +7,11 @@ import numpy as np
 import pytest
 import torch
 
+from data import embeddings
 from data.embeddings import Making, Writer, load
 from data.errors import FormatError
 
-MAKING = Making("inception_v1", "abc123", "squash", ("plain", "flip"), 4)
+MAKING = Making("inception_v1", "abc123", "squash", "float32", ("plain", "flip"), 4)
 
 
 def vectors(count, start=0):
@@ -71,6 +72,7 @@ def test_a_finished_cache_can_grow_and_be_reordered(tmp_path):
         ({"fingerprint": "fed"}, "made by another encoder, inception_v1 abc123, not by .* fed"),
         ({"views": ("plain",), "width": 4}, "views plain, flip.*not with .* views plain;"),
         ({"fit": "crop"}, "fit squash.*not with fit crop"),
+        ({"precision": "bfloat16"}, "float32,.*not with .* bfloat16"),
     ],
 )
 def test_a_cache_made_otherwise_is_refused_and_left_alone(tmp_path, finished, change, message):
@@ -107,12 +109,52 @@ def test_a_cache_whose_files_disagree_is_refused(tmp_path):
         load(path)
 
 
+def test_an_index_with_wrong_values_is_refused(tmp_path):
+    path = tmp_path / "train.npy"
+    written(path)
+    index = json.loads((tmp_path / "train.json").read_text())
+    for wrong in ({"width": "x"}, {"names": "abc"}, {"views": [1]}):
+        (tmp_path / "train.json").write_text(json.dumps({**index, **wrong}))
+        with pytest.raises(FormatError, match=r"train\.json: not an index of embeddings"):
+            load(path)
+
+
+def test_a_kill_between_the_two_files_leaves_no_wrong_names(tmp_path, monkeypatch):
+    path = tmp_path / "train.npy"
+    written(path)
+    writer = Writer(path, MAKING)
+
+    def killed(*arguments):
+        if arguments[0].name == "train.json":
+            raise KeyboardInterrupt
+        write_text(*arguments)
+
+    write_text = embeddings.write_text
+    monkeypatch.setattr(embeddings, "write_text", killed)
+    with pytest.raises(KeyboardInterrupt):
+        writer.finish(["c.jpg", "b.jpg", "a.jpg"])
+    monkeypatch.undo()
+    with pytest.raises(FileNotFoundError):
+        load(path)
+    assert Writer(path, MAKING).finish().names == ("a.jpg", "b.jpg", "c.jpg")
+    assert torch.equal(load(path).of(["c.jpg"]), vectors(3)[[2]])
+
+
+@pytest.mark.parametrize("value", [1e5, float("nan")])
+def test_a_number_that_float16_cannot_hold_is_refused(tmp_path, value):
+    writer = Writer(tmp_path / "train.npy", MAKING)
+    with pytest.raises(ValueError, match=r"the embedding of b\.jpg has a number that float16"):
+        writer.add(["a.jpg", "b.jpg"], torch.tensor([0.0, value]).view(2, 1, 1).expand(2, 2, 4))
+    assert writer.finish().names == ()
+
+
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
         ("train.json", b"{", "not JSON"),
         ("train.json", b"[]", "not an index of embeddings"),
         ("train.json", b'{"format": 9}', "format 9, this version reads 1"),
+        ("train.json", b"[" * 100_000, "not an index of embeddings"),
         ("train.npy", b"", "not an array"),
         ("train.npy", b"\x80\x04K*.", "not an array"),  # a pickle
     ],

@@ -1,16 +1,20 @@
 """The training loop: killed and resumed, divided among processes, stopped early, refused."""
 
 import json
+import os
 import subprocess
 import sys
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 import pytest
 import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from torch import Tensor, nn
 
 from data.errors import FormatError
+from vl import training as training_loop
 from vl.schedules import schedule
 from vl.training import Judgement, fit
 
@@ -124,9 +128,70 @@ def test_judges_see_the_model_at_rest_and_training_goes_on_after(tmp_path):
     assert model.training
 
 
-def test_a_loss_that_is_not_finite_stops_the_run(tmp_path):
-    with pytest.raises(ValueError, match="the loss is nan at step 4"):
-        run(tmp_path, Line(loss_at=3))
+def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path):
+    with pytest.raises(ValueError, match="the gradient is not finite at step 6; a lower rate"):
+        run(tmp_path, Line(loss_at=5), save_seconds=0)
+    saved = torch.load(tmp_path / "state.pt", weights_only=True)
+    assert saved["place"]["step"] == 5
+    assert saved["model"]["w"].isfinite().all()
+
+
+def test_what_is_kept_without_a_judge_is_at_rest_and_training_goes_on_after(tmp_path):
+    states = []
+    model = Line()
+    run(tmp_path, model, keep=lambda m, j: states.append(m.training))
+    assert states == [False] * 3
+    assert model.training
+
+
+def test_a_resumed_run_goes_on_in_the_precision_it_began_with(tmp_path):
+    class Seen(Line):
+        def forward(self, batch, step):
+            precisions.append(torch.is_autocast_enabled("cpu"))
+            return super().forward(batch, step)
+
+    precisions = []
+    with pytest.raises(ValueError, match="not finite"):
+        run(tmp_path, Seen(loss_at=5), bfloat16=True)
+    run(tmp_path, Seen(), resume=True)
+    assert precisions == [True] * len(precisions)
+
+
+def test_development_figures_have_names_of_their_own(tmp_path):
+    run(tmp_path, judge=lambda model: Judgement(1.0, {"loss": 0.5, "step": 7.0}))
+    training, judged = (
+        [x for x in log_of(tmp_path) if ("judged" in x) == y] for y in (False, True)
+    )
+    assert len(judged) == 3
+    assert judged[0]["development/loss"] == 0.5
+    assert set(training[0]) & set(judged[0]) == {"step"}
+
+
+def test_tensorboard_keeps_what_was_judged_before_a_resume(tmp_path):
+    def judge(model):
+        return Judgement(model.w.item(), {"w": model.w.item()})
+
+    with pytest.raises(ValueError, match="not finite"):
+        run(tmp_path, Line(loss_at=5), judge=judge)
+    run(tmp_path, resume=True, judge=judge)
+    events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
+    assert [event.step for event in events.Scalars("development/w")] == [4, 8, 12]
+
+
+@pytest.mark.parametrize("cut", [0, 10, None])
+def test_a_log_is_cut_back_to_the_checkpoint_and_never_padded(tmp_path, cut):
+    """Interrupted, resumed and interrupted again before the next line; and a log somebody cut."""
+    for at, saves in ((5, 0), (6, 1e9), (7, 0)):
+        with pytest.raises(ValueError, match="not finite"):
+            run(tmp_path, Line(loss_at=at), resume=at > 5, save_seconds=saves)
+    if cut is not None:
+        os.truncate(tmp_path / "log.jsonl", cut)
+    run(tmp_path, resume=True)
+    log = (tmp_path / "log.jsonl").read_bytes()
+    assert b"\0" not in log
+    if cut is None:
+        run(tmp_path / "whole")
+        assert log_of(tmp_path) == log_of(tmp_path / "whole")
 
 
 def test_a_folder_with_a_run_is_not_written_over(tmp_path):
@@ -163,33 +228,42 @@ def test_a_damaged_checkpoint_is_refused(tmp_path, content):
         run(tmp_path, resume=True)
 
 
-def test_a_failed_save_leaves_the_old_checkpoint(tmp_path, monkeypatch):
-    """A disk that is full while the second epoch's checkpoint is written."""
+def test_a_full_disk_is_said_in_a_sentence_and_leaves_the_old_checkpoint(tmp_path, monkeypatch):
+    """The second epoch's checkpoint goes to a device that is always full."""
     saves = []
 
-    def full(state, path):
+    @contextmanager
+    def full(path):
         saves.append(path)
         if len(saves) == 2:
-            path.write_bytes(b"half of it")
-            raise OSError(28, "No space left on device", str(path))
-        torch_save(state, path)
+            yield Path("/dev/full")  # written to, as a path that is not renamed
+        else:
+            with replacing(path) as beside:
+                yield beside
 
-    torch_save = torch.save
-    monkeypatch.setattr(torch, "save", full)
-    with pytest.raises(OSError, match="No space left"):
+    replacing = training_loop.replacing
+    monkeypatch.setattr(training_loop, "replacing", full)
+    with pytest.raises(OSError, match=r"state\.pt: could not be written"):
         run(tmp_path)
     monkeypatch.undo()
-    assert not list(tmp_path.glob("*.part"))
     model, fitted = run(tmp_path, resume=True)
     whole, _ = run(tmp_path / "whole")
     assert fitted.steps == 12
     assert torch.equal(model.w, whole.w)
 
 
+def test_halves_of_a_killed_save_are_cleared_away(tmp_path):
+    run(tmp_path)
+    half = tmp_path / ".state.pt.abc.part"
+    half.write_bytes(b"half")
+    run(tmp_path, resume=True)
+    assert not half.exists()
+
+
 @pytest.mark.slow
 def test_a_run_killed_again_and_again_ends_as_one_that_was_not(tmp_path):
     """Killed with SIGKILL in the first epoch, in the second, and right after a resume."""
-    training(tmp_path / "whole")
+    assert training(tmp_path / "whole").returncode == 0
     killed = tmp_path / "killed"
     assert training(killed, "--die-at", "5").returncode == -9
     # What a resumed process asks for counts from one again.

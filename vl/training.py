@@ -8,6 +8,7 @@ epoch are in its checkpoint.
 import json
 import logging
 import math
+import os
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -29,7 +30,7 @@ from vl.schedules import Schedule
 
 _log = logging.getLogger(__name__)
 _FORMAT = 1
-_LOG_STEPS = 20  # steps between lines in log.jsonl
+_LOG_STEPS = 20  # steps between lines in log.jsonl; a line costs nothing beside 20 steps
 _Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
@@ -114,7 +115,8 @@ def fit(
         settings: of the run; a resume under others is refused.
         processes: which of how many this is; by default the only one.
         clip: greatest norm of the whole gradient; 5.0 in im2txt.
-        bfloat16: run the forward pass in bfloat16 where PyTorch's autocast does.
+        bfloat16: run the forward pass in bfloat16 where PyTorch's autocast does; a resumed run
+            goes on as it began.
         average: decay of a running mean of the weights, which is then what is judged and kept
             (Polyak); the decay is smaller at first, (1 + step) / (10 + step), so that the random
             beginning is forgotten.
@@ -148,8 +150,15 @@ def fit(
     averaged = AveragedModel(model, multi_avg_fn=_running_mean(average)) if average else None
     place = _Place()
     log_bytes = 0
+    bfloat16 = agreed(bfloat16, processes)
     if resume:
-        place, log_bytes = _restore(state_path, settings, model, averaged, optimizer, processes)
+        state = _read(state_path, settings, processes)
+        _restore(state_path, state, model, averaged, optimizer, processes)
+        place, log_bytes = _Place(**state["place"]), int(state["log_bytes"])
+        bfloat16 = bool(state["bfloat16"])
+        if processes.first:
+            for half in folder.glob(f".{state_path.name}.*.part"):  # of a save that was killed
+                half.unlink()
     whole: nn.Module = model
     if processes.size > 1:
         whole = DistributedDataParallel(model)
@@ -161,7 +170,17 @@ def fit(
     ):
 
         def save() -> None:
-            _save(state_path, settings, place, log.written(), model, averaged, optimizer, processes)
+            state = {
+                "format": _FORMAT,
+                "settings": json.dumps(settings, sort_keys=True),
+                "bfloat16": bfloat16,
+                "place": dict(place._asdict()),
+                "log_bytes": log.written(),
+                "model": model.state_dict(),
+                "averaged": averaged.state_dict() if averaged else None,
+                "optimizer": optimizer.state_dict(),
+            }
+            _save(state_path, state, processes)
 
         bar.skip(place.step)
         saved = time.monotonic()
@@ -178,7 +197,12 @@ def fit(
                 optimizer.zero_grad(set_to_none=True)
                 # DistributedDataParallel takes the mean over processes; what is wanted is the sum.
                 (total * processes.size / every).backward()
-                norm = nn.utils.clip_grad_norm_(model.parameters(), clip)
+                norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
+                if not math.isfinite(norm):  # before it is in the weights, and in the checkpoint
+                    raise ValueError(
+                        f"the gradient is not finite at step {place.step + 1}; "
+                        "a lower rate may help"
+                    )
                 optimizer.step()
                 if averaged:
                     averaged.update_parameters(model)
@@ -186,17 +210,13 @@ def fit(
                 figures = ""
                 if place.step % _LOG_STEPS == 0 or place.batch == per_epoch:
                     loss = float(summed(total.detach(), processes) / every)
-                    if not math.isfinite(loss):
-                        raise ValueError(
-                            f"the loss is {loss} at step {place.step}; a lower rate may help"
-                        )
                     log.write(
                         {
                             "step": place.step,
                             "epoch": round(place.step / per_epoch, 4),
                             "loss": loss,
                             "rate": optimizer.param_groups[0]["lr"],
-                            "gradient_norm": float(norm),
+                            "gradient_norm": norm,
                             "seconds": round(time.monotonic() - begin, 2),
                         }
                     )
@@ -228,15 +248,17 @@ def _judged(
     bar: Bar,
 ) -> _Place:
     """Judge and keep at the end of an epoch; the place with what that changed."""
+    model.eval()
     if judge is None:
         if keep:
             keep(model, None)
+        model.train()
         return place
-    model.eval()
     with torch.no_grad():
         judgement = judge(model)
     epoch = place.epoch + 1
-    log.write({"step": place.step, "judged": epoch, "score": judgement.score, **judgement.figures})
+    judged = {f"development/{name}": value for name, value in judgement.figures.items()}
+    log.write({"step": place.step, "judged": epoch, "score": judgement.score, **judged})
     figures = "  ".join(f"{name} {value:.4g}" for name, value in judgement.figures.items())
     better = judgement.score > place.best_score
     bar.say(f"epoch {epoch}  {figures}{'  best so far' if better else ''}")
@@ -264,57 +286,52 @@ def _running_mean(
     return update
 
 
-def _save(
-    path: Path,
-    settings: dict[str, Any],
-    place: _Place,
-    log_bytes: int,
-    model: nn.Module,
-    averaged: AveragedModel | None,
-    optimizer: Optimizer,
-    processes: Processes,
-) -> None:
-    """Write the checkpoint; every process must call it, for its random state is in there."""
+def _save(path: Path, state: dict[str, Any], processes: Processes) -> None:
+    """Write the checkpoint; every process must call it, for its random state goes in there."""
     random = gathered(torch.get_rng_state(), processes)
     cuda = []
     if processes.device.type == "cuda":
         cuda = gathered(torch.cuda.get_rng_state(processes.device), processes)
     if not processes.first:
         return
-    state = {
-        "format": _FORMAT,
-        "settings": json.dumps(settings, sort_keys=True),
-        "place": dict(place._asdict()),
-        "log_bytes": log_bytes,
-        "model": model.state_dict(),
-        "averaged": averaged.state_dict() if averaged else None,
-        "optimizer": optimizer.state_dict(),
-        "random": random,
-        "cuda_random": cuda,
-    }
     with replacing(path) as beside:
-        torch.save(state, beside)
+        try:
+            torch.save({**state, "random": random, "cuda_random": cuda}, beside)
+        except RuntimeError as cause:  # a full disk comes as this
+            reason = str(cause).splitlines()[0]
+            raise OSError(f"{path}: could not be written: {reason}") from cause
 
 
-def _restore(
-    path: Path,
-    settings: dict[str, Any],
-    model: nn.Module,
-    averaged: AveragedModel | None,
-    optimizer: Optimizer,
-    processes: Processes,
-) -> tuple[_Place, int]:
-    """Put the checkpoint into the parts; where the run was, and how long its log."""
+def _read(path: Path, settings: dict[str, Any], processes: Processes) -> dict[str, Any]:
+    """The checkpoint, seen to be of this run and whole."""
     try:
-        state = torch.load(path, map_location="cpu", weights_only=True)
+        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != _FORMAT:
             raise FormatError(path, f"format {state['format']}, this version reads {_FORMAT}")
-        was = json.loads(state["settings"])
-        _refuse_other_settings(path, was, json.loads(json.dumps(settings)))
+        _refuse_other_settings(
+            path, json.loads(state["settings"]), json.loads(json.dumps(settings))
+        )
         if len(state["random"]) != processes.size:
             raise FormatError(
                 path, f"a run of {len(state['random'])} processes, not of {processes.size}"
             )
+    except (FormatError, OSError):
+        raise
+    except Exception as cause:  # torch.load raises whatever a damaged file makes it raise
+        raise FormatError(path, "not a checkpoint that can be resumed") from cause
+    return state
+
+
+def _restore(
+    path: Path,
+    state: dict[str, Any],
+    model: nn.Module,
+    averaged: AveragedModel | None,
+    optimizer: Optimizer,
+    processes: Processes,
+) -> None:
+    """Put the checkpoint into the parts."""
+    try:
         model.load_state_dict(state["model"])
         if averaged:
             averaged.load_state_dict(state["averaged"])
@@ -322,11 +339,8 @@ def _restore(
         torch.set_rng_state(state["random"][processes.rank])
         if state["cuda_random"] and processes.device.type == "cuda":
             torch.cuda.set_rng_state(state["cuda_random"][processes.rank], processes.device)
-        return _Place(**state["place"]), int(state["log_bytes"])
-    except FormatError:
-        raise
-    except Exception as cause:  # torch.load raises whatever a damaged file makes it raise
-        raise FormatError(path, "not a checkpoint that can be resumed") from cause
+    except (KeyError, RuntimeError, TypeError, ValueError) as cause:
+        raise FormatError(path, "a checkpoint of another model or optimiser") from cause
 
 
 def _refuse_other_settings(path: Path, was: dict[str, Any], wanted: dict[str, Any]) -> None:
@@ -344,9 +358,12 @@ class _Log:
         if quiet:
             return
         folder.mkdir(parents=True, exist_ok=True)
-        self._file = (folder / "log.jsonl").open("ab")
-        self._file.truncate(log_bytes)
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step)
+        path = folder / "log.jsonl"
+        self._file = path.open("ab")
+        self._file.truncate(min(log_bytes, path.stat().st_size))  # never longer: that pads with NUL
+        self._file.seek(0, os.SEEK_END)
+        # What is logged after a checkpoint carries a later step than the checkpoint's own.
+        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
 
     def __enter__(self) -> "_Log":
         return self
@@ -366,8 +383,9 @@ class _Log:
                 self._board.add_scalar(name, value, int(line["step"]))
 
     def written(self) -> int:
-        """Bytes of ``log.jsonl`` that are on the disk."""
+        """Bytes of ``log.jsonl`` that would outlive the process."""
         if self._quiet:
             return 0
         self._file.flush()
+        self._board.flush()
         return self._file.tell()

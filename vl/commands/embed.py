@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 import tyro
 
-from data.embeddings import Making, Writer
+from data.embeddings import Making, Writer, begun_with
 from data.images import Fit
 from encoders.weights import fingerprint
 from vl import devices
@@ -56,7 +56,8 @@ def run(flags: EmbedRun) -> int:
     names = _names(flags.paths, files)
     bfloat16 = flags.precision == "bfloat16"
     if flags.precision == "auto":
-        bfloat16 = devices.bfloat16_pays(device)
+        begun = begun_with(flags.out)  # a stopwatch may say otherwise the second time
+        bfloat16 = begun.precision == "bfloat16" if begun else devices.bfloat16_pays(device)
     encoder = trained_encoder(flags.encoder, flags.weights)
     extractor = Extractor(
         encoder,
@@ -67,7 +68,12 @@ def run(flags: EmbedRun) -> int:
         batch_size=flags.batch_size,
     )
     making = Making(
-        flags.encoder, fingerprint(encoder), flags.fit, tuple(flags.views), encoder.width
+        encoder=flags.encoder,
+        fingerprint=fingerprint(encoder),
+        fit=flags.fit,
+        precision="bfloat16" if bfloat16 else "float32",
+        views=tuple(flags.views),
+        width=encoder.width,
     )
     writer = Writer(flags.out, making)
     todo = [index for index, name in enumerate(names) if name not in writer]

@@ -332,7 +332,7 @@ def _train(
         ),
         epochs=flags.epochs,
         folder=flags.out,
-        settings={**settings, "bfloat16": bfloat16},
+        settings=settings,
         processes=processes,
         clip=flags.clip,
         bfloat16=bfloat16,

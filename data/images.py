@@ -89,7 +89,7 @@ def square(pixels: Tensor, side: int, fit: Fit = "crop") -> Tensor:
             equally; ``"squash"`` keeps everything and loses the aspect.
 
     Raises:
-        ValueError: a side below 1, an unknown fit, or no ``(3, H, W)``.
+        ValueError: a side below 1, an unknown fit, no ``(3, H, W)``, or whole numbers.
     """
     if side < 1:
         raise ValueError(f"side is {side}; it must be at least 1")
@@ -97,6 +97,8 @@ def square(pixels: Tensor, side: int, fit: Fit = "crop") -> Tensor:
         raise ValueError(f"fit is {fit!r}; it must be 'crop' or 'squash'")
     if pixels.ndim != 3 or pixels.shape[0] != 3 or 0 in pixels.shape:
         raise ValueError(f"pixels have shape {tuple(pixels.shape)}, not (3, H, W)")
+    if not pixels.is_floating_point():
+        raise ValueError(f"pixels are {pixels.dtype}; expected float in [0, 1]: divide by 255")
     height, width = pixels.shape[1:]
     if fit == "squash":
         return _resized(pixels, side, side)

@@ -1,6 +1,7 @@
 """Words and their numbers, counted from training captions only."""
 
 import json
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
@@ -14,6 +15,8 @@ END = "</s>"
 UNKNOWN = "<unk>"
 SPECIAL = (START, END, UNKNOWN)  # in the order of their ids, from 0
 
+_UNPRINTABLE = ("Cc", "Cf", "Cs")  # Unicode's categories: controls, formatting, half a character
+
 
 class Vocabulary:
     """Every word a captioner can say, each with an id.
@@ -22,7 +25,8 @@ class Vocabulary:
         words: in the order of their ids, which begin after those of ``SPECIAL``.
 
     Raises:
-        ValueError: a word is there twice, is spelled like a special one, or is not one word.
+        ValueError: a word is there twice, is spelled like a special one, is not one word, or holds
+            a control character, with which it could command the terminal that shows it.
     """
 
     start = SPECIAL.index(START)
@@ -35,6 +39,8 @@ class Vocabulary:
                 raise ValueError(f"{word!r} is a special word; the vocabulary adds it itself")
             if word.split() != [word]:
                 raise ValueError(f"{word!r} is not one word")
+            if any(unicodedata.category(letter) in _UNPRINTABLE for letter in word):
+                raise ValueError(f"{word!r} holds a control character")
         # Without the special ones: a caption's "</s>" must not end it.
         self._ids = {word: number for number, word in enumerate(words, len(SPECIAL))}
         if len(self._ids) < len(words):

@@ -194,6 +194,8 @@ class Convolution(nn.Module):
         self.convolution = nn.Conv2d(
             inputs, outputs, side, stride=stride, padding=side // 2, bias=norm == "response"
         )
+        # The eps of torchvision's googlenet.py, `BatchNorm2d(out_channels, eps=0.001)`, with which
+        # its weights were trained, and the default of TF-slim's batch_norm.
         self.norm = nn.BatchNorm2d(outputs, eps=0.001) if norm == "batch" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
@@ -264,6 +266,9 @@ def inception_v1_torchvision(*, classes: int = 1000, auxiliary: bool = False) ->
 
 def _initialise(module: nn.Module) -> None:
     """Draw the first weights as Caffe's "xavier" does, and set the convolutions' biases to 0.2.
+
+    Both are what BVLC's train_val.prototxt says: every convolution's ``weight_filler`` is xavier and
+    its ``bias_filler`` the constant 0.2; the last classifier's bias is 0.
 
     With PyTorch's own start, made for other networks, what one image has that another has not
     shrinks more than ten-thousandfold from the stem to the embedding, and nothing is learnt.

@@ -3,11 +3,12 @@
 Everything is checked before anything is written: a refused file leaves the encoder as it was.
 """
 
+import contextlib
 import hashlib
 import pickle
+import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
-from http.client import HTTPException
 from pathlib import Path
 
 import safetensors.torch
@@ -220,8 +221,9 @@ def fetch_torchvision(name: str, *, progress: bool = False) -> dict[str, Tensor]
 
     It comes from download.pytorch.org, the address that the network's default weights in
     ``torchvision.models`` hold, once: after that from the ``checkpoints`` folder in
-    ``torch.hub.get_dir()``. torchvision compares the download with the hash in the file's name,
-    and renames the tensors of older files.
+    ``torch.hub.get_dir()``. A download is compared with the hash in its name; a file that was in
+    the folder is not, but it is refused if it holds anything but tensors. torchvision renames the
+    tensors of older files.
 
     Args:
         name: ``"googlenet"``, ``"inception_v3"``, ``"resnet50"``.
@@ -233,9 +235,16 @@ def fetch_torchvision(name: str, *, progress: bool = False) -> dict[str, Tensor]
     """
     weights = models.get_model_weights(name).DEFAULT
     try:
-        network = models.get_model(name, weights=weights, progress=progress)
-    except (OSError, HTTPException, RuntimeError, EOFError, pickle.UnpicklingError) as error:
+        with contextlib.redirect_stdout(sys.stderr):  # torch.hub prints where it downloads to
+            # get_model unpickles whatever lies there; what passes this runs no code.
+            weights.get_state_dict(progress=progress, check_hash=True, weights_only=True)
+            network = models.get_model(name, weights=weights, progress=progress)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle raises a dozen kinds
         reason = str(getattr(error, "reason", error)).partition("\n")[0] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch explains how to load it all the same
+            reason = "the file is damaged or holds more than weights"
         raise OSError(
             f"could not fetch torchvision's weights for {name} from {weights.url}: "
             f"{reason}; without a network, put that file into "

@@ -293,7 +293,28 @@ def test_two_processes_have_the_loss_of_one(tmp_path):
     one, two = log_of(tmp_path / "one"), log_of(tmp_path / "two")
     assert len(one) == len(two) == 6
     for a, b in zip(one, two, strict=True):
-        assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+        assert a.keys() == b.keys()
+        if "loss" in a:
+            assert a["loss"] == pytest.approx(b["loss"], abs=1e-4)
+        else:  # a sum over some 250 words
+            assert a["development/loss"] == pytest.approx(b["development/loss"], rel=1e-4)
+
+
+@pytest.mark.slow
+def test_two_killed_processes_resume_each_with_its_own_random_state(tmp_path):
+    """Dropout and scheduled sampling draw from both processes' states."""
+    assert training(tmp_path / "whole", processes=2).returncode == 0
+    killed = tmp_path / "killed"
+    assert training(killed, "--die-at", "8", processes=2).returncode != 0
+    assert training(killed, "--resume", processes=2).returncode == 0
+    one, other = (
+        torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "killed")
+    )
+    assert not torch.equal(*one["random"])
+    for part in ("model", "averaged"):
+        for key, value in one[part].items():
+            assert torch.equal(value, other[part][key]), key
+    assert log_of(tmp_path / "whole") == log_of(killed)
 
 
 def training(folder, *flags, processes=1):

@@ -6,13 +6,14 @@ on photographs (Vinyals et al. 2016, PAMI). Losses and rates are not known here.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Literal, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
 from data import embeddings as cache
 from data.batches import ImageSource, one_view
+from data.errors import FormatError
 from data.images import Fit
 from data.vocabulary import Vocabulary
 from decoders.show_and_tell import ShowAndTell
@@ -67,9 +68,13 @@ def on_embeddings(
         device: where the development split's embeddings lie.
 
     Raises:
+        FormatError: the embeddings were made with a fit that there is not.
         ValueError: the encoder is not the one that made the embeddings, or an image has none.
     """
     held = cache.load(path)
+    if held.making.fit not in get_args(Fit):
+        known = " or ".join(map(repr, get_args(Fit)))
+        raise FormatError(path.with_suffix(".json"), f"fit is {held.making.fit!r}, not {known}")
     built = trained_encoder(encoder, weights)
     check_fingerprint(built, held.making.fingerprint, made=path)
     vectors = held.of(names.training)

@@ -3,15 +3,15 @@
 import json
 import logging
 import sys
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import tyro
 from rich.console import Console
 from rich.table import Table
 
-from data.captions import read_captions
+from data.captions import CaptionedImage, read_captions
 from data.errors import FormatError
 from data.tokens import words
 from vl import __version__
@@ -26,7 +26,8 @@ class Evaluation:
     """BLEU-1 to BLEU-4 of captions, against those that people wrote."""
 
     results: tyro.conf.Positional[Path]
-    """Captions in COCO's results format, [{"image_id": 1, "caption": "a dog"}]; - is stdin."""
+    """Captions in COCO's results format, [{"image_id": 1, "caption": "a dog"}]; - is stdin. An image
+    may go by its file's name."""
     references: Path
     """People's captions: COCO's, Karpathy's or Flickr8k's file."""
     split: str | None = None
@@ -41,10 +42,11 @@ class Evaluation:
 
 def run(flags: Evaluation) -> int:
     """Score, and print what came out."""
-    captions = read_results(flags.results)
     described = read_captions(flags.references, split=flags.split, images=flags.images)
     references = {image.image_id: image.captions for image in described}
-    _check_known(captions, references, results=flags.results, source=flags.references)
+    captions = _by_id(
+        read_results(flags.results), described, results=flags.results, source=flags.references
+    )
     missing = [image for image in references if image not in captions]
     if missing and not (flags.subset and captions):
         problem = f"{_some(missing)} of {flags.references} have no caption here"
@@ -81,16 +83,36 @@ def score(captions: Mapping[ImageId, str], references: Mapping[ImageId, Sequence
     )
 
 
-def _check_known(
-    captions: Collection[ImageId],
-    references: Collection[ImageId],
+def _by_id(
+    captions: Mapping[ImageId, str],
+    described: Sequence[CaptionedImage],
     *,
     results: Path,
     source: Path,
-) -> None:
-    unknown = [image for image in captions if image not in references]
+) -> dict[ImageId, str]:
+    """The captions by the references' ids, where some go by their file's name."""
+    ids = {image.image_id for image in described}
+    named: dict[str, list[ImageId]] = {}
+    for image in described:  # with the folder as the references have it, and without
+        for name in {image.file_name, PurePosixPath(image.file_name).name}:
+            named.setdefault(name, []).append(image.image_id)
+    found: dict[ImageId, str] = {}
+    unknown = []
+    for given, caption in captions.items():
+        known = [given] if given in ids else named.get(str(given), [])
+        if len(known) > 1:
+            problem = f"{len(known)} images of {source} are called that: {_some(known)}"
+            raise FormatError(results, problem, record=f"image {given!r}")
+        if not known:
+            unknown.append(given)
+        elif known[0] in found:
+            problem = f"it is image {known[0]!r} of {source}, which has a caption already"
+            raise FormatError(results, problem, record=f"image {given!r}")
+        else:
+            found[known[0]] = caption
     if unknown:
         raise FormatError(results, f"{_some(unknown)} are not among those taken from {source}")
+    return found
 
 
 def _some(images: Sequence[ImageId]) -> str:

@@ -3,13 +3,13 @@
 import copy
 import logging
 import math
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 from torch.optim import SGD, AdamW, Optimizer
 
 from data.batches import CaptionBatches
@@ -31,6 +31,11 @@ from vl.training import Judgement, fit
 
 _log = logging.getLogger(__name__)
 BUNDLE = "captioner.safetensors"
+# What phase 2 takes from the captioner it starts with.
+_OF_PHASE_1 = (
+    *("width", "hidden", "cell", "output", "dropout", "shown"),
+    *("weights", "encoder", "fit"),
+)
 
 
 @dataclass(frozen=True)
@@ -92,7 +97,7 @@ class CaptionerTraining:
     encoder_rate: float = 1e-5
     """Learning rate of the encoder in phase 2; a hundredth of the decoder's."""
     weight_decay: float = 0.0
-    """Decoupled, of the matrices; none as published."""
+    """Of matrices, not of biases: decoupled with adam, L2 in the gradient with sgd; 0 as published."""
     schedule: Shape = "cosine"
     """Of the rate; im2txt's is a staircase."""
     warm_up: int = 200
@@ -195,10 +200,26 @@ def _check(flags: CaptionerTraining) -> None:
                 "phase 2 (--finetune-encoder) begins with the captioner of phase 1: give it with "
                 "--start, or --force to ruin the encoder knowingly"
             )
+        if flags.start is not None:
+            _check_left_alone(flags)
     elif flags.embeddings is None:
         raise ValueError("phase 1 wants --embeddings FILE; `vl embed` makes it")
     elif flags.start is not None:
         raise ValueError("--start belongs to phase 2 (--finetune-encoder)")
+
+
+def _check_left_alone(flags: CaptionerTraining) -> None:
+    """Refuse what the captioner of phase 1 has said already."""
+    given = [
+        f"--{field.name}"
+        for field in fields(flags)
+        if field.name in _OF_PHASE_1 and getattr(flags, field.name) != field.default
+    ]
+    if len(given) == 1:
+        raise ValueError(f"{given[0]} has no effect with --start: the captioner has its own")
+    if given:
+        named = f"{', '.join(given[:-1])} and {given[-1]}"
+        raise ValueError(f"{named} have no effect with --start: the captioner has its own")
 
 
 def _check_range(
@@ -351,10 +372,20 @@ def _train(
 
 
 def _optimizer(flags: CaptionerTraining, model: CaptionTraining) -> Optimizer:
-    groups = [{"params": list(model.decoder.parameters()), "lr": flags.rate}]
+    groups = _groups(model.decoder.parameters(), rate=flags.rate, decay=flags.weight_decay)
     if model.encoder is not None:
         trained = [each for each in model.encoder.parameters() if each.requires_grad]
-        groups.append({"params": trained, "lr": flags.encoder_rate})
-    if flags.optimizer == "sgd":
-        return SGD(groups, lr=flags.rate, weight_decay=flags.weight_decay)
-    return AdamW(groups, lr=flags.rate, weight_decay=flags.weight_decay)
+        groups += _groups(trained, rate=flags.encoder_rate, decay=flags.weight_decay)
+    return SGD(groups) if flags.optimizer == "sgd" else AdamW(groups)
+
+
+def _groups(parameters: Iterable[Tensor], *, rate: float, decay: float) -> list[dict[str, Any]]:
+    """Matrices and convolutions, which decay; biases and other vectors, which do not."""
+    groups: dict[bool, list[Tensor]] = {True: [], False: []}
+    for parameter in parameters:
+        groups[parameter.ndim > 1].append(parameter)
+    return [
+        {"params": members, "lr": rate, "weight_decay": decay if decays else 0.0}
+        for decays, members in groups.items()
+        if members
+    ]

@@ -23,8 +23,20 @@ _OPENERS = """
     More Now Once One Other Our She Since So Some Such That The Their Then There These They This We
     What When While Yet You
 """
+# What would command a terminal or cannot be written: controls, formatting, halves of characters.
+# The tokeniser drops them, and they end a word. (It keeps them in web addresses; this does not.)
+UNPRINTABLE = frozenset(
+    chr(code)
+    for first, last in (
+        *((0x00, 0x1F), (0x7F, 0x9F), (0x61C, 0x61C), (0x200C, 0x200F), (0x202A, 0x202E), (0x2060, 0x206F)),
+        *((0xD800, 0xDFFF), (0xFEFF, 0xFEFF), (0xFFF9, 0xFFFB), (0xE0001, 0xE007F)),
+    )
+    for code in range(first, last + 1)
+)
 _TYPOGRAPHY = str.maketrans(
-    {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}  # curly quotation marks
+    dict.fromkeys(UNPRINTABLE, " ")
+    | {"\x80": "$", "\x91": "'", "\x92": "'", "\xad": ""}  # Windows' euro and quotes; a soft hyphen
+    | {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}  # curly quotation marks
     | {"\u2013": " -- ", "\u2014": " -- ", "\u2026": " ... ", "\u200b": " "}  # dashes, ellipsis
     | {"½": "1/2", "¼": "1/4", "¾": "3/4", "£": "#", "€": "$", "¢": "cents"}
 )

@@ -1,21 +1,19 @@
 """Words and their numbers, counted from training captions only."""
 
 import json
-import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
 
 from data.captions import CaptionedImage, check_disjoint
 from data.errors import FormatError
+from data.tokens import UNPRINTABLE
 from data.tokens import words as words_of
 
 START = "<s>"
 END = "</s>"
 UNKNOWN = "<unk>"
 SPECIAL = (START, END, UNKNOWN)  # in the order of their ids, from 0
-
-_UNPRINTABLE = ("Cc", "Cf", "Cs")  # Unicode's categories: controls, formatting, half a character
 
 
 class Vocabulary:
@@ -39,7 +37,7 @@ class Vocabulary:
                 raise ValueError(f"{word!r} is a special word; the vocabulary adds it itself")
             if word.split() != [word]:
                 raise ValueError(f"{word!r} is not one word")
-            if any(unicodedata.category(letter) in _UNPRINTABLE for letter in word):
+            if not UNPRINTABLE.isdisjoint(word):
                 raise ValueError(f"{word!r} holds a control character")
         # Without the special ones: a caption's "</s>" must not end it.
         self._ids = {word: number for number, word in enumerate(words, len(SPECIAL))}

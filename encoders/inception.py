@@ -267,7 +267,7 @@ def inception_v1_torchvision(*, classes: int = 1000, auxiliary: bool = False) ->
 def _initialise(module: nn.Module) -> None:
     """Draw the first weights as Caffe's "xavier" does, and set the convolutions' biases to 0.2.
 
-    Both are what BVLC's train_val.prototxt says: every convolution's ``weight_filler`` is xavier and
+    Both are what BVLC's train_val.prototxt says: each convolution's ``weight_filler`` is xavier and
     its ``bias_filler`` the constant 0.2; the last classifier's bias is 0.
 
     With PyTorch's own start, made for other networks, what one image has that another has not

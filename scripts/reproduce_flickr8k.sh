@@ -34,7 +34,7 @@ for seed in 1 2 3; do
         --train-images "$flickr/Flickr_8k.trainImages.txt" \
         --dev-images "$flickr/Flickr_8k.devImages.txt" \
         --embeddings "$out/embeddings.npy" --weights "$weights" --out "$run" --seed "$seed" \
-        --width 256 --dropout 0.5 --rate 2e-3 --batch-size 150 --epochs 10 --patience 10 \
+        --width 256 --dropout 0.5 --rate 2e-3 --batch-size 150 --epochs 10 --criterion loss \
         --precision auto "${resume[@]}"
 done
 

@@ -77,6 +77,12 @@ def test_paths_and_pixels_and_strings_give_the_same(tmp_path):
     assert made([]) == []
 
 
+def test_pixels_of_whole_numbers_are_refused():
+    pixels = torch.full((3, 20, 20), 200, dtype=torch.uint8)
+    with pytest.raises(ValueError, match=r"pixels are torch\.uint8; expected float .* by 255"):
+        captioner()([pixels])
+
+
 def test_the_n_best_are_sorted_and_differ(tmp_path):
     paths = drawings(tmp_path, 5)
     for captions in captioner()(paths, search=Search(beam=6, max_length=5), n_best=6):

@@ -1,10 +1,16 @@
 """What each phase trains: the decoder alone, or the encoder as far as its answer depends on it."""
 
+import json
+
 import pytest
 import torch
 
-from tests.little import decoder, drawings, encoder
-from vl.captioner_phases import Names, on_photographs
+from data import embeddings
+from data.errors import FormatError
+from encoders.table import ENCODERS
+from encoders.weights import fingerprint
+from tests.little import Tiny, captioner, decoder, drawings, encoder
+from vl.captioner_phases import Names, on_embeddings, on_photographs
 from vl.captioner_training import CaptionTraining
 from vl.extractor import Extractor
 
@@ -57,3 +63,30 @@ def test_photographs_that_are_not_there_are_counted(tmp_path):
             fit="crop",
             device=CPU,
         )
+
+
+def test_embeddings_of_a_fit_that_there_is_not_are_refused(tmp_path, monkeypatch):
+    """Not taken for one that there is."""
+    monkeypatch.setitem(ENCODERS, "tiny", Tiny)
+    captioner().save(tmp_path / "weights")
+    made = embeddings.Making("tiny", fingerprint(encoder()), "squash", ("plain",), Tiny.width)
+    writer = embeddings.Writer(tmp_path / "made.npy", made)
+    writer.add(["a.jpg", "b.jpg"], torch.randn(2, 1, Tiny.width))
+    writer.finish()
+
+    def begun():
+        return on_embeddings(
+            tmp_path / "made.npy",
+            Names(["a.jpg"], ["b.jpg"]),
+            encoder="tiny",
+            weights=tmp_path / "weights",
+            decoder=lambda width: decoder(width=width),
+            shown="raw",
+            device=CPU,
+        )
+
+    assert begun().fit == "squash"
+    index = tmp_path / "made.json"
+    index.write_text(json.dumps({**json.loads(index.read_text()), "fit": "stretch"}))
+    with pytest.raises(FormatError, match=r"made\.json: fit is 'stretch', not 'crop' or 'squash'"):
+        begun()

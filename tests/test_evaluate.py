@@ -2,7 +2,9 @@
 
 import json
 import re
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from pycocoevalcap.bleu.bleu import Bleu
@@ -39,7 +41,7 @@ def references(tmp_path: Path) -> Path:
     return path
 
 
-def results(folder: Path, captions: dict[int, str]) -> Path:
+def results(folder: Path, captions: Mapping[Any, str]) -> Path:
     """A results file beside the references."""
     path = folder / "results.json"
     records = [{"image_id": image, "caption": caption} for image, caption in captions.items()]
@@ -150,4 +152,65 @@ def test_images_that_do_not_match_are_named(
     path = results(references.parent, captions)
     assert main(["evaluate", str(path), "--references", str(references), *flags]) == 2
     message = problem.format(references=references)
+    assert capsys.readouterr() == ("", f"vl: error: {path}: {message}\n")
+
+
+def karpathy(folder: Path, names: dict[int, str]) -> Path:
+    """A captions file as Karpathy's of Flickr8k, which numbers its images."""
+    images = [
+        {
+            "filename": names[image],
+            "imgid": image,
+            "split": "test",
+            "sentences": [{"raw": caption} for caption in captions],
+        }
+        for image, captions in PEOPLE.items()
+    ]
+    path = folder / "dataset_flickr8k.json"
+    path.write_text(json.dumps({"images": images, "dataset": "flickr8k"}), encoding="utf-8")
+    return path
+
+
+NAMES = {image: f"{image}_photo.jpg" for image in PEOPLE}
+
+
+def test_an_image_may_go_by_its_files_name(
+    tmp_path: Path, references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    numbered = json.loads(references.read_text())
+    coco = {image["id"]: image["file_name"] for image in numbered["images"]}
+    for people, names in ((karpathy(tmp_path, NAMES), NAMES), (references, coco)):
+        path = results(tmp_path, {names[image]: caption for image, caption in SAID.items()})
+        assert main(["evaluate", str(path), "--references", str(people), "--json"]) == 0
+        found = json.loads(capsys.readouterr().out)
+        scores = [found[f"BLEU-{size}"] for size in (1, 2, 3, 4)]
+        assert scores == pytest.approx(expected(SAID), rel=0, abs=1e-9)
+
+
+def test_the_folder_of_a_files_name_need_not_be_said(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = karpathy(tmp_path, {image: f"val2014/{name}" for image, name in NAMES.items()})
+    path = results(tmp_path, {NAMES[image]: caption for image, caption in SAID.items()})
+    assert main(["evaluate", str(path), "--references", str(people)]) == 0
+    assert "images 4" in capsys.readouterr().out
+
+
+def test_a_name_that_two_images_have_is_refused(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = karpathy(tmp_path, {**NAMES, 7: NAMES[5]})
+    path = results(tmp_path, {NAMES[5]: "a train"})
+    assert main(["evaluate", str(path), "--references", str(people), "--subset"]) == 2
+    message = f"image '5_photo.jpg': 2 images (7, 5) of {people} have this file name"
+    assert capsys.readouterr() == ("", f"vl: error: {path}: {message}\n")
+
+
+def test_an_image_by_its_name_and_its_number_is_there_twice(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    people = karpathy(tmp_path, NAMES)
+    path = results(tmp_path, {5: "a train", NAMES[5]: "a train"})
+    assert main(["evaluate", str(path), "--references", str(people), "--subset"]) == 2
+    message = f"image '5_photo.jpg': it is image 5 of {people}, which has a caption already"
     assert capsys.readouterr() == ("", f"vl: error: {path}: {message}\n")

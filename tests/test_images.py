@@ -302,6 +302,12 @@ def test_a_thin_strip_does_not_fill_the_memory():
         (torch.zeros(3, 4, 4), 0, "crop", "side is 0"),
         (torch.zeros(3, 4, 4), 2, "stretch", "fit is 'stretch'"),
         (torch.zeros(1, 3, 4, 4), 2, "crop", r"\(1, 3, 4, 4\), not \(3, H, W\)"),
+        (
+            torch.full((3, 4, 4), 255, dtype=torch.uint8),
+            4,
+            "crop",
+            r"pixels are torch\.uint8; expected float in \[0, 1\]: divide by 255",
+        ),
     ],
 )
 def test_wrong_arguments_are_refused(pixels, side, fit, message):

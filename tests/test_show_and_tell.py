@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from decoders.beam_search import beam_search
 from decoders.show_and_tell import ShowAndTell
 
 CELLS = ["ordinary", "paper"]
@@ -98,6 +99,35 @@ def test_captions_of_one_image_share_its_row():
     image_of = torch.tensor([1, 0, 1])
     shared = decoder(images, words, lengths, image_of).total
     assert shared.item() == pytest.approx(decoder(images[image_of], words, lengths).total.item())
+
+
+def test_the_batch_changes_no_caption_of_a_real_search():
+    torch.manual_seed(0)
+    decoder = ShowAndTell(image_width=32, vocabulary_size=2000, width=64, hidden=512).eval()
+    with torch.no_grad():
+        for parameter in decoder.parameters():  # as they are at first, all words are equally likely
+            parameter.mul_(3)
+        decoder.show.weight.mul_(3)
+    images = torch.randn(64, 32)
+
+    def found(size):
+        with torch.inference_mode():
+            return [
+                one
+                for part in images.split(size)
+                for one in beam_search(
+                    decoder.step, decoder.start(part), start=0, end=1, width=3, max_length=12
+                )
+            ]
+
+    alone = found(1)
+    assert len({captions[0].words for captions in alone}) > 32  # else the test shows nothing
+    for size in (7, 64):
+        for one, other in zip(alone, found(size), strict=True):
+            assert [each.words for each in one] == [each.words for each in other]
+            assert [each.log_prob for each in one] == pytest.approx(
+                [each.log_prob for each in other], rel=0, abs=1e-5
+            )
 
 
 def test_the_image_is_shown_once():

@@ -1,5 +1,6 @@
 import json
 import re
+import unicodedata
 
 import pytest
 
@@ -56,6 +57,12 @@ CASES = {
     "(a) [b] {c}": "-lrb- a -rrb- -lsb- b -rsb- -lcb- c -rcb-",
     "caf\u00e9 na\u00efve \u65e5\u672c": "caf\u00e9 na\u00efve \u65e5\u672c",
     "\u00bd cup \u00a35 \u20ac5": "1/2 cup # 5 $ 5",
+    "a red\x1b[31m ball": "a red -lsb- 31m ball",
+    "bell\x07 and \x00 null\x7f csi\x9b2J": "bell and null csi 2j",
+    "don\x92t say \x93hi\x94 a\x96b \x85 \x80 5": "do n't say hi a b $ 5",
+    "soft\xadhyphen a \xad b": "softhyphen a b",
+    "left \u202eright\u202c word\ufeff": "left right word",
+    "zero\u200dwidth\u200cjoin": "zero width join",
     "http://www.foo.com/bar see www.x.com": "http://www.foo.com/bar see www.x.com",
     "": "",
     " \t\n ": "",
@@ -81,6 +88,15 @@ CAPITALS = ("A&W", "Ill.")
 @pytest.mark.parametrize("caption", [c for c in CASES if not any(word in c for word in CAPITALS)])
 def test_words_joined_by_spaces_give_the_same_words(caption):
     assert words(" ".join(words(caption))) == words(caption)
+
+
+def test_what_cannot_be_shown_is_in_no_word():
+    """Nor in a web address, where the tokeniser itself would keep it."""
+    turns = {"LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # of the direction
+    for letter in map(chr, range(0x10000)):
+        if unicodedata.category(letter) in ("Cc", "Cs") or unicodedata.bidirectional(letter) in turns:
+            found = "".join(words(f"a{letter}b {letter} http://x.com/a{letter}b"))
+            assert letter not in found, hex(ord(letter))
 
 
 @pytest.mark.parametrize("mark", [".", "a.", "-", "'", "n't", "a'", "1.", "A&", "#a", " ", "?!"])

@@ -1,17 +1,20 @@
 """`vl train captioner`: captions and photographs to a captioner, and all that is refused first."""
 
 import json
+from pathlib import Path
 
 import pytest
 import torch
+from torch.optim import SGD, AdamW
 
 from data.scenes import draw
 from encoders.table import ENCODERS
 from encoders.weights import fingerprint
-from tests.little import Tiny, captioner, drawings, encoder
+from tests.little import Tiny, captioner, decoder, drawings, encoder
 from vl.__main__ import main
 from vl.captioner import Captioner
 from vl.captioner_training import CaptionTraining
+from vl.commands.train_captioner import CaptionerTraining, _optimizer
 
 COUNT, DEV = 12, 3
 TRAINING = [f"{n}.png" for n in range(DEV, COUNT)]
@@ -250,6 +253,50 @@ def test_phase_2_refuses_what_does_not_fit(place, capsys):
     drawings(place / "photos", 1)
     (place / "photos" / "5.png").write_text("no photograph")
     refused(capsys, "photos/5.png: no image of a known kind", phase=phase)
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--width", 8], "--width has"),
+        (["--hidden", 8], "--hidden has"),
+        (["--cell", "paper"], "--cell has"),
+        (["--output", "tied"], "--output has"),
+        (["--dropout", 0.5], "--dropout has"),
+        (["--shown", "raw"], "--shown has"),
+        (["--weights", "weights"], "--weights has"),
+        (["--encoder", "tiny"], "--encoder has"),
+        (["--fit", "crop"], "--fit has"),
+        (["--fit", "crop", "--width", 8, "--dropout", 0], "--width, --dropout and --fit have"),
+    ],
+)
+def test_phase_2_refuses_what_its_captioner_has_said_already(place, capsys, flags, message):
+    message += " no effect with --start: the captioner has its own"
+    refused(capsys, message, *flags, phase=PHASE_2)
+
+
+@pytest.mark.parametrize(("name", "kind"), [("adam", AdamW), ("sgd", SGD)])
+def test_matrices_decay_and_vectors_do_not_each_part_at_its_rate(name, kind):
+    model = CaptionTraining(decoder(), encoder())
+    flags = CaptionerTraining(
+        captions=Path("captions"),
+        out=Path("run"),
+        optimizer=name,
+        rate=0.5,
+        encoder_rate=0.25,
+        weight_decay=0.1,
+    )
+    optimizer = _optimizer(flags, model)
+    assert isinstance(optimizer, kind)
+    found = {
+        id(parameter): (group["lr"], group["weight_decay"])
+        for group in optimizer.param_groups
+        for parameter in group["params"]
+    }
+    for part, rate in ((model.decoder, 0.5), (model.encoder, 0.25)):
+        for each in part.parameters():
+            assert found.pop(id(each)) == (rate, 0.1 if each.ndim > 1 else 0.0)
+    assert not found
 
 
 def test_phase_2_trains_one_decoder(place, capsys):

@@ -43,6 +43,13 @@ def test_five_times_are_enough_by_default():
     assert Vocabulary.counted(training).words[3:] == ("cat",)
 
 
+def test_no_caption_brings_a_control_character_in():
+    training = [image("a.jpg", "a \x1b[31mred\x07 \x1b ball\u202e http://x.com/\x1b[2Jx")]
+    counted = Vocabulary.counted(training, minimum=1).words
+    assert {"a", "31mred", "ball"} <= set(counted)
+    assert all(word.isprintable() for word in counted)
+
+
 def test_no_word_often_enough_is_an_error():
     with pytest.raises(ValueError, match="no word is in the training captions 5 times"):
         Vocabulary.counted(TRAINING)
@@ -89,6 +96,10 @@ def test_an_id_that_is_not_there_is_refused(number):
         (["a", "</s>"], "'</s>' is a special word"),
         (["a cat"], "'a cat' is not one word"),
         ([""], "'' is not one word"),
+        (["\x1b[31mred"], r"'\\x1b\[31mred' holds a control character"),
+        (["a\x9b2J"], r"'a\\x9b2J' holds a control character"),
+        (["\u202ecat"], r"'\\u202ecat' holds a control character"),
+        (["\ud83d"], r"'\\ud83d' holds a control character"),
     ],
 )
 def test_words_that_cannot_be_a_vocabulary_are_refused(words, message):

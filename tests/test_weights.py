@@ -1,6 +1,9 @@
+import contextlib
 import copy
+import os
 import re
 from pathlib import Path
+from pickle import dumps
 
 import pytest
 import safetensors.torch
@@ -479,6 +482,46 @@ def test_a_damaged_download_is_named(hub, content):
     (hub / file_name("squeezenet1_1")).write_bytes(content)
     with pytest.raises(OSError, match=r"weights for squeezenet1_1 from https://.*\.pth"):
         fetch_torchvision("squeezenet1_1")
+
+
+def bare_pickle(made, path):
+    path.write_bytes(dumps(made, protocol=2))  # torch.load warns of others
+
+
+class Hostile:
+    """A pickle of it makes a folder when it is loaded."""
+
+    def __init__(self, folder):
+        self.folder = folder
+
+    def __reduce__(self):
+        return os.mkdir, (str(self.folder),)
+
+
+@pytest.mark.parametrize("write", [torch.save, bare_pickle])
+def test_a_file_that_runs_code_is_refused_before_it_does(hub, tmp_path, write):
+    mark = tmp_path / "it ran"
+    write({"features.0.weight": Hostile(mark)}, hub / file_name("squeezenet1_1"))
+    with pytest.raises(OSError, match=r"squeezenet1_1 .* damaged or holds more than weights"):
+        fetch_torchvision("squeezenet1_1")
+    assert not mark.exists()
+    with contextlib.suppress(Exception):  # a bare pickle is no file of torch's
+        torch.load(hub / file_name("squeezenet1_1"), weights_only=False)
+    assert mark.exists()  # else the test shows nothing
+
+
+def test_a_file_without_a_state_is_named(hub):
+    torch.save([1, 2], hub / file_name("squeezenet1_1"))
+    with pytest.raises(OSError, match="could not fetch torchvision's weights for squeezenet1_1"):
+        fetch_torchvision("squeezenet1_1")
+
+
+def test_stdout_stays_free_while_something_is_fetched(hub, capsys):
+    with pytest.raises(OSError, match="could not fetch"):
+        fetch_torchvision("squeezenet1_1")
+    stdout, stderr = capsys.readouterr()
+    assert stdout == ""
+    assert "Downloading" in stderr
 
 
 # The fingerprint

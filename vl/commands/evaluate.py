@@ -26,8 +26,9 @@ class Evaluation:
     """BLEU-1 to BLEU-4 of captions, against those that people wrote."""
 
     results: tyro.conf.Positional[Path]
-    """Captions in COCO's results format, [{"image_id": 1, "caption": "a dog"}]; - is stdin. An image
-    may go by its file's name."""
+    """Captions in COCO's results format, [{"image_id": 1, "caption": "a dog"}]; - is stdin.
+
+    An image may go by its file's name."""
     references: Path
     """People's captions: COCO's, Karpathy's or Flickr8k's file."""
     split: str | None = None
@@ -99,9 +100,11 @@ def _by_id(
     found: dict[ImageId, str] = {}
     unknown = []
     for given, caption in captions.items():
-        known = [given] if given in ids else named.get(str(given), [])
+        known = [given] if given in ids else []
+        if not known and isinstance(given, str):
+            known = named.get(given, [])
         if len(known) > 1:
-            problem = f"{len(known)} images of {source} are called that: {_some(known)}"
+            problem = f"{_some(known)} of {source} have this file name"
             raise FormatError(results, problem, record=f"image {given!r}")
         if not known:
             unknown.append(given)

@@ -69,7 +69,14 @@ def test_embeddings_of_a_fit_that_there_is_not_are_refused(tmp_path, monkeypatch
     """Not taken for one that there is."""
     monkeypatch.setitem(ENCODERS, "tiny", Tiny)
     captioner().save(tmp_path / "weights")
-    made = embeddings.Making("tiny", fingerprint(encoder()), "squash", ("plain",), Tiny.width)
+    made = embeddings.Making(
+        encoder="tiny",
+        fingerprint=fingerprint(encoder()),
+        fit="squash",
+        precision="float32",
+        views=("plain",),
+        width=Tiny.width,
+    )
     writer = embeddings.Writer(tmp_path / "made.npy", made)
     writer.add(["a.jpg", "b.jpg"], torch.randn(2, 1, Tiny.width))
     writer.finish()

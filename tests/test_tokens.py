@@ -94,7 +94,10 @@ def test_what_cannot_be_shown_is_in_no_word():
     """Nor in a web address, where the tokeniser itself would keep it."""
     turns = {"LRE", "LRO", "RLE", "RLO", "PDF", "LRI", "RLI", "FSI", "PDI"}  # of the direction
     for letter in map(chr, range(0x10000)):
-        if unicodedata.category(letter) in ("Cc", "Cs") or unicodedata.bidirectional(letter) in turns:
+        if (
+            unicodedata.category(letter) in ("Cc", "Cs")
+            or unicodedata.bidirectional(letter) in turns
+        ):
             found = "".join(words(f"a{letter}b {letter} http://x.com/a{letter}b"))
             assert letter not in found, hex(ord(letter))
 

@@ -97,7 +97,7 @@ class CaptionerTraining:
     encoder_rate: float = 1e-5
     """Learning rate of the encoder in phase 2; a hundredth of the decoder's."""
     weight_decay: float = 0.0
-    """Of matrices, not biases; decoupled with adam, L2 in the gradient with sgd; none as published."""
+    """Of matrices, not biases: decoupled with adam, L2 in the gradient with sgd; none published."""
     schedule: Shape = "cosine"
     """Of the rate; im2txt's is a staircase."""
     warm_up: int = 200

@@ -137,6 +137,7 @@ class ShowAndTell(nn.Module):
         lengths: Tensor,
         image_of: Tensor | None = None,
         *,
+        weights: Tensor | None = None,
         own_word: float = 0.0,
         smoothing: float = 0.0,
         generator: torch.Generator | None = None,
@@ -149,6 +150,7 @@ class ShowAndTell(nn.Module):
                 behind a caption's length is never looked at.
             lengths: words of each caption, start and end counted, ``(N,)``, int64, at least 2.
             image_of: row of ``images`` for each caption, ``(N,)``; by default n for caption n.
+            weights: factor of each caption's -log p, ``(N,)``; by default 1.
             own_word: probability that the model's own word, drawn from its own distribution,
                 replaces the true one on the way in (scheduled sampling).
             smoothing: weight of the uniform distribution in the target (label smoothing).
@@ -167,7 +169,8 @@ class ShowAndTell(nn.Module):
         # Longest first: the captions still going at step t are the first live[t] ones, so that
         # nothing is ever computed for padding.
         steps = int(lengths[0]) - 1
-        live = (lengths[:, None] - 1 > torch.arange(steps, device=lengths.device)).sum(0).tolist()
+        until = torch.arange(steps, device=lengths.device)
+        live = (lengths[:, None] - 1 > until).sum(0).tolist()
         output, cell = (part[rows] for part in self.start(images))
         targets = torch.cat([words[:n, t + 1] for t, n in enumerate(live)])  # (sum of live,)
         if own_word > 0:
@@ -181,7 +184,12 @@ class ShowAndTell(nn.Module):
                 said.append(output)
             logits = self.output(self.dropout(torch.cat(said)))  # (sum of live, V)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # not in bfloat16
-        total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+        if weights is None:
+            total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+        else:
+            surprise = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+            weights = weights[order]
+            total = surprise @ torch.cat([weights[:n] for n in live])
         return Loss(total, torch.tensor(len(targets), device=total.device))
 
     def _sampled(

@@ -200,6 +200,17 @@ def test_smoothing_mixes_in_the_uniform_distribution():
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
+def test_weights_multiply_each_captions_share_of_the_loss():
+    decoder = small()
+    images, (words, lengths) = torch.randn(3, 5), captions([3, 7, 4])
+    weights = torch.tensor([2.0, -1.0, 0.5])
+    alone = [decoder(images[n : n + 1], words[n : n + 1], lengths[n : n + 1]) for n in range(3)]
+    expected = sum(w * one.total for w, one in zip(weights, alone, strict=True))
+    loss = decoder(images, words, lengths, weights=weights)
+    assert loss.total.item() == pytest.approx(expected.item(), rel=1e-5)
+    assert int(loss.terms) == 11
+
+
 def test_standardised_images_have_mean_zero_and_deviation_one():
     decoder = small()
     images = 100 + 3 * torch.randn(50, 5)

@@ -93,6 +93,27 @@ def on_embeddings(
     )
 
 
+def self_critical(
+    start: Path, vocabulary: Vocabulary, *, embeddings: Path, names: Names, device: torch.device
+) -> Phase:
+    """After phase 1: the decoder of a captioner goes on, on the same cached embeddings.
+
+    Raises:
+        ValueError: the captioner has another vocabulary or several decoders, its encoder is not the
+            one that made the embeddings, or an image has none.
+    """
+    captioner = _started(start, vocabulary)
+    return on_embeddings(
+        embeddings,
+        names,
+        encoder=captioner.encoder_name,
+        weights=start,
+        decoder=lambda image_width: captioner.decoders[0],
+        shown="raw",  # it standardises them itself, if it ever did
+        device=device,
+    )
+
+
 def from_captioner(
     start: Path, vocabulary: Vocabulary, *, folder: Path, names: Names, device: torch.device
 ) -> Phase:
@@ -102,14 +123,7 @@ def from_captioner(
         ValueError: the captioner has another vocabulary, or several decoders.
         FileNotFoundError: a photograph is not there.
     """
-    captioner = Captioner.load(start)
-    if captioner.vocabulary != vocabulary:
-        raise ValueError(
-            f"{start} has another vocabulary ({len(captioner.vocabulary)} words) than "
-            f"these captions give ({len(vocabulary)} words)"
-        )
-    if len(captioner.decoders) != 1:
-        raise ValueError(f"{start} has {len(captioner.decoders)} decoders; phase 2 trains one")
+    captioner = _started(start, vocabulary)
     return on_photographs(
         folder,
         names,
@@ -179,3 +193,18 @@ def _train_what_answers(encoder: Network) -> None:
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)
     encoder.to(memory_format=torch.channels_last)
+
+
+def _started(start: Path, vocabulary: Vocabulary) -> Captioner:
+    """A captioner whose only decoder can go on with these captions."""
+    captioner = Captioner.load(start)
+    if captioner.vocabulary != vocabulary:
+        raise ValueError(
+            f"{start} has another vocabulary ({len(captioner.vocabulary)} words) than "
+            f"these captions give ({len(vocabulary)} words)"
+        )
+    if len(captioner.decoders) != 1:
+        raise ValueError(
+            f"{start} has {len(captioner.decoders)} decoders; training goes on with one"
+        )
+    return captioner

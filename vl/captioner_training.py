@@ -10,7 +10,10 @@ from torch import Tensor, nn
 
 from data.batches import CaptionBatch, CaptionBatches, ImageSource
 from data.images import Fit, decode, square
+from data.vocabulary import Vocabulary
+from decoders import rules
 from decoders.scheduled_sampling import OwnWord
+from decoders.self_critical import advantages, sample
 from decoders.show_and_tell import Loss, ShowAndTell
 from encoders.table import Network
 from vl.captioner import Captioner
@@ -34,6 +37,8 @@ class CaptionTraining(nn.Module):
         encoder: where batches hold pixels; without it they hold embeddings.
         own_word: scheduled sampling's probability at each step.
         smoothing: of the labels.
+        reward: makes the training self-critical: the loss is then that of captions drawn from the
+            decoder, each weighed by how much better than the image's others it scores.
     """
 
     def __init__(
@@ -43,16 +48,20 @@ class CaptionTraining(nn.Module):
         *,
         own_word: OwnWord | None = None,
         smoothing: float = 0.0,
+        reward: Reward | None = None,
     ) -> None:
         super().__init__()
         self.decoder = decoder
         self.encoder = encoder
         self._own_word = own_word
         self._smoothing = smoothing
+        self._reward = reward
 
     def forward(self, batch: CaptionBatch, step: int) -> Loss:
         """The sum of -log p of the real words of a batch, and their number."""
         images = batch.images if self.encoder is None else self.encoder(batch.images)
+        if self._reward is not None:
+            return self._self_critical(images, batch.rows.tolist(), self._reward)
         return self.decoder(
             images,
             batch.words,
@@ -61,6 +70,30 @@ class CaptionTraining(nn.Module):
             own_word=self._own_word(step) if self._own_word else 0.0,
             smoothing=self._smoothing,
         )
+
+    def _self_critical(self, images: Tensor, rows: list[int], reward: Reward) -> Loss:
+        """The loss of ``_SAMPLES`` captions of each image, drawn without dropout."""
+        self.decoder.eval()
+        image_of = torch.arange(len(images), device=images.device).repeat_interleave(_SAMPLES)
+        with torch.no_grad():
+            step, state = rules.forbid(
+                self.decoder.step,
+                self.decoder.start(images[image_of]),
+                [Vocabulary.start, Vocabulary.unknown],
+            )
+        drawn = sample(step, state, start=Vocabulary.start, end=Vocabulary.end, max_length=_LONGEST)
+        self.decoder.train()
+        captions = [
+            words[1:length]
+            for words, length in zip(drawn.words.tolist(), drawn.lengths.tolist(), strict=True)
+        ]
+        worth = [
+            reward(rows[image], words)
+            for image, words in zip(image_of.tolist(), captions, strict=True)
+        ]
+        rewards = torch.tensor(worth, device=images.device).view(len(images), _SAMPLES)
+        weights = advantages(rewards).flatten()
+        return self.decoder(images, drawn.words, drawn.lengths, image_of, weights=weights)
 
 
 def photographs(
@@ -109,8 +142,8 @@ def judge_of(
         criterion: what counts as better: BLEU-4, or the loss.
 
     Returns:
-        Judges by figures: loss (nats a word), BLEU-1 and BLEU-4 in hundredths, and the share of
-        distinct captions.
+        Judges by figures: loss (nats a word), perplexity-free BLEU-1 and BLEU-4 in hundredths, and
+        the share of distinct captions.
     """
 
     def judge(model: nn.Module) -> Judgement:

@@ -3,14 +3,13 @@
 import copy
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
-from torch import Tensor, nn
-from torch.optim import SGD, AdamW, Optimizer
+from torch import nn
 
 from data.batches import CaptionBatches
 from data.captions import CaptionedImage, read_captions
@@ -21,10 +20,20 @@ from decoders.scheduled_sampling import Decay, own_word
 from decoders.show_and_tell import Cell, Output, ShowAndTell
 from vl.caption_search import Search
 from vl.captioner import Captioner
-from vl.captioner_phases import Names, Phase, Shown, from_captioner, on_embeddings, on_photographs
+from vl.captioner_phases import (
+    Names,
+    Phase,
+    Shown,
+    from_captioner,
+    on_embeddings,
+    on_photographs,
+    self_critical,
+)
 from vl.captioner_training import CaptionTraining, Criterion, judge_of, rows_only
 from vl.devices import bfloat16_pays
+from vl.optimizers import Kind, optimizer
 from vl.processes import Processes, joined
+from vl.reward import CaptionReward
 from vl.schedules import Shape, schedule
 from vl.trained_encoder import trained_encoder
 from vl.training import Judgement, fit
@@ -65,9 +74,13 @@ class CaptionerTraining:
     finetune_encoder: bool = False
     """Phase 2: train encoder and decoder together, from photographs; goes on from --start."""
     start: Path | None = None
-    """The captioner of phase 1 that phase 2 begins with."""
+    """The captioner of phase 1 that --finetune-encoder or --self-critical begins with."""
     photographs: Path | None = None
     """Folder of the photographs (phase 2)."""
+    self_critical: bool = False
+    """After phase 1: learn from the decoder's own captions and what they score (Rennie 2017)."""
+    bleu_reward: float = 2.0
+    """Weight of BLEU-4 beside CIDEr-D in what captions score (--self-critical)."""
     force: bool = False
     """Begin phase 2 without a phase 1; the untrained decoder's gradients ruin the encoder."""
     min_count: int = 5
@@ -90,7 +103,7 @@ class CaptionerTraining:
     """Scheduled sampling: the share of its own words that the decoder is given in the end."""
     own_words_decay: Decay = "linear"
     """Scheduled sampling: how the true words' share falls (Bengio et al. 2015)."""
-    optimizer: Literal["adam", "sgd"] = "adam"
+    optimizer: Kind = "adam"
     """AdamW, or plain gradient descent as published (im2txt: rate 2.0, batch 32)."""
     rate: float = 1e-3
     """Learning rate at first; Kingma and Ba 2015 for Adam."""
@@ -111,7 +124,7 @@ class CaptionerTraining:
     epochs: int = 12
     """Times the captions are seen at most."""
     batch_size: int = 128
-    """Captions in a batch, or photographs with all their captions in phase 2; 32 in im2txt."""
+    """Captions in a batch; photographs with all their captions after phase 1; 32 in im2txt."""
     criterion: Criterion = "bleu-4"
     """What on the development split says which epoch is the best."""
     patience: int = 3
@@ -188,11 +201,13 @@ def _check(flags: CaptionerTraining) -> None:
         _check_range(name, getattr(flags, name), 1, math.inf)
     for name in ("rate", "encoder_rate", "clip", "stair_epochs"):
         _check_range(name, getattr(flags, name), 0, math.inf, above=True)
-    for name in ("weight_decay", "warm_up", "save_seconds"):
+    for name in ("weight_decay", "warm_up", "save_seconds", "bleu_reward"):
         _check_range(name, getattr(flags, name), 0, math.inf)
     for name in ("dropout", "smoothing", "own_words", "average"):
         _check_range(name, getattr(flags, name), 0, 1)
     if flags.finetune_encoder:
+        if flags.self_critical:
+            raise ValueError("--finetune-encoder and --self-critical are phases of their own")
         if flags.photographs is None:
             raise ValueError("--finetune-encoder wants --photographs FOLDER")
         if flags.start is None and not flags.force:
@@ -204,8 +219,12 @@ def _check(flags: CaptionerTraining) -> None:
             _check_left_alone(flags)
     elif flags.embeddings is None:
         raise ValueError("phase 1 wants --embeddings FILE; `vl embed` makes it")
+    elif flags.self_critical:
+        if flags.start is None:
+            raise ValueError("--self-critical wants --start, the captioner that phase 1 made")
+        _check_left_alone(flags)
     elif flags.start is not None:
-        raise ValueError("--start belongs to phase 2 (--finetune-encoder)")
+        raise ValueError("--start belongs to --finetune-encoder and to --self-critical")
 
 
 def _check_left_alone(flags: CaptionerTraining) -> None:
@@ -247,6 +266,12 @@ def _phase(
             output=flags.output,
         )
 
+    if flags.self_critical:
+        assert flags.embeddings is not None  # _check
+        assert flags.start is not None
+        return self_critical(
+            flags.start, vocabulary, embeddings=flags.embeddings, names=names, device=device
+        )
     if not flags.finetune_encoder:
         assert flags.embeddings is not None  # _check
         return on_embeddings(
@@ -289,11 +314,12 @@ def _train(
     for key in ("resume", "save_seconds", "force", "out"):
         del settings[key]
     settings = {key: str(v) if isinstance(v, Path) else v for key, v in settings.items()}
+    encoded = splits.encoded(splits.training)
     batches = CaptionBatches(
         phase.source,
-        splits.encoded(splits.training),
+        encoded,
         batch_size=flags.batch_size,
-        unit="image" if flags.finetune_encoder else "caption",
+        unit="image" if flags.finetune_encoder or flags.self_critical else "caption",
         seed=flags.seed,
         rank=processes.rank,
         processes=processes.size,
@@ -305,6 +331,7 @@ def _train(
         phase.encoder if flags.finetune_encoder else None,
         own_word=own if flags.own_words else None,
         smoothing=flags.smoothing,
+        reward=CaptionReward(encoded, bleu=flags.bleu_reward) if flags.self_critical else None,
     )
 
     def captioner(model: CaptionTraining, figures: dict[str, float] | None = None) -> Captioner:
@@ -340,11 +367,15 @@ def _train(
         phase.development,
         criterion=flags.criterion,
     )
+    parts = [(list(model.decoder.parameters()), flags.rate)]
+    if model.encoder is not None:
+        trained = [each for each in model.encoder.parameters() if each.requires_grad]
+        parts.append((trained, flags.encoder_rate))
     torch.manual_seed(flags.seed + 1 + processes.rank)  # each process its own dropout
     fitted = fit(
         model,
         batches,
-        optimizer=_optimizer(flags, model),
+        optimizer=optimizer(flags.optimizer, parts, weight_decay=flags.weight_decay),
         schedule=schedule(
             flags.schedule,
             steps=steps,
@@ -369,23 +400,3 @@ def _train(
         _log.info("best of %d epochs: %d  %s", fitted.epochs, fitted.best_epoch, figures)
         print(flags.out / BUNDLE)
     return 0
-
-
-def _optimizer(flags: CaptionerTraining, model: CaptionTraining) -> Optimizer:
-    groups = _groups(model.decoder.parameters(), rate=flags.rate, decay=flags.weight_decay)
-    if model.encoder is not None:
-        trained = [each for each in model.encoder.parameters() if each.requires_grad]
-        groups += _groups(trained, rate=flags.encoder_rate, decay=flags.weight_decay)
-    return SGD(groups) if flags.optimizer == "sgd" else AdamW(groups)
-
-
-def _groups(parameters: Iterable[Tensor], *, rate: float, decay: float) -> list[dict[str, Any]]:
-    """Matrices and convolutions, which decay; biases and other vectors, which do not."""
-    groups: dict[bool, list[Tensor]] = {True: [], False: []}
-    for parameter in parameters:
-        groups[parameter.ndim > 1].append(parameter)
-    return [
-        {"params": members, "lr": rate, "weight_decay": decay if decays else 0.0}
-        for decays, members in groups.items()
-        if members
-    ]

@@ -136,3 +136,35 @@ def test_a_judge_looks_at_pixels_through_the_model_s_own_encoder():
         scores = [judge(model).score for model in models]
     assert asked == models
     assert scores[0] != scores[1]
+
+
+def test_self_critical_training_makes_rewarded_captions_likelier():
+    """One image, and a reward for saying "ball": it is said more and more often."""
+    ball = VOCABULARY.encode(["ball"])[1]
+    asked = []
+
+    def reward(image, words):
+        asked.append(image)
+        return float(ball in words)
+
+    vectors = torch.randn(3, Tiny.width)
+    batches = CaptionBatches(
+        one_view(vectors[:, None]), encoded(SAID[:3]), batch_size=3, unit="image"
+    )
+    made = CaptionTraining(decoder(), reward=reward).train()
+    optimizer = torch.optim.Adam(made.parameters(), lr=0.02)
+    shares = []
+    for step in range(40):
+        (batch,) = batches.epoch(step)
+        asked.clear()
+        total, terms = made(batch, step)
+        assert asked == [row for row in batch.rows.tolist() for _ in range(5)]
+        optimizer.zero_grad()
+        (total / terms).backward()
+        optimizer.step()
+        assert made.decoder.training
+        with torch.no_grad():
+            odds, _ = made.decoder.eval().step(torch.zeros(3).long(), made.decoder.start(vectors))
+        made.decoder.train()
+        shares.append(odds[:, ball].exp().mean().item())
+    assert shares[-1] > 3 * shares[0]

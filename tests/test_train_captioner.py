@@ -1,20 +1,17 @@
 """`vl train captioner`: captions and photographs to a captioner, and all that is refused first."""
 
 import json
-from pathlib import Path
 
 import pytest
 import torch
-from torch.optim import SGD, AdamW
 
 from data.scenes import draw
 from encoders.table import ENCODERS
 from encoders.weights import fingerprint
-from tests.little import Tiny, captioner, decoder, drawings, encoder
+from tests.little import Tiny, captioner, drawings, encoder
 from vl.__main__ import main
 from vl.captioner import Captioner
 from vl.captioner_training import CaptionTraining
-from vl.commands.train_captioner import CaptionerTraining, _optimizer
 
 COUNT, DEV = 12, 3
 TRAINING = [f"{n}.png" for n in range(DEV, COUNT)]
@@ -275,28 +272,25 @@ def test_phase_2_refuses_what_its_captioner_has_said_already(place, capsys, flag
     refused(capsys, message, *flags, phase=PHASE_2)
 
 
-@pytest.mark.parametrize(("name", "kind"), [("adam", AdamW), ("sgd", SGD)])
-def test_matrices_decay_and_vectors_do_not_each_part_at_its_rate(name, kind):
-    model = CaptionTraining(decoder(), encoder())
-    flags = CaptionerTraining(
-        captions=Path("captions"),
-        out=Path("run"),
-        optimizer=name,
-        rate=0.5,
-        encoder_rate=0.25,
-        weight_decay=0.1,
-    )
-    optimizer = _optimizer(flags, model)
-    assert isinstance(optimizer, kind)
-    found = {
-        id(parameter): (group["lr"], group["weight_decay"])
-        for group in optimizer.param_groups
-        for parameter in group["params"]
-    }
-    for part, rate in ((model.decoder, 0.5), (model.encoder, 0.25)):
-        for each in part.parameters():
-            assert found.pop(id(each)) == (rate, 0.1 if each.ndim > 1 else 0.0)
-    assert not found
+def test_self_critical_training_goes_on_with_the_decoder_alone(place):
+    assert train("--out", "run") == 0
+    phase = ["--self-critical", "--embeddings", "photos.npy"]
+    phase += ["--start", "run/captioner.safetensors"]
+    assert train("--out", "tuned", "--batch-size", "4", phase=phase) == 0
+    one, other = (Captioner.load(f"{name}/captioner.safetensors") for name in ("run", "tuned"))
+    assert fingerprint(one.encoder) == fingerprint(other.encoder)
+    assert (other.encoder_name, other.vocabulary) == ("tiny", one.vocabulary)
+    before, after = one.decoders[0], other.decoders[0]
+    assert torch.equal(before.image_mean, after.image_mean)
+    assert not torch.equal(before.output.weight, after.output.weight)
+
+
+def test_self_critical_training_wants_a_start_and_no_second_phase(place, capsys):
+    phase = ["--self-critical", "--embeddings", "photos.npy"]
+    refused(capsys, "--self-critical wants --start", phase=phase)
+    refused(capsys, "are phases of their own", phase=[*phase, *PHASE_2])
+    started = [*phase, "--start", "run/captioner.safetensors"]
+    refused(capsys, "--dropout has no effect with --start", "--dropout", 0.1, phase=started)
 
 
 def test_phase_2_trains_one_decoder(place, capsys):
@@ -304,7 +298,7 @@ def test_phase_2_trains_one_decoder(place, capsys):
         assert train("--out", name, "--seed", seed) == 0
     models = [f"{name}/captioner.safetensors" for name in ("one", "other")]
     assert main(["caption", "--model", *models, "--save", "both"]) == 0
-    refused(capsys, "both has 2 decoders; phase 2 trains one", phase=[*PHASE_2[:-1], "both"])
+    refused(capsys, "both has 2 decoders; one can go on", phase=[*PHASE_2[:-1], "both"])
 
 
 def test_embeddings_of_another_encoder_are_refused(place, capsys):
@@ -375,7 +369,7 @@ def test_no_word_is_frequent_enough(place, capsys):
         ("--device", "tpu", "device is 'tpu'; it must be cpu, cuda"),
         ("--device", "cuda:99", "device is cuda:99, but"),
         ("--encoder", "tinny", "no encoder 'tinny'; close to it are tiny"),
-        ("--start", "weights", "--start belongs to phase 2"),
+        ("--start", "weights", "--start belongs to --finetune-encoder and to --self-critical"),
     ],
 )
 def test_numbers_that_cannot_be_meant_are_refused(place, capsys, flag, value, message):

@@ -204,7 +204,5 @@ def _started(start: Path, vocabulary: Vocabulary) -> Captioner:
             f"these captions give ({len(vocabulary)} words)"
         )
     if len(captioner.decoders) != 1:
-        raise ValueError(
-            f"{start} has {len(captioner.decoders)} decoders; training goes on with one"
-        )
+        raise ValueError(f"{start} has {len(captioner.decoders)} decoders; one can go on")
     return captioner

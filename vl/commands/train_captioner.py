@@ -266,16 +266,12 @@ def _phase(
             output=flags.output,
         )
 
-    if flags.self_critical:
-        assert flags.embeddings is not None  # _check
-        assert flags.start is not None
-        return self_critical(
-            flags.start, vocabulary, embeddings=flags.embeddings, names=names, device=device
-        )
-    if not flags.finetune_encoder:
-        assert flags.embeddings is not None  # _check
+    held = flags.embeddings
+    if held is not None and flags.self_critical and flags.start is not None:
+        return self_critical(flags.start, vocabulary, embeddings=held, names=names, device=device)
+    if held is not None and not flags.finetune_encoder:
         return on_embeddings(
-            flags.embeddings,
+            held,
             names,
             encoder=flags.encoder,
             weights=flags.weights,

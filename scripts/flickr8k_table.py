@@ -16,23 +16,24 @@ from vl.caption_search import Search
 from vl.captioner import Captioner
 from vl.metrics.bleu import corpus_bleu
 
-SEEDS = (1, 2, 3)
+ONE, TWO = ("seed-1",), ("seed-1", "seed-2")
 WIDE = Search(beam=12, order="consensus")
-# What is shown, how many decoders vote, and the search, each row with one thing more than another.
-SETTINGS: tuple[tuple[str, int, bool, Search], ...] = (
-    ("one decoder, beam 3, as it is", 1, False, Search(beam=3)),
-    ("and mirrored", 1, True, Search(beam=3)),
-    ("beam 1", 1, True, Search(beam=1)),
-    ("beam 5", 1, True, Search(beam=5)),
-    ("beam 12", 1, True, Search(beam=12)),
-    ("length power 0.5", 1, True, Search(beam=3, length_power=0.5)),
-    ("length power 1", 1, True, Search(beam=3, length_power=1.0)),
-    ("beam 12, consensus", 1, True, WIDE),
-    ("beam 20, consensus", 1, True, Search(beam=20, order="consensus")),
-    ("two decoders, beam 3", 2, True, Search(beam=3)),
-    ("three decoders, beam 3", 3, True, Search(beam=3)),
-    ("two decoders, beam 12, consensus", 2, True, WIDE),
-    ("three decoders, beam 12, consensus", 3, True, WIDE),
+# What the row is called, whose votes count, whether the mirror image is shown too, and the search.
+SETTINGS: tuple[tuple[str, tuple[str, ...], bool, Search], ...] = (
+    ("one decoder, beam 3, not mirrored", ONE, False, Search(beam=3)),
+    ("one decoder, beam 3", ONE, True, Search(beam=3)),
+    ("beam 1", ONE, True, Search(beam=1)),
+    ("beam 12", ONE, True, Search(beam=12)),
+    ("beam 3, length power 0.5", ONE, True, Search(beam=3, length_power=0.5)),
+    ("beam 3, length power 1", ONE, True, Search(beam=3, length_power=1.0)),
+    ("beam 12, consensus", ONE, True, WIDE),
+    ("beam 20, consensus", ONE, True, Search(beam=20, order="consensus")),
+    ("another decoder, beam 12, consensus", ("seed-2",), True, WIDE),
+    ("both, beam 3", TWO, True, Search(beam=3)),
+    ("both, beam 12, consensus", TWO, True, WIDE),
+    ("one tuned, beam 3", ("tuned-1",), True, Search(beam=3)),
+    ("one tuned, beam 12, consensus", ("tuned-1",), True, WIDE),
+    ("**both tuned, beam 12, consensus**", ("tuned-1", "tuned-2"), True, WIDE),
 )
 
 
@@ -49,10 +50,11 @@ def main() -> int:
     references = [[words(caption) for caption in image.captions] for image in development]
     held = embeddings.load(flags.out / "embeddings.npy")
     vectors = held.of([image.file_name for image in development])  # (images, views, D)
-    bundles = [flags.out / f"seed-{seed}" / "captioner.safetensors" for seed in SEEDS]
     print("| setting | BLEU-1 | BLEU-4 | distinct | length |\n|---|---|---|---|---|")
-    for name, decoders, mirrored, search in SETTINGS:
-        captioner = Captioner.load(*bundles[:decoders])
+    for name, folders, mirrored, search in SETTINGS:
+        captioner = Captioner.load(
+            *(flags.out / each / "captioner.safetensors" for each in folders)
+        )
         shown = vectors.mean(1) if mirrored else vectors[:, held.making.views.index("plain")]
         texts = [
             captions[0].text

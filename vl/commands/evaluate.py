@@ -43,11 +43,10 @@ class Evaluation:
 
 def run(flags: Evaluation) -> int:
     """Score, and print what came out."""
+    results = read_results(flags.results)
     described = read_captions(flags.references, split=flags.split, images=flags.images)
     references = {image.image_id: image.captions for image in described}
-    captions = _by_id(
-        read_results(flags.results), described, results=flags.results, source=flags.references
-    )
+    captions = _by_id(results, described, results=flags.results, source=flags.references)
     missing = [image for image in references if image not in captions]
     if missing and not (flags.subset and captions):
         problem = f"{_some(missing)} of {flags.references} have no caption here"

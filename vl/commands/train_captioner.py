@@ -74,13 +74,13 @@ class CaptionerTraining:
     finetune_encoder: bool = False
     """Phase 2: train encoder and decoder together, from photographs; goes on from --start."""
     start: Path | None = None
-    """The captioner of phase 1 that --finetune-encoder or --self-critical begins with."""
+    """The captioner of phase 1 that what comes after it begins with."""
     photographs: Path | None = None
     """Folder of the photographs (phase 2)."""
     self_critical: bool = False
     """After phase 1: learn from the decoder's own captions and what they score (Rennie 2017)."""
     bleu_reward: float = 2.0
-    """Weight of BLEU-4 beside CIDEr-D in what captions score (--self-critical)."""
+    """Weight of BLEU-4 beside CIDEr-D in what the decoder's own captions score."""
     force: bool = False
     """Begin phase 2 without a phase 1; the untrained decoder's gradients ruin the encoder."""
     min_count: int = 5

@@ -30,7 +30,10 @@ def replacing(path: Path | str) -> Iterator[Path]:
     if there and not path.is_file():
         raise OSError(f"{path}: not a file that could be replaced")
     mode = stat.S_IMODE(path.stat().st_mode) if there else 0o666 & ~_umask()
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    try:
+        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
+    except OSError as cause:  # it names the file beside, which nobody asked for
+        raise OSError(f"{path}: cannot be written: {cause.strerror}") from cause
     os.close(handle)
     beside = Path(name)
     try:

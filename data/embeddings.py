@@ -75,6 +75,9 @@ def load(path: Path | str) -> Embeddings:
         FileNotFoundError: one of them is not there.
     """
     path = Path(path)
+    for each in (path, _index(path)):
+        if not each.exists():
+            raise FileNotFoundError(f"{each}: there is no such file; `vl embed` makes it")
     making, names = _read_index(_index(path))
     try:
         vectors = np.load(path, allow_pickle=False)

@@ -89,7 +89,7 @@ def encoder(name: str) -> Network:
     if name not in ENCODERS:
         raise ValueError(
             f"no encoder {name!r}{_close_to(name)}; "
-            f"encoders.table.ENCODERS lists all {len(ENCODERS)}"
+            f"there are {len(ENCODERS)}: inception_v1, inception_v1_bn, and torchvision's by name"
         )
     return ENCODERS[name]()
 

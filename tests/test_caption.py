@@ -215,7 +215,7 @@ def test_several_models_vote_and_are_saved_as_one(model, photos, tmp_path, capsy
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--n-best", 4], "n-best is 4; a beam of 3 finds 1 to that many"),
+        (["--n-best", 4], "n-best is 4; it must be from 1 to the beam, 3"),
         (["--n-best", 0], "n-best is 0"),
         (["--beam", 0], "beam is 0; it must be from 1"),
         (["--beam", 10**7], "beam is 10000000; it must be from 1"),
@@ -271,3 +271,8 @@ def test_lines_are_there_as_soon_as_a_batch_is_done(model, photos, tmp_path, mon
         monkeypatch.setattr(sys, "stdout", out)
         assert run(model, *photos) == 0
     assert seen == [0, 2, 4]
+
+
+def test_a_model_flag_without_a_file_is_refused(capsys):
+    assert main(["caption", "photo.jpg", "--model"]) == 2
+    assert capsys.readouterr().err == "vl: error: --model wants a captioner's file\n"

@@ -96,7 +96,7 @@ def test_the_n_best_are_sorted_and_differ(tmp_path):
 @pytest.mark.parametrize("n_best", [0, -1, 4])
 def test_more_than_the_beam_finds_is_refused(tmp_path, n_best):
     made = captioner()
-    message = f"n-best is {n_best}; a beam of 3 finds 1 to that many"
+    message = f"n-best is {n_best}; it must be from 1 to the beam, 3"
     with pytest.raises(ValueError, match=message):
         made(drawings(tmp_path, 1), n_best=n_best)
     with pytest.raises(ValueError, match=message):

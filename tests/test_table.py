@@ -134,10 +134,10 @@ def test_a_wrong_name_is_answered_with_close_ones():
         ValueError, match=r"no encoder 'resnet5'; close to it are .*resnet50"
     ) as error:
         encoder("resnet5")
-    assert f"encoders.table.ENCODERS lists all {len(ENCODERS)}" in str(error.value)
+    assert f"there are {len(ENCODERS)}: inception_v1" in str(error.value)
     with pytest.raises(ValueError, match="no encoder 'Inception-V1'; close to it are inception_v1"):
         encoder("Inception-V1")
-    with pytest.raises(ValueError, match=r"^no encoder 'zzz'; encoders\.table"):
+    with pytest.raises(ValueError, match=r"^no encoder 'zzz'; there are \d+:"):
         encoder("zzz")
 
 

@@ -206,7 +206,7 @@ def test_a_run_is_not_written_over_and_resumes_only_as_it_was_begun(place, capsy
     refused(capsys, "there is no run to resume", "--resume")
     assert train("--out", "run") == 0
     before = (place / "run" / "captioner.safetensors").read_bytes()
-    refused(capsys, "run holds a run already; resume it or choose another folder")
+    refused(capsys, "run holds a run already; --resume goes on with it; or choose another folder")
     refused(capsys, "begun with other settings: rate was 0.001, is 0.5", "--resume", "--rate", 0.5)
     assert train("--out", "run", "--resume") == 0
     assert (place / "run" / "captioner.safetensors").read_bytes() == before

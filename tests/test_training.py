@@ -197,7 +197,7 @@ def test_a_log_is_cut_back_to_the_checkpoint_and_never_padded(tmp_path, cut):
 def test_a_folder_with_a_run_is_not_written_over(tmp_path):
     run(tmp_path)
     before = (tmp_path / "state.pt").read_bytes()
-    with pytest.raises(ValueError, match="holds a run already; resume it"):
+    with pytest.raises(ValueError, match="holds a run already; --resume"):
         run(tmp_path)
     assert (tmp_path / "state.pt").read_bytes() == before
 

@@ -63,4 +63,4 @@ class Search:
             ValueError: it cannot.
         """
         if not 1 <= n_best <= self.beam:
-            raise ValueError(f"n-best is {n_best}; a beam of {self.beam} finds 1 to that many")
+            raise ValueError(f"n-best is {n_best}; it must be from 1 to the beam, {self.beam}")

@@ -10,6 +10,8 @@ from encoders.table import ENCODERS, Network, encoder
 from encoders.weights import fingerprint, load_caffe, load_torchvision
 from vl import bundle
 
+_FROM_FILES = ("inception_v1", "inception_v1_bn")  # torchvision publishes nothing for them
+
 
 def trained_encoder(name: str, weights: Path | None) -> Network:
     """Build an encoder and fill it.
@@ -27,6 +29,8 @@ def trained_encoder(name: str, weights: Path | None) -> Network:
     """
     built = encoder(name)
     if weights is None:
+        if name in _FROM_FILES:
+            raise ValueError(f"no weights are published for {name}: give a file with --weights")
         load_torchvision(built, progress=True)
         return built
     if not weights.is_file():

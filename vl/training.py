@@ -140,7 +140,9 @@ def fit(
     folder = Path(folder)
     state_path = folder / "state.pt"
     if state_path.exists() and not resume:
-        raise ValueError(f"{folder} holds a run already; resume it or choose another folder")
+        raise ValueError(
+            f"{folder} holds a run already; --resume goes on with it; or choose another folder"
+        )
     if resume and not state_path.exists():
         raise FileNotFoundError(f"{state_path}: there is no run to resume")
     device = processes.device

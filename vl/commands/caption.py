@@ -37,13 +37,13 @@ class CaptionRun:
     max_length: int | None = None
     """Greatest number of words, the end counted; the captioner's own otherwise."""
     min_length: int | None = None
-    """Words before a caption may end."""
+    """Words before a caption may end; the captioner's own otherwise."""
     length_power: float | None = None
-    """Compare captions by log-probability over length to this power."""
+    """Compare by log-probability over length to this power; the captioner's own otherwise."""
     block_ngram: int | None = None
-    """No so many words follow each other twice."""
+    """No so many words follow each other twice; the captioner's own otherwise."""
     order: Order | None = None
-    """Put the likeliest caption first, or the one most like all others found (beam 12 or so)."""
+    """The likeliest caption first, or the one most like all others; the captioner's otherwise."""
     json: bool = False
     """One JSON line a photograph: path, captions, log-probabilities."""
     out: Path | None = None
@@ -58,6 +58,8 @@ class CaptionRun:
 
 def run(flags: CaptionRun) -> int:
     """Caption; 1 if a photograph could not be read."""
+    if not flags.model:
+        raise ValueError("--model wants a captioner's file")
     captioner = Captioner.load(*flags.model, device=devices.named(flags.device))
     wanted = {name: getattr(flags, name) for name in asdict(captioner.search)}
     captioner.search = replace(

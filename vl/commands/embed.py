@@ -31,7 +31,7 @@ class EmbedRun:
     out: Path
     """The .npy file; beside it comes a .json with the names. What is there already is kept."""
     weights: Path | None = None
-    """The encoder's weights: BVLC's blobs or a captioner; without it torchvision's are fetched."""
+    """The encoder's weights: BVLC's blobs or a captioner; torchvision's are fetched."""
     encoder: str = "inception_v1"
     """The encoder's name."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain",)

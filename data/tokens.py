@@ -1,30 +1,15 @@
-"""A caption into words, as Stanford's PTB tokeniser does and coco-caption keeps them, without Java.
-
-Written for captions: not the whole of the tokeniser, which knows mail addresses, smileys, tags,
-and more of other alphabets than this does.
-"""
+"""Captions into words as the PTB tokeniser has them and coco-caption keeps them, without Java."""
 
 import re
+from functools import cache
 
-# Abbreviations that keep their full stop: what the tokeniser said when it was asked about every
-# word of up to four letters.
-_ABBREVIATIONS = """
-    adj adm adv ala? alex apr ariz assn asst atty aug ave bhd bldg blvd brig bros capt cf cie cmdr
-    colo? conn corp cos? cpl ct dak dec dept det drs? elec ens esq est etc ext feb fla fri ft ga gen
-    govs? hon inc ind insp intl invt jan jos jr jul jun kans? ky lt ltd maj mar md mfg mich minn
-    mlle mme mo mon mont mrs? ms msgr mt mtg natl neb nev nov oct okla penn pfc ph plc pp?t[ey]s?
-    pres profs? pvt rd reps? rev rt sen sens sept? seq sfc sgt spc sq sr ste? supt sys tel tenn thu
-    tues? univ va vs vt wed wisc? wm wyo
-"""
-_STATES = "Ariz Ark Az Del Ill La Mass Miss Ore Pa Tex Wash"  # words, too, without the capital
-# Words that open a sentence, before which a single letter's full stop is the sentence's.
-_OPENERS = """
-    A About According Additionally After An As At But Earlier He Her Here However If In It Last Many
-    More Now Once One Other Our She Since So Some Such That The Their Then There These They This We
-    What When While Yet You
-"""
+from data.ptb_rules import DEFINITIONS, TOKEN_RULES
+from data.scanner import Scanner
+
+# What coco-caption takes out. Its list has -LRB- and the other brackets too, in capitals, which
+# never meet the tokeniser's lower-case -lrb-; hence brackets stay in the scores.
+PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
 # What would command a terminal or cannot be written: controls, formatting, halves of characters.
-# The tokeniser drops them, and they end a word. (It keeps them in web addresses; this does not.)
 UNPRINTABLE = frozenset(
     chr(code)
     for first, last in (
@@ -41,58 +26,71 @@ UNPRINTABLE = frozenset(
     )
     for code in range(first, last + 1)
 )
-_TYPOGRAPHY = str.maketrans(
-    dict.fromkeys(UNPRINTABLE, " ")
-    | {"\x80": "$", "\x91": "'", "\x92": "'", "\xad": ""}  # Windows' euro and quotes; a soft hyphen
-    | {"\u2018": "'", "\u2019": "'", "\u201c": '"', "\u201d": '"'}  # curly quotation marks
-    | {"\u2013": " -- ", "\u2014": " -- ", "\u2026": " ... ", "\u200b": " "}  # dashes, ellipsis
-    | {"½": "1/2", "¼": "1/4", "¾": "3/4", "£": "#", "€": "$", "¢": "cents"}
-)
-_BRACKETS = {"(": "-lrb-", ")": "-rrb-", "[": "-lsb-", "]": "-rsb-", "{": "-lcb-", "}": "-rcb-"}
+# What stands between two spaces and whose tokens do not depend on what stands around it. Not so
+# numbers ("2 1/2" is one token), tags, addresses, and a single letter with its full stop.
+_PLAIN = re.compile(r"""(?!"?[A-Za-z]\.)"?[A-Za-z]+(?:['-][A-Za-z]+)*[.,!?;"]*|[.,!?;&"-]""")
+_MOST_PLAIN = 1_000_000  # pieces remembered: some 300 MB, and more than all of COCO's captions have
 
 
 def words(caption: str) -> list[str]:
     """The words of a caption, in lower case; punctuation is left out.
 
     Left out are the marks ``'' ' `` ` . ? ! , : - -- ... ;`` and nothing else: signs such as
-    ``&`` or ``%`` are words, and so are brackets, which become ``-lrb-`` and the like.
+    ``&`` or ``%`` are words, and so are brackets, which become ``-lrb-`` and the like. A web
+    address can hold characters of ``UNPRINTABLE``; elsewhere they end a word and are dropped.
 
     Source:
         Stanford CoreNLP 3.4.1, ``PTBTokenizer -preserveLines -lowerCase``, and the punctuation
-        that coco-caption's ``ptbtokenizer.py`` takes out. Its list has ``-LRB-`` in capitals,
-        which never meets the lower-case ``-lrb-``; hence the brackets stay in the scores.
+        that coco-caption's ``ptbtokenizer.py`` takes out. Where they differ: docs/metrics.md.
     """
-    found = _TOKEN.findall(caption.translate(_TYPOGRAPHY))
-    return [_BRACKETS.get(token) or token.lower() for token in found]
+    return " ".join(tokens(caption)).split()
 
 
-def _any(alternatives: str) -> str:
-    return f"(?:{'|'.join(alternatives.split())})"
+def tokens(caption: str) -> list[str]:
+    """The same, but that a token can hold no-break spaces: the fraction ``2 1/2`` is one token."""
+    found: list[str] = []
+    for piece in caption.split(" "):
+        known = _plain[piece]
+        if known is None:
+            return _scanned(caption)
+        found += known
+    return found
 
 
-# What no alternative takes is punctuation, and is passed over. An alternative is tried only where
-# the one before has ended, so each starts at the start of a word.
-_TOKEN = re.compile(
-    rf"""
-      (?!(?:cannot|gonna|wanna|gotta|gimme|lemme)\b)[^\W\d_]+(?!\S)  # most words: here for speed
-    | (?:https?://|www\.)[^\s"<>]*[^\W_]/?
-    | -[lr][rsc]b-(?!\w)                              # a bracket that was one before
-    | (?-i:[A-Z]+(?:&[A-Z]+)+(?!\w))                  # AT&T, but b & w
-    | \#[a-z]+ | @\w+                                 # a tag, a name
-    | [^\W\d_]+?(?=n't\b) | n't\b                     # do n't
-    | can(?=not\b) | (?:gon|wan)(?=na\b) | got(?=ta\b) | (?:gim|lem)(?=me\b)
-    | [dlo]'[^\W\d_]+ | ma'am\b | [a-z]*[aeiou]'[aeiou][a-z]*  # o'clock, Kaua'i
-    | 't(?=(?:is|was)?\b) | 'n' | '(?:n|em|til)\b | (?<!\d)'\d\ds?\b
-    | '(?:s|m|d|ll|re|ve)\b
-    | (?:[a-z]\.)+[a-z]\.(?!\w)                       # U.S.
-    | (?:{_any(_ABBREVIATIONS)}|(?-i:{_any(_STATES)}))\.(?!\w)
-    | [a-z]\.(?!\w)(?!\s+(?-i:{_any(_OPENERS)})\s)
-    | nos?\.(?=\s*\d)                                 # No. 5
-    | [-+]?\d*(?:[.,:]\d+)+(?:-[^\W\d_]+)*           # 3:30 and then pm; 1.5-inch
-    | [^\W_]+(?:[-/_.?!][^\W_]+)*
-    | [-+]\d+
-    | [?!]{{2,}}                                      # one of them is on the list, two are not
-    | \*+ | _+ | [^\w\s.?!,:;'"`*-]
-    """,
-    re.VERBOSE | re.IGNORECASE,
-)
+class _Plain(dict[str, tuple[str, ...] | None]):
+    """The tokens of each plain piece seen so far; none where a piece is not plain."""
+
+    def __missing__(self, piece: str) -> tuple[str, ...] | None:
+        plain = not piece or _PLAIN.fullmatch(piece)
+        found = tuple(_scanned(piece)) if plain else None
+        if plain and len(self) < _MOST_PLAIN:
+            self[piece] = found
+        return found
+
+
+_plain = _Plain()
+
+
+def _scanned(caption: str) -> list[str]:
+    # The tokeniser sees lines, and some rules ask what follows.
+    text = caption.replace("\n", " ") + "\n"
+    scanner, found, place = _scanner(), [], 0
+    vain: set[tuple[int, int]] = set()
+    while place < len(text):
+        match = scanner.match(text, place, vain)
+        if match is None:  # an unknown character, or the line's end
+            place += 1
+            continue
+        rule = TOKEN_RULES[match.rule]
+        end = match.end - rule.give_back
+        token = rule.token(text[place:end]).lower()
+        if token and token not in PUNCTUATION:
+            found.append(token)
+        place = end
+    return found
+
+
+@cache
+def _scanner() -> Scanner:
+    """Made when first needed: it takes some 20 ms."""
+    return Scanner([each.rule for each in TOKEN_RULES], DEFINITIONS)

@@ -71,7 +71,11 @@ class Vocabulary:
         count = Counter(
             word for image in training for caption in image.captions for word in words_of(caption)
         )
-        kept = [word for word in count if count[word] >= minimum and word not in SPECIAL]
+        kept = [
+            word
+            for word in count
+            if count[word] >= minimum and word not in SPECIAL and UNPRINTABLE.isdisjoint(word)
+        ]
         if not kept:
             raise ValueError(f"no word is in the training captions {minimum} times")
         return cls(sorted(kept, key=lambda word: (-count[word], word)))

@@ -1,8 +1,10 @@
 """Caption files of three kinds into one record type: COCO, Flickr8k and Karpathy's splits."""
 
 import contextlib
+import gzip
 import io
 import json
+import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -10,6 +12,8 @@ from typing import Any, NamedTuple
 from pycocotools.coco import COCO
 
 from data.errors import FormatError
+
+_GZIP = b"\x1f\x8b"  # the first two bytes of every gzip file (RFC 1952)
 
 
 class CaptionedImage(NamedTuple):
@@ -27,7 +31,7 @@ def read_captions(
     """The captions in a file of any of the three kinds, told apart by content.
 
     Args:
-        path: the file.
+        path: the file; gzip is unpacked, whatever its name.
         split: only this split, where the file knows splits; see ``read_karpathy``.
         images: a file with one file name a line: only these images, in its order.
 
@@ -107,6 +111,24 @@ def check_disjoint(
     if shared:
         some = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
         raise ValueError(f"{len(shared)} images are in both training and evaluation: {some}")
+
+
+def unpacked(path: Path, content: bytes) -> bytes:
+    """What a gzip file's content stands for; any other content as it is.
+
+    Args:
+        path: the file, for the message.
+        content: all of it.
+
+    Raises:
+        FormatError: it begins as gzip does and is broken.
+    """
+    if not content.startswith(_GZIP):
+        return content
+    try:
+        return gzip.decompress(content)
+    except (OSError, EOFError, zlib.error) as error:
+        raise FormatError(path, f"this gzip cannot be unpacked: {error}") from error
 
 
 def _coco(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
@@ -208,7 +230,7 @@ def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[Cap
 
 def _text(path: Path) -> str:
     try:
-        return path.read_bytes().decode("utf-8-sig")
+        return unpacked(path, path.read_bytes()).decode("utf-8-sig")
     except UnicodeDecodeError as error:
         raise FormatError(path, f"not UTF-8 at byte {error.start}") from error
 

@@ -118,18 +118,6 @@ def _division(body: "_Automaton", context: "_Automaton", text: str, begin: int, 
     raise AssertionError("a match must divide into body and context")
 
 
-class _Node:
-    """A place in the rules: what leads on from it, and the rule that ends in it."""
-
-    __slots__ = ("empty", "next", "rule", "set")
-
-    def __init__(self) -> None:
-        self.empty: list[_Node] = []  # reached without a character
-        self.set: _Set | None = None  # the characters that lead to next
-        self.next: _Node | None = None
-        self.rule: int | None = None
-
-
 class _Set:
     """Characters, as ranges of their codes."""
 
@@ -143,51 +131,116 @@ class _Set:
         return place >= 0 and code <= self.ranges[place][1]
 
 
+class _Node:
+    """A place in the rules: what leads on from it, and the rule that ends in it."""
+
+    __slots__ = ("_reach", "empty", "next", "rule", "set")
+
+    def __init__(self) -> None:
+        self.empty: list[_Node] = []  # reached without a character
+        self.set: _Set | None = None  # the characters that lead to next
+        self.next: _Node | None = None
+        self.rule: int | None = None
+        self._reach: frozenset[_Node] | None = None
+
+    @property
+    def reach(self) -> frozenset["_Node"]:
+        """All that is reached without a character and waits for one, or ends a rule."""
+        if self._reach is None:
+            seen, new = {self}, [self]
+            while new:
+                new = [node for each in new for node in each.empty if node not in seen]
+                seen.update(new)
+            self._reach = frozenset(node for node in seen if node.set or node.rule is not None)
+        return self._reach
+
+
 class _State(dict[str, "_State"]):
     """The places in the rules that a text can have led to; by character, where it leads next."""
 
-    __slots__ = ("_automaton", "nodes", "rule")
+    __slots__ = ("_automaton", "_by_kind", "nodes", "rule")
 
     def __init__(self, automaton: "_Automaton", nodes: frozenset[_Node]) -> None:
         self._automaton = automaton
+        self._by_kind: dict[int, _State] = {}
         self.nodes = nodes
         self.rule = min((node.rule for node in nodes if node.rule is not None), default=None)
 
     def __missing__(self, character: str) -> "_State":
-        state = self[character] = self._automaton.after(self.nodes, character)
+        kind = self._automaton.kind(character)
+        if kind not in self._by_kind:
+            self._by_kind[kind] = self._automaton.after(self.nodes, kind)
+        state = self[character] = self._by_kind[kind]
         return state
 
 
 class _Automaton:
+    """All rules at once, each state made when a text first leads to it."""
+
     def __init__(self, trees: Sequence["_Tree"]) -> None:
         self._states: dict[frozenset[_Node], _State] = {}
+        self._sets: dict[tuple[_Range, ...], _Set] = {}
+        self._kinds: dict[frozenset[_Set], int] = {}  # of characters: those in the same sets
+        self._kind_of: dict[str, int] = {}
         first = _Node()
         for number, tree in enumerate(trees):
-            begin, end = _nodes(tree)
+            begin, end = self._nodes(tree)
             end.rule = number
             first.empty.append(begin)
-        self.start = self._state([first])
+        self._holding: list[frozenset[_Set]] = []  # the sets of each kind
+        self.start = self._state(first.reach)
 
-    def after(self, nodes: frozenset[_Node], character: str) -> _State:
-        return self._state(
-            [
-                node.next
-                for node in nodes
-                if node.set is not None and node.next is not None and character in node.set
-            ]
-        )
+    def kind(self, character: str) -> int:
+        """What the rules cannot tell apart is of one kind."""
+        kind = self._kind_of.get(character)
+        if kind is None:
+            holding = frozenset(each for each in self._sets.values() if character in each)
+            kind = self._kinds.setdefault(holding, len(self._kinds))
+            if kind == len(self._holding):
+                self._holding.append(holding)
+            self._kind_of[character] = kind
+        return kind
 
-    def _state(self, nodes: list[_Node]) -> _State:
-        reached = set(nodes)
-        while nodes:
-            for node in nodes.pop().empty:
-                if node not in reached:
-                    reached.add(node)
-                    nodes.append(node)
-        useful = frozenset(node for node in reached if node.set or node.rule is not None)
-        if useful not in self._states:
-            self._states[useful] = _State(self, useful)
-        return self._states[useful]
+    def after(self, nodes: frozenset[_Node], kind: int) -> _State:
+        holding = self._holding[kind]
+        reached = [node.next.reach for node in nodes if node.next and node.set in holding]
+        return self._state(frozenset().union(*reached))
+
+    def _state(self, nodes: frozenset[_Node]) -> _State:
+        if nodes not in self._states:
+            self._states[nodes] = _State(self, nodes)
+        return self._states[nodes]
+
+    def _nodes(self, tree: "_Tree") -> "_Fragment":
+        begin, end = _Node(), _Node()
+        if isinstance(tree, _Set):
+            begin.set, begin.next = self._sets.setdefault(tuple(tree.ranges), tree), end
+        elif isinstance(tree, _All):
+            last = begin
+            for part in tree.trees:
+                first, after = self._nodes(part)
+                last.empty.append(first)
+                last = after
+            last.empty.append(end)
+        elif isinstance(tree, _Any):
+            for part in tree.trees:
+                first, after = self._nodes(part)
+                begin.empty.append(first)
+                after.empty.append(end)
+        else:
+            last = begin
+            for number in range(tree.least if tree.most is None else tree.most):
+                if number >= tree.least:
+                    last.empty.append(end)
+                first, after = self._nodes(tree.tree)
+                last.empty.append(first)
+                last = after
+            if tree.most is None:
+                first, after = self._nodes(tree.tree)
+                last.empty.append(first)
+                after.empty += [first, end]
+            last.empty.append(end)
+        return begin, end
 
 
 _Fragment = tuple[_Node, _Node]  # where it begins and ends
@@ -329,35 +382,3 @@ def _merged(ranges: Sequence[_Range]) -> list[_Range]:
 def _complement(ranges: Sequence[_Range]) -> list[_Range]:
     edges = [0] + [edge for first, last in _merged(ranges) for edge in (first, last + 1)]
     return list(zip(edges[::2], [edge - 1 for edge in edges[1::2]] + [_LAST], strict=True))
-
-
-def _nodes(tree: _Tree) -> _Fragment:
-    begin, end = _Node(), _Node()
-    if isinstance(tree, _Set):
-        begin.set, begin.next = tree, end
-    elif isinstance(tree, _All):
-        last = begin
-        for part in tree.trees:
-            first, after = _nodes(part)
-            last.empty.append(first)
-            last = after
-        last.empty.append(end)
-    elif isinstance(tree, _Any):
-        for part in tree.trees:
-            first, after = _nodes(part)
-            begin.empty.append(first)
-            after.empty.append(end)
-    else:
-        last = begin
-        for number in range(tree.least if tree.most is None else tree.most):
-            if number >= tree.least:
-                last.empty.append(end)
-            first, after = _nodes(tree.tree)
-            last.empty.append(first)
-            last = after
-        if tree.most is None:
-            first, after = _nodes(tree.tree)
-            last.empty.append(first)
-            after.empty += [first, end]
-        last.empty.append(end)
-    return begin, end

@@ -2,6 +2,7 @@
 
     python scripts/benchmark.py embed PHOTOGRAPHS --weights bvlc_googlenet.safetensors
     python scripts/benchmark.py search
+    python scripts/benchmark.py evaluate CAPTIONS
 
 Machines differ and drift, so the figures to quote are the ratios.
 """
@@ -12,6 +13,7 @@ import platform
 import statistics
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable
 from itertools import islice
@@ -22,6 +24,7 @@ import torch
 import torchvision
 from torch import Tensor
 
+from data.captions import read_captions
 from data.images import decode, find, square
 from decoders.beam_search import State, beam_search
 from decoders.show_and_tell import ShowAndTell
@@ -34,7 +37,58 @@ from vl.trained_encoder import trained_encoder
 VOCABULARY, WIDTH, STEPS = 12_000, 512, 20
 BEAMS, BATCHES = (1, 3, 20), (1, 64, 256)
 START, END = 0, 1
+IMAGES, REFERENCES = (5_000, 40_000), 5  # of COCO's two validation sets
 LARGE_ROWS = 2_000  # rows from which once is enough: such a search takes many seconds on a CPU
+# Each child prints its memory: what the system says of a child begins with its parent's.
+MEMORY = """
+def report(**said):
+    with open("/proc/self/status") as status:
+        most = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
+    print(json.dumps({**said, "MiB": most // 1024}))
+"""
+COMMAND = f"""
+import json, sys
+from vl.__main__ import main
+{MEMORY}
+assert main(sys.argv[1:]) == 0
+report()
+"""
+# Both read the same files, then tokenise and score; the seconds of that are printed beside the
+# scores. The judge is called as its users call it.
+READING = f"""
+import contextlib, json, sys, time
+{MEMORY}
+results, references = (json.load(open(path)) for path in sys.argv[1:])
+true, said = {{}}, {{}}
+for record in references["annotations"]:
+    true.setdefault(record["image_id"], []).append(record)
+for record in results:
+    said[record["image_id"]] = [record]
+"""
+OURS = f"""{READING}
+from vl.evaluation import Evaluator
+begin = time.perf_counter()
+evaluated = Evaluator([[each["caption"] for each in image] for image in true.values()])(
+    [said[image][0]["caption"] for image in true]
+)
+scores = {{score.name: score.corpus for score in evaluated.scores}}
+report(scores=scores, seconds=time.perf_counter() - begin)
+"""
+THEIRS = f"""{READING}
+from pycocoevalcap.bleu.bleu import Bleu
+from pycocoevalcap.cider.cider import Cider
+from pycocoevalcap.rouge.rouge import Rouge
+from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
+begin = time.perf_counter()
+with contextlib.redirect_stdout(sys.stderr):
+    true, said = PTBTokenizer().tokenize(true), PTBTokenizer().tokenize(said)
+    bleu, _ = Bleu(4).compute_score(true, said)
+    scores = {{f"BLEU-{{size}}": value for size, value in enumerate(bleu, 1)}}
+    scores["ROUGE-L"], scores["CIDEr-D"] = (
+        float(judge.compute_score(true, said)[0]) for judge in (Rouge(), Cider())
+    )
+report(scores=scores, seconds=time.perf_counter() - begin)
+"""
 
 
 def main() -> int:
@@ -50,10 +104,15 @@ def main() -> int:
     search.add_argument("--beams", type=int, nargs="+", default=BEAMS)
     search.add_argument("--batches", type=int, nargs="+", default=BATCHES)
     search.add_argument("--repeats", type=int, default=5)
-    for each in (embed, search):
+    evaluate = names.add_parser("evaluate", help="all caption scores, beside pycocoevalcap's")
+    evaluate.add_argument("captions", type=Path, nargs="+", help="COCO's or Flickr8k's files")
+    evaluate.add_argument("--images", type=int, nargs="+", default=IMAGES)
+    evaluate.add_argument("--rounds", type=int, default=3)
+    for each in (embed, search, evaluate):
         each.add_argument("--device", default="cpu")
     flags = parser.parse_args()
-    figures = embed_figures(flags) if flags.name == "embed" else search_figures(flags)
+    run = {"embed": embed_figures, "search": search_figures, "evaluate": evaluate_figures}
+    figures = run[flags.name](flags)
     print(json.dumps({"benchmark": flags.name, **machine(flags.device), **figures}))
     return 0
 
@@ -206,6 +265,86 @@ def products(decoder: ShowAndTell, batch: int, beam: int, device: str) -> Callab
     return run
 
 
+def evaluate_figures(flags: argparse.Namespace) -> dict[str, Any]:
+    """Seconds for words and BLEU, ROUGE-L and CIDEr-D, and memory: ours and pycocoevalcap's.
+
+    Each is a process of its own and counts from captions as strings; Java's start is counted for
+    pycocoevalcap, and for us the making of the tokeniser. The processes' whole times are given too,
+    and that of the command, which also reads flags and checks the files. Where more images are
+    asked for than the files have, they are gone through again under other ids.
+    """
+    described = [
+        image.captions[:REFERENCES]
+        for path in flags.captions
+        for image in read_captions(path)
+        if len(image.captions) >= REFERENCES
+    ]
+    figures: dict[str, Any] = {"images in the files": len(described)}
+    for count in flags.images:
+        with tempfile.TemporaryDirectory() as folder:
+            results, references = str(Path(folder, "results")), str(Path(folder, "references"))
+            write_task(described, count, Path(results), Path(references))
+            python, of_both = sys.executable, [results, references]
+            command = ["evaluate", results, "--references", references]
+            commands = {
+                "ours": [python, "-c", OURS, *of_both],
+                "theirs": [python, "-c", THEIRS, *of_both],
+                "vl evaluate": [python, "-c", COMMAND, *command, "--resamples", "0"],
+            }
+            figures[f"{count} images"] = compared(commands, flags.rounds, count)
+    return figures
+
+
+def write_task(
+    described: list[tuple[str, ...]], count: int, results: Path, references: Path
+) -> None:
+    """Images with their captions, and as results a caption of each without every fourth word."""
+    images: list[Any] = []
+    annotations: list[Any] = []
+    candidates: list[Any] = []
+    for number in range(count):
+        captions = described[number % len(described)]
+        images.append({"id": number, "file_name": f"{number}.jpg"})
+        for caption in captions:
+            record = {"id": len(annotations), "image_id": number, "caption": caption}
+            annotations.append(record)
+        kept = [word for place, word in enumerate(captions[0].split()) if place % 4 != 3]
+        candidates.append({"image_id": number, "caption": " ".join(kept)})
+    results.write_text(json.dumps(candidates))
+    references.write_text(json.dumps({"images": images, "annotations": annotations}))
+
+
+def compared(commands: dict[str, list[str]], rounds: int, count: int) -> dict[str, Any]:
+    """Commands in turn: seconds, memory, and how far our scores are from the judge's."""
+    whole: dict[str, list[float]] = {name: [] for name in commands}
+    scoring: dict[str, list[float]] = {"ours": [], "theirs": []}
+    memory = dict.fromkeys(commands, 0)
+    scores: dict[str, dict[str, float]] = {}
+    for _ in range(rounds):
+        for name, command in commands.items():
+            begin = time.perf_counter()
+            child = subprocess.run(command, capture_output=True, check=False)
+            if child.returncode:
+                raise SystemExit(f"{name} ended with exit code {child.returncode}")
+            whole[name].append(time.perf_counter() - begin)
+            said = json.loads(child.stdout.splitlines()[-1])
+            memory[name] = max(memory[name], said["MiB"])
+            if name in scoring:
+                scoring[name].append(said["seconds"])
+                scores[name] = said["scores"]
+    middle = {name: statistics.median(seconds) for name, seconds in scoring.items()}
+    return {
+        "theirs / ours": round(middle["theirs"] / middle["ours"], 2),
+        "ours, microseconds a caption": round(1e6 * middle["ours"] / count / (REFERENCES + 1), 2),
+        "seconds": {name: spread(seconds, 2) for name, seconds in scoring.items()},
+        "seconds of the process": {name: spread(seconds, 2) for name, seconds in whole.items()},
+        "MiB at most, without Java's": memory,
+        "greatest difference of a score": max(
+            abs(scores["ours"][name] - value) for name, value in scores["theirs"].items()
+        ),
+    }
+
+
 def in_turn(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:
     """Seconds of each by name, the rounds interleaved, after a round that does not count."""
     seconds: dict[str, list[float]] = {name: [] for name in runs}
@@ -226,10 +365,10 @@ def synchronise() -> None:
         torch.cuda.synchronize()
 
 
-def spread(values: list[float]) -> dict[str, float]:
+def spread(values: list[float], digits: int = 1) -> dict[str, float]:
     """Median, least and greatest."""
-    middle = statistics.median(values)
-    return {"median": round(middle, 1), "min": round(min(values), 1), "max": round(max(values), 1)}
+    found = {"median": statistics.median(values), "min": min(values), "max": max(values)}
+    return {name: round(value, digits) for name, value in found.items()}
 
 
 def machine(device: str) -> dict[str, Any]:

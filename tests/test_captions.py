@@ -1,3 +1,4 @@
+import gzip
 import json
 from pathlib import Path
 
@@ -100,6 +101,21 @@ def test_the_kind_of_file_is_told_by_content(write, mark):
     assert read_captions(write(mark + json.dumps(COCO))) == COCO_IMAGES
     assert read_captions(write(mark + FLICKR)) == FLICKR_IMAGES
     assert read_captions(write(mark + json.dumps(KARPATHY)), split="train") == KARPATHY_IMAGES[1:]
+
+
+@pytest.mark.parametrize("name", ["captions.json.gz", "captions"])
+def test_gzip_is_unpacked_whatever_its_name(write, name):
+    assert read_captions(write(gzip.compress(json.dumps(COCO).encode()), name)) == COCO_IMAGES
+    assert read_flickr8k(write(gzip.compress(FLICKR.encode()), name)) == FLICKR_IMAGES
+
+
+def test_a_gzip_that_is_cut_short_or_damaged_is_named(write):
+    whole = gzip.compress(FLICKR.encode())
+    for damaged in (whole[:-9], whole[:12] + b"\xff\xff" + whole[14:], b"\x1f\x8bno gzip"):
+        path = write(damaged)
+        with pytest.raises(FormatError, match="this gzip cannot be unpacked: ") as caught:
+            read_captions(path)
+        assert caught.value.path == path
 
 
 def test_a_split_that_the_file_cannot_know_is_refused(write):

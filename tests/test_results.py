@@ -1,7 +1,9 @@
 """COCO's results format: what is written is read, and every fault names file and record."""
 
+import gzip
 import io
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -34,8 +36,18 @@ def test_other_keys_and_a_byte_order_mark_do_no_harm(tmp_path: Path) -> None:
     assert read_results(path) == {1: "a dog"}
 
 
-def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
-    text = b'[{"image_id": 1, "caption": "a dog"}]'
+def test_gzip_is_unpacked_whatever_its_name(tmp_path: Path) -> None:
+    for name in ("results.json.gz", "results.json"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(b'[{"image_id": 1, "caption": "a dog"}]'))
+        assert read_results(path) == {1: "a dog"}
+
+
+@pytest.mark.parametrize("pack", [bytes, gzip.compress])
+def test_a_dash_is_standard_input(
+    pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    text = pack(b'[{"image_id": 1, "caption": "a dog"}]')
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
     assert read_results(Path("-")) == {1: "a dog"}
 
@@ -43,7 +55,10 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("text", "record", "problem"),
     [
-        ("", "line 1 column 1", "this is not JSON: Expecting value"),
+        ("", None, "the file is empty"),
+        (" \n", None, "the file is empty"),
+        ("a dog", "line 1 column 1", "this is not JSON: Expecting value"),
+        (b"\x1f\x8b[]", None, "this gzip cannot be unpacked"),
         ('[\n{"image_id": 1,}]', "line 2 column", "this is not JSON"),
         ("[" * 100_000, None, "this JSON cannot be read"),
         ('[{"image_id": ' + "9" * 5000 + "}]", None, "this JSON cannot be read"),
@@ -60,6 +75,8 @@ def test_a_dash_is_standard_input(monkeypatch: pytest.MonkeyPatch) -> None:
         ),
         ('[{"image_id": 1, "caption": ["a"]}]', "record 1", "must be a string, not a list"),
         ('[{"image_id": 1.5, "caption": "a"}]', "record 1", "not the number 1.5"),
+        ('[{"image_id": NaN, "caption": "a"}]', "record 1", "not the number nan"),
+        ('[{"image_id": 1, "caption": NaN}]', "record 1", "must be a string, not the number nan"),
         ('[{"image_id": true, "caption": "a"}]', "record 1", "not a truth value"),
         (
             '[{"image_id": "b", "caption": "a"}, {"image_id": "b", "caption": "a"}]',

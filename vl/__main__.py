@@ -40,7 +40,7 @@ COMMANDS = {
     ),
     "evaluate": Command(
         "vl.commands.evaluate:Evaluation",
-        "BLEU-1 to BLEU-4 of captions, against those that people wrote",
+        "Score captions against those that people wrote",
     ),
 }
 

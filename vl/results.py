@@ -6,11 +6,12 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data.atomic import write_text
+from data.captions import unpacked
 from data.errors import FormatError
 
 ImageId = int | str  # COCO numbers its images, Flickr8k names them by their file
 
-_STDIN = Path("-")
+STDIN = Path("-")
 
 
 def read_results(path: Path) -> dict[ImageId, str]:
@@ -23,7 +24,20 @@ def read_results(path: Path) -> dict[ImageId, str]:
         FormatError: it is not a list of such records, or an image comes twice.
         OSError: it cannot be read.
     """
-    records = _json(path)
+    return results_in(read_text(path), path)
+
+
+def results_in(text: str, path: Path) -> dict[ImageId, str]:
+    """The caption of each image in a file's text, in its order.
+
+    Args:
+        text: the JSON.
+        path: where it is from, for the messages.
+
+    Raises:
+        FormatError: it is not a list of such records, or an image comes twice.
+    """
+    records = _json(text, path)
     if not isinstance(records, list):
         raise FormatError(path, f"a list of captions was expected, not {_kind(records)}")
     captions: dict[ImageId, str] = {}
@@ -36,6 +50,24 @@ def read_results(path: Path) -> dict[ImageId, str]:
     return captions
 
 
+def read_text(path: Path) -> str:
+    """A file's text, from gzip if it is that.
+
+    Args:
+        path: the file; ``-`` is standard input.
+
+    Raises:
+        FormatError: it is not UTF-8, or a broken gzip.
+        OSError: it cannot be read.
+    """
+    content = unpacked(path, sys.stdin.buffer.read() if path == STDIN else path.read_bytes())
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        problem = f"this is not UTF-8: {error.reason}"
+        raise FormatError(path, problem, record=f"byte {error.start}") from error
+
+
 def write_results(path: Path, captions: Mapping[ImageId, str]) -> None:
     """Write a caption an image, in the mapping's order; the file is whole or as it was before."""
     records = [{"image_id": image, "caption": caption} for image, caption in captions.items()]
@@ -43,16 +75,13 @@ def write_results(path: Path, captions: Mapping[ImageId, str]) -> None:
     write_text(path, f"[\n{lines}\n]\n" if lines else "[]\n")
 
 
-def _json(path: Path) -> object:
-    raw = sys.stdin.buffer.read() if path == _STDIN else path.read_bytes()
+def _json(text: str, path: Path) -> object:
     try:
-        return json.loads(raw.decode("utf-8-sig"))
+        return json.loads(text)
     except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}"
-        raise FormatError(path, f"this is not JSON: {error.msg}", record=place) from error
-    except UnicodeDecodeError as error:
-        problem = f"this is not UTF-8: {error.reason}"
-        raise FormatError(path, problem, record=f"byte {error.start}") from error
+        place = f"line {error.lineno} column {error.colno}" if text.strip() else None
+        problem = f"this is not JSON: {error.msg}" if text.strip() else "the file is empty"
+        raise FormatError(path, problem, record=place) from error
     except (ValueError, RecursionError) as error:  # a number of 5,000 digits, lists in lists
         raise FormatError(path, f"this JSON cannot be read: {error}") from error
 

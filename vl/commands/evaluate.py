@@ -1,146 +1,206 @@
 """`vl evaluate`: how good captions are, against those that people wrote."""
 
-import json
+import contextlib
 import logging
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from json import dumps
+from pathlib import Path
+from typing import Annotated, Literal
 
 import tyro
-from rich.console import Console
-from rich.table import Table
 
-from data.captions import CaptionedImage, read_captions
-from data.errors import FormatError
-from data.tokens import words
-from vl import __version__
-from vl.metrics.bleu import Bleu, corpus_bleu, signature
-from vl.results import ImageId, read_results
+from data.atomic import replacing
+from vl.evaluation import Measure, names_of
+from vl.evaluation_records import Outcome, summary, write_per_image
+from vl.evaluation_text import lines, signatures, tables
+from vl.file_evaluation import evaluate_files
+from vl.metrics.cider import write_frequencies
+from vl.results import STDIN
 
-_LOG = logging.getLogger(__name__)
+_log = logging.getLogger(__name__)
+
+Asked = Literal["bleu", "rouge-l", "cider-d", "cider", "meteor", "spice", "diversity"]
 
 
 @dataclass(frozen=True)
 class Evaluation:
-    """BLEU-1 to BLEU-4 of captions, against those that people wrote."""
+    """Score captions against those that people wrote: BLEU, ROUGE-L, CIDEr-D and more."""
 
     results: tyro.conf.Positional[Path]
     """Captions in COCO's results format, [{"image_id": 1, "caption": "a dog"}]; - is stdin.
-
-    An image may go by its file's name."""
-    references: Path
-    """People's captions: COCO's, Karpathy's or Flickr8k's file."""
+    An image may go by its file's name. Or plain text, one caption a line. Gzip is unpacked."""
+    references: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
+    """People's captions: COCO's, Karpathy's or Flickr8k's file.
+    For plain text one file or more, whose line i is a true caption of line i, or blank."""
+    scores: Annotated[tuple[Asked, ...], tyro.conf.arg(metavar="SCORE ...")] = (
+        "bleu",
+        "rouge-l",
+        "cider-d",
+    )
+    """Any of bleu, rouge-l, cider-d, cider, meteor, spice (these two need Java), diversity."""
     split: str | None = None
     """Only the images of this split of the references."""
     images: Path | None = None
     """Only the images named in this file, one a line."""
     subset: bool = False
-    """Let images have no result: score the others, and say how many were left out."""
+    """Score the images that both files have, and say how many were left out."""
+    against: Path | None = None
+    """Another system's captions of the same images: is the difference more than chance?"""
+    resamples: int = 1000
+    """Of the images, for intervals and --against; 0 for no intervals (Koehn 2004 took 1,000)."""
+    confidence: float = 0.95
+    """How many of the resamples lie within an interval."""
+    seed: int = 0
+    """Of the resamples: the same one, the same intervals."""
+    frequencies: Path | None = None
+    """For CIDEr, how common runs of words are: a file of --save-frequencies.
+    By default they are as common as in the references."""
+    save_frequencies: Path | None = None
+    """Write how common runs of words are in the references; by gzip if it ends in .gz."""
+    training_captions: Path | None = None
+    """For diversity, captions trained on, in any of these formats: how many captions are new?
+    Of a file with splits, those of training are taken."""
+    training_images: Path | None = None
+    """Only the training captions of the images named in this file, one a line."""
     json: bool = False
     """One JSON object instead of lines."""
+    per_image: Path | None = None
+    """Write a JSON line an image: captions, words, scores."""
+    html: Path | None = None
+    """Write a page for a browser: captions beside references, the worst first."""
+    photographs: Path | None = None
+    """Folder of the photographs, for the page; they are found by the references' file names."""
+    embed_images: bool = False
+    """Copy the photographs into the page, at most 320 pixels wide; else it has their paths."""
+    sort: str | None = None
+    """Score by which the page is sorted; CIDEr-D, or else the first that is asked for."""
 
 
 def run(flags: Evaluation) -> int:
-    """Score, and print what came out."""
-    results = read_results(flags.results)
-    described = read_captions(flags.references, split=flags.split, images=flags.images)
-    references = {image.image_id: image.captions for image in described}
-    captions = _by_id(results, described, results=flags.results, source=flags.references)
-    missing = [image for image in references if image not in captions]
-    if missing and not (flags.subset and captions):
-        problem = f"{_some(missing)} of {flags.references} have no caption here"
-        cure = "; --subset scores the others" if captions else ""
-        raise FormatError(flags.results, problem + cure)
-    if missing:
-        _LOG.info("%d of %d images have no result and are left out", len(missing), len(references))
-    result = score(captions, references)
+    """Score, write what is asked for, and print what came out."""
+    measures = [measure for measure in flags.scores if measure != "diversity"]
+    sort = _checked(flags, measures)
+    outcome = evaluate_files(
+        flags.results,
+        flags.references,
+        measures=measures,
+        diversity="diversity" in flags.scores,
+        split=flags.split,
+        images=flags.images,
+        subset=flags.subset,
+        against=flags.against,
+        frequencies=flags.frequencies,
+        training_captions=flags.training_captions,
+        training_images=flags.training_images,
+        resamples=flags.resamples,
+        confidence=flags.confidence,
+        seed=flags.seed,
+    )
+    if flags.save_frequencies:
+        write_frequencies(flags.save_frequencies, outcome.evaluator.frequencies())
+    if flags.per_image:
+        write_per_image(flags.per_image, outcome)
+    if flags.html:
+        _write_page(flags, flags.html, outcome, sort)
     if flags.json:
-        print(json.dumps(_figures(result, left_out=len(missing))))
+        print(dumps(summary(outcome)))
     elif sys.stdout.isatty():
-        _draw(result)
+        _draw(outcome)
     else:
-        for size, value in enumerate(result.scores, 1):
-            print(f"BLEU-{size} {value:.4f}")
-        print(f"images {len(result.images)}")
-        print(_signature(result))
+        print("\n".join(lines(outcome)))
     return 0
 
 
-def score(captions: Mapping[ImageId, str], references: Mapping[ImageId, Sequence[str]]) -> Bleu:
-    """BLEU of sentences, cut into words as Stanford's PTB tokeniser cuts them.
-
-    Args:
-        captions: one an image.
-        references: the true captions of at least those images.
-    """
-    candidates = [words(caption) for caption in captions.values()]
-    empty = sum(not candidate for candidate in candidates)
-    if empty:
-        _LOG.warning("%d of %d captions have no words", empty, len(candidates))
-    return corpus_bleu(
-        candidates, [[words(caption) for caption in references[image]] for image in captions]
-    )
-
-
-def _by_id(
-    captions: Mapping[ImageId, str],
-    described: Sequence[CaptionedImage],
-    *,
-    results: Path,
-    source: Path,
-) -> dict[ImageId, str]:
-    """The captions by the references' ids, where some go by their file's name."""
-    ids = {image.image_id for image in described}
-    named: dict[str, list[ImageId]] = {}
-    for image in described:  # with the folder as the references have it, and without
-        for name in {image.file_name, PurePosixPath(image.file_name).name}:
-            named.setdefault(name, []).append(image.image_id)
-    found: dict[ImageId, str] = {}
-    unknown = []
-    for given, caption in captions.items():
-        known = [given] if given in ids else []
-        if not known and isinstance(given, str):
-            known = named.get(given, [])
-        if len(known) > 1:
-            problem = f"{_some(known)} of {source} have this file name"
-            raise FormatError(results, problem, record=f"image {given!r}")
-        if not known:
-            unknown.append(given)
-        elif known[0] in found:
-            problem = f"it is image {known[0]!r} of {source}, which has a caption already"
-            raise FormatError(results, problem, record=f"image {given!r}")
-        else:
-            found[known[0]] = caption
-    if unknown:
-        raise FormatError(results, f"{_some(unknown)} are not among those taken from {source}")
-    return found
+def _checked(flags: Evaluation, measures: Sequence[Measure]) -> str | None:
+    """See that flags go together and that all files can be written; by what to sort the page."""
+    names = names_of(measures)
+    if not flags.references:
+        raise ValueError("--references wants a file")
+    if not flags.scores:
+        raise ValueError("--scores wants at least one")
+    if flags.scores.count("diversity") > 1:
+        raise ValueError("diversity is asked for twice")
+    trained, by_rareness = flags.training_captions, {"cider", "cider-d"} & {*measures}
+    needs = [
+        ("--training-captions", trained, "diversity" in flags.scores, "diversity"),
+        ("--training-images", flags.training_images, trained, "--training-captions"),
+        ("--frequencies", flags.frequencies, by_rareness, "cider-d or cider"),
+        ("--against", flags.against, measures, "a score besides diversity"),
+        ("--against", flags.against, flags.resamples, "--resamples"),
+        ("--photographs", flags.photographs, flags.html, "--html"),
+        ("--sort", flags.sort, flags.html, "--html"),
+        ("--embed-images", flags.embed_images, flags.photographs, "--photographs"),
+    ]
+    for flag, given, needed, name in needs:
+        if given and not needed:
+            raise ValueError(f"{flag} goes with {name}, which is not asked for")
+    if flags.resamples < 0:
+        raise ValueError(f"--resamples is {flags.resamples}; 0 or more were expected")
+    if not 0 < flags.confidence < 1:
+        raise ValueError(f"--confidence is {flags.confidence:g}; between 0 and 1 was expected")
+    if flags.photographs and not flags.photographs.is_dir():
+        raise NotADirectoryError(f"{flags.photographs}: a folder of photographs was expected")
+    _check_files(flags)
+    if flags.sort is None:
+        # Of BLEU's four the last, which is the usual figure.
+        first = names_of(measures[:1])[-1:]
+        return "CIDEr-D" if "CIDEr-D" in names else (first[0] if first else None)
+    for name in names:
+        if name.lower() == flags.sort.lower():
+            return name
+    raise ValueError(f"--sort is {flags.sort!r}; asked for are {', '.join(names) or 'no scores'}")
 
 
-def _some(images: Sequence[ImageId]) -> str:
-    """How many, and the first three."""
-    named = ", ".join(repr(image) for image in images[:3])
-    return f"{len(images)} images ({named}{', ...' if len(images) > 3 else ''})"
+def _check_files(flags: Evaluation) -> None:
+    """See that only the results are standard input, and that nothing read is written over."""
+    read = [
+        *flags.references,
+        *(flags.against, flags.images, flags.frequencies),
+        *(flags.training_captions, flags.training_images),
+    ]
+    if STDIN in read:
+        raise ValueError("of all files only RESULTS can be standard input, -")
+    taken = {path.resolve() for path in (flags.results, *read) if path}
+    for path in (flags.per_image, flags.html, flags.save_frequencies):
+        if path is None:
+            continue
+        if path == STDIN:
+            raise ValueError("standard output has the scores; name a file instead of -")
+        if path.resolve() in taken:
+            raise ValueError(f"{path} is read or written already; choose another name")
+        taken.add(path.resolve())
+        with contextlib.suppress(_WritableError), replacing(path):  # before the work, not after it
+            raise _WritableError
 
 
-def _figures(result: Bleu, *, left_out: int) -> dict[str, float | int | str]:
-    scores = {f"BLEU-{size}": value for size, value in enumerate(result.scores, 1)}
-    return {
-        **scores,
-        "images": len(result.images),
-        "left_out": left_out,
-        "candidate_length": result.counts.candidate_length,
-        "reference_length": result.counts.reference_length,
-        "signature": _signature(result),
-    }
+class _WritableError(Exception):
+    """A file can be written: ends the attempt before it becomes one."""
 
 
-def _draw(result: Bleu) -> None:
-    table = Table("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "images")
-    table.add_row(*(f"{value:.4f}" for value in result.scores), str(len(result.images)))
-    Console().print(table)
-    print(_signature(result))
+def _write_page(flags: Evaluation, path: Path, outcome: Outcome, sort: str | None) -> None:
+    from vl.evaluation_report import write_report  # jinja2 and Pillow take a while to import
+    from vl.photographs import Photographs
+
+    if flags.photographs is None:
+        write_report(path, outcome, sort=sort)
+        return
+    photographs = Photographs(flags.photographs, page=path, embed=flags.embed_images)
+    write_report(path, outcome, sort=sort, address=photographs)
+    for names, what in (
+        (photographs.missing, "are not there"),
+        (photographs.broken, "do not decode"),
+    ):
+        if names:
+            count, first = len(names), names[0]
+            _log.warning("%s: %d photographs %s, as %s", flags.photographs, count, what, first)
 
 
-def _signature(result: Bleu) -> str:
-    return signature(result, tokeniser="ptb", version=__version__)
+def _draw(outcome: Outcome) -> None:
+    from rich.console import Console
+
+    console = Console()
+    for table in tables(outcome):
+        console.print(table)
+    print("\n".join(signatures(outcome)))

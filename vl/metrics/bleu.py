@@ -1,58 +1,87 @@
-"""BLEU, the share of a caption's word runs that people also wrote (Papineni et al. 2002).
+"""BLEU, the share of a caption's word runs that people also wrote (Papineni et al. 2002)."""
 
-It knows nothing of tokenisers: captions come as lists of words.
-"""
-
-import math
-from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
-LONGEST = 4  # words of the longest run that counts; BLEU-4 is the usual figure
+import numpy as np
+
+from vl.metrics.ngrams import LONGEST, Corpus, Ints, changes, corpus
+from vl.metrics.score import Floats, Score
 
 # coco-caption adds these above and below each fraction, so that nothing is divided by zero.
 _TINY = 1e-15
 _SMALL = 1e-9
 
-Scores = tuple[float, float, float, float]  # BLEU-1, BLEU-2, BLEU-3, BLEU-4, each in [0, 1]
-PerLength = tuple[int, int, int, int]  # of runs of one, two, three and four words
 
-_NONE: PerLength = (0, 0, 0, 0)
+def bleu_scores(corpus: Corpus) -> list[Score]:
+    """BLEU-1, BLEU-2, BLEU-3 and BLEU-4, each in [0, 1].
+
+    A corpus's figure is of all captions counted together, not the mean of the images'.
+
+    Source:
+        The figures of coco-caption's BleuScorer (closest reference length).
+    """
+    statistics = bleu_statistics(corpus).astype(np.float64)
+    return [
+        Score(f"BLEU-{size}", value(statistics), statistics, value, "closest")
+        for size in range(1, LONGEST + 1)
+        for value in (partial(bleu, size=size),)
+    ]
 
 
-@dataclass(frozen=True, slots=True)
-class Counts:
-    """All that BLEU needs to know of a caption, or of many: counts of captions add up."""
+def bleu_statistics(corpus: Corpus) -> Ints:
+    """All that BLEU needs to know of each image, ``(I, 10)``; of several images, it adds up.
 
-    candidate_length: int = 0  # words
-    reference_length: int = 0  # words of the reference closest in length, the shorter one of two
-    possible: PerLength = _NONE  # runs in the candidate
-    right: PerLength = _NONE  # those also in a reference, each as often as in one of them at most
+    Returns:
+        Words of the candidate; words of the reference closest in length, the shorter one of two;
+        runs of one, two, three and four words of the candidate that are also in a reference, each
+        as often as in one of them at most; runs of each size in the candidate.
+    """
+    lengths = corpus.words.lengths
+    own = lengths[corpus.candidate]
+    possible = [np.maximum(own - size, 0) for size in range(LONGEST)]
+    matches = [_matches(corpus, size) for size in range(1, LONGEST + 1)]
+    return np.stack([own, _closest(corpus, lengths), *matches, *possible], 1)
 
-    def __add__(self, other: "Counts") -> "Counts":
-        return Counts(
-            self.candidate_length + other.candidate_length,
-            self.reference_length + other.reference_length,
-            _sum(self.possible, other.possible),
-            _sum(self.right, other.right),
-        )
+
+def bleu(sums: Floats, *, size: int) -> Floats:
+    """BLEU of what was counted.
+
+    Args:
+        sums: of `bleu_statistics`, ``(..., 10)``.
+        size: words of the longest run, 1 to 4.
+
+    Returns:
+        ``(...,)``, in [0, 1].
+    """
+    lengths, matches, possible = np.split(np.asarray(sums, np.float64), [2, 2 + LONGEST], axis=-1)
+    precisions = (matches + _TINY) / (possible + _SMALL)
+    inverse = (lengths[..., 1] + _SMALL) / (lengths[..., 0] + _TINY)
+    brevity = np.exp(np.minimum(1 - inverse, 0))
+    figure: Floats = precisions[..., :size].prod(-1) ** (1 / size) * brevity
+    return figure
+
+
+class Counts(NamedTuple):
+    """Lengths in a corpus."""
+
+    candidate_length: int  # words
+    reference_length: int  # words of each image's reference closest in length
 
 
 class Bleu(NamedTuple):
     """BLEU of a corpus."""
 
-    scores: Scores  # of all captions counted together; not the mean of those below
-    images: list[Scores]  # of each caption by itself, in the order given
+    scores: tuple[float, ...]  # BLEU-1, BLEU-2, BLEU-3, BLEU-4 of all captions counted together
+    images: Floats  # (I, 4) of each caption by itself
     counts: Counts
-    fewest_references: int
-    most_references: int
 
 
 def corpus_bleu(
     candidates: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
 ) -> Bleu:
-    """BLEU-1 to BLEU-4 of many captions.
+    """BLEU-1 to BLEU-4 of many captions, where no other score is wanted.
 
     Args:
         candidates: the words of one caption an image.
@@ -61,83 +90,31 @@ def corpus_bleu(
     Raises:
         ValueError: there is no caption, the two differ in number, an image has no reference, or
             a caption is a string instead of a list of words.
-
-    Source:
-        The figures of coco-caption's BleuScorer (closest reference length) on the same words.
     """
-    if len(candidates) != len(references):
-        raise ValueError(f"{len(candidates)} captions, but references of {len(references)} images")
-    if not candidates:
-        raise ValueError("there is no caption to score")
-    counts = [count(*pair) for pair in zip(candidates, references, strict=True)]
-    total = sum(counts, Counts())
-    numbers = [len(captions) for captions in references]
-    return Bleu(bleu(total), [bleu(one) for one in counts], total, min(numbers), max(numbers))
-
-
-def count(candidate: Sequence[str], references: Sequence[Sequence[str]]) -> Counts:
-    """Count one caption's runs of words against the true captions of its image.
-
-    Raises:
-        ValueError: there is no reference, or a caption is a string instead of a list of words.
-    """
-    if not references:
-        raise ValueError("an image has no reference caption")
-    for caption in (candidate, *references):
-        if isinstance(caption, str):
-            raise ValueError(f"a caption must be a list of words, not the string {caption!r}")
-    most: Counter[tuple[str, ...]] = Counter()
-    for reference in references:
-        most |= _runs(reference)  # the greater number of the two
-    right = [0] * LONGEST
-    for run, times in _runs(candidate).items():
-        right[len(run) - 1] += min(times, most[run])
-    length = len(candidate)
-    closest = min((abs(len(reference) - length), len(reference)) for reference in references)[1]
-    return Counts(length, closest, _per_length(_possible(length)), _per_length(right))
-
-
-def bleu(counts: Counts) -> Scores:
-    """BLEU-1 to BLEU-4 of what was counted."""
-    ratio = (counts.candidate_length + _TINY) / (counts.reference_length + _SMALL)
-    brevity = math.exp(1 - 1 / ratio) if ratio < 1 else 1.0
-    product = 1.0
-    scores = []
-    for size, (right, possible) in enumerate(zip(counts.right, counts.possible, strict=True), 1):
-        product *= (right + _TINY) / (possible + _SMALL)
-        scores.append(product ** (1 / size) * brevity)
-    one, two, three, four = scores
-    return one, two, three, four
-
-
-def signature(result: Bleu, *, tokeniser: str, version: str) -> str:
-    """BLEU-4 with all that could change it: ``BLEU-4 <score> | refs 5 | tok ptb | ...``."""
-    references = f"{result.fewest_references}"
-    if result.most_references != result.fewest_references:
-        references += f"-{result.most_references}"
-    return (
-        f"BLEU-4 {result.scores[3]:.4f} | refs {references} | tok {tokeniser} | closest"
-        f" | vl {version}"
+    found = bleu_scores(corpus(candidates, references))
+    candidate_length, reference_length = found[0].statistics.sum(0)[:2]
+    return Bleu(
+        scores=tuple(score.corpus for score in found),
+        images=np.stack([score.images for score in found], 1),
+        counts=Counts(int(candidate_length), int(reference_length)),
     )
 
 
-def _runs(words: Sequence[str]) -> Counter[tuple[str, ...]]:
-    """How often each run of one to four words occurs."""
-    return Counter(
-        tuple(words[first : first + size])
-        for size in range(1, LONGEST + 1)
-        for first in range(len(words) - size + 1)
-    )
+def _closest(corpus: Corpus, lengths: Ints) -> Ints:
+    """Words of the reference closest to each candidate in length, ``(I,)``."""
+    references = corpus.references
+    own = lengths[corpus.candidate]
+    longer = lengths[references] - own[corpus.image_of[references]]
+    ranks = 2 * abs(longer) + (longer > 0)  # of two as close the shorter has the lower rank
+    lowest = np.minimum.reduceat(ranks, corpus.reference_starts)
+    return own + np.where(lowest % 2, lowest // 2, -(lowest // 2))
 
 
-def _possible(length: int) -> list[int]:
-    return [max(0, length - size + 1) for size in range(1, LONGEST + 1)]
-
-
-def _per_length(numbers: Sequence[int]) -> PerLength:
-    one, two, three, four = numbers
-    return one, two, three, four
-
-
-def _sum(left: PerLength, right: PerLength) -> PerLength:
-    return _per_length([a + b for a, b in zip(left, right, strict=True)])
+def _matches(corpus: Corpus, size: int) -> Ints:
+    """Runs of each candidate that a reference holds as well, ``(I,)``."""
+    grams = corpus.grams[size - 1]
+    both = np.minimum(grams.count[grams.said], grams.count[grams.shared])
+    starts = np.flatnonzero(changes(grams.said))
+    most = np.maximum.reduceat(both, starts)  # of the references of an image
+    images = corpus.image_of[grams.sentence[grams.said[starts]]]
+    return np.bincount(images, most, corpus.images).astype(np.int64)

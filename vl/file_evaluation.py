@@ -1,0 +1,134 @@
+"""Files of captions scored against files of what people said, and what to doubt about it."""
+
+import logging
+from collections.abc import Sequence
+from itertools import chain
+from pathlib import Path
+
+from vl.alignment import (
+    Aligned,
+    align,
+    check_alike,
+    check_same_images,
+    read_candidates,
+    read_references,
+    read_training,
+)
+from vl.caption_doubts import doubts, of_one_image
+from vl.evaluation import DEFAULT, Evaluator, Measure, paired, variety
+from vl.evaluation_records import Outcome, System
+from vl.metrics.cider import read_frequencies
+
+_log = logging.getLogger(__name__)
+
+
+def evaluate_files(
+    results: Path,
+    references: Sequence[Path],
+    *,
+    measures: Sequence[Measure] = DEFAULT,
+    diversity: bool = False,
+    split: str | None = None,
+    images: Path | None = None,
+    subset: bool = False,
+    against: Path | None = None,
+    frequencies: Path | None = None,
+    training_captions: Path | None = None,
+    training_images: Path | None = None,
+    resamples: int = 1000,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> Outcome:
+    """Score a file of captions; warnings go to the log, a sentence each.
+
+    Args:
+        results: in COCO's results format, or plain text, one caption a line; ``-`` is stdin.
+        references: a captions file of COCO, Flickr8k or Karpathy, or of plain text one or more.
+        measures: what to score by.
+        diversity: count how varied the captions are as well.
+        split: only the images of this split of the references.
+        images: a file that names images: only these.
+        subset: score the images that both sides have.
+        against: another system's captions of the same images, to be compared with.
+        frequencies: a file of how common runs of words are, for CIDEr.
+        training_captions: for diversity, what the captioner was trained on.
+        training_images: a file that names images: only their captions of those.
+        resamples: of the images, for intervals and comparison; 0 for no intervals.
+        confidence: share of the resamples within an interval.
+        seed: of the resamples.
+
+    Raises:
+        FormatError: a file is not what it should be, or the files do not belong together.
+        ValueError: settings are out of range, or do not go together.
+        OSError: a file cannot be read, or METEOR or SPICE not be run.
+    """
+    source = ", ".join(map(str, references))
+    candidates = read_candidates(results)
+    described = read_references(references, candidates, split=split, images=images)
+    aligned = align(candidates, described, source=source, subset=subset)
+    given = len(candidates.captions)
+    _log_left_out(aligned, described=len(described), given=given)
+    other = None
+    if against:
+        others = read_candidates(against)
+        check_alike(candidates, others)
+        other = align(others, described, source=source, subset=subset)
+        check_same_images(aligned, other, names=(results, against), source=source)
+    training = None
+    if training_captions:
+        training = read_training(training_captions, images=training_images, scored=aligned)
+    evaluator = Evaluator(
+        [image.captions for image in aligned.images],
+        measures=measures,
+        frequencies=read_frequencies(frequencies) if frequencies else None,
+    )
+    system = System(str(results), aligned, evaluator(aligned.captions))
+    rival = System(str(against), other, evaluator(other.captions)) if other else None
+    _warn(system, rival, evaluator, source)
+    if frequencies is None and len(aligned.images) == 1 and {"cider", "cider-d"} & {*measures}:
+        _log.warning("%s", of_one_image(source, aligned.images[0].image_id))
+    scores = system.evaluated.scores
+    return Outcome(
+        source=source,
+        evaluator=evaluator,
+        system=system,
+        against=rival,
+        figures=evaluator.figures(scores, resamples=resamples, confidence=confidence, seed=seed),
+        compared=paired(
+            scores,
+            rival.evaluated.scores,
+            resamples=resamples,
+            confidence=confidence,
+            seed=seed,
+        )
+        if rival
+        else [],
+        variety=variety(aligned.captions, training) if diversity else None,
+        resamples=resamples,
+        confidence=confidence,
+        seed=seed,
+    )
+
+
+def _log_left_out(aligned: Aligned, *, described: int, given: int) -> None:
+    if aligned.left_out:
+        _log.info("%d of %d images have no result and are left out", aligned.left_out, described)
+    if aligned.unknown:
+        _log.info("%d of %d results are of other images and are left out", aligned.unknown, given)
+
+
+def _warn(system: System, rival: System | None, evaluator: Evaluator, source: str) -> None:
+    images = system.aligned.images
+    ids = [image.image_id for image in images]
+    found = []
+    for scored in (system, rival):
+        if scored:
+            found += doubts(scored.name, ids, scored.aligned.captions, scored.evaluated.words)
+    found += doubts(
+        source,
+        [image.image_id for image in images for _ in image.captions],
+        [caption for image in images for caption in image.captions],
+        list(chain.from_iterable(evaluator.references)),
+    )
+    for sentence in found:
+        _log.warning("%s", sentence)

@@ -20,7 +20,6 @@ from vl.metrics.cider import (
     write_frequencies,
 )
 from vl.metrics.ngrams import corpus
-from vl.metrics.score import Score
 
 Words = list[str]
 Captions = tuple[list[Words], list[list[Words]]]
@@ -79,8 +78,8 @@ def plain_cider(given: Captions, frequencies: DocumentFrequencies, *, robust: bo
         return total / norms[0] / norms[1]
 
     def penalty(candidate: Words, reference: Words) -> float:
-        pairs = [max(0, len(" ".join(words).split()) - 1) for words in (candidate, reference)]
-        return math.exp(-((pairs[0] - pairs[1]) ** 2) / 72) if robust else 1.0
+        lengths = [len(" ".join(words).split()) for words in (candidate, reference)]
+        return math.exp(-((lengths[0] - lengths[1]) ** 2) / 72) if robust else 1.0
 
     return [
         10
@@ -179,7 +178,7 @@ def test_a_caption_like_its_only_reference_scores_ten() -> None:
 
 def test_cider_d_by_hand() -> None:
     # Of two images, so that every run weighs log 2, and it drops out of the cosine. Said twice, "a"
-    # counts once: (1 * 1) / (2 * 1) for one word; no pair is shared; one pair too many.
+    # counts once: (1 * 1) / (2 * 1) for one word; no pair is shared; one word too many.
     counted = corpus([["a", "a"], ["x"]], [[["a"]], [["y"]]])
     expected = 10 * (1 / 2) / 4 * math.exp(-1 / 72)
     assert cider_d(counted).images[0] == pytest.approx(expected, abs=1e-12)
@@ -209,14 +208,11 @@ def test_order_of_images_and_of_references_changes_nothing() -> None:
 
 def test_the_detail_says_what_could_change_the_figure() -> None:
     counted = corpus(*captions(7))
-    frequencies = DocumentFrequencies(113287, {})
-
-    def line(score: Score) -> str:
-        return f"{score.name} | {score.detail}"
-
-    assert line(cider_d(counted)) == "CIDEr-D | n 4, sigma 6, df from the references"
-    assert line(cider(counted)) == "CIDEr | n 4, df from the references"
-    assert line(cider_d(counted, frequencies)) == "CIDEr-D | n 4, sigma 6, df from 113287 images"
+    assert cider_d(counted).detail == "n 4, sigma 6, df from the references"
+    assert cider(counted).detail == "n 4, df from the references"
+    others = DocumentFrequencies(113287, {})
+    assert cider_d(counted, others).detail == "n 4, sigma 6, df from 113287 images"
+    assert (cider_d(counted).name, cider(counted).name) == ("CIDEr-D", "CIDEr")
 
 
 def test_frequencies_above_the_number_of_images_are_refused() -> None:
@@ -232,13 +228,16 @@ def test_the_file_is_as_agreed_and_packed_by_its_name(tmp_path: Path) -> None:
         "images": 12,
         "grams": {"a dog": 12, "grün": 3},
     }
-    write_frequencies(tmp_path / "f.json", frequencies)
-    assert json.loads((tmp_path / "f.json").read_text(encoding="utf-8")) == expected
+    path = tmp_path / "new" / "f.json"
+    write_frequencies(path, frequencies)
+    assert list(path.parent.iterdir()) == [path]
+    written = json.loads(path.read_text(encoding="utf-8"))
+    assert written == expected
+    assert list(written["grams"]) == ["a dog", "grün"]  # sorted: the same whatever the order
     write_frequencies(tmp_path / "f.json.gz", frequencies)
     packed = (tmp_path / "f.json.gz").read_bytes()
     assert json.loads(gzip.decompress(packed)) == expected
-    write_frequencies(tmp_path / "again.gz", frequencies)
-    assert (tmp_path / "again.gz").read_bytes() == packed
+    assert packed[4:8] == bytes(4)  # without the time, so that the same is the same again
 
 
 def content(**changed: object) -> str:

@@ -59,8 +59,8 @@ def test_figures_are_those_of_coco_caption() -> None:
 
 def test_words_are_those_that_are_counted() -> None:
     found = Evaluator(PEOPLE)(SAID)
-    assert found.words[0] == ["a", "dog", "runs", "on", "the", "green", "grass"]
-    assert found.words[3] == ["a", "train", "waits", "1\xa01/2", "people"]
+    assert found.words[0] == ("a", "dog", "runs", "on", "the", "green", "grass")
+    assert found.words[3] == ("a", "train", "waits", "1\xa01/2", "people")
 
 
 def test_figures_have_intervals_and_signatures() -> None:

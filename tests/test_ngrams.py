@@ -126,7 +126,7 @@ def test_what_was_given_is_left_as_it_was() -> None:
 
 def test_a_caption_of_a_hundred_thousand_words_takes_no_more_than_its_words() -> None:
     draw = random.Random(0)
-    long = draw.choices([f"word{number}" for number in range(50_000)], k=100_000)
+    long = draw.choices([f"word{number}" for number in range(20_000)], k=100_000)
     tracemalloc.start()
     try:
         found = corpus([long], [[long]])
@@ -138,7 +138,7 @@ def test_a_caption_of_a_hundred_thousand_words_takes_no_more_than_its_words() ->
     assert peak < 300 * 2 * len(long)  # bytes a word, of what is kept and what comes and goes
 
 
-@pytest.mark.parametrize("most", [5, 2**30, 2**61])
+@pytest.mark.parametrize("most", [5, 2**30, 2**50, 2**51, 2**61])
 def test_order_agrees_with_a_plain_sort(most: int) -> None:
     # Beyond 63 bits a key and its place no longer fit into one number.
     draw = random.Random(most)

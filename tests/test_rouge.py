@@ -1,6 +1,8 @@
 """ROUGE-L against coco-caption's own, and its subsequences against a plain table."""
 
+import bisect
 import random
+import tracemalloc
 from typing import Any
 
 import numpy as np
@@ -140,3 +142,23 @@ def test_candidate_and_reference_may_change_places() -> None:
     back = common_subsequences(corpus([right for _, right in pairs], [[left] for left, _ in pairs]))
     assert there.tolist() == back.tolist()
     assert np.unique(there).size > 5
+
+
+def test_long_captions_take_no_square_of_their_words() -> None:
+    draw = random.Random(0)
+    words = [f"word{number}" for number in range(20_000)]  # each once: the worst for the bits
+    other = draw.sample(words, k=2_000)
+    counted = corpus([words], [[other]])
+    tracemalloc.start()
+    try:
+        (found,) = common_subsequences(counted).tolist()
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    # Against words in order, the longest ascending subsequence.
+    ends: list[int] = []
+    for place in (int(word[4:]) for word in other):
+        index = bisect.bisect_left(ends, place)
+        ends[index : index + 1] = [place]
+    assert found == len(ends)
+    assert peak < 400 * len(words)

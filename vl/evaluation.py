@@ -32,7 +32,9 @@ _RARE = {"CIDEr", "CIDEr-D"}  # depend on what is rare among the images
 DEFAULT: tuple[Measure, ...] = ("bleu", "rouge-l", "cider-d")
 _TOKENISER = "ptb"
 
-Words = list[list[str]]  # of several captions
+# Of several captions. Tuples of strings are passed over by the garbage collector, which would go
+# through 240,000 lists of words again and again.
+Words = list[tuple[str, ...]]
 
 
 class Evaluated(NamedTuple):
@@ -86,7 +88,7 @@ class Evaluator:
     ) -> None:
         self.names = names_of(measures)
         self.references: list[Words] = [
-            [tokens(caption) for caption in captions] for captions in references
+            [tuple(tokens(caption)) for caption in captions] for captions in references
         ]
         self._measures = measures
         self._frequencies = frequencies
@@ -98,7 +100,7 @@ class Evaluator:
             ValueError: there is no image, one has no reference, or the numbers differ.
             OSError: METEOR or SPICE cannot be run.
         """
-        words = [tokens(caption) for caption in captions]
+        words = [tuple(tokens(caption)) for caption in captions]
         counted = corpus(words, self.references)
         scores = [self._score(measure, words, counted) for measure in self._measures]
         return Evaluated(words, list(chain.from_iterable(scores)))

@@ -46,12 +46,10 @@ def cider_d(corpus: Corpus, frequencies: DocumentFrequencies | None = None) -> S
         ValueError: a run is said to be in more images than there are.
 
     Source:
-        The figures of coco-caption's Cider, which takes lengths from the number of pairs of
-        words: captions of no word and of one are of one length.
+        The figures of coco-caption's Cider.
     """
-    pairs = np.maximum(corpus.words.lengths - 1, 0)
-    references = corpus.references
-    longer = pairs[references] - pairs[_candidates(corpus)]
+    lengths = corpus.words.lengths
+    longer = lengths[corpus.references] - lengths[_candidates(corpus)]
     penalty = np.exp(-(longer**2) / (2 * _SIGMA**2))
     images = _likeness(corpus, frequencies, penalty, clipped=True)
     detail = f"n {LONGEST}, sigma {_SIGMA:g}, {_origin(frequencies)}"

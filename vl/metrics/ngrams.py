@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 LONGEST = 4  # words of the longest run that counts, in BLEU as in CIDEr
 
 Ints = NDArray[np.int64]
+Small = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
 
@@ -170,7 +171,9 @@ def in_order(keys: Ints, places: Ints) -> tuple[Ints, Ints]:
     both = keys << bits  # sorting numbers takes half the time of sorting an index to them
     both |= places
     both.sort()
-    return both >> bits, both & ((1 << bits) - 1)
+    places = both & ((1 << bits) - 1)
+    both >>= bits
+    return both, places
 
 
 def _apart(tokens: Sentences, ids: defaultdict[str, int]) -> Sentences:
@@ -187,14 +190,15 @@ def _apart(tokens: Sentences, ids: defaultdict[str, int]) -> Sentences:
 
 
 def _grams(corpus: Corpus) -> Iterator[Grams]:
-    owners = corpus.words.owners
-    ids = np.zeros_like(corpus.words.words)
+    # Half of 64 bits holds both, and they are read in no order: what is small stays at hand.
+    owners = corpus.words.owners.astype(np.int32)
+    ids = np.zeros(len(owners), np.int32)
     for size in range(1, LONGEST + 1):
         grams, ids = _counted(corpus, size, ids, owners)
         yield grams
 
 
-def _counted(corpus: Corpus, size: int, shorter: Ints, owners: Ints) -> tuple[Grams, Ints]:
+def _counted(corpus: Corpus, size: int, shorter: Small, owners: Small) -> tuple[Grams, Small]:
     """The runs of one size, and the id of the run that begins at each position.
 
     A run's key is the id of the run without its last word, and that word. Ids are dense, so that
@@ -208,16 +212,18 @@ def _counted(corpus: Corpus, size: int, shorter: Ints, owners: Ints) -> tuple[Gr
     """
     words, starts = corpus.words
     places = np.flatnonzero(np.arange(size, len(words) + size) <= starts[1:][owners])
-    keys = shorter[places] * len(corpus.vocabulary) + words[places + (size - 1)]
+    keys = shorter[places].astype(np.int64)
+    keys *= len(corpus.vocabulary)
+    keys += words[places + (size - 1)]
     keys, places = in_order(keys, places)
     is_first = changes(keys)
     gram = np.cumsum(is_first) - 1
-    ids = np.zeros_like(words)
+    ids = np.zeros_like(shorter)
     ids[places] = gram
     sentence = owners[places]
     rows = np.flatnonzero(changes(gram, sentence))
     count = np.diff(np.append(rows, len(sentence)))
-    gram, sentence = gram[rows], sentence[rows]
+    gram, sentence = gram[rows], sentence[rows].astype(np.int64)
     shared, said = _shared(corpus, gram, sentence)
     return Grams(gram, sentence, count, places[is_first], shared, said), ids
 

@@ -220,10 +220,10 @@ def _counted(corpus: Corpus, size: int, shorter: Small, owners: Small) -> tuple[
     gram = np.cumsum(is_first) - 1
     ids = np.zeros_like(shorter)
     ids[places] = gram
-    sentence = owners[places]
-    rows = np.flatnonzero(changes(gram, sentence))
-    count = np.diff(np.append(rows, len(sentence)))
-    gram, sentence = gram[rows], sentence[rows].astype(np.int64)
+    owner = owners[places]
+    rows = np.flatnonzero(changes(gram, owner))
+    count = np.diff(np.append(rows, len(owner)))
+    gram, sentence = gram[rows], owner[rows].astype(np.int64)
     shared, said = _shared(corpus, gram, sentence)
     return Grams(gram, sentence, count, places[is_first], shared, said), ids
 

@@ -1,6 +1,7 @@
 """Captions into words as the PTB tokeniser has them and coco-caption keeps them, without Java."""
 
 import re
+import sys
 from functools import cache
 
 from data.ptb_rules import DEFINITIONS, TOKEN_RULES
@@ -28,16 +29,20 @@ UNPRINTABLE = frozenset(
 )
 # What stands between two spaces and whose tokens do not depend on what stands around it. Not so
 # numbers ("2 1/2" is one token), tags, addresses, and a single letter with its full stop.
-_PLAIN = re.compile(r"""(?!"?[A-Za-z]\.)"?[A-Za-z]+(?:['-][A-Za-z]+)*[.,!?;"]*|[.,!?;&"-]""")
-_MOST_PLAIN = 1_000_000  # pieces remembered: some 300 MB, and more than all of COCO's captions have
+_PLAIN = re.compile(
+    r"""(?!.*(?<![A-Za-z])[A-Za-z]\.)"?[A-Za-z]+(?:['-][A-Za-z]+)*[.,!?;"]*|[.,!?;&"-]"""
+)
+_UTF_16 = "utf-16-le" if sys.byteorder == "little" else "utf-16-be"
+_MOST_PLAIN = 1_000_000  # pieces remembered, some 200 MB: more than all of COCO's captions have
 
 
 def words(caption: str) -> list[str]:
     """The words of a caption, in lower case; punctuation is left out.
 
     Left out are the marks ``'' ' `` ` . ? ! , : - -- ... ;`` and nothing else: signs such as
-    ``&`` or ``%`` are words, and so are brackets, which become ``-lrb-`` and the like. A web
-    address can hold characters of ``UNPRINTABLE``; elsewhere they end a word and are dropped.
+    ``&`` or ``%`` are words, and so are brackets, which become ``-lrb-`` and the like. Web and mail
+    addresses and tags can hold characters of ``UNPRINTABLE``; elsewhere those end a word and are
+    dropped.
 
     Source:
         Stanford CoreNLP 3.4.1, ``PTBTokenizer -preserveLines -lowerCase``, and the punctuation
@@ -73,7 +78,7 @@ _plain = _Plain()
 
 def _scanned(caption: str) -> list[str]:
     # The tokeniser sees lines, and some rules ask what follows.
-    text = caption.replace("\n", " ") + "\n"
+    text = _code_units(caption.replace("\n", " ")) + "\n"
     scanner, found, place = _scanner(), [], 0
     vain: set[tuple[int, int]] = set()
     while place < len(text):
@@ -83,11 +88,25 @@ def _scanned(caption: str) -> list[str]:
             continue
         rule = TOKEN_RULES[match.rule]
         end = match.end - rule.give_back
-        token = rule.token(text[place:end]).lower()
-        if token and token not in PUNCTUATION:
-            found.append(token)
+        found.append(rule.token(text[place:end]))
         place = end
-    return found
+    # coco-caption strips the line; an address can end in a wider space, and then loses it.
+    line = _characters(" ".join(found)).lower().rstrip()
+    return [token for token in line.split(" ") if token and token not in PUNCTUATION]
+
+
+def _code_units(text: str) -> str:
+    """As Java reads it: a character beyond U+FFFF is two. Half of one alone is dropped."""
+    if text.isascii():
+        return text
+    units = memoryview(text.encode(_UTF_16, "ignore")).cast("H")
+    return "".join(map(chr, units))
+
+
+def _characters(units: str) -> str:
+    if units.isascii():
+        return units
+    return units.encode(_UTF_16, "surrogatepass").decode(_UTF_16, "ignore")
 
 
 @cache

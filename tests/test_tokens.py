@@ -104,7 +104,23 @@ def test_tokens_of_pieces_are_those_of_the_whole(seed):
         "AT",
         "U",
     ]
-    other = ["5", "A.", "I.", "1/2", "'tis", "(a)", "<b>", "U.S.", "n't", "", "\t", "..", "No."]
+    other = [
+        "5",
+        "A.",
+        "I.",
+        "1/2",
+        "'tis",
+        "(a)",
+        "<b>",
+        "U.S.",
+        "n't",
+        "",
+        "\t",
+        "..",
+        "No.",
+        "y'A.",
+        "l'a.",
+    , "y'A.", "l'a."]
     for _ in range(300):
         pieces = [draw.choice(plain if draw.random() < 0.8 else other) for _ in range(6)]
         caption = " ".join(pieces)
@@ -119,6 +135,16 @@ def test_what_cannot_be_shown_is_in_no_word_but_an_address():
     for letter in UNPRINTABLE - set("\x80\x91\x92"):  # Windows' euro sign and quotation marks
         assert letter not in "".join(words(f"a{letter}b {letter} 1{letter}2")), hex(ord(letter))
     assert words("http://x.com/a\x07b") == ["http://x.com/a\x07b"]
+    assert words("a@b\x07c <b a='\x07'>") == ["a@b\x07c", "<b", "a='\x07'>"]
+
+
+def test_half_a_character_is_dropped():
+    assert tokens("a\ud83d b http://x\ud83dy \ude00") == ["a", "b", "http://xy"]
+
+
+def test_an_address_at_the_end_loses_a_wide_space():
+    assert tokens("see b@c\u3000") == ["see", "b@c"]
+    assert tokens("see b@c\u3000 .") == ["see", "b@c\u3000"]
 
 
 @pytest.mark.parametrize(

@@ -1,10 +1,7 @@
 """Caption files of three kinds into one record type: COCO, Flickr8k and Karpathy's splits."""
 
 import contextlib
-import gzip
 import io
-import json
-import zlib
 from collections.abc import Iterable, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
@@ -12,8 +9,7 @@ from typing import Any, NamedTuple
 from pycocotools.coco import COCO
 
 from data.errors import FormatError
-
-_GZIP = b"\x1f\x8b"  # the first two bytes of every gzip file (RFC 1952)
+from data.json_files import kind, parsed, text_of
 
 
 class CaptionedImage(NamedTuple):
@@ -26,7 +22,7 @@ class CaptionedImage(NamedTuple):
 
 
 def read_captions(
-    path: Path, *, split: str | None = None, images: Path | None = None
+    path: Path, *, split: str | None = None, images: Path | None = None, text: str | None = None
 ) -> list[CaptionedImage]:
     """The captions in a file of any of the three kinds, told apart by content.
 
@@ -34,13 +30,14 @@ def read_captions(
         path: the file; gzip is unpacked, whatever its name.
         split: only this split, where the file knows splits; see ``read_karpathy``.
         images: a file with one file name a line: only these images, in its order.
+        text: the file's content if it is read already: a pipe can be read but once.
 
     Raises:
         FormatError: the content is none of the three, or not what it should be.
         ValueError: the file does not know the split.
         OSError: a file cannot be read.
     """
-    text = _text(path)
+    text = _text(path) if text is None else text
     records: list[CaptionedImage]
     if not text.lstrip().startswith(("{", "[")):
         records = _flickr8k(path, text)
@@ -48,7 +45,7 @@ def read_captions(
         content = _json(path, text)
         records = _coco(path, content) if "annotations" in content else _karpathy(path, content)
     if split is not None:
-        records = _of_split(path, records, split)
+        records = of_split(path, records, split)
     return records if images is None else _listed(path, records, images)
 
 
@@ -94,7 +91,26 @@ def read_karpathy(path: Path, split: str | None = None) -> list[CaptionedImage]:
         Karpathy and Fei-Fei 2015, and the splits that came with its code.
     """
     records = _karpathy(path, _json(path, _text(path)))
-    return records if split is None else _of_split(path, records, split)
+    return records if split is None else of_split(path, records, split)
+
+
+def of_split(path: Path, records: Sequence[CaptionedImage], split: str) -> list[CaptionedImage]:
+    """The images of one split; see ``read_karpathy``.
+
+    Args:
+        path: where they are from, for the message.
+        records: of all splits.
+        split: its name.
+
+    Raises:
+        ValueError: no image is of that split.
+    """
+    wanted = {"train", "restval"} if split == "train" else {split}
+    chosen = [record for record in records if record.split in wanted]
+    if not chosen:
+        there = ", ".join(sorted({record.split for record in records} - {""})) or "none"
+        raise ValueError(f"{path}: no image is of split {split!r}; the splits there are: {there}")
+    return chosen
 
 
 def check_disjoint(
@@ -111,24 +127,6 @@ def check_disjoint(
     if shared:
         some = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
         raise ValueError(f"{len(shared)} images are in both training and evaluation: {some}")
-
-
-def unpacked(path: Path, content: bytes) -> bytes:
-    """What a gzip file's content stands for; any other content as it is.
-
-    Args:
-        path: the file, for the message.
-        content: all of it.
-
-    Raises:
-        FormatError: it begins as gzip does and is broken.
-    """
-    if not content.startswith(_GZIP):
-        return content
-    try:
-        return gzip.decompress(content)
-    except (OSError, EOFError, zlib.error) as error:
-        raise FormatError(path, f"this gzip cannot be unpacked: {error}") from error
 
 
 def _coco(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
@@ -171,7 +169,7 @@ def _flickr8k(path: Path, text: str) -> list[CaptionedImage]:
             problem = "expected a file name, '#', a number, a tab and a caption"
             raise FormatError(path, problem, record=record)
         if key in keys:
-            raise FormatError(path, f"{key} is there twice", record=record)
+            raise FormatError(path, f"{key!r} is there twice", record=record)
         keys.add(key)
         captions.setdefault(name, []).append(caption)
     if not captions:
@@ -202,15 +200,6 @@ def _karpathy(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
     return records
 
 
-def _of_split(path: Path, records: list[CaptionedImage], split: str) -> list[CaptionedImage]:
-    wanted = {"train", "restval"} if split == "train" else {split}
-    chosen = [record for record in records if record.split in wanted]
-    if not chosen:
-        there = ", ".join(sorted({record.split for record in records} - {""})) or "none"
-        raise ValueError(f"{path}: no image is of split {split!r}; the splits there are: {there}")
-    return chosen
-
-
 def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[CaptionedImage]:
     by_name = {record.file_name: record for record in records}
     chosen: dict[str, CaptionedImage] = {}
@@ -229,10 +218,7 @@ def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[Cap
 
 
 def _text(path: Path) -> str:
-    try:
-        return unpacked(path, path.read_bytes()).decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        raise FormatError(path, f"not UTF-8 at byte {error.start}") from error
+    return text_of(path, path.read_bytes())
 
 
 def _lines(text: str) -> Iterable[tuple[int, str]]:
@@ -244,14 +230,9 @@ def _lines(text: str) -> Iterable[tuple[int, str]]:
 
 
 def _json(path: Path, text: str) -> dict[str, Any]:
-    try:
-        content = json.loads(text)
-    except json.JSONDecodeError as error:
-        raise FormatError(path, f"not JSON: {error.msg}", record=f"line {error.lineno}") from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits; 1,000 brackets
-        raise FormatError(path, f"not JSON that can be read: {error}") from error
+    content = parsed(path, text)
     if not isinstance(content, dict):
-        raise FormatError(path, f"expected an object with 'images', not {_kind(content)}")
+        raise FormatError(path, f"expected an object with 'images', not {kind(content)}")
     return content
 
 
@@ -267,13 +248,13 @@ def _record(name: str, entry: Any, position: int) -> str:
     return f"{name} {entry['id']}" if known else f"{name} at position {position}"
 
 
-def _field(path: Path, entry: Any, key: str, kind: type, record: str | None) -> Any:
+def _field(path: Path, entry: Any, key: str, expected: type, record: str | None) -> Any:
     if not isinstance(entry, dict):
-        raise FormatError(path, f"expected an object, not {_kind(entry)}", record=record)
+        raise FormatError(path, f"expected an object, not {kind(entry)}", record=record)
     if key not in entry:
         raise FormatError(path, f"no {key!r}", record=record)
-    if type(entry[key]) is not kind:  # not isinstance: True is no id
-        problem = f"{key!r} is {_kind(entry[key])}, not {_NAMES[kind]}"
+    if type(entry[key]) is not expected:  # not isinstance: True is no id
+        problem = f"{key!r} is {kind(entry[key])}, not {_NAMES[expected]}"
         raise FormatError(path, problem, record=record)
     return entry[key]
 
@@ -284,16 +265,4 @@ def _add(path: Path, known: set[int], number: int, record: str) -> None:
     known.add(number)
 
 
-_NAMES = {
-    str: "a string",
-    int: "an integer",
-    list: "a list",
-    dict: "an object",
-    float: "a number with a fraction",
-    bool: "true or false",
-    type(None): "null",
-}
-
-
-def _kind(value: Any) -> str:
-    return _NAMES[type(value)]
+_NAMES = {str: "a string", int: "an integer", list: "a list"}

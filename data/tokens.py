@@ -10,23 +10,6 @@ from data.scanner import Scanner
 # What coco-caption takes out. Its list has -LRB- and the other brackets too, in capitals, which
 # never meet the tokeniser's lower-case -lrb-; hence brackets stay in the scores.
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
-# What would command a terminal or cannot be written: controls, formatting, halves of characters.
-UNPRINTABLE = frozenset(
-    chr(code)
-    for first, last in (
-        (0x00, 0x1F),
-        (0x7F, 0x9F),
-        (0x61C, 0x61C),
-        (0x200C, 0x200F),
-        (0x202A, 0x202E),
-        (0x2060, 0x206F),
-        (0xD800, 0xDFFF),
-        (0xFEFF, 0xFEFF),
-        (0xFFF9, 0xFFFB),
-        (0xE0001, 0xE007F),
-    )
-    for code in range(first, last + 1)
-)
 # What stands between two spaces and whose tokens do not depend on what stands around it. Not so
 # numbers ("2 1/2" is one token), tags, addresses, and a single letter with its full stop.
 _PLAIN = re.compile(
@@ -41,8 +24,7 @@ def words(caption: str) -> list[str]:
 
     Left out are the marks ``'' ' `` ` . ? ! , : - -- ... ;`` and nothing else: signs such as
     ``&`` or ``%`` are words, and so are brackets, which become ``-lrb-`` and the like. Web and mail
-    addresses and tags can hold characters of ``UNPRINTABLE``; elsewhere those end a word and are
-    dropped.
+    addresses and tags can hold control characters; elsewhere those end a word and are dropped.
 
     Source:
         Stanford CoreNLP 3.4.1, ``PTBTokenizer -preserveLines -lowerCase``, and the punctuation

@@ -7,8 +7,8 @@ from pathlib import Path
 
 from data.captions import CaptionedImage, check_disjoint
 from data.errors import FormatError
-from data.tokens import UNPRINTABLE
 from data.tokens import words as words_of
+from data.unprintable import UNPRINTABLE
 
 START = "<s>"
 END = "</s>"

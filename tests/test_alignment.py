@@ -14,7 +14,7 @@ from vl.alignment import (
     Candidates,
     align,
     check_alike,
-    check_same_images,
+    of_both,
     read_candidates,
     read_references,
     read_training,
@@ -107,19 +107,20 @@ def test_a_name_that_two_images_have_is_no_name() -> None:
     assert aligned(named, images).captions == ["dog", "cat", "cow", "ape"]
 
 
-def test_two_systems_must_describe_the_same_images() -> None:
-    first, second = aligned({7: "", 3: ""}, subset=True), aligned({3: "", 5: ""}, subset=True)
-    names = (Path("a.json"), Path("b.json"))
-    check_same_images(first, first, names=names, source="there")
-    with pytest.raises(FormatError) as caught:
-        check_same_images(first, second, names=names, source="there")
-    assert str(caught.value) == (
-        "b.json: the same images were expected, but 1 image (7) of there only in a.json"
-        " and 1 image (5) of there only in b.json"
+def test_two_systems_are_compared_on_the_images_of_both() -> None:
+    first, second = (
+        aligned({7: "dog", 3: "cat"}, subset=True),
+        aligned({3: "a", 5: ""}, subset=True),
     )
-    whole = aligned({7: "", 3: "", 5: ""})
-    with pytest.raises(FormatError, match=r"expected, but 1 image \(5\) of there only in b.json$"):
-        check_same_images(first, whole, names=names, source="there")
+    names = (Path("a.json"), Path("b.json"))
+    one, other = of_both(first, second, names=names)
+    assert (one.captions, one.left_out) == (["cat"], 2)
+    assert (other.captions, other.left_out) == (["a"], 2)
+    assert one.images == other.images == [IMAGES[1]]
+    assert of_both(first, first, names=names) == (first, first)
+    alone = aligned({5: ""}, subset=True)
+    with pytest.raises(FormatError, match=r"^b\.json: none of its images has a caption in a"):
+        of_both(first, alone, names=names)
 
 
 def test_two_systems_must_come_in_one_format() -> None:

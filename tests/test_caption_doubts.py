@@ -5,13 +5,18 @@ from pathlib import Path
 import pytest
 
 from data.tokens import tokens
-from vl.caption_doubts import LONGEST, doubts, of_one_image
+from vl.caption_doubts import LONGEST, doubts, of_frequencies, of_one_image
 from vl.results import ImageId
 
 
 def said(*captions: str, images: list[ImageId] | None = None) -> list[str]:
     ids = list(range(1, len(captions) + 1)) if images is None else images
-    return doubts(Path("a.json"), ids, captions, [tokens(caption) for caption in captions])
+    return doubts(
+        Path("a.json"),
+        images=ids,
+        captions=captions,
+        words=[tokens(caption) for caption in captions],
+    )
 
 
 @pytest.mark.parametrize(
@@ -89,4 +94,11 @@ def test_one_image_makes_cider_nothing() -> None:
     assert of_one_image(Path("r.json"), 5) == (
         "r.json: CIDEr is 0 by construction, as image 5 is alone and every word is in all images; "
         "--frequencies takes from a file how rare words are"
+    )
+
+
+def test_frequencies_of_one_image_make_cider_nothing() -> None:
+    assert of_frequencies(Path("f.json")) == (
+        "f.json: CIDEr is 0 by construction, as these frequencies are of one image and every word "
+        "is in all images"
     )

@@ -255,8 +255,8 @@ def test_the_content_that_is_changed_below_is_good(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "JSON cannot be read"),
-        ("{", "JSON cannot be read"),
+        ("", "the file is empty"),
+        ("{", "line 1 column 2: this is not JSON"),
         ("[" * 100_000, "JSON cannot be read"),
         ('{"format": 1, "format": 2}', "comes twice"),
         ("[]", 'an object with "format": "vl document frequencies 1" was expected'),
@@ -284,6 +284,13 @@ def test_a_wrong_file_is_named_with_the_record(text: str, message: str, tmp_path
     with pytest.raises(FormatError, match=message) as caught:
         read_frequencies(path)
     assert str(caught.value).startswith(str(path))
+
+
+@pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
+def test_half_a_character_comes_back(name: str, tmp_path: Path) -> None:
+    frequencies = DocumentFrequencies(2, {"http://x.com/\ud83da": 2, "犬": 1})
+    write_frequencies(tmp_path / name, frequencies)
+    assert read_frequencies(tmp_path / name) == frequencies
 
 
 def test_what_is_no_text_is_named(tmp_path: Path) -> None:

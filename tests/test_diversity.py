@@ -69,7 +69,8 @@ def test_counts_agree_with_plain_counting(seed: int) -> None:
     assert found.word_types == len(set(singles))
     assert found.div_1 == (len(set(singles)) / len(singles) if singles else 0)
     assert found.div_2 == (len(set(pairs)) / len(pairs) if pairs else 0)
-    assert found.novel == sum(caption not in training for caption in captions) / len(captions)
+    novel = [caption for caption in captions if caption and caption not in training]
+    assert found.novel == len(novel) / len(captions)
     most = max(different, key=lambda caption: captions.count(list(caption)))
     assert found.commonest_count == captions.count(list(most))
     assert captions.count(list(found.commonest)) == found.commonest_count
@@ -133,6 +134,11 @@ def test_what_cannot_be_known_is_none() -> None:
 def test_captions_without_words_are_captions() -> None:
     found = diversity([[], []])
     assert found == Diversity(2, 1, 0, 0.0, 0.0, 0.0, None, (), 2, 0.0)
+
+
+def test_a_caption_without_words_is_not_novel() -> None:
+    assert diversity([[], ["a"], ["b"], []], [["b"]]).novel == 1 / 4
+    assert diversity([[]], []).novel == 0
 
 
 def test_nothing_that_was_given_is_changed() -> None:

@@ -10,6 +10,7 @@ import pytest
 
 from tests.scored import SAID, evaluate, expected, references_file, results
 from vl import __version__
+from vl.__main__ import main
 
 
 @pytest.fixture
@@ -151,6 +152,7 @@ def test_two_systems_are_compared(references: Path, capsys: pytest.CaptureFixtur
     assert err == ""
     found = json.loads(out)["comparison"]
     assert found.pop("against") == str(other)
+    assert found.pop("unknown") == 0
     assert set(found) == set(expected(SAID))
     for name, first in expected(SAID).items():
         second = expected(worse)[name]
@@ -193,6 +195,37 @@ def test_diversity_knows_what_is_new(references: Path, capsys: pytest.CaptureFix
     assert variety["commonest"] == "a dog runs on the green grass"
 
 
+def test_diversity_alone_needs_no_references(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = references.parent
+    path = results(folder, {**SAID, "a.jpg": "a train"})
+    page, per_image = folder / "page.html", folder / "images.jsonl"
+    arguments = [path, "--scores", "diversity"]
+    assert evaluate(*arguments, "--html", page, "--per-image", per_image, "--json") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    found = json.loads(out)
+    assert (found["images"], found["diversity"]["distinct"]) == (5, 4)
+    assert "references" not in found
+    rows = [json.loads(line) for line in per_image.read_text().splitlines()]
+    assert [row["image_id"] for row in rows] == [*SAID, "a.jpg"]
+    text = page.read_text()
+    assert "<h1>results.json scored</h1>" in text
+    assert f"{path}: 5 images" in text
+    assert not re.search("<mark>|<ul>|Marked words", text)
+    lines = folder / "lines.txt"
+    lines.write_text("a dog\na dog\n")
+    assert evaluate(lines, "--scores", "diversity") == 0
+    assert "distinct 1\n" in capsys.readouterr().out
+    training = folder / "tokens.txt"
+    training.write_text("a.jpg#0\ta train\n")
+    assert evaluate(*arguments, "--training-captions", training) == 2
+    assert "1 images are in both training and evaluation: a.jpg" in capsys.readouterr().err
+    assert evaluate(results(folder, {}), "--scores", "diversity") == 2
+    assert capsys.readouterr().err == f"vl: error: {path}: there are no captions in it\n"
+
+
 def test_a_caption_of_a_hundred_thousand_words_is_scored(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -223,3 +256,32 @@ def test_torch_is_not_imported(references: Path) -> None:
         check=True,
     )
     assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_subset_of_three_files_is_what_all_have(tmp_path, capsys):
+    people = references_file(tmp_path)
+    files = []
+    for name, left_out in (("first", 5), ("second", 7)):
+        said = [{"image_id": i, "caption": c} for i, c in SAID.items() if i != left_out]
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(said), encoding="utf-8")
+    flags = ["--references", str(people), "--subset", "--against", str(files[1]), "--json"]
+    assert main(["evaluate", str(files[0]), *flags, "--resamples", "10"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["left_out"]) == (2, 2)
+
+
+def test_standard_output_is_no_place_for_a_page(tmp_path):
+    """It would replace the file that the scores go to."""
+    people, log = references_file(tmp_path), tmp_path / "log.txt"
+    said = tmp_path / "said.json"
+    said.write_text(json.dumps([{"image_id": i, "caption": c} for i, c in SAID.items()]))
+    log.write_text("kept\n")
+    command = [sys.executable, "-m", "vl", "evaluate", said, "--references", people]
+    with log.open("a") as out:
+        done = subprocess.run(
+            [*command, "--html", log], stdout=out, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "error: standard output has the scores; name a file instead of" in done.stderr
+    assert log.read_text() == "kept\n"

@@ -2,6 +2,7 @@
 
 import gzip
 import json
+import os
 from pathlib import Path
 
 import pytest
@@ -124,6 +125,12 @@ def test_the_page_is_sorted_by_cider_d_or_the_first_score(
     [
         ("--scores", "--scores wants at least one"),
         ("--references", "--references wants a file"),
+        ("alone --scores bleu", "--references wants a file; only diversity does without"),
+        ("alone --scores diversity --split test", "--split goes with --references, which is not"),
+        ("alone --scores diversity --images x", "--images goes with --references"),
+        ("alone --scores diversity --subset", "--subset goes with --references"),
+        ("alone --scores diversity --save-frequencies x", "--save-frequencies goes with --ref"),
+        ("alone --scores diversity --against x", "--against goes with a score besides"),
         ("--scores bleu bleu", "bleu is asked for twice"),
         ("--scores diversity diversity", "diversity is asked for twice"),
         ("--training-captions x", "--training-captions goes with diversity, which is not asked"),
@@ -136,7 +143,9 @@ def test_the_page_is_sorted_by_cider_d_or_the_first_score(
         ("--sort bleu-4", "--sort goes with --html"),
         ("--html p.html --sort spice", "--sort is 'spice'; asked for are BLEU-1, BLEU-2, BLEU-3"),
         ("--html p.html --photographs none", "none: a folder of photographs was expected"),
-        ("--resamples -1", "--resamples is -1; 0 or more were expected"),
+        ("--resamples -1", "--resamples is -1; 0 to 1,000,000 was expected"),
+        ("--resamples 100000000000", "--resamples is 100000000000; 0 to 1,000,000 was expected"),
+        ("--seed -1", "--seed is -1; 0 or more was expected"),
         ("--confidence 1", "--confidence is 1; between 0 and 1 was expected"),
         ("--confidence nan", "--confidence is nan; between 0 and 1 was expected"),
         ("--against -", "of all files only RESULTS can be standard input, -"),
@@ -144,7 +153,7 @@ def test_the_page_is_sorted_by_cider_d_or_the_first_score(
         ("--html results.json", "results.json is read or written already; choose another name"),
         ("--per-image references.json", "references.json is read or written already"),
         ("--html p --per-image ./p", "p is read or written already; choose another name"),
-        ("--html results.json/p.html", "results.json"),
+        ("--html results.json/p.html", "results.json/p.html: cannot be written: Not a directory"),
         ("--per-image .", "not a file that could be replaced"),
         ("--save-frequencies /proc/x.json", "/proc/x.json: cannot be written"),
     ],
@@ -160,8 +169,9 @@ def test_flags_that_cannot_be_are_refused_before_the_work(
     path = references.parent / "results.json"
     path.write_text("not read")
     before = references.read_text()
-    given = flags.split()
-    if "--references" not in given:
+    given, alone = flags.split(), flags.startswith("alone ")
+    given = given[1:] if alone else given
+    if "--references" not in given and not alone:
         given = ["--references", "references.json", *given]
     assert evaluate("results.json", *given) == 2
     out, err = capsys.readouterr()
@@ -173,6 +183,47 @@ def test_flags_that_cannot_be_are_refused_before_the_work(
         "references.json",
         "results.json",
     ]
+
+
+def test_an_error_leaves_no_folder(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results(references.parent, {})
+    outputs = ["--html", references.parent / "a" / "b" / "page.html"]
+    outputs += ["--per-image", references.parent / "c" / "images.jsonl"]
+    assert evaluate(path, "--references", references, *outputs) == 2
+    assert "have no caption here" in capsys.readouterr().err
+    assert {file.name for file in references.parent.iterdir()} == {path.name, references.name}
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
+def test_a_folder_that_is_read_only_is_found_before_the_work(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    closed = references.parent / "closed"
+    closed.mkdir(mode=0o500)
+    page = closed / "new" / "page.html"
+    assert evaluate("none.json", "--references", references, "--html", page) == 2
+    assert capsys.readouterr().err.startswith(f"vl: error: {page}: cannot be written")
+
+
+@pytest.mark.parametrize("half", ["a \ud83d dog", "http://x.com/\ud83da", "\ud83d"])
+def test_half_a_character_stops_nothing(
+    half: str, references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = references.parent
+    content = json.loads(references.read_text())
+    for annotation in content["annotations"][:6]:
+        annotation["caption"] = f"{half} dog ' s"  # which is warned of, and quoted
+    references.write_text(json.dumps(content))
+    path = results(folder, dict.fromkeys(SAID, f"{half} dog ' s"))
+    outputs = ["--html", folder / "page.html", "--per-image", folder / "images.jsonl"]
+    outputs += ["--save-frequencies", folder / "saved.json"]
+    arguments = [path, "--references", references, "--against", path, *outputs]
+    for more in (["--json"], []):
+        assert evaluate(*arguments, "--scores", "bleu", "cider-d", "diversity", *more) == 0
+        out, err = capsys.readouterr()
+        assert "warning" in err
+        (out + err).encode()
+    assert evaluate(path, "--references", references, "--frequencies", folder / "saved.json") == 0
 
 
 def test_an_error_leaves_what_was_written_before(

@@ -11,7 +11,8 @@ from pycocoevalcap.rouge.rouge import Rouge
 
 from data.tokens import tokens
 from vl import __version__
-from vl.evaluation import MEASURES, Evaluator, names_of, paired, variety
+from vl.evaluation import BY_RARENESS, MEASURES, Evaluator, names_of, paired, variety
+from vl.metrics.cider import DocumentFrequencies
 from vl.metrics.diversity import diversity
 from vl.metrics.java import meteor
 from vl.metrics.significance import compare, intervals
@@ -127,6 +128,17 @@ def test_each_measure_gives_the_scores_of_its_row() -> None:
     assert Evaluator(PEOPLE, measures=[]).figures([]) == []
 
 
+def test_what_goes_by_rareness_is_what_frequencies_change() -> None:
+    few = DocumentFrequencies(2, {})
+    for measure in ("bleu", "rouge-l", "cider-d", "cider"):
+        plain, by_file = (
+            Evaluator(PEOPLE, measures=[measure]),
+            Evaluator(PEOPLE, measures=[measure], frequencies=few),
+        )
+        changed = plain(SAID).scores[0].corpus != by_file(SAID).scores[0].corpus
+        assert changed == (measure in BY_RARENESS)
+
+
 @pytest.mark.parametrize(
     ("measures", "message"),
     [
@@ -137,6 +149,14 @@ def test_each_measure_gives_the_scores_of_its_row() -> None:
 def test_measures_that_cannot_be_are_refused(measures: list[str], message: str) -> None:
     with pytest.raises(ValueError, match=message):
         Evaluator(PEOPLE, measures=measures)
+
+
+def test_letters_of_a_string_are_no_captions() -> None:
+    for references in (["a dog runs", "two men"], [["a dog"], "two men"], "a dog"):
+        with pytest.raises(ValueError, match="an image's references must be a list, not the str"):
+            Evaluator(references)
+    with pytest.raises(ValueError, match="a list of captions was expected, not the string 'dogs'"):
+        Evaluator(PEOPLE)("dogs")
 
 
 def test_captions_must_be_as_many_as_images() -> None:

@@ -28,20 +28,21 @@ def outcome(
     said: list[str] = SAID,
     other: list[str] | None = None,
     *,
+    images: list[CaptionedImage] = IMAGES,
     name: str = "runs/a.json",
     measures: list[str] = SIMPLE,
     diversity: bool = False,
 ) -> Outcome:
-    evaluator = Evaluator([image.captions for image in IMAGES], measures=measures)
+    evaluator = Evaluator([image.captions for image in images], measures=measures)
     evaluated = evaluator(said)
     against, compared = None, []
     if other is not None:
-        against = System("runs/b.json", Aligned(IMAGES, other, 0, 0), evaluator(other))
+        against = System("runs/b.json", Aligned(images, other, 0, 0), evaluator(other))
         compared = paired(evaluated.scores, against.evaluated.scores, resamples=20)
     return Outcome(
-        source="data/people.json",
+        sources=["data/people.json"],
         evaluator=evaluator,
-        system=System(name, Aligned(IMAGES, said, 2, 1), evaluated),
+        system=System(name, Aligned(images, said, 2, 1), evaluated),
         against=against,
         figures=evaluator.figures(evaluated.scores, resamples=20),
         compared=compared,
@@ -120,6 +121,25 @@ def test_words_in_no_reference_are_marked_between_spaces(page):
     }
 
 
+@pytest.mark.parametrize(
+    ("caption", "reference", "marked"),
+    [
+        ("a dog runs 2 1/2 miles", "a dog runs 2 1/2 miles", []),
+        ("a dog runs 2 1/2 miles", "a dog runs 2 miles", ["1/2"]),
+        ("mister J. The dog", "mister J. The dog", []),
+        ("mister J. The dog", "the dog mister j", []),
+        ("mister J. The dog", "the dog mister", ["J."]),
+        ("mister J. The cat", "mister J. The dog", ["cat"]),
+    ],
+)
+def test_a_word_is_strange_as_the_whole_caption_has_it(page, caption, reference, marked):
+    images = [CaptionedImage(1, "", (reference,), "")]
+    text = page(outcome([caption], ["a"], images=images))
+    said = re.search('<p class="said">(.*?)</p>', text)[1]
+    assert re.findall("<mark>(.*?)</mark>", said) == marked
+    assert re.sub("</?mark>", "", said) == caption
+
+
 def test_a_caption_without_words_says_so(page):
     (card,) = [
         card for card in cards(page(outcome(other=OTHER))) if "<i>.jpg" in html.unescape(card)
@@ -182,6 +202,13 @@ def test_what_was_not_asked_for_is_not_on_the_page(page):
         assert heading not in text
     assert "<h2>Variety</h2>" in text
     assert "<h2>Variety</h2>" not in page(outcome())
+
+
+def test_a_file_with_a_comma_in_its_name_is_one_file(page):
+    found = outcome()._replace(sources=["data, old/a, b.txt", "c/d.txt"])
+    text = page(found)
+    assert "<h1>a.json scored by a, b.txt, d.txt</h1>" in text
+    assert "runs/a.json by data, old/a, b.txt, c/d.txt: 3 images" in text
 
 
 def test_files_of_one_name_are_told_apart_by_their_folders(page):

@@ -3,7 +3,8 @@
 import gzip
 import io
 import json
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -93,7 +94,7 @@ def test_a_subset_is_scored_alone_and_the_rest_counted(
     scores = {name: found[name] for name in expected(part)}
     assert scores == pytest.approx(expected(part), rel=0, abs=1e-9)
     assert (found["images"], found["left_out"]) == (2, 2)
-    assert err == "vl: 2 of 4 images have no result and are left out\n"
+    assert err == f"vl: {path}: 2 of 4 images have no result here and are left out\n"
 
 
 def test_a_subset_reports_what_either_file_has_alone(
@@ -105,8 +106,8 @@ def test_a_subset_reports_what_either_file_has_alone(
     found = json.loads(out)
     assert (found["images"], found["left_out"], found["unknown"]) == (2, 2, 1)
     assert err == (
-        "vl: 2 of 4 images have no result and are left out\n"
-        "vl: 1 of 3 results are of other images and are left out\n"
+        f"vl: {path}: 2 of 4 images have no result here and are left out\n"
+        f"vl: {path}: 1 of 3 results are of other images and are left out\n"
     )
 
 
@@ -189,6 +190,15 @@ def test_files_of_other_numbers_of_lines_are_named(
     assert capsys.readouterr() == ("", f"vl: error: {short}: 1 lines, but {said} has 2\n")
 
 
+def test_lines_have_no_photographs(lines: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    said, page = lines / "said.txt", lines / "page.html"
+    flags = ["--html", page, "--photographs", lines]
+    assert evaluate(said, "--references", lines / "one.txt", *flags) == 2
+    message = f"{said} is plain text, whose lines name no photographs: leave --photographs out"
+    assert capsys.readouterr() == ("", f"vl: error: {message}\n")
+    assert not page.exists()
+
+
 def test_a_blank_line_is_an_empty_caption(lines: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert evaluate(lines / "two.txt", "--references", lines / "one.txt") == 0
     warning = f"vl: warning: {lines / 'two.txt'}: 1 of 2 captions have no words: image 2\n"
@@ -230,7 +240,7 @@ def test_one_image_is_warned_of_where_cider_is_asked(
 ) -> None:
     path = results(references.parent, {5: SAID[5]})
     arguments = [path, "--references", references, "--subset"]
-    left_out = "vl: 3 of 4 images have no result and are left out\n"
+    left_out = f"vl: {path}: 3 of 4 images have no result here and are left out\n"
     assert evaluate(*arguments) == 0
     out, err = capsys.readouterr()
     begun = f"{left_out}vl: warning: {references}: CIDEr is 0 by construction, as image 5 is alone"
@@ -238,6 +248,22 @@ def test_one_image_is_warned_of_where_cider_is_asked(
     assert "CIDEr-D 0.0000\n" in out  # and no interval
     assert evaluate(*arguments, "--scores", "bleu") == 0
     assert capsys.readouterr().err == left_out
+
+
+def test_frequencies_of_one_image_are_warned_of(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path, saved = results(references.parent, SAID), references.parent / "saved.json"
+    one = {"format": "vl document frequencies 1", "tokens": "ptb", "images": 1, "grams": {"a": 1}}
+    saved.write_text(json.dumps(one))
+    arguments = [path, "--references", references, "--frequencies", saved]
+    assert evaluate(*arguments, "--scores", "cider") == 0
+    out, err = capsys.readouterr()
+    assert out.startswith("CIDEr 0.0000")
+    assert err.startswith(f"vl: warning: {saved}: CIDEr is 0 by construction, as these freq")
+    saved.write_text(json.dumps({**one, "images": 2}))
+    assert evaluate(*arguments) == 0
+    assert capsys.readouterr().err == ""
 
 
 def test_references_are_doubted_as_well(
@@ -258,13 +284,76 @@ def test_two_systems_of_other_images_are_not_compared(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = results(references.parent, {5: "a", 7: "a"})
-    other = results(references.parent, {5: "a", 11: "a", 23: "a"}, "other.json")
+    other = results(references.parent, {11: "a", 23: "a"}, "other.json")
     arguments = [path, "--references", references, "--against", other, "--subset"]
     assert evaluate(*arguments) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
-        f"vl: error: {other}: the same images were expected, but 1 image (7) of {references} only "
-        f"in {path} and 2 images (11, 23) of {references} only in {other}"
+        f"vl: error: {other}: none of its images has a caption in {path}"
     )
+
+
+def test_what_the_rival_says_of_other_images_is_counted(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results(references.parent, SAID)
+    other = results(references.parent, {**SAID, 98: "a hen", 99: "a hen"}, "other.json")
+    page = references.parent / "page.html"
+    arguments = [path, "--references", references, "--against", other, "--subset", "--json"]
+    assert evaluate(*arguments, "--html", page) == 0
+    out, err = capsys.readouterr()
+    assert err == f"vl: {other}: 2 of 6 results are of other images and are left out\n"
+    found = json.loads(out)
+    assert (found["unknown"], found["comparison"]["unknown"]) == (0, 2)
+    assert f"2 captions of other images in {other} are left out" in page.read_text()
+
+
+@pytest.fixture
+def pipe() -> Iterator[Callable[[Path], Path]]:
+    """A path that a shell's <(...) would give: it can be read but once."""
+    opened = []
+
+    def pipe(path: Path) -> Path:
+        content = path.read_bytes()
+        assert len(content) < 60_000  # a pipe holds 64 kB before someone reads
+        reading, writing = os.pipe()
+        opened.append(reading)
+        os.write(writing, content)
+        os.close(writing)
+        return Path(f"/dev/fd/{reading}")
+
+    yield pipe
+    for reading in opened:
+        os.close(reading)
+
+
+@pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="pipes have no paths here")
+@pytest.mark.parametrize("kind", ["coco", "karpathy", "flickr8k"])
+def test_everything_may_come_by_pipes(
+    kind: str,
+    references: Path,
+    pipe: Callable[[Path], Path],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    folder = references.parent
+    people, path = references, results(folder, SAID)
+    if kind == "karpathy":
+        people = karpathy(folder, NAMES)
+    elif kind == "flickr8k":
+        people = folder / "tokens.txt"
+        rows = [(NAMES[image], *pair) for image in PEOPLE for pair in enumerate(PEOPLE[image])]
+        people.write_text("".join(f"{name}#{row}\t{text}\n" for name, row, text in rows))
+        path = results(folder, {NAMES[image]: caption for image, caption in SAID.items()})
+    training = folder / "train.json"
+    entry = {"filename": "t.jpg", "imgid": 1, "sentences": [{"raw": "a train"}]}
+    images = [{**entry, "split": "train"}, {**entry, "imgid": 2, "split": "val"}]
+    training.write_text(json.dumps({"images": images}))
+    flags = ["--json", "--scores", "bleu", "diversity"]
+    arguments = ["--references", people, "--training-captions", training]
+    assert evaluate(path, *arguments, *flags) == 0
+    expected = capsys.readouterr()
+    arguments = ["--references", pipe(people), "--training-captions", pipe(training)]
+    assert evaluate(pipe(path), *arguments, *flags) == 0
+    assert capsys.readouterr() == expected
 
 
 @pytest.mark.parametrize("which", ["results", "references", "against"])

@@ -215,3 +215,10 @@ def test_help_imports_no_torch() -> None:
         [sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=True
     )
     assert done.stdout.splitlines()[-1] == "False"
+
+
+def test_a_flag_that_is_there_twice_is_refused(capsys):
+    """Else the first one's values were lost."""
+    code = main(["evaluate", "said.txt", "--references", "one.txt", "--references=two.txt"])
+    assert code == 2
+    assert "error: --references is there twice" in capsys.readouterr().err

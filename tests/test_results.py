@@ -74,10 +74,14 @@ def test_a_dash_is_standard_input(
             "the caption of image 2 must be a string, not null",
         ),
         ('[{"image_id": 1, "caption": ["a"]}]', "record 1", "must be a string, not a list"),
-        ('[{"image_id": 1.5, "caption": "a"}]', "record 1", "not the number 1.5"),
+        (
+            '[{"image_id": 1.5, "caption": "a"}]',
+            "record 1",
+            "must be a whole number or a file name, not the number 1.5",
+        ),
         ('[{"image_id": NaN, "caption": "a"}]', "record 1", "not the number nan"),
         ('[{"image_id": 1, "caption": NaN}]', "record 1", "must be a string, not the number nan"),
-        ('[{"image_id": true, "caption": "a"}]', "record 1", "not a truth value"),
+        ('[{"image_id": true, "caption": "a"}]', "record 1", "not true or false"),
         (
             '[{"image_id": "b", "caption": "a"}, {"image_id": "b", "caption": "a"}]',
             "record 2",

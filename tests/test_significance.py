@@ -230,7 +230,13 @@ def test_wrong_use_is_refused() -> None:
         compare(given, given[:1])
     with pytest.raises(ValueError, match="F of the first system cannot be compared with CIDEr"):
         compare(given, given[::-1])
-    with pytest.raises(ValueError, match="resamples must be at least 1, not 0"):
+    with pytest.raises(ValueError, match="seed must be 0 or more, not -1"):
+        intervals(given, seed=-1)
+    with pytest.raises(ValueError, match="seed must be 0 or more, not -1"):
+        compare(given, given, seed=-1)
+    with pytest.raises(ValueError, match="resamples must be 1 to 1,000,000, not 100000000000"):
+        compare(given, given, resamples=100_000_000_000)
+    with pytest.raises(ValueError, match="resamples must be 1 to 1,000,000, not 0"):
         intervals(given, resamples=0)
     with pytest.raises(ValueError, match="confidence must be between 0 and 1, not 95"):
         compare(given, given, confidence=95)

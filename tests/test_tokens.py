@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from data.tokens import PUNCTUATION, UNPRINTABLE, _scanned, tokens, words
+from data.tokens import PUNCTUATION, _scanned, tokens, words
+from data.unprintable import UNPRINTABLE
 
 FIXTURES = Path(__file__).parent / "fixtures"
 # Strings of ours; what they become was given by Stanford CoreNLP 3.4.1 and then freed of

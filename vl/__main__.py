@@ -9,10 +9,11 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, get_origin, get_type_hints
 
 import tyro
 
+from data.unprintable import escaped
 from vl import __version__
 
 DONE = 0
@@ -101,6 +102,7 @@ def _dispatch(arguments: list[str]) -> int:
 
 def _run(verb: str, command: Command, arguments: list[str]) -> int:
     flags, run = load(command)
+    _refuse_twice(flags, arguments)
     try:
         read = tyro.cli(
             flags,
@@ -115,6 +117,15 @@ def _run(verb: str, command: Command, arguments: list[str]) -> int:
     except SystemExit as stop:  # tyro has printed its help or what is wrong
         return stop.code if isinstance(stop.code, int) else DONE
     return run(read)
+
+
+def _refuse_twice(flags: type[Any], arguments: list[str]) -> None:
+    """See that no flag of several values is there twice: the first one's would be lost."""
+    given = [argument.partition("=")[0] for argument in arguments]
+    for name, kind in get_type_hints(flags).items():
+        flag = f"--{name.replace('_', '-')}"
+        if given.count(flag) > 1 and get_origin(kind) in (tuple, list):
+            raise ValueError(f"{flag} is there twice; put all its values behind one")
 
 
 def load(command: Command) -> tuple[type[Any], Callable[[Any], int]]:
@@ -137,11 +148,14 @@ vl --version       the version
 
 
 class _Formatter(logging.Formatter):
-    """`vl: ...`, or `vl: warning: ...` and so on for what is more than information."""
+    """`vl: ...`, or `vl: warning: ...` and so on for what is more than information.
+
+    Messages quote captions and names of files: nothing in them commands the terminal.
+    """
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno != logging.INFO else ""
-        return f"vl: {level}{super().format(record)}"
+        return escaped(f"vl: {level}{super().format(record)}")
 
 
 def _handler(*, debug: bool) -> logging.Handler:
@@ -155,7 +169,7 @@ def _handler(*, debug: bool) -> logging.Handler:
 
 
 def _say(message: str) -> None:
-    print(f"vl: {message}", file=sys.stderr)
+    print(escaped(f"vl: {message}"), file=sys.stderr)
 
 
 def _one_line(error: ValueError | OSError) -> str:

@@ -1,16 +1,16 @@
 """The captions to score beside what people said of the same images, in the references' order."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import NamedTuple
 
-from data.captions import CaptionedImage, check_disjoint, read_captions
+from data.captions import CaptionedImage, check_disjoint, of_split, read_captions
 from data.errors import FormatError
+from vl.caption_doubts import first_of
 from vl.plain_captions import Kind, kind_of, lines_of, plain_results, read_plain_references
 from vl.results import ImageId, read_text, results_in
 
-_NAMED = 3  # images
 _DIGITS = 18  # of an id that is a string; longer ones are no COCO number, and slow to convert
 
 
@@ -92,7 +92,7 @@ def read_references(
             "COCO's, Flickr8k's or Karpathy's captions file goes with it"
         )
         raise FormatError(paths[0], problem)
-    return read_captions(paths[0], split=split, images=images)
+    return read_captions(paths[0], split=split, images=images, text=text)
 
 
 def align(
@@ -129,6 +129,21 @@ def align(
     return Aligned(images, captions, len(missing), len(unknown))
 
 
+def unpaired(candidates: Candidates) -> Aligned:
+    """Captions alone, for what needs no reference.
+
+    Raises:
+        FormatError: there is none.
+    """
+    if not candidates.captions:
+        raise FormatError(candidates.path, "there are no captions in it")
+    images = [
+        CaptionedImage(image, image if isinstance(image, str) else "", (), "")
+        for image in candidates.captions
+    ]
+    return Aligned(images, list(candidates.captions.values()), 0, 0)
+
+
 def check_alike(candidates: Candidates, others: Candidates) -> None:
     """See that two files of captions name their images the same way.
 
@@ -144,26 +159,27 @@ def check_alike(candidates: Candidates, others: Candidates) -> None:
         )
 
 
-def check_same_images(
-    first: Aligned, second: Aligned, *, names: tuple[Path, Path], source: str
-) -> None:
-    """See that two systems captioned the same images, without which there are no pairs to compare.
+def of_both(
+    first: Aligned, second: Aligned, *, names: tuple[Path, Path]
+) -> tuple[Aligned, Aligned]:
+    """Only the images that two systems captioned; those of one alone count as left out.
 
     Raises:
-        FormatError: they did not; it says how many each has alone, and which.
+        FormatError: there is none.
     """
-    ids = [[image.image_id for image in aligned.images] for aligned in (first, second)]
-    alone = [
-        [image for image in ids[one] if image not in there]
-        for one, there in ((0, set(ids[1])), (1, set(ids[0])))
-    ]
-    if any(alone):
-        said = [
-            f"{_some(images)} of {source} only in {name}"
-            for name, images in zip(names, alone, strict=True)
-            if images
-        ]
-        raise FormatError(names[1], f"the same images were expected, but {' and '.join(said)}")
+    ids = [{image.image_id for image in aligned.images} for aligned in (first, second)]
+    if not ids[0] & ids[1]:
+        raise FormatError(names[1], f"none of its images has a caption in {names[0]}")
+    return _only(first, ids[1]), _only(second, ids[0])
+
+
+def _only(aligned: Aligned, ids: Container[ImageId]) -> Aligned:
+    kept = [place for place, image in enumerate(aligned.images) if image.image_id in ids]
+    return aligned._replace(
+        images=[aligned.images[place] for place in kept],
+        captions=[aligned.captions[place] for place in kept],
+        left_out=aligned.left_out + len(aligned.images) - len(kept),
+    )
 
 
 def read_training(path: Path, *, images: Path | None, scored: Aligned) -> list[str]:
@@ -184,9 +200,9 @@ def read_training(path: Path, *, images: Path | None, scored: Aligned) -> list[s
         if images is not None:
             raise ValueError(f"{path} is plain text: leave --training-images out")
         return [line for line in lines_of(text) if line.strip()]
-    described = read_captions(path, images=images)
+    described = read_captions(path, images=images, text=text)
     if images is None and any(image.split for image in described):
-        described = read_captions(path, split="train")
+        described = of_split(path, described, "train")
     try:
         check_disjoint(described, [image for image in scored.images if image.file_name])
     except ValueError as error:
@@ -242,6 +258,5 @@ def _json(image: ImageId) -> str:
 
 def _some(images: Sequence[ImageId]) -> str:
     """How many, and the first three."""
-    named = ", ".join(repr(image) for image in images[:_NAMED])
     several = "s" if len(images) > 1 else ""
-    return f"{len(images)} image{several} ({named}{', ...' if len(images) > _NAMED else ''})"
+    return f"{len(images)} image{several} ({first_of(images)})"

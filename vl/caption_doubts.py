@@ -33,6 +33,7 @@ _NAMED = 3  # images
 
 def doubts(
     path: Path | str,
+    *,
     images: Sequence[ImageId],
     captions: Sequence[str],
     words: Sequence[Sequence[str]],
@@ -54,6 +55,20 @@ def of_one_image(path: Path | str, image: ImageId) -> str:
         f"{path}: CIDEr is 0 by construction, as image {image!r} is alone and every word is in "
         "all images; --frequencies takes from a file how rare words are"
     )
+
+
+def of_frequencies(path: Path | str) -> str:
+    """What to warn of where CIDEr is to learn from one image's frequencies what is rare."""
+    return (
+        f"{path}: CIDEr is 0 by construction, as these frequencies are of one image and every "
+        "word is in all images"
+    )
+
+
+def first_of(images: Sequence[ImageId]) -> str:
+    """The first three, and dots if there are more."""
+    named = ", ".join(repr(image) for image in images[:_NAMED])
+    return f"{named}{', ...' if len(images) > _NAMED else ''}"
 
 
 def _of_length(
@@ -93,7 +108,6 @@ def _cut(caption: str, match: re.Match[str]) -> str:
 
 def _sentence(path: Path | str, found: Sequence[ImageId], count: int, what: str) -> str:
     images = list(dict.fromkeys(found))
-    named = ", ".join(repr(image) for image in images[:_NAMED])
-    several = f"s {named}{', ...' if len(images) > _NAMED else ''}"
-    which = several if len(images) > 1 else f" {named}"
-    return f"{path}: {len(found):,} of {count:,} captions have {what}: image{which}"
+    several = "s" if len(images) > 1 else ""
+    some = first_of(images)
+    return f"{path}: {len(found):,} of {count:,} captions have {what}: image{several} {some}"

@@ -28,7 +28,8 @@ MEASURES: dict[Measure, tuple[str, ...]] = {  # and the names of the scores that
     "meteor": ("METEOR",),
     "spice": ("SPICE",),
 }
-_RARE = {"CIDEr", "CIDEr-D"}  # depend on what is rare among the images
+BY_RARENESS: frozenset[Measure] = frozenset(["cider-d", "cider"])  # of words among the images
+_BY_RARENESS = {name for measure in BY_RARENESS for name in MEASURES[measure]}
 DEFAULT: tuple[Measure, ...] = ("bleu", "rouge-l", "cider-d")
 _TOKENISER = "ptb"
 
@@ -70,13 +71,13 @@ class Evaluator:
     """Scores captions of images; what people said of them is cut into words once.
 
     Args:
-        references: of each image at least one true caption.
+        references: of each image at least one true caption; none will do for no measure.
         measures: what to score by; nothing else is computed.
         frequencies: how common runs of words are, for CIDEr and CIDEr-D; as common as in these
             references by default.
 
     Raises:
-        ValueError: a measure is not known, or is there twice.
+        ValueError: a measure is not known, or is there twice; an image's references are a string.
     """
 
     def __init__(
@@ -87,6 +88,10 @@ class Evaluator:
         frequencies: DocumentFrequencies | None = None,
     ) -> None:
         self.names = names_of(measures)
+        for captions in references:
+            if isinstance(captions, str):  # whose letters would be captions
+                problem = f"an image's references must be a list, not the string {captions!r}"
+                raise ValueError(problem)
         self.references: list[Words] = [
             [tuple(tokens(caption)) for caption in captions] for captions in references
         ]
@@ -97,10 +102,15 @@ class Evaluator:
         """Score captions, one an image, in the order of the references.
 
         Raises:
-            ValueError: there is no image, one has no reference, or the numbers differ.
+            ValueError: there is no image, one has no reference, the numbers differ, or one string
+                is given instead of a list.
             OSError: METEOR or SPICE cannot be run.
         """
+        if isinstance(captions, str):
+            raise ValueError(f"a list of captions was expected, not the string {captions!r}")
         words = [tuple(tokens(caption)) for caption in captions]
+        if not self._measures:  # nothing is compared with references, which may be missing
+            return Evaluated(words, [])
         counted = corpus(words, self.references)
         scores = [self._score(measure, words, counted) for measure in self._measures]
         return Evaluated(words, list(chain.from_iterable(scores)))
@@ -154,7 +164,7 @@ class Evaluator:
             f"refs {fewest}" if fewest == most else f"refs {fewest}-{most}",
             f"tok {_TOKENISER}",
             score.detail,
-            f"images {len(numbers)}" if score.name in _RARE else "",
+            f"images {len(numbers)}" if score.name in _BY_RARENESS else "",
             f"vl {__version__}",
         ]
         return " | ".join(part for part in parts if part)

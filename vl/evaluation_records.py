@@ -22,7 +22,7 @@ class System(NamedTuple):
 class Outcome(NamedTuple):
     """All that came out of an evaluation, and the settings it depends on."""
 
-    source: str  # name of the references
+    sources: Sequence[str]  # names of the references' files; none if there are no references
     evaluator: Evaluator
     system: System
     against: System | None  # on the same images
@@ -33,6 +33,11 @@ class Outcome(NamedTuple):
     confidence: float
     seed: int
 
+    @property
+    def source(self) -> str:
+        """The names of the references' files, joined."""
+        return ", ".join(self.sources)
+
 
 def summary(outcome: Outcome) -> dict[str, object]:
     """Every figure by its name, and beside them all that could change them."""
@@ -41,7 +46,8 @@ def summary(outcome: Outcome) -> dict[str, object]:
     found: dict[str, object] = {figure.name: figure.value for figure in figures}
     found["images"] = len(numbers)
     found["left_out"], found["unknown"] = system.aligned.left_out, system.aligned.unknown
-    found["references"] = {"fewest": min(numbers), "most": max(numbers)}
+    if outcome.sources:
+        found["references"] = {"fewest": min(numbers), "most": max(numbers)}
     for score in system.evaluated.scores:
         if score.name == "BLEU-1":  # the sums of BLEU begin with the lengths
             own, closest = score.statistics.sum(0)[:2].tolist()
@@ -56,7 +62,8 @@ def summary(outcome: Outcome) -> dict[str, object]:
         found["diversity"] = {**outcome.variety._asdict(), "commonest": commonest}
     if outcome.against:
         scores = {paired.name: _comparison(paired) for paired in outcome.compared}
-        found["comparison"] = {"against": outcome.against.name, **scores}
+        unknown = outcome.against.aligned.unknown  # what it left out is what the other did
+        found["comparison"] = {"against": outcome.against.name, "unknown": unknown, **scores}
     return found | {"signatures": {figure.name: figure.signature for figure in figures}}
 
 

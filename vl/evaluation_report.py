@@ -4,7 +4,7 @@ One file that opens without a network; it knows nothing of how scores come about
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from data.atomic import replacing
-from data.tokens import tokens
+from data.tokens import words
 from vl import __version__
 from vl.evaluation import Figure, Paired
 from vl.evaluation_records import Outcome
@@ -80,11 +80,12 @@ def _context(outcome: Outcome, sort: str, address: Address) -> dict[str, object]
         raise ValueError(f"no score is called {sort!r}; there are {', '.join(orders)}")
     system, figures = outcome.system, outcome.figures
     results, other = _short_names(outcome)
-    source = ", ".join(Path(name).name for name in outcome.source.split(", "))
+    sources = ", ".join(Path(name).name for name in outcome.sources)
     intervals = any(figure.interval for figure in figures) or bool(outcome.compared)
     return {
-        "title": f"{results} scored by {source}",
+        "title": f"{results} scored{f' by {sources}' if sources else ''}",
         "introduction": _introduction(outcome),
+        "references": bool(outcome.sources),
         "results": results,
         "against": other,
         "confidence": f"{100 * outcome.confidence:g} % interval" if intervals else "",
@@ -113,11 +114,15 @@ def _short_names(outcome: Outcome) -> tuple[str, str | None]:
 
 def _introduction(outcome: Outcome) -> str:
     aligned = outcome.system.aligned
-    parts = [f"{outcome.system.name} by {outcome.source}: {len(aligned.images):,} images"]
+    by = f" by {outcome.source}" if outcome.sources else ""
+    parts = [f"{outcome.system.name}{by}: {len(aligned.images):,} images"]
     if aligned.left_out:
         parts.append(f"{aligned.left_out:,} more have no caption and are left out")
     if aligned.unknown:
         parts.append(f"{aligned.unknown:,} captions of other images are left out")
+    if outcome.against and outcome.against.aligned.unknown:
+        unknown, name = outcome.against.aligned.unknown, outcome.against.name
+        parts.append(f"{unknown:,} captions of other images in {name} are left out")
     if outcome.resamples:
         parts.append(f"intervals from {outcome.resamples:,} resamples, seed {outcome.seed}")
     return "; ".join(parts) + f". vl {__version__}"
@@ -185,17 +190,23 @@ def _cards(
 ) -> Iterator[dict[str, object]]:
     """An image each, the worst first; ties in the order of the references."""
     columns = np.stack(list(orders.values()), 1)  # (images, orders)
-    images, captions, _, _ = outcome.system.aligned
-    others = outcome.against.aligned.captions if outcome.against else None
+    images = outcome.system.aligned.images
     mark = _Marker()
     for row in np.argsort(orders[sort], kind="stable"):
         image = images[row]
-        known = {word for words in outcome.evaluator.references[row] for word in words}
+        people = [_parts(caption) for caption in outcome.evaluator.references[row]]
+        known = set().union(*people) if people else _parts(outcome.system.evaluated.words[row])
+        said, other = (
+            mark(system.aligned.captions[row], _parts(system.evaluated.words[row]), known)
+            if system
+            else ""
+            for system in (outcome.system, outcome.against)
+        )
         name = f" {image.file_name}" if image.file_name not in ("", image.image_id) else ""
         yield {
             "photograph": address(image.file_name) if image.file_name else None,
-            "said": mark(captions[row], known),
-            "other": mark(others[row], known) if others else "",
+            "said": said,
+            "other": other,
             "references": ["".join(_shortened(caption)) for caption in image.captions],
             "scores": _card_scores(outcome, row),
             "order": " ".join(f"{value:.6g}" for value in columns[row]),
@@ -220,21 +231,42 @@ class _Marker:
     def __init__(self) -> None:
         self._known: dict[str, list[str]] = {}  # pieces come again and again
 
-    def __call__(self, caption: str, known: set[str]) -> Markup:
-        """The caption as HTML; ``known`` are the words of the references."""
+    def __call__(self, caption: str, said: set[str], known: set[str]) -> Markup:
+        """The caption as HTML.
+
+        Args:
+            caption: as it stands in the file.
+            said: its words, as they are counted.
+            known: the words of the references.
+        """
         if not caption.strip():
             return Markup("<i>no words</i>")
         kept, note = _shortened(caption.strip())
+        pieces = {piece: self._words(piece) for piece in _SPACES.split(kept)}
+        # A word can depend on what follows, as an initial before "The". A piece that by itself
+        # has another word than in the caption is judged by the words that no piece gives.
+        others = said.difference(*pieces.values())
+        strange = {
+            piece
+            for piece, words_of in pieces.items()
+            if any(word not in known for word in words_of if word in said)
+            or (not said.issuperset(words_of) and not known.issuperset(others))
+        }
         marked = Markup("").join(
-            Markup("<mark>{}</mark>").format(piece) if self._strange(piece, known) else piece
+            Markup("<mark>{}</mark>").format(piece) if piece in strange else piece
             for piece in _SPACES.split(kept)
         )
         return marked + note
 
-    def _strange(self, piece: str, known: set[str]) -> bool:
+    def _words(self, piece: str) -> list[str]:
         if piece not in self._known:
-            self._known[piece] = tokens(piece)
-        return not known.issuperset(self._known[piece])
+            self._known[piece] = words(piece)
+        return self._known[piece]
+
+
+def _parts(caption: Sequence[str]) -> set[str]:
+    """The words of a caption's tokens: the fraction 2 1/2 is one token, of two words."""
+    return set(" ".join(caption).split())
 
 
 def _shortened(caption: str) -> tuple[str, str]:

@@ -2,7 +2,9 @@
 
 from rich import box
 from rich.table import Table
+from rich.text import Text
 
+from data.unprintable import escaped
 from vl.evaluation_records import Outcome
 from vl.metrics.diversity import Diversity
 from vl.metrics.significance import Interval
@@ -34,7 +36,7 @@ def tables(outcome: Outcome) -> list[Table]:
         bounds = bracketed(figure.interval) if figure.interval else ""
         scores.add_row(figure.name, f"{figure.value:.4f}", *([bounds] if with_intervals else []))
     for name, value in variety_rows(outcome.variety).items():
-        scores.add_row(name, value)
+        scores.add_row(name, Text(value))  # as a string, "[red]" in a caption is markup
     scores.add_row("images", f"{len(outcome.system.aligned.images)}")
     if not outcome.compared:
         return [scores]
@@ -79,7 +81,8 @@ def variety_rows(diversity: Diversity | None) -> dict[str, str]:
     if diversity.novel is not None:
         found["novel"] = f"{diversity.novel:.4f}"
     found["mean-length"] = f"{diversity.mean_length:.2f}"
-    found["commonest"] = f"{diversity.commonest_count} {' '.join(diversity.commonest)}"
+    said = escaped(" ".join(diversity.commonest))
+    found["commonest"] = f"{diversity.commonest_count} {said}"
     return found
 
 

@@ -62,9 +62,7 @@ class Photographs:
 def _thumbnail(path: Path) -> bytes | None:
     try:
         with Image.open(path) as image:
-            image.draft(
-                "RGB", (THUMBNAIL, THUMBNAIL)
-            )  # a JPEG is decoded at a fraction of its size
+            image.draft("RGB", (THUMBNAIL, THUMBNAIL))  # decodes a JPEG at a fraction of its size
             upright = ImageOps.exif_transpose(image)
             upright.thumbnail((THUMBNAIL, THUMBNAIL))
             content = io.BytesIO()

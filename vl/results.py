@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from data.atomic import write_text
-from data.captions import unpacked
 from data.errors import FormatError
+from data.json_files import kind, parsed, text_of
 
 ImageId = int | str  # COCO numbers its images, Flickr8k names them by their file
 
@@ -37,9 +37,9 @@ def results_in(text: str, path: Path) -> dict[ImageId, str]:
     Raises:
         FormatError: it is not a list of such records, or an image comes twice.
     """
-    records = _json(text, path)
+    records = parsed(path, text)
     if not isinstance(records, list):
-        raise FormatError(path, f"a list of captions was expected, not {_kind(records)}")
+        raise FormatError(path, f"a list of captions was expected, not {kind(records)}")
     captions: dict[ImageId, str] = {}
     for number, record in enumerate(records, 1):
         image_id, caption = _checked(record, path, f"record {number}")
@@ -60,12 +60,7 @@ def read_text(path: Path) -> str:
         FormatError: it is not UTF-8, or a broken gzip.
         OSError: it cannot be read.
     """
-    content = unpacked(path, sys.stdin.buffer.read() if path == STDIN else path.read_bytes())
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        problem = f"this is not UTF-8: {error.reason}"
-        raise FormatError(path, problem, record=f"byte {error.start}") from error
+    return text_of(path, sys.stdin.buffer.read() if path == STDIN else path.read_bytes())
 
 
 def write_results(path: Path, captions: Mapping[ImageId, str]) -> None:
@@ -75,35 +70,18 @@ def write_results(path: Path, captions: Mapping[ImageId, str]) -> None:
     write_text(path, f"[\n{lines}\n]\n" if lines else "[]\n")
 
 
-def _json(text: str, path: Path) -> object:
-    try:
-        return json.loads(text)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}" if text.strip() else None
-        problem = f"this is not JSON: {error.msg}" if text.strip() else "the file is empty"
-        raise FormatError(path, problem, record=place) from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, lists in lists
-        raise FormatError(path, f"this JSON cannot be read: {error}") from error
-
-
 def _checked(record: object, path: Path, place: str) -> tuple[ImageId, str]:
     if not isinstance(record, dict):
-        problem = f'{{"image_id": ..., "caption": ...}} was expected, not {_kind(record)}'
+        problem = f'{{"image_id": ..., "caption": ...}} was expected, not {kind(record)}'
         raise FormatError(path, problem, record=place)
     for key in ("image_id", "caption"):
         if key not in record:
             raise FormatError(path, f"there is no {key!r}", record=place)
     image_id, caption = record["image_id"], record["caption"]
     if isinstance(image_id, bool) or not isinstance(image_id, int | str):
-        problem = f"image_id must be a number or a file name, not {_kind(image_id)}"
+        problem = f"image_id must be a whole number or a file name, not {kind(image_id)}"
         raise FormatError(path, problem, record=place)
     if not isinstance(caption, str):
-        problem = f"the caption of image {image_id!r} must be a string, not {_kind(caption)}"
+        problem = f"the caption of image {image_id!r} must be a string, not {kind(caption)}"
         raise FormatError(path, problem, record=place)
     return image_id, caption
-
-
-def _kind(value: object) -> str:
-    """What JSON calls it."""
-    kinds = {dict: "an object", list: "a list", str: "a string", bool: "a truth value"}
-    return "null" if value is None else kinds.get(type(value), f"the number {value}")

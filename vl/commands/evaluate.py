@@ -1,8 +1,9 @@
 """`vl evaluate`: how good captions are, against those that people wrote."""
 
-import contextlib
 import logging
+import os
 import sys
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from json import dumps
@@ -11,17 +12,17 @@ from typing import Annotated, Literal
 
 import tyro
 
-from data.atomic import replacing
-from vl.evaluation import Measure, names_of
+from vl.evaluation import BY_RARENESS, DEFAULT, Measure, names_of
 from vl.evaluation_records import Outcome, summary, write_per_image
 from vl.evaluation_text import lines, signatures, tables
 from vl.file_evaluation import evaluate_files
 from vl.metrics.cider import write_frequencies
+from vl.metrics.significance import MOST_RESAMPLES
 from vl.results import STDIN
 
 _log = logging.getLogger(__name__)
 
-Asked = Literal["bleu", "rouge-l", "cider-d", "cider", "meteor", "spice", "diversity"]
+Asked = Literal[Measure, "diversity"]
 
 
 @dataclass(frozen=True)
@@ -31,14 +32,10 @@ class Evaluation:
     results: tyro.conf.Positional[Path]
     """Captions in COCO's results format, [{"image_id": 1, "caption": "a dog"}]; - is stdin.
     An image may go by its file's name. Or plain text, one caption a line. Gzip is unpacked."""
-    references: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")]
-    """People's captions: COCO's, Karpathy's or Flickr8k's file.
+    references: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")] = ()
+    """People's captions: COCO's, Karpathy's or Flickr8k's file. Only diversity does without.
     For plain text one file or more, whose line i is a true caption of line i, or blank."""
-    scores: Annotated[tuple[Asked, ...], tyro.conf.arg(metavar="SCORE ...")] = (
-        "bleu",
-        "rouge-l",
-        "cider-d",
-    )
+    scores: Annotated[tuple[Asked, ...], tyro.conf.arg(metavar="SCORE ...")] = DEFAULT
     """Any of bleu, rouge-l, cider-d, cider, meteor, spice (these two need Java), diversity."""
     split: str | None = None
     """Only the images of this split of the references."""
@@ -94,6 +91,7 @@ def run(flags: Evaluation) -> int:
         frequencies=flags.frequencies,
         training_captions=flags.training_captions,
         training_images=flags.training_images,
+        photographs=flags.photographs is not None,
         resamples=flags.resamples,
         confidence=flags.confidence,
         seed=flags.seed,
@@ -116,17 +114,24 @@ def run(flags: Evaluation) -> int:
 def _checked(flags: Evaluation, measures: Sequence[Measure]) -> str | None:
     """See that flags go together and that all files can be written; by what to sort the page."""
     names = names_of(measures)
-    if not flags.references:
-        raise ValueError("--references wants a file")
     if not flags.scores:
         raise ValueError("--scores wants at least one")
+    if measures and not flags.references:
+        raise ValueError("--references wants a file; only diversity does without")
     if flags.scores.count("diversity") > 1:
         raise ValueError("diversity is asked for twice")
-    trained, by_rareness = flags.training_captions, {"cider", "cider-d"} & {*measures}
+    trained, by_rareness = flags.training_captions, BY_RARENESS & {*measures}
+    chosen = [
+        ("--split", flags.split),
+        ("--images", flags.images),
+        ("--subset", flags.subset),
+        ("--save-frequencies", flags.save_frequencies),
+    ]
     needs = [
         ("--training-captions", trained, "diversity" in flags.scores, "diversity"),
         ("--training-images", flags.training_images, trained, "--training-captions"),
         ("--frequencies", flags.frequencies, by_rareness, "cider-d or cider"),
+        *((flag, given, flags.references, "--references") for flag, given in chosen),
         ("--against", flags.against, measures, "a score besides diversity"),
         ("--against", flags.against, flags.resamples, "--resamples"),
         ("--photographs", flags.photographs, flags.html, "--html"),
@@ -136,8 +141,10 @@ def _checked(flags: Evaluation, measures: Sequence[Measure]) -> str | None:
     for flag, given, needed, name in needs:
         if given and not needed:
             raise ValueError(f"{flag} goes with {name}, which is not asked for")
-    if flags.resamples < 0:
-        raise ValueError(f"--resamples is {flags.resamples}; 0 or more were expected")
+    if not 0 <= flags.resamples <= MOST_RESAMPLES:
+        raise ValueError(f"--resamples is {flags.resamples}; 0 to {MOST_RESAMPLES:,} was expected")
+    if flags.seed < 0:
+        raise ValueError(f"--seed is {flags.seed}; 0 or more was expected")
     if not 0 < flags.confidence < 1:
         raise ValueError(f"--confidence is {flags.confidence:g}; between 0 and 1 was expected")
     if flags.photographs and not flags.photographs.is_dir():
@@ -166,17 +173,25 @@ def _check_files(flags: Evaluation) -> None:
     for path in (flags.per_image, flags.html, flags.save_frequencies):
         if path is None:
             continue
-        if path == STDIN:
-            raise ValueError("standard output has the scores; name a file instead of -")
+        if path == STDIN or (path.exists() and os.path.samestat(path.stat(), os.fstat(1))):
+            raise ValueError(f"standard output has the scores; name a file instead of {path}")
         if path.resolve() in taken:
             raise ValueError(f"{path} is read or written already; choose another name")
         taken.add(path.resolve())
-        with contextlib.suppress(_WritableError), replacing(path):  # before the work, not after it
-            raise _WritableError
+        _check_writable(path)  # before the work, not after it
 
 
-class _WritableError(Exception):
-    """A file can be written: ends the attempt before it becomes one."""
+def _check_writable(path: Path) -> None:
+    """See that a file can be written, by one that is gone at once, and make no folder."""
+    place = path.resolve()
+    if place.exists() and not place.is_file():
+        raise OSError(f"{path}: not a file that could be replaced")
+    folder = next(folder for folder in place.parents if folder.exists())
+    try:
+        with tempfile.TemporaryFile(dir=folder):
+            pass
+    except OSError as cause:
+        raise OSError(f"{path}: cannot be written: {cause.strerror}") from cause
 
 
 def _write_page(flags: Evaluation, path: Path, outcome: Outcome, sort: str | None) -> None:

@@ -23,10 +23,10 @@ def bleu_scores(corpus: Corpus) -> list[Score]:
         The figures of coco-caption's BleuScorer (closest reference length).
     """
     statistics = bleu_statistics(corpus).astype(np.float64)
+    values = {size: partial(bleu, size=size) for size in range(1, LONGEST + 1)}
     return [
         Score(f"BLEU-{size}", value(statistics), statistics, value, "closest")
-        for size in range(1, LONGEST + 1)
-        for value in (partial(bleu, size=size),)
+        for size, value in values.items()
     ]
 
 

@@ -14,9 +14,9 @@ from numpy.typing import NDArray
 
 from data.atomic import replacing
 from data.errors import FormatError
+from data.json_files import parsed, text_of
 from vl.metrics.ngrams import LONGEST, Corpus, Grams, Ints, changes
 from vl.metrics.score import Floats, Score, mean_score
-from vl.results import read_text
 
 _SIGMA = 6.0  # of the penalty for another length, in words; coco-caption's
 _SCALE = 10.0  # coco-caption multiplies by it
@@ -96,7 +96,8 @@ def write_frequencies(path: Path | str, frequencies: DocumentFrequencies) -> Non
         "images": frequencies.images,
         "grams": dict(sorted(frequencies.grams.items())),
     }
-    written = json.dumps(content, ensure_ascii=False).encode()
+    # A half of a character, which JSON can hold and UTF-8 cannot, is written as JSON spells it.
+    written = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
     if Path(path).suffix == ".gz":
         written = gzip.compress(written, mtime=0)  # the same frequencies, the same file
     with replacing(path) as beside:
@@ -111,11 +112,7 @@ def read_frequencies(path: Path | str) -> DocumentFrequencies:
         OSError: it cannot be read.
     """
     path = Path(path)
-    text = read_text(path)
-    try:
-        content = json.loads(text, object_pairs_hook=_object)
-    except (ValueError, RecursionError) as error:
-        raise FormatError(path, f"this JSON cannot be read: {error}") from error
+    content = parsed(path, text_of(path, path.read_bytes()), pairs=_object)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise FormatError(path, f'an object with "format": "{_FORMAT}" was expected')
     expected = {"format", "tokens", "images", "grams"}

@@ -23,7 +23,7 @@ class Diversity(NamedTuple):
     div_1: float  # different words over all words: the type-token ratio
     div_2: float  # different pairs of neighbouring words over all pairs
     self_bleu: float | None  # mean BLEU-4 of each against all others; None of a single caption
-    novel: float | None  # share that is no training caption; None where none were given
+    novel: float | None  # share that has words and is no training caption; None where none given
     commonest: tuple[str, ...]  # the words of the caption that was said most often
     commonest_count: int  # how often
     mean_length: float  # words
@@ -45,9 +45,9 @@ def diversity(
 
     Returns:
         The counts. Of captions said equally often, the first is the commonest. A ratio of nothing
-        is 0. Self-BLEU, where 1 is the least varied, has every other caption as a reference and
-        leaves none out. As every BLEU-4 here it is next to nothing for a caption of fewer than
-        four words, even for one that is said twice.
+        is 0. A caption without words is not novel. Self-BLEU, where 1 is the least varied, has
+        every other caption as a reference and leaves none out. As every BLEU-4 here it is next to
+        nothing for a caption of fewer than four words, even for one that is said twice.
 
     Raises:
         ValueError: there is no caption, or one is a string instead of a list of words.
@@ -83,13 +83,13 @@ def _variety(grams: Grams) -> float:
 
 
 def _novel(times: Counter[tuple[str, ...]], training: Iterable[Sequence[str]]) -> int:
-    """How many captions are no training caption."""
+    """How many captions that have words are no training caption."""
     known = set()
     for caption in training:
         if isinstance(caption, str):
             raise ValueError(f"a caption must be a list of words, not the string {caption!r}")
         known.add(tuple(caption))
-    return sum(count for caption, count in times.items() if caption not in known)
+    return sum(count for said, count in times.items() if said and said not in known)
 
 
 def _self_bleu(found: Corpus) -> Floats:

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from vl.metrics.score import Floats, Score
 
+MOST_RESAMPLES = 1_000_000  # some 100 bytes each a score; a p value is then known to a millionth
 _BYTES = 64 * 2**20  # of the weights that are in memory at once
 
 # Two figures this near to one another, as a share of their size, are one: what lies between them
@@ -57,7 +58,7 @@ def intervals(
         Koehn 2004; percentiles, between two resamples by linear interpolation.
     """
     images = _images(scores)
-    _check(resamples, confidence)
+    _check(resamples, confidence, seed)
     columns, (table,) = _side_by_side([(score.statistics,) for score in scores])
     (sums,) = _sums([table], _draws(images, np.random.default_rng(seed)), resamples)  # (B, S)
     return [
@@ -104,7 +105,7 @@ def compare(
         if one.name != other.name:
             raise ValueError(f"{one.name} of the first system cannot be compared with {other.name}")
     images = _images([*first, *second])
-    _check(resamples, confidence)
+    _check(resamples, confidence, seed)
     pairs = list(zip(first, second, strict=True))
     columns, tables = _side_by_side([(one.statistics, other.statistics) for one, other in pairs])
     drawn = _sums(tables, _draws(images, np.random.default_rng(seed)), resamples)
@@ -219,8 +220,10 @@ def _images(scores: Sequence[Score]) -> int:
     return images
 
 
-def _check(resamples: int, confidence: float) -> None:
-    if resamples < 1:
-        raise ValueError(f"resamples must be at least 1, not {resamples}")
+def _check(resamples: int, confidence: float, seed: int) -> None:
+    if not 1 <= resamples <= MOST_RESAMPLES:
+        raise ValueError(f"resamples must be 1 to {MOST_RESAMPLES:,}, not {resamples}")
+    if seed < 0:
+        raise ValueError(f"seed must be 0 or more, not {seed}")
     if not 0 < confidence < 1:
         raise ValueError(f"confidence must be between 0 and 1, not {confidence}")

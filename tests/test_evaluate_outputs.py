@@ -205,7 +205,9 @@ def test_a_folder_that_is_read_only_is_found_before_the_work(
     assert capsys.readouterr().err.startswith(f"vl: error: {page}: cannot be written")
 
 
-@pytest.mark.parametrize("half", ["a \ud83d dog", "http://x.com/\ud83da", "\ud83d"])
+@pytest.mark.parametrize(
+    "half", ["a \ud83d dog", "http://x.com/\ud83da", "\ud83d"], ids=["word", "address", "alone"]
+)
 def test_half_a_character_stops_nothing(
     half: str, references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -18,6 +18,7 @@ from vl.__main__ import main
         ("\U000e0041", r"\U000e0041"),
         ("Grüße, 犬, 🐕, \\x", "Grüße, 犬, 🐕, \\x"),
     ],
+    ids=["escape", "tab", "lines", "half", "tag", "printable"],
 )
 def test_what_commands_a_terminal_is_spelt(text: str, shown: str) -> None:
     assert escaped(text) == shown

@@ -34,6 +34,9 @@ COMMANDS = {
     "train captioner": Command(
         "vl.commands.train_captioner:CaptionerTraining", "Train a captioner"
     ),
+    "train words": Command(
+        "vl.commands.train_words:WordTraining", "Train word vectors on plain text"
+    ),
     "caption": Command("vl.commands.caption:CaptionRun", "Say what is on photographs"),
     "demo": Command(
         "vl.commands.demo:DemoRun",

@@ -1,0 +1,155 @@
+"""Text files line by line, packed or not; what is a word; labels cut the same way."""
+
+import bz2
+import gzip
+import lzma
+import re
+import tracemalloc
+import unicodedata
+
+import pytest
+
+from data import texts
+from data.errors import FormatError
+from data.texts import plain_words, read_labels, synonyms, text_lines
+
+PACKERS = {"plain": bytes, "gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}
+TEXT = "\ufeffThe café\r\n\n a “T-shirt” \x85 of 漢字\u2028\nlast"
+LINES = ["The café\r\n", "\n", " a “T-shirt” \x85 of 漢字\u2028\n", "last"]
+
+
+@pytest.mark.parametrize("packed", PACKERS)
+def test_lines_come_as_they_stand_however_the_file_is_packed(tmp_path, packed):
+    path = tmp_path / "text"  # the name says nothing
+    path.write_bytes(PACKERS[packed](TEXT.encode()))
+    assert list(text_lines(path)) == LINES
+
+
+@pytest.mark.parametrize("packed", PACKERS)
+def test_every_byte_of_the_file_is_told_once(tmp_path, packed):
+    path = tmp_path / "text"
+    path.write_bytes(PACKERS[packed]("".join(f"line {n}\n" for n in range(50_000)).encode()))
+    told = []
+    assert len(list(text_lines(path, advance=told.append))) == 50_000
+    assert len(told) > 1 or packed in ("xz", "bz2")
+    assert sum(told) == path.stat().st_size
+
+
+def test_an_empty_file_has_no_lines(tmp_path):
+    (tmp_path / "text").write_bytes(b"")
+    assert list(text_lines(tmp_path / "text")) == []
+
+
+@pytest.mark.parametrize("end", ["", "\n"])
+def test_a_long_line_comes_in_parts_that_are_cut_at_spaces(tmp_path, monkeypatch, end):
+    monkeypatch.setattr(texts, "_LONGEST_LINE", 16)
+    words = [f"wörd{number}" for number in range(100)]
+    (tmp_path / "text").write_text(f"first\n{' '.join(words)}{end}" + (f"last{end}" if end else ""))
+    parts = list(text_lines(tmp_path / "text"))
+    assert len(parts) > 40
+    assert [word for part in parts for word in part.split()] == [
+        "first",
+        *words,
+        *(["last"] if end else []),
+    ]
+
+
+def test_a_large_file_of_one_line_is_not_held_in_memory(tmp_path):
+    path = tmp_path / "text.xz"
+    path.write_bytes(lzma.compress(b"word " * 2_500_000, preset=0))  # 12.5 MB
+    tracemalloc.start()
+    try:
+        assert sum(line.count("word") for line in text_lines(path)) == 2_500_000
+        assert tracemalloc.get_traced_memory()[1] < 8_000_000
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_is_no_text_is_not_read_to_its_end(tmp_path, monkeypatch):
+    monkeypatch.setattr(texts, "_LONGEST_LINE", 16)
+    (tmp_path / "text").write_bytes(b"a b\n" + b"x" * 17)
+    with pytest.raises(FormatError, match="text: line 2: a million bytes without a space"):
+        list(text_lines(tmp_path / "text"))
+
+
+@pytest.mark.parametrize("packed", PACKERS)
+def test_a_line_that_is_not_utf_8_is_named(tmp_path, packed):
+    path = tmp_path / "text"
+    path.write_bytes(PACKERS[packed](b"one\ntwo\nna\xefve\nfour\n"))
+    with pytest.raises(FormatError, match="text: line 3: not UTF-8 at byte 2 of the line"):
+        list(text_lines(path))
+
+
+@pytest.mark.parametrize("packed", ["gz", "xz", "bz2"])
+def test_a_packed_file_that_is_cut_short_or_damaged_is_refused(tmp_path, packed):
+    path = tmp_path / "text"
+    whole = PACKERS[packed]("".join(f"{n} {n * n}\n" for n in range(9000)).encode())
+    damaged = bytearray(whole)
+    damaged[len(whole) // 2] ^= 0xFF
+    for content in (whole[:-9], whole[: len(whole) // 2], bytes(damaged)):
+        path.write_bytes(content)
+        with pytest.raises(FormatError, match=r"text: line \d+: .* cut short or damaged"):
+            list(text_lines(path))
+
+
+def test_an_error_of_the_disk_stays_what_it_is(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        list(text_lines(tmp_path / "gone"))
+    with pytest.raises(IsADirectoryError):
+        list(text_lines(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("The T-shirt's 3.5 m", ["The", "T-shirt's", "3", "5", "m"]),
+        ("'no_one' -- a--b rock'n'roll-", ["no", "one", "a", "b", "rock'n'roll"]),
+        ("1,000 x2 m² A4", ["1", "000", "x2", "m²", "A4"]),
+        ("don\u2019t e\u2010mail co\u00adop", ["don't", "e-mail", "coop"]),
+        ("cafe\u0301", ["café"]),
+        ("नमस्ते दुनिया", ["नमस्ते", "दुनिया"]),
+        ("jack-o'-lantern o'clock", ["jack-o", "lantern", "o'clock"]),
+        ("\u0301 - ' _ …", []),
+        ("", []),
+    ],
+)
+def test_words_are_letters_and_digits_with_apostrophes_and_hyphens_inside(text, words):
+    assert plain_words(text) == words
+
+
+def test_the_quick_way_and_the_thorough_one_find_the_same_words():
+    every = "".join(map(chr, (*range(0x20, 0xD800), *range(0xE000, 0x20000))))
+    text = "".join(
+        c for c in unicodedata.normalize("NFC", every) if unicodedata.category(c)[0] != "M"
+    )
+    assert texts._WORD.findall(text) == texts._marked_word().findall(text)
+
+
+def test_no_word_has_what_joins_words_or_what_parts_them():
+    every = "".join(f"a{chr(c)}b " for c in range(0x3000) if not 0xD800 <= c < 0xE000)
+    for word in plain_words(every):
+        assert not re.search(r"[\s_]", word)
+
+
+def test_labels_are_read_from_three_kinds_of_lists(tmp_path):
+    path = tmp_path / "labels"
+    path.write_text("n00001740\tentity\nn01440764 tench, Tinca tinca\n\n nine \nn1 way street\n")
+    assert read_labels(path) == ["entity", "tench, Tinca tinca", "nine", "n1 way street"]
+
+
+def test_a_list_without_labels_is_refused(tmp_path):
+    (tmp_path / "labels").write_text("\n \n")
+    with pytest.raises(FormatError, match="labels: there is no label in it"):
+        read_labels(tmp_path / "labels")
+    (tmp_path / "labels").write_text("n00001740\tentity\nn00001930\t\n")
+    with pytest.raises(FormatError, match="labels: line 2: a synset's number without a label"):
+        read_labels(tmp_path / "labels")
+
+
+def test_a_label_is_cut_at_commas_and_then_as_a_text_is():
+    assert synonyms("stop sign, Traffic-sign's , , (St.) Bernard_dog") == [
+        ["stop", "sign"],
+        ["Traffic-sign's"],
+        ["St", "Bernard", "dog"],
+    ]
+    assert synonyms(" ,-") == []

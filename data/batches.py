@@ -117,6 +117,61 @@ class CaptionBatches:
         return CaptionBatch(images, words, lengths, torch.tensor(image_of), rows)
 
 
+class LabelledBatch(NamedTuple):
+    """Images and the label of each."""
+
+    images: Tensor  # (B, D) embeddings or (B, 3, H, W) pixels
+    labels: Tensor  # (B,) int64
+
+    def to(self, device: torch.device | str) -> "LabelledBatch":
+        """The same on another device."""
+        return LabelledBatch(*(part.to(device, non_blocking=True) for part in self))
+
+
+class LabelledBatches:
+    """Labelled images in batches, shuffled, divided and resumable as captions are.
+
+    Args:
+        source: gives the images.
+        labels: of each image.
+        batch_size: images in a batch, over all processes together.
+        seed: of the shuffling.
+        rank: which process this is.
+        processes: how many share each batch.
+
+    Raises:
+        ValueError: as of ``CaptionBatches``.
+    """
+
+    def __init__(
+        self,
+        source: ImageSource,
+        labels: Sequence[int],
+        *,
+        batch_size: int,
+        seed: int = 0,
+        rank: int = 0,
+        processes: int = 1,
+    ) -> None:
+        self._batches = CaptionBatches(  # a label is a caption of one word
+            source,
+            [[[label]] for label in labels],
+            batch_size=batch_size,
+            seed=seed,
+            rank=rank,
+            processes=processes,
+        )
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._batches)
+
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[LabelledBatch]:
+        """This process's part of every batch of an epoch, from batch ``first`` on."""
+        for batch in self._batches.epoch(number, first=first):
+            yield LabelledBatch(batch.images, batch.words[:, 0])
+
+
 def one_view(vectors: Tensor) -> ImageSource:
     """A source that gives one of an image's embeddings ``(images, views, D)`` at random."""
     return lambda rows, draws: vectors[rows, draws % vectors.shape[1]]

@@ -6,6 +6,7 @@ the header's number, take one number in a line for all, and name no line.
 
 import logging
 import re
+import shlex
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -24,6 +25,10 @@ _BLOCK = 1 << 20  # bytes that are read at once
 _ROWS = 256  # rows that are made unit length at once
 _LONGEST_WORD = 4096  # bytes
 _FASTTEXT = struct.pack("<i", 793712314)  # FASTTEXT_FILEFORMAT_MAGIC_INT32 in its source
+_NUMPY = b"\x93NUMPY"  # numpy.lib.format
+_ARRAY = re.compile(
+    r"(.+?)(?:\.wv)?\.(?:vectors|syn0)\w*\.npy"
+)  # what gensim adds for a large array
 _PICKLE = re.compile(rb"\x80[\x02-\x05]")  # PROTO and its number, in Python's pickletools
 
 
@@ -108,12 +113,15 @@ def _form(path: Path) -> _Form:
     if _PICKLE.match(head):
         raise FormatError(
             path,
-            "a pickle, as gensim's save() writes it; reading one can run whatever it holds. If you "
-            "trust it, convert it once: "
-            "KeyedVectors.load(path).save_word2vec_format(out, binary=True)",
+            "a pickle, as gensim's save() writes it; to read one is to run whatever it holds. If "
+            f"you trust it, convert it once, by gensim itself: {_conversion(path)}",
         )
-    if head.startswith(b"PK\x03\x04"):
-        raise FormatError(path, "a zip archive; unpack it first")
+    if head.startswith(_NUMPY):
+        problem = "a numpy array: numbers without words"
+        if own := _ARRAY.match(path.name):
+            command = _conversion(path.with_name(own[1]))
+            problem += f". gensim wrote it beside {own[1]}, which can be converted: {command}"
+        raise FormatError(path, problem)
     if head.startswith(_FASTTEXT):
         raise FormatError(path, "fastText's own format; its .vec file is wanted")
     first, _, following = head.partition(b"\n")
@@ -131,6 +139,16 @@ def _form(path: Path) -> _Form:
             raise FormatError(path, "expected a word and its numbers", record="line 1")
         count = 1 + sum(1 for line in file if line.strip())
     return _Form(False, False, count, size)
+
+
+def _conversion(path: Path) -> str:
+    """The command that writes gensim's own file, of a whole model too, in word2vec's format."""
+    code = (
+        f"from gensim.models import KeyedVectors; held = KeyedVectors.load({str(path)!r}); "
+        f"getattr(held, 'wv', held).save_word2vec_format({f'{path}.bin'!r}, binary=True)"
+    )
+    plain = not set(code) & set('"$`\\!')  # of what shells look at between double quotes
+    return f'python -c "{code}"' if plain else f"python -c {shlex.quote(code)}"
 
 
 def _is_text(head: bytes) -> bool:
@@ -176,7 +194,8 @@ def _read_binary(
         while (space := buffer.find(b" ", place)) < 0 or len(buffer) < space + 1 + 4 * size:
             if space < 0 and len(buffer) - place > _LONGEST_WORD:
                 raise source.error(row, f"no word, or the header's {size} numbers are wrong")
-            more = source.file.read(_BLOCK)
+            # As much again: by blocks alone, a row as wide as a wrong header has it takes for ever.
+            more = source.file.read(max(_BLOCK, len(buffer) - place))
             if not more:
                 problem = f"the file ends here, but the header says {count} words of {size} numbers"
                 raise source.error(row, problem)
@@ -221,8 +240,10 @@ def _normalise(
     """Bring each row to unit length in its place; return the lengths they had, ``(V,)``."""
     norms = np.empty(len(matrix))
     for start in range(0, len(matrix), _ROWS):
-        block = matrix[start : start + _ROWS].astype(np.float64)  # squares of 1e30 overflow float32
-        norm = np.sqrt((block**2).sum(1))
+        with np.errstate(invalid="ignore"):  # some kinds of NaN warn, and all are refused below
+            # Squares of 1e30 overflow float32.
+            block = matrix[start : start + _ROWS].astype(np.float64)
+            norm = np.sqrt((block**2).sum(1))
         if not np.isfinite(norm).all():
             row = start + int(np.flatnonzero(~np.isfinite(norm))[0])
             problem = f"the vector of {words[row]!r} has a number that is not finite"

@@ -67,8 +67,10 @@ def singulars(word: str) -> list[str]:
     for plural, singular in _IRREGULAR.items():
         if word.endswith(plural):
             return [word.removesuffix(plural) + singular]
-    if word.endswith(("ss", "us", "is")):  # glass, cactus, trellis
+    if word.endswith(("ss", "us")):  # glass, cactus
         return []
+    if word.endswith("is"):  # okapis; a trellis is no plural, and there is no trelli
+        return [word[:-1]]
     return [
         *(
             word.removesuffix(plural) + singular

@@ -3,7 +3,9 @@
 import bz2
 import gzip
 import lzma
+import os
 import re
+import threading
 import tracemalloc
 import unicodedata
 
@@ -11,7 +13,7 @@ import pytest
 
 from data import texts
 from data.errors import FormatError
-from data.texts import plain_words, read_labels, synonyms, text_lines
+from data.texts import plain_words, synonyms, text_lines
 
 PACKERS = {"plain": bytes, "gz": gzip.compress, "xz": lzma.compress, "bz2": bz2.compress}
 TEXT = "\ufeffThe café\r\n\n a “T-shirt” \x85 of 漢字\u2028\nlast"
@@ -88,8 +90,62 @@ def test_a_packed_file_that_is_cut_short_or_damaged_is_refused(tmp_path, packed)
     damaged[len(whole) // 2] ^= 0xFF
     for content in (whole[:-9], whole[: len(whole) // 2], bytes(damaged)):
         path.write_bytes(content)
-        with pytest.raises(FormatError, match=r"text: line \d+: .* cut short or damaged"):
+        # Of bzip2, what a damaged block holds comes before its checksum.
+        with pytest.raises(FormatError, match=r"text: line \d+: .*(short or damaged|zero byte)"):
             list(text_lines(path))
+
+
+@pytest.mark.parametrize("packed", ["gz", "xz", "bz2"])
+def test_all_streams_of_a_packed_file_are_read(tmp_path, packed):
+    path = tmp_path / "text"
+    streams = [PACKERS[packed](f"{n} é {'x ' * 50_000}\n".encode()) for n in range(5)]
+    streams.insert(2, PACKERS[packed](b""))
+    path.write_bytes(b"".join(streams))
+    assert [line.split()[0] for line in text_lines(path)] == list("01234")
+    padded = b"".join(stream + bytes(4 * n) for n, stream in enumerate(streams)) + bytes(200_000)
+    if packed == "xz":  # its format 1.2.1, 2.2
+        path.write_bytes(padded)
+        assert [line.split()[0] for line in text_lines(path)] == list("01234")
+
+
+@pytest.mark.parametrize("packed", ["gz", "xz", "bz2"])
+def test_a_later_stream_that_is_damaged_is_not_taken_for_the_end(tmp_path, packed):
+    path = tmp_path / "text"
+    first, second = PACKERS[packed](b"one\n"), PACKERS[packed](b"two\n")
+    for later in (b"\x01" + second[1:], second[:4], second[:-1], b"anything"):
+        path.write_bytes(first + later)
+        with pytest.raises(FormatError, match=r"text: line [123]: .* cut short or damaged"):
+            list(text_lines(path))
+
+
+@pytest.mark.parametrize(
+    ("head", "kind"), [(b"PK\x03\x04", "zip"), (b"(\xb5/\xfd", "zstd"), (b"7z\xbc\xaf'\x1c", "7z")]
+)
+def test_what_other_packers_made_is_told_by_name(tmp_path, head, kind):
+    (tmp_path / "text").write_bytes(head + b"abc")
+    with pytest.raises(FormatError, match=f"text: packed as {kind}; unpack it first"):
+        list(text_lines(tmp_path / "text"))
+
+
+def test_letters_with_zeros_between_are_no_text(tmp_path):
+    for content in ("one\ntwo\n".encode("utf-16-le"), b"name.txt" + bytes(80) + b"one two\n"):
+        (tmp_path / "text").write_bytes(content)
+        with pytest.raises(FormatError, match="text: line 1: a zero byte: an archive, UTF-16 or"):
+            list(text_lines(tmp_path / "text"))
+
+
+@pytest.mark.parametrize("packed", PACKERS)
+def test_a_pipe_is_read_as_a_file_is(tmp_path, packed):
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    thread = threading.Thread(target=path.write_bytes, args=[PACKERS[packed](TEXT.encode())])
+    thread.start()
+    told = []
+    try:
+        assert list(text_lines(path, advance=told.append)) == LINES
+    finally:
+        thread.join()
+    assert sum(told) == len(TEXT.encode())
 
 
 def test_an_error_of_the_disk_stays_what_it_is(tmp_path):
@@ -129,21 +185,6 @@ def test_no_word_has_what_joins_words_or_what_parts_them():
     every = "".join(f"a{chr(c)}b " for c in range(0x3000) if not 0xD800 <= c < 0xE000)
     for word in plain_words(every):
         assert not re.search(r"[\s_]", word)
-
-
-def test_labels_are_read_from_three_kinds_of_lists(tmp_path):
-    path = tmp_path / "labels"
-    path.write_text("n00001740\tentity\nn01440764 tench, Tinca tinca\n\n nine \nn1 way street\n")
-    assert read_labels(path) == ["entity", "tench, Tinca tinca", "nine", "n1 way street"]
-
-
-def test_a_list_without_labels_is_refused(tmp_path):
-    (tmp_path / "labels").write_text("\n \n")
-    with pytest.raises(FormatError, match="labels: there is no label in it"):
-        read_labels(tmp_path / "labels")
-    (tmp_path / "labels").write_text("n00001740\tentity\nn00001930\t\n")
-    with pytest.raises(FormatError, match="labels: line 2: a synset's number without a label"):
-        read_labels(tmp_path / "labels")
 
 
 def test_a_label_is_cut_at_commas_and_then_as_a_text_is():

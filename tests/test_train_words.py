@@ -70,6 +70,40 @@ def test_terms_of_the_labels_become_one_word(text, tmp_path, capsys):
     assert "of 3 terms of several words 1 come 2 times or more" in capsys.readouterr().err
 
 
+def test_what_is_left_out_of_the_labels_is_told(text, tmp_path, capsys):
+    labels = tmp_path / "labels"
+    labels.write_text("stop sign\n\ntruck\nStop  Sign\n")
+    assert train(tmp_path / "words.bin", text, "--labels", labels) == 0
+    stderr = capsys.readouterr().err
+    assert f"{labels}: an empty line is left out, at first line 2" in stderr
+    assert f"{labels}: a label is there already and left out, at first 'Stop  Sign'" in stderr
+
+
+def test_no_pair_takes_away_a_term_of_the_labels(tmp_path, capsys):
+    """As "stop sign post", it would stand too rarely alone to get a vector."""
+    text, labels = tmp_path / "text", tmp_path / "labels"
+    starts = [f"{word} stop sign post" for word in ("a", "my", "some", "its")]
+    text.write_text("\n".join([*starts, "one stop sign is", *["red fox"] * 9]))
+    labels.write_text("stop sign\n")
+    flags = ["--phrases", "1", "--phrase-minimum", "3", "--phrase-threshold", "0.0001"]
+    assert train(tmp_path / "some.bin", text, *flags, "--labels", labels) == 0
+    assert {"stop_sign", "red_fox", "post"} <= set(WordVectors.load(tmp_path / "some.bin").words)
+    assert "of 1 terms of several words 1 come 2 times or more" in capsys.readouterr().err
+
+
+def test_a_dash_is_standard_input(text, tmp_path):
+    assert train(tmp_path / "file.bin", text) == 0
+    before = os.dup(0)
+    try:
+        with text.open("rb") as given:
+            os.dup2(given.fileno(), 0)
+            assert train(tmp_path / "stdin.bin", "-") == 0
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+    assert (tmp_path / "stdin.bin").read_bytes() == (tmp_path / "file.bin").read_bytes()
+
+
 def test_pairs_that_often_stand_together_become_one_word(text, tmp_path, capsys):
     flags = ["--phrases", "2", "--phrase-threshold", "1"]
     assert train(tmp_path / "words.bin", text, *flags) == 0
@@ -139,13 +173,14 @@ ERRORS = [
     (["TEXT", "--rate", "nan"], "--rate is nan; it must be more than 0 and at most 1"),
     (["TEXT", "--rate", "10"], "--rate is 10.0; it must be more than 0 and at most 1"),
     (["TEXT", "--sample", "1"], "--sample is 1.0; it must be from 0 to 1"),
-    (["TEXT", "--minimum", "9999"], "no word comes 9999 times, and there must be two"),
+    (["TEXT", "--minimum", "9999"], "no word comes 9999 times or more, and there must be two"),
     (["FOLDER/gone"], "FOLDER/gone: No such file or directory"),
     (["FOLDER"], "FOLDER: Is a directory"),
     (["TEXT", "FOLDER/empty"], "FOLDER/empty: there is no word in it"),
     (["FOLDER/latin"], "FOLDER/latin: line 2: not UTF-8 at byte 3 of the line"),
     (["FOLDER/cut.xz"], "FOLDER/cut.xz: line 1: what is packed in it is cut short or damaged"),
     (["TEXT", "--labels", "FOLDER/empty"], "FOLDER/empty: there is no label in it"),
+    (["TEXT", "--labels", "FOLDER/ids"], "FOLDER/ids: line 1: n00000001 is without words"),
     (["TEXT", "--evaluate", "FOLDER/latin"], "FOLDER/latin: line 1: no section"),
 ]
 
@@ -156,6 +191,7 @@ def test_what_cannot_be_is_told_in_one_line_and_leaves_nothing(
 ):
     folder = text.parent
     (folder / "empty").touch()
+    (folder / "ids").write_text("n00000001\n")
     (folder / "latin").write_bytes(b"one\ncaf\xe9\n")
     (folder / "cut.xz").write_bytes(lzma.compress(b"words " * 999)[:-9])
     arguments = [

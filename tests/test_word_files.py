@@ -2,15 +2,18 @@
 
 import bz2
 import gzip
+import io
 import logging
 import lzma
 import struct
+import subprocess
 import tracemalloc
 
 import numpy as np
 import pytest
-from gensim.models import KeyedVectors
+from gensim.models import KeyedVectors, Word2Vec
 
+from data import word_files
 from data.errors import FormatError
 from data.word_files import read_word_file
 
@@ -132,10 +135,11 @@ ROW = struct.pack("<3f", 1, 2, 3)
 BAD = {
     "nothing": (b"", "words: there is nothing in it"),
     "blank": (b" \n\n", "words: there is nothing in it"),
-    "pickle": (b"\x80\x04\x95abc", r"words: a pickle, .* convert it once: .*binary=True\)"),
-    "zip": (b"PK\x03\x04abc", "words: a zip archive; unpack it first"),
+    "pickle": (b"\x80\x04\x95abc", r"words: a pickle, .* convert it once, .*binary=True\)"),
+    "zip": (b"PK\x03\x04abc", "words: packed as zip; unpack it first"),
     "fasttext": (struct.pack("<i", 793712314) + b"\x0c\0\0\0", r"fastText's own .* \.vec file"),
-    "other": (b"\x93NUMPY\x01\x00v\x00", "words: no word vectors: neither a header nor text"),
+    "other": (b"\x89PNG\r\n\x1a\n\x00", "words: no word vectors: neither a header nor text"),
+    "numpy": (b"\x93NUMPY\x01\x00v\x00", "words: a numpy array: numbers without words$"),
     "no numbers": (b"hello\n", "words: line 1: expected a word and its numbers"),
     "prose": (b"two words\n", "words: line 1: 'words' is no number"),
     "no words": (b"0 3\n", "words: no vectors: the header says 0 words of 3 numbers"),
@@ -166,6 +170,7 @@ BAD = {
     ),
     "twice": (b"2 3\na " + ROW + b"a " + ROW, "words: word 2: 'a' is there twice, .* in word 1"),
     "nan": (b"1 3\na " + struct.pack("<3f", 1, 2, float("nan")), "word 1: the vector of 'a' has"),
+    "odd nan": (b"1 1\na \x01\0\x80\x7f", "word 1: the vector of 'a' has a number .* not finite"),
     "missing": (b"2 3\na " + ROW + b" " + ROW, "words: word 2: the word is missing"),
     "bad utf-8": (b"1 3\n\xe9 " + ROW, r"words: word 1: the word b'\\xe9' is not UTF-8"),
     "wrong width": (b"1 2\na " + bytes(9000), "words: word 2: the header says 1 words of 2"),
@@ -194,6 +199,72 @@ def test_what_gensim_saves_of_its_own_is_never_unpickled(tmp_path):
     vectors().save(str(tmp_path / "words"))
     with pytest.raises(FormatError, match="words: a pickle"):
         read_word_file(tmp_path / "words")
+
+
+@pytest.mark.parametrize("name", ["words.kv", "my words'", 'a "b"', "$HOME", "`id`"])
+@pytest.mark.parametrize("whole_model", [False, True])
+def test_the_command_for_gensims_own_files_converts_them(tmp_path, name, whole_model):
+    held = vectors()
+    if whole_model:
+        model = Word2Vec(vector_size=5, min_count=1)
+        model.build_vocab([WORDS])
+        held, saved = model.wv, model
+    else:
+        saved = held
+    saved.save(str(tmp_path / name))
+    with pytest.raises(FormatError, match="a pickle") as raised:
+        read_word_file(tmp_path / name)
+    python, code = run_by_shell(raised.value.problem)
+    assert python == "python"
+    exec(code, {})  # the command's own; only gensim's file of this test is read by it
+    read = read_word_file(tmp_path / f"{name}.bin")
+    assert read.words == held.index_to_key
+    np.testing.assert_allclose(read.matrix, unit(held.vectors), atol=1e-7)
+
+
+@pytest.mark.parametrize("whole_model", [False, True])
+def test_an_array_of_gensims_leads_to_its_file(tmp_path, whole_model):
+    model = Word2Vec(vector_size=5, min_count=1)
+    model.build_vocab([WORDS])
+    saved = model if whole_model else model.wv
+    saved.save(str(tmp_path / "words.kv"), sep_limit=0)
+    arrays = [path for path in tmp_path.iterdir() if path.name.endswith("vectors.npy")]
+    assert len(arrays) == 1
+    with pytest.raises(FormatError, match=r"gensim wrote it beside words\.kv, .*words\.kv'"):
+        read_word_file(arrays[0])
+
+
+def test_a_row_wider_than_the_file_is_read_in_few_steps(tmp_path, monkeypatch):
+    """By equal steps the time grows as the square of the file."""
+    monkeypatch.setattr(word_files, "_BLOCK", 16)
+    (tmp_path / "words").write_bytes(b"1 100000\na " + bytes(100_000))
+    reads = []
+    whole = word_files._Source
+
+    class Counting(io.BytesIO):
+        def read(self, size=-1):
+            reads.append(size)
+            return super().read(size)
+
+    monkeypatch.setattr(
+        word_files,
+        "_Source",
+        lambda path, file, where: whole(path, Counting(file.read()), where),
+    )
+    with pytest.raises(FormatError, match="word 1: the file ends here"):
+        read_word_file(tmp_path / "words")
+    assert 1 < len(reads) < 20
+
+
+def run_by_shell(problem):
+    """The program and the code that a shell makes of the command at a message's end."""
+    command = problem[problem.index("python -c ") :]
+    printed = subprocess.run(
+        ["sh", "-c", f"printf '%s\\0' {command}"], capture_output=True, text=True, check=True
+    )
+    python, flag, code = printed.stdout.split("\0")[:3]
+    assert flag == "-c"
+    return python, code
 
 
 def test_a_binary_file_cut_anywhere_is_refused(tmp_path):

@@ -20,7 +20,7 @@ def test_singular_and_plural_lead_to_each_other(pair):
         assert plural in plurals(singular)
 
 
-@pytest.mark.parametrize("word", ["glass", "bus", "cactus", "trellis", "cat", "titi", "a", "s", ""])
+@pytest.mark.parametrize("word", ["glass", "bus", "cactus", "cat", "titi", "a", "s", ""])
 def test_what_is_no_plural_has_no_singular(word):
     assert singulars(word) == []
 
@@ -52,3 +52,7 @@ def test_the_likeliest_comes_first():
 def test_spellings_that_mean_the_same_fold_to_the_same(word, same):
     assert folded(word) == same
     assert folded(folded(word)) == same
+
+
+def test_a_word_in_is_may_be_a_plural_of_one_in_i():
+    assert singulars("okapis") == ["okapi"]

@@ -3,6 +3,7 @@
 It does not know the command's flags, nor how a label gets its vector.
 """
 
+import contextlib
 import logging
 import tempfile
 import threading
@@ -41,8 +42,8 @@ class Corpus:
         self._folder = folder
         try:
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - close() is ours
-        except OSError as cause:  # it names a file that nobody asked for
-            raise OSError(f"{folder}: cannot be written: {cause.strerror}") from cause
+        except OSError as cause:
+            raise self._refused(cause) from cause
         self._lock = threading.Lock()
         self._advance: Callable[[int], object] = lambda words: None
         self.counts: Counter[str] = Counter()
@@ -56,7 +57,9 @@ class Corpus:
 
     def close(self) -> None:
         """Give the disk back; who still goes through the lines finds no more of them."""
-        with self._lock:  # gensim's reading thread lives on when an interruption ends the training
+        # gensim's reading thread lives on when an interruption ends the training, hence the lock;
+        # what a full disk did not take is wanted no more.
+        with self._lock, contextlib.suppress(OSError):
             self._file.close()
 
     @property
@@ -71,7 +74,10 @@ class Corpus:
             with self._lock:
                 if self._file.closed:
                     return
-                self._file.seek(place)
+                try:
+                    self._file.seek(place)  # writes what is not written yet
+                except OSError as cause:
+                    raise self._refused(cause) from cause
                 lines = self._file.readlines(_CHUNK)
                 place = self._file.tell()
             if not lines:
@@ -85,8 +91,15 @@ class Corpus:
         for start in range(0, len(words), LONGEST):
             part = words[start : start + LONGEST]
             self.counts.update(part)
-            self._file.write((" ".join(part) + "\n").encode())
+            try:
+                self._file.write((" ".join(part) + "\n").encode())
+            except OSError as cause:
+                raise self._refused(cause) from cause
             self.lines += 1
+
+    def _refused(self, cause: OSError) -> OSError:
+        """Names the folder, for of the file nobody has heard."""
+        return OSError(f"{self._folder}: cannot be written: {cause.strerror}")
 
     def bar(self, task: str, *, times: int = 1) -> Bar:
         """Progress of going so many times through the lines."""
@@ -121,12 +134,14 @@ def gather(paths: Sequence[Path], folder: Path) -> Corpus:
     total = sum(path.stat().st_size for path in paths)
     corpus = Corpus(folder)
     try:
-        with Bar("read", total // _MEGABYTE, unit="MB") as bar:
+        with Bar("read", -(-total // _MEGABYTE), unit="MB") as bar:
             seen = 0
 
             def advance(count: int) -> None:
                 nonlocal seen
-                bar.advance((seen + count) // _MEGABYTE - seen // _MEGABYTE)
+                begun = -(-(seen + count) // _MEGABYTE) - -(-seen // _MEGABYTE)
+                if begun:
+                    bar.advance(begun)
                 seen += count
 
             for path in paths:
@@ -243,8 +258,8 @@ def train(corpus: Corpus, method: Method, *, seed: int, workers: int) -> KeyedVe
     if len(often) < 2:  # of one word gensim makes no tree
         most = max(corpus.counts.values(), default=0)
         raise ValueError(
-            f"{len(often) or 'no'} word comes {method.minimum} times, and there must be two; "
-            f"the most frequent comes {most} times"
+            f"{'only one' if often else 'no'} word comes {method.minimum} times or more, and there "
+            f"must be two; the most frequent comes {most} times"
         )
     often.sort(key=lambda counted: (-counted[1], counted[0]))
     total = corpus.words

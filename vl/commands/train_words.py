@@ -8,8 +8,8 @@ from pathlib import Path
 
 import tyro
 
+from data import label_lists
 from data.phrases import Phrase, label_phrases
-from data.texts import read_labels
 from data.word_vectors import WordVectors
 from vl.metrics.analogies import Questions, analogies, read_questions
 from vl.word_training import Corpus, Method, frequent_pairs, gather, joined, save, train
@@ -22,7 +22,7 @@ class WordTraining:
     """Train word vectors on plain text; the settings are DeViSE's where it gives one."""
 
     texts: tyro.conf.Positional[list[Path]]
-    """Text in UTF-8, a paragraph a line; may be packed by gzip, xz or bzip2."""
+    """Text in UTF-8, a paragraph a line; may be packed by gzip, xz or bzip2; - is stdin."""
     out: Path
     """The file of vectors, in word2vec's binary format."""
     text: bool = False
@@ -30,7 +30,8 @@ class WordTraining:
     labels: Path | None = None
     """Labels, one a line, or WordNet's words.txt: terms of several words become one word."""
     phrases: int = 0
-    """Passes that join pairs of words which often stand together; two find up to four words."""
+    """Passes that join pairs of words which often stand together; two find up to four words.
+    The terms of --labels stay as they are."""
     phrase_minimum: int = 5
     """Times such a pair must come; 5 in gensim."""
     phrase_threshold: float = 10.0
@@ -62,7 +63,7 @@ class WordTraining:
 def run(flags: WordTraining) -> int:
     """Train, save, and perhaps ask the analogies."""
     _check(flags)
-    phrases = label_phrases(read_labels(flags.labels)) if flags.labels else set()
+    phrases = _phrases(flags.labels) if flags.labels else set()
     questions = read_questions(flags.evaluate) if flags.evaluate else None
     method = Method(
         size=flags.size,
@@ -85,9 +86,19 @@ def run(flags: WordTraining) -> int:
     return 0
 
 
+def _phrases(path: Path) -> set[Phrase]:
+    """The terms of several words in a file of labels."""
+    asked = label_lists.read(path)
+    for note in asked.notes:
+        _log.info("%s: %s", path, note)
+    return label_phrases(asked.labels)
+
+
 def _corpus(flags: WordTraining, phrases: set[Phrase]) -> Corpus:
     """All texts, with phrases joined."""
-    corpus = gather(flags.texts, flags.out.resolve().parent)
+    texts = [Path("/dev/stdin") if text == Path("-") else text for text in flags.texts]
+    corpus = gather(texts, flags.out.resolve().parent)
+    terms = {"_".join(phrase) for phrase in phrases}
     try:
         if phrases:
             corpus = joined(corpus, phrases, minimum=flags.minimum)
@@ -95,6 +106,8 @@ def _corpus(flags: WordTraining, phrases: set[Phrase]) -> Corpus:
             pairs = frequent_pairs(
                 corpus, minimum=flags.phrase_minimum, threshold=flags.phrase_threshold
             )
+            # Or a label that stands mostly in some pair would lose its word.
+            pairs = {pair for pair in pairs if terms.isdisjoint(pair)}
             _log.info("pass %d joins %d pairs of words", number, len(pairs))
             if not pairs:
                 break

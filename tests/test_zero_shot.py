@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 import vl.metrics.zero_shot
+import vl.nearest
 from data.wordnet import WordNet
 from vl.metrics.zero_shot import (
     KS,
@@ -128,6 +129,7 @@ def test_the_size_of_a_part_changes_nothing(rows: int, monkeypatch: pytest.Monke
     images, words, own = vectors(0)
     whole = rank_scores(scores, truth), rank_vectors(images, words, own)
     monkeypatch.setattr(vl.metrics.zero_shot, "_BYTES", rows * 8 * scores.shape[1])
+    monkeypatch.setattr(vl.nearest, "_BYTES", 1)
     parts = rank_scores(scores, truth), rank_vectors(images, words, own)
     for one, other in zip(whole, parts, strict=True):
         assert one.place.tolist() == other.place.tolist()
@@ -193,6 +195,17 @@ def test_half_precision_is_only_the_storage() -> None:
     found = rank_vectors(images, words, truth)
     exact = rank_vectors(images.astype(np.float32), words.astype(np.float32), truth)
     assert found.best.tolist() == exact.best.tolist()
+
+
+def test_arrays_of_any_layout_will_do() -> None:
+    images, words, truth = vectors(2)
+    expected = rank_vectors(images, words, truth)
+    turned = [np.ascontiguousarray(part[::-1])[::-1] for part in (images, words, truth)]
+    for part in turned:
+        part.flags.writeable = False
+    found = rank_vectors(*turned)
+    assert found.place.tolist() == expected.place.tolist()
+    assert found.best.tolist() == expected.best.tolist()
 
 
 def test_less_for_seen_labels_lets_the_others_win() -> None:

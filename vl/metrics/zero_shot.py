@@ -7,9 +7,12 @@ from collections.abc import Iterator, Sequence
 from typing import Any, Literal, NamedTuple
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
+from torch import Tensor
 
 from data.wordnet import WordNet
+from vl.nearest import Labels
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
@@ -103,7 +106,8 @@ def rank_vectors(
             length 0, is a label without.
         truth: number of each image's label, ``(N,)``.
         less: what is taken off each label's cosine, ``(K,)``; a constant for the labels seen in
-            training and 0 for the others is calibrated stacking (Chao et al. 2016).
+            training and 0 for the others is calibrated stacking (Chao et al. 2016). A label where
+            it is not finite cannot be chosen.
         depth: how many of the best are kept.
 
     Raises:
@@ -113,30 +117,13 @@ def rank_vectors(
         raise ValueError(f"images have width {images.shape[-1]}, words {words.shape[-1]}")
     if not np.isfinite(images).all():
         raise ValueError("an image's vector has a number that is not finite")
-    words = words.astype(np.float32)
-    length = np.linalg.norm(words, axis=1, keepdims=True)
-    known = (np.isfinite(length) & (length > 0))[:, 0]
-    # Two equal columns of a product may differ in the last bit: each vector is multiplied once.
-    first: dict[bytes, int] = {}
-    units = words[known] / length[known]
-    column = np.array([first.setdefault(unit.tobytes(), len(first)) for unit in units], np.int64)
-    different = np.zeros((len(first), words.shape[1]), np.float32)
-    different[column] = units
-    handicap = np.zeros(len(words), np.float32) if less is None else less.astype(np.float32)
-    if handicap.shape != known.shape:
-        raise ValueError(f"less has shape {handicap.shape}, there are {len(words)} labels")
-    rows = _rows_at_once(len(words))
-
-    def parts() -> Iterator[Floats]:
-        for start in range(0, len(images), rows):
-            part = images[start : start + rows].astype(np.float32)
-            size = np.linalg.norm(part, axis=1, keepdims=True)
-            cosines = (part / np.where(size > 0, size, 1)) @ different.T
-            scores = np.full((len(part), len(words)), np.nan, np.float32)
-            scores[:, known] = cosines[:, column]
-            yield scores - handicap
-
-    return _ranking(parts(), truth, images=len(images), labels=len(words), depth=depth)
+    if less is not None and less.shape != words.shape[:1]:
+        raise ValueError(f"less has shape {less.shape}, there are {len(words)} labels")
+    _check_truth(truth, images=len(images), labels=len(words), depth=depth)
+    labels = Labels(_tensor(words), less=None if less is None else _tensor(less))
+    found = labels.placed(_tensor(images), _tensor(truth), top=depth)
+    places, best = found.places.numpy(), found.nearest.numbers.numpy()
+    return Ranking(truth, np.where(places > 0, places, NEVER), best, len(words))
 
 
 def hits(ranking: Ranking, *, ks: Sequence[int] = KS) -> Means:
@@ -235,14 +222,7 @@ def _ranking(
     parts: Iterator[Floats], truth: Ints, *, images: int, labels: int, depth: int
 ) -> Ranking:
     """Ranks chunks of images, each ``(n, K)`` scores."""
-    if truth.shape != (images,):
-        raise ValueError(f"{images} images, true labels of shape {truth.shape}")
-    if images and (truth.min() < 0 or truth.max() >= labels):
-        raise ValueError(
-            f"true labels go from {truth.min()} to {truth.max()}, labels to {labels - 1}"
-        )
-    if depth < 1:
-        raise ValueError(f"depth is {depth}; it must be at least 1")
+    _check_truth(truth, images=images, labels=labels, depth=depth)
     place = np.empty(images, dtype=np.int64)
     best = np.full((images, depth), -1, dtype=np.int64)
     start = 0
@@ -254,6 +234,22 @@ def _ranking(
         best[rows, :labels] = _best(scores, min(depth, labels))
         start += len(scores)
     return Ranking(truth, place, best, labels)
+
+
+def _check_truth(truth: Ints, *, images: int, labels: int, depth: int) -> None:
+    if truth.shape != (images,):
+        raise ValueError(f"{images} images, true labels of shape {truth.shape}")
+    if images and (truth.min() < 0 or truth.max() >= labels):
+        raise ValueError(
+            f"true labels go from {truth.min()} to {truth.max()}, labels to {labels - 1}"
+        )
+    if depth < 1:
+        raise ValueError(f"depth is {depth}; it must be at least 1")
+
+
+def _tensor(array: NDArray[Any]) -> Tensor:
+    """The same numbers, copied only where PyTorch could not use the array as it lies."""
+    return torch.from_numpy(np.require(array, requirements=["C", "W"]))
 
 
 def _best(scores: Floats, depth: int) -> Ints:

@@ -1,0 +1,80 @@
+"""Photographs to embeddings, beside torchvision."""
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+import torch
+import torchvision
+
+from benchmarks.timing import in_turn, spread
+from data.images import decode, find, square
+from vl.devices import bfloat16_pays
+from vl.extractor import Extractor
+from vl.trained_encoder import trained_encoder
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("photographs", type=Path, nargs="+")
+    parser.add_argument("--weights", type=Path, required=True, help="BVLC's blobs or a captioner")
+    parser.add_argument("--images", type=int, default=512, help="photographs a round")
+    parser.add_argument("--rounds", type=int, default=3)
+
+
+def figures(flags: argparse.Namespace) -> dict[str, Any]:
+    """Images a second, decoding included: ours, and torchvision's googlenet eagerly in float32.
+
+    The two take turns on the same photographs. What compiling costs is timed apart and counted
+    into the ratio at 8,000 photographs.
+    """
+    files = list(islice(find(flags.photographs), flags.images))
+    theirs = torchvision.models.googlenet(
+        weights=None, init_weights=False, aux_logits=False, transform_input=False
+    )
+    theirs = theirs.eval().to(flags.device)
+
+    def run_theirs() -> None:
+        with torch.inference_mode():
+            for begin in range(0, len(files), 32):
+                pixels = [square(decode(path), 224) for path in files[begin : begin + 32]]
+                theirs(torch.stack(pixels).to(flags.device))
+
+    runs: dict[str, Callable[[], None]] = {"torchvision float32 eager": run_theirs}
+    warm_up: dict[str, float] = {}
+    precisions = ["float32"] + (["bfloat16"] if bfloat16_pays(flags.device) else [])
+    for precision in precisions:
+        extractor = Extractor(
+            trained_encoder("inception_v1", flags.weights),
+            device=flags.device,
+            bfloat16=precision == "bfloat16",
+            compiled=True,
+        )
+
+        def run_ours(extractor: Extractor = extractor) -> None:
+            for _ in extractor.files(files):
+                pass
+
+        begin = time.perf_counter()
+        for _ in extractor.files(files[:32]):  # compiles
+            pass
+        warm_up[precision] = time.perf_counter() - begin
+        runs[f"ours {precision}"] = run_ours
+    seconds = in_turn(runs, flags.rounds)
+    rates = {name: [len(files) / each for each in times] for name, times in seconds.items()}
+    rate = {name: statistics.median(each) for name, each in rates.items()}
+    base = rate["torchvision float32 eager"]
+    return {
+        "images": len(files),
+        "images_per_second": {name: spread(each) for name, each in rates.items()},
+        "compile_seconds": {name: round(each, 1) for name, each in warm_up.items()},
+        "ratio": {name: round(rate[f"ours {name}"] / base, 2) for name in warm_up},
+        "ratio_at_8000_with_compiling": {
+            name: round(8000 / base / (8000 / rate[f"ours {name}"] + each), 2)
+            for name, each in warm_up.items()
+        },
+    }

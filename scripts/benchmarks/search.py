@@ -1,0 +1,121 @@
+"""Captions a second, beside the products alone."""
+
+import argparse
+import statistics
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from benchmarks.timing import in_turn, spread
+from decoders.beam_search import State, beam_search
+from decoders.show_and_tell import ShowAndTell
+
+# The search's setting: im2txt's widths and greatest length, a vocabulary of COCO's size.
+VOCABULARY, WIDTH, STEPS = 12_000, 512, 20
+BEAMS, BATCHES = (1, 3, 20), (1, 64, 256)
+START, END = 0, 1
+LARGE_ROWS = 2_000  # rows from which once is enough: such a search takes many seconds on a CPU
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("--beams", type=int, nargs="+", default=BEAMS)
+    parser.add_argument("--batches", type=int, nargs="+", default=BATCHES)
+    parser.add_argument("--repeats", type=int, default=5)
+
+
+def figures(flags: argparse.Namespace) -> dict[str, Any]:
+    """Captions a second by beam and batch, all steps run; the products alone; one image at a time.
+
+    ``of_limit`` is the rate over that of the same matrix products alone; ``over_single`` the rate
+    over that of one image at a time; ``stopping`` the rate where captions end by themselves, after
+    ``words`` words in the mean.
+    """
+    torch.manual_seed(0)
+    decoder = ShowAndTell(image_width=1024, vocabulary_size=VOCABULARY, dropout=0.0)
+    decoder = decoder.eval().to(flags.device)
+    rows = []
+    for beam in flags.beams:
+        single = 0.0
+        for batch in sorted({1, *flags.batches}):
+            repeats = 1 if batch * beam >= LARGE_ROWS else flags.repeats
+            images = torch.randn(batch, 1024, device=flags.device)
+            lengths: list[int] = []
+
+            def run_search(images: Tensor = images, beam: int = beam, ends: bool = False) -> int:
+                with torch.inference_mode():
+                    state = decoder.start(images)
+                    found = beam_search(
+                        ending if ends else endless,
+                        (*state, torch.zeros(len(images), device=flags.device)) if ends else state,
+                        start=START,
+                        end=END,
+                        width=beam,
+                        max_length=STEPS,
+                    )
+                return sum(len(each[0].words) for each in found)
+
+            def endless(words: Tensor, state: State) -> tuple[Tensor, State]:
+                odds, state = decoder.step(words, state)
+                odds[:, END] = -1e4  # never among the best, and no copy
+                return odds, state
+
+            def ending(words: Tensor, state: State) -> tuple[Tensor, State]:
+                *own, spoken = state
+                odds, after = decoder.step(words, tuple(own))
+                odds[:, END] = torch.where(spoken < 8, -1e4, -1.0 - (spoken + words % 5) % 3)
+                return odds, (*after, spoken + 1)
+
+            def run_stopping(
+                run: Callable[..., int] = run_search, total: list[int] = lengths
+            ) -> None:
+                total.append(run(ends=True))
+
+            seconds = in_turn(
+                {
+                    "search": run_search,
+                    "products": products(decoder, batch, beam, flags.device),
+                    "stopping": run_stopping,
+                },
+                repeats,
+            )
+            middle = {name: statistics.median(times) for name, times in seconds.items()}
+            rate = batch / middle["search"]
+            single = rate if batch == 1 else single
+            rows.append(
+                {
+                    "beam": beam,
+                    "batch": batch,
+                    "captions_per_second": spread([batch / each for each in seconds["search"]]),
+                    "limit": round(batch / middle["products"], 1),
+                    "of_limit": round(middle["products"] / middle["search"], 3),
+                    "over_single": round(rate / single, 2),
+                    "stopping": round(batch / middle["stopping"], 1),
+                    "words": round(lengths[-1] / batch, 1),
+                }
+            )
+            print(rows[-1], file=sys.stderr)
+    return {"vocabulary": VOCABULARY, "width": WIDTH, "steps": STEPS, "searches": rows}
+
+
+def products(decoder: ShowAndTell, batch: int, beam: int, device: str) -> Callable[[], None]:
+    """The matrix products of a search and nothing else: its limit."""
+    gates = [decoder.input_gates.weight.T, decoder.hidden_gates.weight.T]
+    output = decoder.output.weight.T
+    ready = []
+    for rows in (batch, batch * beam):
+        left = torch.randn(rows, WIDTH, device=device)
+        ready.append((left, left.new_empty(rows, 4 * WIDTH), left.new_empty(rows, VOCABULARY)))
+
+    def run() -> None:
+        with torch.inference_mode():
+            for step in range(STEPS):
+                left, gate, word = ready[step > 0]  # one beam at first
+                for matrix in gates:
+                    torch.mm(left, matrix, out=gate)
+                torch.mm(left, output, out=word)
+
+    return run

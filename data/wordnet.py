@@ -141,6 +141,10 @@ class WordNet:
         """What a synset is called, its commonest word first."""
         return self._words[self._row(name)]
 
+    def names(self) -> Mapping[str, tuple[str, ...]]:
+        """What every synset is called, by id."""
+        return dict(zip(self.ids, self._words))
+
     def parents(self, name: str) -> tuple[str, ...]:
         """What it is a kind of, one step up."""
         return self._named(self._parents.beyond(self.rows([name])))

@@ -6,7 +6,7 @@ Nothing is trained: a classifier's probabilities and the labels' vectors are all
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 TOP = 10  # Norouzi et al. 2014: ConSE(10)
 
@@ -17,6 +17,45 @@ class Mix(NamedTuple):
     vectors: Tensor  # (B, D), not normalised; 0 where nothing is mixed
     mixed: Tensor  # (B,) probability of the labels that are mixed, before it is brought to 1
     lost: Tensor  # (B,) probability of the labels without a vector
+
+
+class Conse(nn.Module):
+    """The mix as a map of embeddings: ``(B, image_width)`` to ``(B, width)``, not normalised.
+
+    Args:
+        image_width: width of the image's embedding.
+        width: width of word space.
+        labels: that the classifier knows; each has a vector.
+        top: how many labels are mixed.
+
+    Raises:
+        ValueError: a number below 1.
+    """
+
+    def __init__(self, *, image_width: int, width: int, labels: int, top: int = TOP) -> None:
+        super().__init__()
+        if min(image_width, width, labels, top) < 1:
+            raise ValueError("every width, the labels and top must be at least 1")
+        self.image_width = image_width
+        self.width = width
+        self.configuration = {  # what the constructor needs to build the same again
+            "image_width": image_width,
+            "width": width,
+            "labels": labels,
+            "top": top,
+        }
+        self.top = top
+        self.classifier = nn.Linear(image_width, labels)
+        self.words: Tensor
+        self.register_buffer("words", torch.zeros(labels, width))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """``(B, image_width)`` to ``(B, width)``."""
+        if images.shape[-1] != self.image_width:
+            raise ValueError(
+                f"images have width {images.shape[-1]}, the classifier expects {self.image_width}"
+            )
+        return conse(self.classifier(images).softmax(1), self.words, top=self.top).vectors
 
 
 def conse(probabilities: Tensor, words: Tensor, *, top: int = TOP) -> Mix:

@@ -37,14 +37,26 @@ COMMANDS = {
     "train words": Command(
         "vl.commands.train_words:WordTraining", "Train word vectors on plain text"
     ),
+    "train devise": Command(
+        "vl.commands.train_devise:DeviseRun",
+        "Train a labeller",
+    ),
     "caption": Command("vl.commands.caption:CaptionRun", "Say what is on photographs"),
     "demo": Command(
         "vl.commands.demo:DemoRun",
         "Draw pictures, train a captioner on some, caption others, and score that",
     ),
+    "search": Command(
+        "vl.commands.search:SearchRun",
+        "Find photographs by words, by photographs, or by sums",
+    ),
     "evaluate": Command(
         "vl.commands.evaluate:Evaluation",
         "Score captions against those that people wrote",
+    ),
+    "evaluate-labels": Command(
+        "vl.commands.evaluate_labels:LabelEvaluation",
+        "Say how often a labeller finds the label of photographs",
     ),
 }
 

@@ -60,8 +60,8 @@ def write(
             raise OSError(f"{path}: could not be written: {cause}") from cause
 
 
-def read(path: Path | str, *, kind: str) -> Bundle:
-    """Read a bundle of a kind.
+def read(path: Path | str, *, kind: str | tuple[str, ...]) -> Bundle:
+    """Read a bundle of a kind, or of one of some kinds.
 
     Raises:
         FormatError: not a bundle, damaged, of another format version, or of another kind.
@@ -88,8 +88,10 @@ def read(path: Path | str, *, kind: str) -> Bundle:
     version = configuration.get("format")
     if version != FORMAT or isinstance(version, bool):
         raise FormatError(path, f"bundle format {version}, this version reads {FORMAT}")
-    if configuration.get("kind") != kind:
-        raise FormatError(path, f"a bundle of kind {configuration.get('kind')!r}, not {kind!r}")
+    kinds = (kind,) if isinstance(kind, str) else kind
+    if configuration.get("kind") not in kinds:
+        wanted = " or ".join(map(repr, kinds))
+        raise FormatError(path, f"a bundle of kind {configuration.get('kind')!r}, not {wanted}")
     return Bundle(path, configuration, tensors)
 
 

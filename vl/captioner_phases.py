@@ -159,7 +159,7 @@ def on_photographs(
     missing = [path for path in [*paths, *to_judge_by] if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{len(missing)} photographs are missing, the first {missing[0]}")
-    _train_what_answers(encoder)
+    train_what_answers(encoder)
 
     def development(model: CaptionTraining) -> Tensor:
         assert model.encoder is not None
@@ -182,7 +182,7 @@ def on_photographs(
     )
 
 
-def _train_what_answers(encoder: Network) -> None:
+def train_what_answers(encoder: Network) -> None:
     """Let gradients flow to what the embedding depends on, and to nothing else.
 
     DistributedDataParallel waits for a gradient of every parameter that wants one.

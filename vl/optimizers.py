@@ -4,9 +4,9 @@ from collections.abc import Iterable, Sequence
 from typing import Any, Literal
 
 from torch import Tensor
-from torch.optim import SGD, AdamW, Optimizer
+from torch.optim import SGD, Adagrad, AdamW, Optimizer
 
-Kind = Literal["adam", "sgd"]
+Kind = Literal["adam", "adagrad", "sgd"]
 
 
 def optimizer(
@@ -16,12 +16,13 @@ def optimizer(
 
     Args:
         kind: ``"adam"`` is AdamW, whose decay is decoupled; ``"sgd"`` is plain gradient descent,
-            whose decay is L2.
+            whose decay is L2, as is that of ``"adagrad"``.
         parts: parameters and their rate.
         weight_decay: of what decays.
     """
     groups = [group for part, rate in parts for group in _groups(part, rate, weight_decay)]
-    return SGD(groups) if kind == "sgd" else AdamW(groups)
+    kinds: dict[Kind, type[Optimizer]] = {"adam": AdamW, "adagrad": Adagrad, "sgd": SGD}
+    return kinds[kind](groups)  # type: ignore[call-arg]  # Optimizer's own wants defaults as well
 
 
 def _groups(parameters: Iterable[Tensor], rate: float, decay: float) -> list[dict[str, Any]]:

@@ -18,8 +18,8 @@ def trained_encoder(name: str, weights: Path | None) -> Network:
 
     Args:
         name: in the table of encoders.
-        weights: BVLC's blobs as a safetensors file, or a captioner's bundle, whose encoder is
-            taken; None fetches what torchvision publishes (from download.pytorch.org).
+        weights: BVLC's blobs as a safetensors file, or a captioner's or labeller's bundle, whose
+            encoder is taken; None fetches what torchvision publishes (from download.pytorch.org).
 
     Raises:
         FormatError: the file is neither, or holds another encoder.
@@ -42,7 +42,7 @@ def trained_encoder(name: str, weights: Path | None) -> Network:
     except SafetensorError as cause:
         raise FormatError(weights, f"not a safetensors file ({cause})") from cause
     if bundled:
-        held = bundle.read(weights, kind="captioner")
+        held = bundle.read(weights, kind=("captioner", "labeller"))
         found = bundled_name(held)
         if found != name:
             raise FormatError(weights, f"holds an encoder {found!r}, not {name!r}")
@@ -55,7 +55,7 @@ def trained_encoder(name: str, weights: Path | None) -> Network:
 
 
 def bundled_name(held: bundle.Bundle) -> str:
-    """What the encoder in a captioner's bundle is called.
+    """What the encoder in a bundle is called.
 
     Raises:
         FormatError: the bundle does not say, or this version has none of that name.
@@ -69,7 +69,7 @@ def bundled_name(held: bundle.Bundle) -> str:
 
 
 def bundled_encoder(held: bundle.Bundle) -> Network:
-    """The encoder in a captioner's bundle.
+    """The encoder in a bundle.
 
     Raises:
         FormatError: it is unknown, or its weights are not whole or not those it was made with.

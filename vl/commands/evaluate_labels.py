@@ -1,0 +1,180 @@
+"""`vl evaluate-labels`: a labeller's hits on photographs whose labels are known."""
+
+import json
+import logging
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+import tyro
+
+from data import embeddings as cache
+from data import label_lists
+from data.atomic import write_text
+from vl import __version__, devices
+from vl.devise_phases import encoded
+from vl.examples import read_examples
+from vl.label_evaluation import Evaluated, Result, evaluate
+from vl.labeller import Labeller
+from vl.labeller_bundle import SeenLabel
+from vl.trained_encoder import check_fingerprint
+
+_log = logging.getLogger(__name__)
+_NAMED = 10  # labels without a vector that are named; all are in --per-class
+
+
+@dataclass(frozen=True)
+class LabelEvaluation:
+    """Say how often a labeller finds the label of photographs: seen, unseen, and both together."""
+
+    photographs: tyro.conf.Positional[list[Path]]
+    """Folders with a folder for each class, and lists of a photograph, a tab and its class."""
+    model: Path
+    """A labeller's file."""
+    embeddings: Path | None = None
+    """What `vl embed` made of the photographs, with the labeller's encoder."""
+    labels: str | None = None
+    """Further candidates: a file of labels, or labels that commas part."""
+    csls: bool = False
+    """Take hubs back: labels that are near to all photographs (CSLS)."""
+    none_of_these: float | None = None
+    """Rate of false accepts: what becomes of photographs where none of these is an answer."""
+    per_class: Path | None = None
+    """Write the figures of each label, as tab-separated text."""
+    json: bool = False
+    """All figures as one JSON line."""
+    device: str = "cpu"
+    """cpu or cuda."""
+
+
+def run(flags: LabelEvaluation) -> int:
+    """Evaluate; 1 if a photograph could not be read."""
+    if not flags.photographs:
+        raise ValueError("no photographs are given")
+    labeller = Labeller.load(flags.model, device=devices.named(flags.device))
+    wordnet = labeller.space.wordnet
+    names = None if wordnet is None else wordnet.names()
+    more: list[SeenLabel] = []
+    if flags.labels is not None:
+        listed = label_lists.of(flags.labels, names=names)
+        for note in listed.notes:
+            _log.info("candidates: %s", note)
+        more = [SeenLabel(text, name) for text, name in zip(listed.labels, listed.ids)]
+    failed = 0
+    if flags.embeddings:
+        held = cache.load(flags.embeddings)
+        check_fingerprint(labeller.encoder, held.making.fingerprint, made=flags.embeddings)
+        if (held.making.fit, set(held.making.views)) != (labeller.fit, set(labeller.views)):
+            raise ValueError(
+                f"{flags.embeddings} was made with fit {held.making.fit} and views "
+                f"{', '.join(held.making.views)}, the labeller wants {labeller.fit} and "
+                f"{', '.join(labeller.views)}"
+            )
+        examples = read_examples(flags.photographs, names=names, embedded=frozenset(held.names))
+        vectors = held.of(examples.names)
+    else:
+        examples = read_examples(flags.photographs, names=names)
+        count = len(examples.paths)
+        examples, vectors = encoded(examples, labeller.extractor)
+        failed = count - len(examples.paths)
+    for note in examples.notes:
+        _log.info("%s", note)
+    evaluated = evaluate(
+        labeller,
+        vectors.mean(1),
+        examples,
+        more,
+        csls=flags.csls,
+        none_of_these=flags.none_of_these,
+    )
+    for result in evaluated.results:
+        if result.missing:
+            shown = ", ".join(map(repr, result.missing[:_NAMED]))
+            dots = ", ..." if len(result.missing) > _NAMED else ""
+            _log.info(
+                "%s: %d of %d candidates have no vector: %s%s; %d photographs show one of them",
+                result.name,
+                len(result.missing),
+                len(result.labels),
+                shown,
+                dots,
+                result.lost,
+            )
+    if flags.per_class:
+        write_text(flags.per_class, _per_class(evaluated.results))
+    signature = " + ".join(sorted(labeller.projections))
+    signature += f" | {len(labeller.seen)} labels seen | csls {'on' if flags.csls else 'off'}"
+    signature += f" | vl {__version__}"
+    if flags.json:
+        print(json.dumps(_record(evaluated, signature), ensure_ascii=False))
+    else:
+        _print(evaluated)
+        print(signature)
+    return 1 if failed else 0
+
+
+def _print(evaluated: Evaluated) -> None:
+    ks = evaluated.results[0].hits.ks
+    head = "".join(f"{f'hit@{k}':>8}" for k in ks)
+    print(f"{'%':20}{'images':>8}{'labels':>8}{head}{'class hit@1':>13}")
+    for result in evaluated.results:
+        hits = "".join(f"{100 * value:8.1f}" for value in result.hits.over_images.tolist())
+        by_class = 100 * float(result.hits.over_classes[0])
+        print(f"{result.name:20}{result.images:8}{len(result.labels):8}{hits}{by_class:13.1f}")
+        chance = "".join(f"{100 * min(1, k / len(result.labels)):8.1f}" for k in ks)
+        print(f"{'  chance':20}{'':16}{chance}")
+        if result.precision is not None:
+            values = result.precision.over_images.tolist()
+            print(f"{'  hierarchical':20}{'':16}{''.join(f'{100 * each:8.1f}' for each in values)}")
+        if result.calibration_error is not None:
+            print(f"  error of the first label's probability {100 * result.calibration_error:.1f}")
+    for how, found in evaluated.generalised.items():
+        print(
+            f"generalised, {how}: hit@1 by class, seen {100 * found.seen:.1f}  "
+            f"unseen {100 * found.unseen:.1f}  harmonic mean {100 * found.harmonic:.1f}"
+        )
+    if (rejection := evaluated.rejection) is not None:
+        print(
+            f"none of these, at {100 * rejection.rate:g}: photographs of none of the candidates "
+            f"that get a label {100 * rejection.false_accepts:.1f}, of one of them "
+            f"{100 * rejection.accepts:.1f}"
+        )
+
+
+def _per_class(results: Sequence[Result]) -> str:
+    lines = ["group\tlabel\tid\timages\t" + "\t".join(f"hit@{k}" for k in results[0].hits.ks)]
+    for result in results:
+        counts = torch.bincount(torch.from_numpy(result.truth), minlength=len(result.labels))
+        for number, values in zip(result.hits.truths.tolist(), result.hits.classes.tolist()):
+            label = result.labels[number]
+            cells = [result.name, label.text, label.synset or "", str(int(counts[number]))]
+            lines.append("\t".join([*cells, *(f"{100 * value:.1f}" for value in values)]))
+        lines += [f"{result.name}\t{label}\tno vector" for label in result.missing]
+    return "\n".join(lines) + "\n"
+
+
+def _record(evaluated: Evaluated, signature: str) -> dict[str, Any]:
+    return {
+        "signature": signature,
+        "results": [
+            {
+                "name": result.name,
+                "images": result.images,
+                "candidates": len(result.labels),
+                "without_vector": len(result.missing),
+                "images_of_labels_without_vector": result.lost,
+                "k": list(result.hits.ks),
+                "hit": result.hits.over_images.tolist(),
+                "hit_over_classes": result.hits.over_classes.tolist(),
+                "hierarchical_precision": None
+                if result.precision is None
+                else result.precision.over_images.tolist(),
+                "calibration_error": result.calibration_error,
+            }
+            for result in evaluated.results
+        ],
+        "generalised": {how: found._asdict() for how, found in evaluated.generalised.items()},
+        "none_of_these": None if evaluated.rejection is None else evaluated.rejection._asdict(),
+    }

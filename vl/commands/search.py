@@ -1,0 +1,208 @@
+"""`vl search`: photographs that are like a photograph, a word, or a sum of both."""
+
+import json
+import logging
+import sys
+import textwrap
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Annotated
+
+import torch
+import tyro
+
+from data import embeddings
+from data.unprintable import escaped
+from data.word_vectors import WAYS
+from vl import contact_sheet, devices
+from vl.index import Hit, Index, Part, query
+from vl.inputs import complaint
+from vl.labeller import Labeller
+
+_log = logging.getLogger(__name__)
+
+# Of the picture: inches of a photograph with its title, and of the line above all.
+_COLUMNS, _CELL, _HEAD = 5, 2.2, 0.4
+_MOST_DRAWN = 500  # photographs; matplotlib draws at most 2**16 pixels below each other
+_LETTERS, _LINE = 34, 100  # as many as fit above a photograph, and above all
+
+
+@dataclass(frozen=True)
+class SearchRun:
+    """Find photographs by words, by photographs, or by sums: a photograph, less a word, plus one.
+
+    Each word and each photograph is a direction in word space; those of --text, --image and --plus
+    are added, those of --minus taken away.
+    """
+
+    index: tyro.conf.Positional[Path]
+    """The photographs to search: a file that `vl embed` made with the labeller's encoder."""
+    model: Path
+    """A labeller's file."""
+    text: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD ...")] = ()
+    """Words or phrases to look for, each in quotes if it is of several words."""
+    image: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="PHOTOGRAPH ...")] = ()
+    """Photographs to look for."""
+    plus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD ...")] = ()
+    """Words to add."""
+    minus: Annotated[tuple[str, ...], tyro.conf.arg(metavar="WORD ...")] = ()
+    """Words to take away."""
+    top: int = 10
+    """Photographs to find."""
+    without_query: bool = False
+    """Leave a photograph of --image out of what is found, if it is in the index by its path."""
+    json: bool = False
+    """One JSON line: the query, and the names and cosines found."""
+    picture: Path | None = None
+    """Write a .png of the query's photographs and those found."""
+    photographs: Path | None = None
+    """The folder that was embedded, for --picture."""
+    device: str = "cpu"
+    """cpu or cuda."""
+
+
+def run(flags: SearchRun) -> int:
+    """Search; 1 if a photograph of the picture could not be drawn."""
+    _check(flags)
+    return answer(flags, Labeller.load(flags.model, device=devices.named(flags.device)))
+
+
+def answer(flags: SearchRun, labeller: Labeller) -> int:
+    """The same with a labeller that is loaded."""
+    index = Index.of(embeddings.load(flags.index), labeller, made=flags.index)
+    wanted = query(_parts(flags, labeller))
+    left_out = _own(flags.image, index.names) if flags.without_query else []
+    hits = index.search(wanted[None], top=flags.top + len(left_out))[0]
+    hits = [hit for hit in hits if hit.name not in left_out][: flags.top]
+    if flags.without_query:
+        nothing = "nothing: no photograph of the query is in the index"
+        _log.info("left out: %s", ", ".join(left_out) or nothing)
+    _print(flags, hits)
+    if flags.picture is None or flags.photographs is None:
+        return 0
+    sys.stdout.flush()  # who reads the pipe need not wait for the picture
+    missing = _draw(flags, hits, folder=flags.photographs, picture=flags.picture)
+    _log.info("%d photographs in %s", len(hits) + len(flags.image) - missing, flags.picture)
+    return 1 if missing else 0
+
+
+def _check(flags: SearchRun) -> None:
+    """Refuse what makes no sense, before any work."""
+    if not (flags.text or flags.image or flags.plus):
+        raise ValueError("nothing to look for: give --text, --image or --plus")
+    if flags.top < 1:
+        raise ValueError(f"--top is {flags.top}; it must be at least 1")
+    if flags.without_query and not flags.image:
+        raise ValueError("--without-query leaves photographs of --image out, but there are none")
+    if (flags.picture is None) != (flags.photographs is None):
+        raise ValueError("--picture and --photographs go together: what to write, where to look")
+    if flags.picture and flags.picture.suffix.lower() != ".png":
+        raise ValueError(f"--picture writes a .png file, not {flags.picture.name!r}")
+    drawn = len(flags.image) + flags.top
+    if flags.picture and drawn > _MOST_DRAWN:
+        raise ValueError(f"{drawn} photographs with the query's; --picture holds {_MOST_DRAWN}")
+    if flags.photographs and not flags.photographs.is_dir():
+        raise NotADirectoryError(f"{flags.photographs}: a folder of photographs was expected")
+
+
+def _parts(flags: SearchRun, labeller: Labeller) -> list[Part]:
+    """The terms of the query; how each word's vector was found is told."""
+    words = (*flags.text, *flags.plus, *flags.minus)
+    weights = [1.0] * (len(words) - len(flags.minus)) + [-1.0] * len(flags.minus)
+    placed = labeller.space.place(words)  # where the labels lie, too
+    unknown = [repr(word) for word in placed.missing]
+    if unknown:
+        raise ValueError(f"no word vector for {', '.join(unknown)}")
+    for word, found in zip(words, placed.coverage.found, strict=True):
+        if found.vector is None:
+            _log.info("%s: no vector of its own: where that lies of which it is a kind", word)
+        elif found.way != "phrase" or found.synonym:
+            _log.info("%s: %s: %s", word, WAYS[found.way], found.text)
+    parts = [
+        Part(vector, weight) for vector, weight in zip(torch.from_numpy(placed.vectors), weights)
+    ]
+    if flags.image:
+        projected = labeller.project(labeller.embed(flags.image))  # (B, D)
+        parts += [Part(vector, 1.0) for vector in projected]
+    return parts
+
+
+def _own(images: Sequence[Path], names: Sequence[str]) -> list[str]:
+    """The names that are photographs of the query: one is the end of such a one's path.
+
+    The file's own name would not do where each folder has its ``image_0001.jpg``.
+    """
+    places = [(image.parent.resolve() / image.name).as_posix() for image in images]
+    return [name for name in names if any(place.endswith(f"/{name}") for place in places)]
+
+
+def _print(flags: SearchRun, hits: list[Hit]) -> None:
+    if flags.json:
+        asked = {
+            "text": flags.text,
+            "image": [str(image) for image in flags.image],
+            "plus": flags.plus,
+            "minus": flags.minus,
+        }
+        print(json.dumps({"query": asked, "results": [hit._asdict() for hit in hits]}))
+        return
+    for name, cosine in hits:
+        line = f"{name}\t{cosine:.4f}"
+        try:
+            print(line)
+        except UnicodeEncodeError:  # a name that is not UTF-8, or a terminal of fewer letters
+            code = sys.stdout.encoding
+            print(line.encode(code, "backslashreplace").decode(code))
+
+
+def _draw(flags: SearchRun, hits: list[Hit], *, folder: Path, picture: Path) -> int:
+    """Write the picture: the query's photographs, then what was found; how many are missing."""
+    from matplotlib.figure import Figure  # slow to import, and few ask for a picture
+
+    begin = -(-len(flags.image) // _COLUMNS) * _COLUMNS  # what is found begins a row of its own
+    rows = max(1, -(-(begin + len(hits)) // _COLUMNS))
+    figure = Figure(figsize=(_COLUMNS * _CELL, rows * _CELL + _HEAD), layout="constrained")
+    asked = textwrap.fill(contact_sheet.clean(_asked(flags)), _LINE)
+    figure.suptitle(asked, parse_math=False, fontsize=11)
+    cells = [
+        (place, path, f"the query\n{_name(path.as_posix())}")
+        for place, path in enumerate(flags.image)
+    ]
+    cells += [
+        (place, _within(folder, hit.name), f"{_name(hit.name)}\n{hit.cosine:.4f}")
+        for place, hit in enumerate(hits, begin)
+    ]
+    missing = 0
+    for place, path, title in cells:
+        axes = figure.add_subplot(rows, _COLUMNS, place + 1)
+        axes.set(xticks=[], yticks=[])
+        axes.set_title(title, parse_math=False, fontsize=7)
+        if place < begin:
+            axes.spines[:].set(color="tab:red", linewidth=3)
+        try:
+            axes.imshow(contact_sheet.thumbnail(path))
+        except (OSError, ValueError) as error:
+            print(escaped(complaint(error)), file=sys.stderr)
+            axes.set_box_aspect(1)
+            missing += 1
+    contact_sheet.write(picture, figure)
+    return missing
+
+
+def _within(folder: Path, name: str) -> Path:
+    """Where a photograph lies; a name never leads out of the folder."""
+    given = PurePosixPath(name)
+    outside = given.is_absolute() or ".." in given.parts
+    return folder / (given.name if outside else given)
+
+
+def _asked(flags: SearchRun) -> str:
+    """The query as a sum: ``cat.jpg + dog - cat``."""
+    added = [*(image.name for image in flags.image), *flags.text, *flags.plus]
+    return " - ".join([" + ".join(added), *flags.minus])
+
+
+def _name(name: str) -> str:
+    name = contact_sheet.clean(name)
+    return name if len(name) <= _LETTERS else f"...{name[3 - _LETTERS :]}"

@@ -1,0 +1,222 @@
+"""How well a labeller does on labelled photographs: labels seen in training, unseen, and both.
+
+It knows embeddings and labels; where they are from does not matter.
+"""
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import numpy as np
+from torch import Tensor
+
+from vl.examples import Examples
+from vl.labeller import Candidates, Labeller
+from vl.labeller_bundle import SeenLabel
+from vl.metrics.zero_shot import (
+    KS,
+    Generalised,
+    Ints,
+    Means,
+    Ranking,
+    generalised,
+    hierarchical_precision,
+    hits,
+    rank_vectors,
+)
+
+_BINS = 15  # Guo et al. 2017
+
+
+class Result(NamedTuple):
+    """Photographs of one group, among one list of candidates."""
+
+    name: str  # "unseen among unseen"
+    labels: tuple[SeenLabel, ...]  # the candidates; `hits` has their numbers
+    missing: tuple[str, ...]  # candidates without a vector
+    truth: Ints  # (N,) number of each photograph's label
+    lost: int  # photographs whose own label has no vector: misses
+    hits: Means
+    precision: Means | None  # hierarchical; None where a candidate is no synset
+    calibration_error: float | None  # of the probability of the first label
+
+    @property
+    def images(self) -> int:
+        """Photographs."""
+        return len(self.hits.images)
+
+
+class Rejection(NamedTuple):
+    """What becomes of photographs where "none of these" is an answer."""
+
+    rate: float  # of false accepts that was asked for
+    false_accepts: float  # of photographs whose label is no candidate
+    accepts: float  # of photographs whose label is one
+
+
+class Evaluated(NamedTuple):
+    """All figures."""
+
+    results: tuple[Result, ...]
+    generalised: dict[str, Generalised]  # by how seen labels are held back: "plain", "stacking"
+    rejection: Rejection | None
+
+
+def evaluate(
+    labeller: Labeller,
+    vectors: Tensor,
+    examples: Examples,
+    more: Sequence[SeenLabel] = (),
+    *,
+    csls: bool = False,
+    none_of_these: float | None = None,
+) -> Evaluated:
+    """Label photographs whose labels are known.
+
+    Photographs with unseen labels are labelled among all unseen candidates, those with seen ones
+    among all labels trained on, and both among all together.
+
+    Args:
+        labeller: what is judged.
+        vectors: embeddings of the photographs, ``(N, image width)``.
+        examples: their labels.
+        more: further candidates.
+        csls: take hubs back; see ``Labeller.candidates``.
+        none_of_these: rate of false accepts to be tried.
+
+    Raises:
+        ValueError: there is no photograph, or see ``Labeller.candidates``.
+    """
+    judge = _Judge(labeller, vectors, examples, more, csls=csls)
+    results = []
+    for group in ("unseen", "seen"):
+        for among in (group, "all"):
+            results += judge.result(group, among)
+    both: dict[str, Generalised] = {}
+    if judge.has("seen") and judge.has("unseen"):
+        both["plain"] = judge.generalised(stacking=False)
+        if labeller.calibration is not None:
+            both["stacking"] = judge.generalised(stacking=True)
+    rejection = None
+    if none_of_these is not None:
+        rejection = judge.rejection(none_of_these)
+    return Evaluated(tuple(results), both, rejection)
+
+
+class _Judge:
+    def __init__(
+        self,
+        labeller: Labeller,
+        vectors: Tensor,
+        examples: Examples,
+        more: Sequence[SeenLabel],
+        *,
+        csls: bool,
+    ) -> None:
+        self._labeller = labeller
+        self._csls = csls
+        self._projected = labeller.project(vectors)
+        labels = dict.fromkeys([*examples.labels, *labeller.seen, *more])
+        self._labels = _merged(list(labels))
+        place = {_key(label): number for number, label in enumerate(self._labels)}
+        self._truth = np.array(
+            [place[_key(examples.labels[number])] for number in examples.of], dtype=np.int64
+        )
+        self._seen = np.array(
+            [labeller.is_seen(label.text, label.synset) for label in self._labels]
+        )
+        self._of = {"seen": self._seen[self._truth], "unseen": ~self._seen[self._truth]}
+
+    def has(self, group: str) -> bool:
+        return bool(self._of[group].any())
+
+    def result(self, group: str, among: str) -> list[Result]:
+        """One result, or none where the group has no photograph or ``all`` adds nothing."""
+        numbers = self._numbers(among)
+        if not self.has(group) or (among == "all" and len(numbers) == len(self._numbers(group))):
+            return []
+        candidates = self._candidates(numbers)
+        rows = np.flatnonzero(self._of[group])
+        ranking = self._ranked(candidates, numbers, rows)
+        return [
+            Result(
+                name=f"{group} among {among}",
+                missing=tuple(candidates.placed.missing),
+                truth=ranking.truth,
+                lost=ranking.lost,
+                labels=tuple(self._labels[number] for number in numbers.tolist()),
+                hits=hits(ranking),
+                precision=self._precision(ranking, numbers),
+                calibration_error=self._calibration_error(candidates, rows, ranking),
+            )
+        ]
+
+    def generalised(self, *, stacking: bool) -> Generalised:
+        numbers = self._numbers("all")
+        candidates = self._candidates(numbers, stacking=stacking)
+        ranking = self._ranked(candidates, numbers, np.arange(len(self._truth)))
+        return generalised(ranking, self._seen[numbers])
+
+    def rejection(self, rate: float) -> Rejection:
+        """Photographs of unseen labels among those, and among the seen, where theirs is missing."""
+        if not self.has("unseen"):
+            raise ValueError("no photograph has an unseen label: nothing can be none of these")
+        projected = self._projected[np.flatnonzero(self._of["unseen"])]
+        shares = []
+        for group in ("seen", "unseen"):
+            candidates = self._candidates(self._numbers(group))
+            answers = self._labeller.answers(projected, candidates, top=1, none_of_these=rate)
+            shares.append(1 - sum(answer.none_of_these for answer in answers) / len(answers))
+        return Rejection(rate, *shares)
+
+    def _numbers(self, among: str) -> Ints:
+        which = {"seen": self._seen, "unseen": ~self._seen, "all": np.ones_like(self._seen)}
+        return np.flatnonzero(which[among]).astype(np.int64)
+
+    def _candidates(self, numbers: Ints, *, stacking: bool = False) -> Candidates:
+        chosen = [self._labels[number] for number in numbers.tolist()]
+        return self._labeller.candidates(
+            [label.text for label in chosen],
+            [label.synset for label in chosen],
+            stacking=stacking,
+            csls=self._csls,
+        )
+
+    def _ranked(self, candidates: Candidates, numbers: Ints, rows: Ints) -> Ranking:
+        """Truths are numbers among the candidates."""
+        truth = np.searchsorted(numbers, self._truth[rows])
+        return rank_vectors(
+            self._projected[rows].cpu().numpy(),
+            candidates.vectors.cpu().numpy(),
+            truth,
+            less=candidates.less.cpu().numpy(),
+            depth=KS[-1],
+        )
+
+    def _precision(self, ranking: Ranking, numbers: Ints) -> Means | None:
+        wordnet = self._labeller.space.wordnet
+        synsets = [self._labels[number].synset for number in numbers.tolist()]
+        if wordnet is None or any(each is None or each not in wordnet for each in synsets):
+            return None
+        return hierarchical_precision(ranking, wordnet, [each for each in synsets if each])
+
+    def _calibration_error(
+        self, candidates: Candidates, rows: Ints, ranking: Ranking
+    ) -> float | None:
+        """How far the first label's probability is from how often it is right (Guo et al. 2017)."""
+        if self._labeller.calibration is None:
+            return None
+        answers = self._labeller.answers(self._projected[rows], candidates, top=1)
+        said = np.array([answer.labels[0].probability for answer in answers], np.float64)
+        right = ranking.best[:, 0] == ranking.truth
+        bins = np.minimum((said * _BINS).astype(np.int64), _BINS - 1)
+        gaps = np.bincount(bins, said - right, minlength=_BINS)
+        return float(np.abs(gaps).sum() / len(said))
+
+
+def _merged(labels: list[SeenLabel]) -> list[SeenLabel]:
+    """Each label once, as it comes first."""
+    return list({_key(label): label for label in reversed(labels)}.values())[::-1]
+
+
+def _key(label: SeenLabel) -> str:
+    return label.synset or " ".join(label.text.split()).casefold()

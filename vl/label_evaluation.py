@@ -25,6 +25,7 @@ from vl.metrics.zero_shot import (
 )
 
 _BINS = 15  # Guo et al. 2017
+_NAMED = 3  # labels in a message
 
 
 class Result(NamedTuple):
@@ -65,36 +66,40 @@ def evaluate(
     labeller: Labeller,
     vectors: Tensor,
     examples: Examples,
-    more: Sequence[SeenLabel] = (),
+    candidates: Sequence[SeenLabel] | None = None,
     *,
     csls: bool = False,
     none_of_these: float | None = None,
 ) -> Evaluated:
     """Label photographs whose labels are known.
 
-    Photographs with unseen labels are labelled among all unseen candidates, those with seen ones
-    among all labels trained on, and both among all together.
+    Photographs with unseen labels are labelled among the unseen labels that photographs have, those
+    with seen ones among the seen candidates, and both among all candidates.
 
     Args:
         labeller: what is judged.
         vectors: embeddings of the photographs, ``(N, image width)``.
         examples: their labels.
-        more: further candidates.
+        candidates: all of them; by default the photographs' labels and those trained on.
         csls: take hubs back; see ``Labeller.candidates``.
         none_of_these: rate of false accepts to be tried.
 
     Raises:
-        ValueError: there is no photograph, or see ``Labeller.candidates``.
+        ValueError: there is no photograph, one's label is no candidate, or see
+            ``Labeller.candidates``.
     """
-    judge = _Judge(labeller, vectors, examples, more, csls=csls)
+    judge = _Judge(labeller, vectors, examples, candidates, csls=csls)
     results = []
+    calibrated = labeller.calibration is not None
     for group in ("unseen", "seen"):
-        for among in (group, "all"):
-            results += judge.result(group, among)
+        results += judge.result(group, group)
+        results += judge.result(group, "all")
+        if calibrated and judge.has("seen", candidates=True):
+            results += judge.result(group, "all", stacking=True)
     both: dict[str, Generalised] = {}
     if judge.has("seen") and judge.has("unseen"):
         both["plain"] = judge.generalised(stacking=False)
-        if labeller.calibration is not None:
+        if calibrated:
             both["stacking"] = judge.generalised(stacking=True)
     rejection = None
     if none_of_these is not None:
@@ -108,16 +113,23 @@ class _Judge:
         labeller: Labeller,
         vectors: Tensor,
         examples: Examples,
-        more: Sequence[SeenLabel],
+        candidates: Sequence[SeenLabel] | None,
         *,
         csls: bool,
     ) -> None:
         self._labeller = labeller
         self._csls = csls
         self._projected = labeller.project(vectors)
-        labels = dict.fromkeys([*examples.labels, *labeller.seen, *more])
-        self._labels = _merged(list(labels))
+        given = [*examples.labels, *labeller.seen] if candidates is None else candidates
+        self._labels = list({_key(label): label for label in given}.values())
         place = {_key(label): number for number, label in enumerate(self._labels)}
+        shown = [examples.labels[number] for number in dict.fromkeys(examples.of)]
+        lacking = [label.text for label in shown if _key(label) not in place]
+        if lacking:
+            raise ValueError(
+                f"{len(lacking)} labels of photographs are no candidates: "
+                f"{', '.join(map(repr, lacking[:_NAMED]))}{', ...' if lacking[_NAMED:] else ''}"
+            )
         self._truth = np.array(
             [place[_key(examples.labels[number])] for number in examples.of], dtype=np.int64
         )
@@ -126,20 +138,23 @@ class _Judge:
         )
         self._of = {"seen": self._seen[self._truth], "unseen": ~self._seen[self._truth]}
 
-    def has(self, group: str) -> bool:
+    def has(self, group: str, *, candidates: bool = False) -> bool:
+        """Whether a photograph, or else a candidate, is of a group."""
+        if candidates:
+            return len(self._numbers(group)) > 0
         return bool(self._of[group].any())
 
-    def result(self, group: str, among: str) -> list[Result]:
+    def result(self, group: str, among: str, *, stacking: bool = False) -> list[Result]:
         """One result, or none where the group has no photograph or ``all`` adds nothing."""
         numbers = self._numbers(among)
         if not self.has(group) or (among == "all" and len(numbers) == len(self._numbers(group))):
             return []
-        candidates = self._candidates(numbers)
+        candidates = self._candidates(numbers, stacking=stacking)
         rows = np.flatnonzero(self._of[group])
         ranking = self._ranked(candidates, numbers, rows)
         return [
             Result(
-                name=f"{group} among {among}",
+                name=f"{group} among {among}{', stacking' if stacking else ''}",
                 missing=tuple(candidates.placed.missing),
                 truth=ranking.truth,
                 lost=ranking.lost,
@@ -169,8 +184,10 @@ class _Judge:
         return Rejection(rate, *shares)
 
     def _numbers(self, among: str) -> Ints:
-        which = {"seen": self._seen, "unseen": ~self._seen, "all": np.ones_like(self._seen)}
-        return np.flatnonzero(which[among]).astype(np.int64)
+        if among == "unseen":
+            return np.unique(self._truth[self._of["unseen"]])
+        chosen = self._seen if among == "seen" else np.ones_like(self._seen)
+        return np.flatnonzero(chosen).astype(np.int64)
 
     def _candidates(self, numbers: Ints, *, stacking: bool = False) -> Candidates:
         chosen = [self._labels[number] for number in numbers.tolist()]
@@ -211,11 +228,6 @@ class _Judge:
         bins = np.minimum((said * _BINS).astype(np.int64), _BINS - 1)
         gaps = np.bincount(bins, said - right, minlength=_BINS)
         return float(np.abs(gaps).sum() / len(said))
-
-
-def _merged(labels: list[SeenLabel]) -> list[SeenLabel]:
-    """Each label once, as it comes first."""
-    return list({_key(label): label for label in reversed(labels)}.values())[::-1]
 
 
 def _key(label: SeenLabel) -> str:

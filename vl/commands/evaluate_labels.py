@@ -36,7 +36,8 @@ class LabelEvaluation:
     embeddings: Path | None = None
     """What `vl embed` made of the photographs, with the labeller's encoder."""
     labels: str | None = None
-    """Further candidates: a file of labels, or labels that commas part."""
+    """All candidates: a file of labels, or labels that commas part; by default the photographs'
+    labels and those that were trained on."""
     csls: bool = False
     """Take hubs back: labels that are near to all photographs (CSLS)."""
     none_of_these: float | None = None
@@ -56,12 +57,12 @@ def run(flags: LabelEvaluation) -> int:
     labeller = Labeller.load(flags.model, device=devices.named(flags.device))
     wordnet = labeller.space.wordnet
     names = None if wordnet is None else wordnet.names()
-    more: list[SeenLabel] = []
+    candidates: list[SeenLabel] | None = None
     if flags.labels is not None:
         listed = label_lists.of(flags.labels, names=names)
         for note in listed.notes:
             _log.info("candidates: %s", note)
-        more = [SeenLabel(text, name) for text, name in zip(listed.labels, listed.ids)]
+        candidates = [SeenLabel(text, name) for text, name in zip(listed.labels, listed.ids)]
     failed = 0
     if flags.embeddings:
         held = cache.load(flags.embeddings)
@@ -85,7 +86,7 @@ def run(flags: LabelEvaluation) -> int:
         labeller,
         vectors.mean(1),
         examples,
-        more,
+        candidates,
         csls=flags.csls,
         none_of_these=flags.none_of_these,
     )
@@ -118,16 +119,16 @@ def run(flags: LabelEvaluation) -> int:
 def _print(evaluated: Evaluated) -> None:
     ks = evaluated.results[0].hits.ks
     head = "".join(f"{f'hit@{k}':>8}" for k in ks)
-    print(f"{'%':20}{'images':>8}{'labels':>8}{head}{'class hit@1':>13}")
+    print(f"{'%':26}{'images':>8}{'labels':>8}{head}{'class hit@1':>13}")
     for result in evaluated.results:
         hits = "".join(f"{100 * value:8.1f}" for value in result.hits.over_images.tolist())
         by_class = 100 * float(result.hits.over_classes[0])
-        print(f"{result.name:20}{result.images:8}{len(result.labels):8}{hits}{by_class:13.1f}")
+        print(f"{result.name:26}{result.images:8}{len(result.labels):8}{hits}{by_class:13.1f}")
         chance = "".join(f"{100 * min(1, k / len(result.labels)):8.1f}" for k in ks)
-        print(f"{'  chance':20}{'':16}{chance}")
+        print(f"{'  chance':26}{'':16}{chance}")
         if result.precision is not None:
             values = result.precision.over_images.tolist()
-            print(f"{'  hierarchical':20}{'':16}{''.join(f'{100 * each:8.1f}' for each in values)}")
+            print(f"{'  hierarchical':26}{'':16}{''.join(f'{100 * each:8.1f}' for each in values)}")
         if result.calibration_error is not None:
             print(f"  error of the first label's probability {100 * result.calibration_error:.1f}")
     for how, found in evaluated.generalised.items():

@@ -80,6 +80,18 @@ class WordNet:
             raise _wrong(is_a, error.index + 1, error.problem) from error
 
     @classmethod
+    def at(cls, place: Path | str) -> "WordNet":
+        """What a flag names: a folder with ImageNet's words.txt and is_a.txt, or ``nltk``.
+
+        Raises:
+            FormatError: see ``read``.
+            OSError: there are no such files, or NLTK has no WordNet.
+        """
+        if str(place) == "nltk":
+            return cls.from_nltk()
+        return cls.read(Path(place) / "words.txt", is_a=Path(place) / "is_a.txt")
+
+    @classmethod
     def from_nltk(cls, corpus: Corpus | None = None) -> "WordNet":
         """The nouns of NLTK's WordNet 3.0, which must be on this machine.
 

@@ -14,6 +14,7 @@ from encoders.table import ENCODERS
 from tests.little import WORDS, Tiny, alter, captioner, decoder, drawings, encoder
 from vl.caption_search import MOST, Search
 from vl.captioner import Captioner
+from vl.labeller import Answer, Label, Labeller
 
 
 @pytest.fixture(autouse=True)
@@ -24,7 +25,13 @@ def tiny(monkeypatch):
 def test_the_public_names_are_these():
     assert vl.Captioner is Captioner
     assert vl.Search is Search
-    assert set(vl.__all__) == {"Caption", "Captioner", "Search", "__version__"}
+    assert vl.Labeller is Labeller
+    assert vl.Label is Label
+    assert vl.Answer is Answer
+    assert set(vl.__all__) == {
+        *("Answer", "Caption", "Captioner", "Label", "Labeller", "Search"),
+        "__version__",
+    }
 
 
 @pytest.mark.parametrize("views", [("plain",), ("plain", "flip", "top-left")])

@@ -17,10 +17,10 @@ from data.images import decode
 from data.label_vectors import LabelSpace
 from data.word_vectors import WordVectors
 from data.wordnet import WordNet
-from decoders.devise import Devise
 from encoders.table import ENCODERS
 from encoders.weights import fingerprint
 from tests.little import Tiny, drawings, encoder
+from tests.little_labeller import labeller
 from vl.__main__ import main
 from vl.commands.search import SearchRun, answer, run
 from vl.contact_sheet import thumbnail
@@ -324,11 +324,7 @@ def test_large_photographs_are_drawn_small(index, photos):
 @pytest.fixture
 def model(tmp_path, monkeypatch):
     monkeypatch.setitem(ENCODERS, "tiny", Tiny)
-    projection = Devise(image_width=Tiny.width, width=2)
-    labeller = Labeller(
-        encoder(), {"devise": projection}, LabelSpace(words()), encoder_name="tiny", seen=()
-    )
-    labeller.save(tmp_path / "labeller.safetensors")
+    labeller(LabelSpace(words())).save(tmp_path / "labeller.safetensors")
     return tmp_path / "labeller.safetensors"
 
 

@@ -399,3 +399,17 @@ def test_imagenets_files_are_read_and_its_lists_have_their_published_sizes(
     dog = wordnet.ancestors("n02084071")
     assert [wordnet.words(name)[0] for name in dog[:2]] == ["domestic animal", "canine"]
     assert wordnet.words(dog[-1]) == ("entity",)
+
+
+def test_a_flag_names_a_folder_or_nltk(tmp_path, monkeypatch):
+    files(tmp_path)
+    assert WordNet.at(tmp_path).words(DOG) == ("dog", "domestic dog")
+    wanted = WordNet(WORDS, IS_A)
+    monkeypatch.setattr(WordNet, "from_nltk", classmethod(lambda cls: wanted))
+    assert WordNet.at("nltk") is wanted
+    assert WordNet.at(Path("nltk")) is wanted
+
+
+def test_the_words_of_every_synset_by_id(small: WordNet) -> None:
+    assert dict(small.names()) == {name: tuple(each) for name, each in WORDS.items()}
+    assert all(small.words(name) == each for name, each in small.names().items())

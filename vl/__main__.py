@@ -42,6 +42,7 @@ COMMANDS = {
         "Train a labeller",
     ),
     "caption": Command("vl.commands.caption:CaptionRun", "Say what is on photographs"),
+    "label": Command("vl.commands.label:LabelRun", "Say which of some labels photographs show"),
     "demo": Command(
         "vl.commands.demo:DemoRun",
         "Draw pictures, train a captioner on some, caption others, and score that",

@@ -1,6 +1,8 @@
 """The photographs that a command line asks for, and the paths of it that give none."""
 
-from collections.abc import Iterable
+import os
+import sys
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,6 +35,16 @@ def photographs(paths: Iterable[Path]) -> Inputs:
     if not files and not any(isinstance(error, OSError) for error in failures):
         raise ValueError("; ".join(map(str, failures)) or "no photographs are given")
     return Inputs(files, failures)
+
+
+def listed(paths: Iterable[Path]) -> Iterator[Path]:
+    """The paths, and in the place of ``-`` those that stdin lists, one a line."""
+    for path in paths:
+        if str(path) == "-":
+            text = os.fsdecode(sys.stdin.buffer.read())  # names are bytes, whatever the locale
+            yield from (Path(line.rstrip("\r")) for line in text.split("\n") if line.strip())
+        else:
+            yield path
 
 
 def complaint(error: Exception) -> str:

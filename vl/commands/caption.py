@@ -2,10 +2,8 @@
 
 import json
 import logging
-import os
 import sys
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -15,7 +13,7 @@ from vl import devices
 from vl.caption_search import Order
 from vl.captioner import Caption, Captioner
 from vl.extractor import Extractor
-from vl.inputs import complaint, photographs
+from vl.inputs import complaint, listed, photographs
 from vl.progress import Bar
 from vl.results import ImageId, write_results
 
@@ -70,7 +68,7 @@ def run(flags: CaptionRun) -> int:
         captioner.save(flags.save)
         if not flags.paths:
             return 0
-    inputs = photographs(_paths(flags.paths))
+    inputs = photographs(listed(flags.paths))
     if flags.out:
         _check_ids(inputs.files)
         _check_place(flags.out)
@@ -106,15 +104,6 @@ def run(flags: CaptionRun) -> int:
     return 1 if failures else 0
 
 
-def _paths(given: list[Path]) -> Iterator[Path]:
-    for path in given:
-        if str(path) == "-":
-            listed = os.fsdecode(sys.stdin.buffer.read())  # names are bytes, whatever the locale
-            yield from (Path(line.rstrip("\r")) for line in listed.split("\n") if line.strip())
-        else:
-            yield path
-
-
 def _check_ids(files: list[Path]) -> None:
     """Refuse results that could not tell two photographs apart, or could not be written."""
     of: dict[ImageId, Path] = {}
@@ -142,8 +131,8 @@ def _check_place(path: Path) -> None:
 
 def _print(path: Path, captions: list[Caption], *, as_json: bool, several: bool) -> None:
     if as_json:
-        listed = [caption._asdict() for caption in captions]
-        print(json.dumps({"path": str(path), "captions": listed}))
+        said = [caption._asdict() for caption in captions]
+        print(json.dumps({"path": str(path), "captions": said}))
     elif several:
         for caption in captions:
             _write(f"{path}\t{caption.log_prob:.3f}\t{caption.text}")

@@ -33,7 +33,8 @@ _log = logging.getLogger(__name__)
 BUNDLE = "labeller.safetensors"
 Method = Literal["devise", "conse", "both"]
 WordsOf = Mapping[str, Sequence[str]]
-_BEST, _BEST_KIND = "best.safetensors", "devise training"  # while a run goes on
+# The best map so far; a run that is over wants it again if it is resumed.
+_BEST, _BEST_KIND = "best.safetensors", "devise training"
 # What the labeller of phase 1 has settled.
 _OF_PHASE_1 = (
     *("words", "embeddings", "weights", "encoder", "views", "fit", "wordnet", "kinds"),
@@ -62,7 +63,8 @@ class DeviseRun:
     fit: Fit = "crop"
     """How a photograph becomes a square where there are no embeddings yet."""
     wordnet: Path | None = None
-    """A folder with WordNet's words.txt and is_a.txt: for classes that are ids, and for --kinds."""
+    """A folder with WordNet's words.txt and is_a.txt, or nltk for NLTK's WordNet: for classes that
+    are WordNet's ids, and for --kinds."""
     kinds: float = 0.0
     """How much of a label's place is that of what it is a kind of, from 0 to 1; needs --wordnet."""
     synonyms: Synonyms = "first"
@@ -125,7 +127,11 @@ def run(flags: DeviseRun) -> int:
     with joined(flags.device) as processes:
         torch.manual_seed(flags.seed)  # the same first weights in every process
         start = Labeller.load(flags.start, device=processes.device) if flags.start else None
+        if start is not None:
+            _check_start(flags, start, quiet=not processes.first)
         task = _task(flags, start, processes)
+        if start is not None:
+            _check_split(task, start)
         projections: dict[str, Projection] = {}
         if flags.method != "conse":
             projections["devise"] = _devise(flags, task, start, processes)
@@ -133,7 +139,11 @@ def run(flags: DeviseRun) -> int:
             projections["conse"] = conse_of(task, flags.classes, top=flags.top)
         if processes.first:
             labeller = labeller_of(
-                task, projections, settings=_settings(flags), tuned=start is not None
+                task,
+                projections,
+                settings=_settings(flags),
+                tuned=start is not None,
+                seen=() if start is None else start.seen,
             )
             labeller.save(flags.out / BUNDLE)
             print(flags.out / BUNDLE)
@@ -147,7 +157,7 @@ def _task(flags: DeviseRun, start: Labeller | None, processes: Processes) -> Tas
     else:
         wordnet = None
         if flags.wordnet:
-            wordnet = WordNet.read(flags.wordnet / "words.txt", is_a=flags.wordnet / "is_a.txt")
+            wordnet = WordNet.at(flags.wordnet)
         assert flags.words is not None  # _check
         words = WordVectors.load(flags.words, limit=flags.limit_words)
         if flags.random_words:
@@ -225,7 +235,7 @@ def _devise(flags: DeviseRun, task: Task, start: Labeller | None, processes: Pro
         loss=flags.loss,
         margin=flags.margin,
         encoder=phase.encoder if tuned else None,
-    )
+    ).to(processes.device)  # before the optimiser: Adagrad has its sums where the weights then are
     groups = [(list(devise.parameters()), flags.rate)]
     if tuned:
         trained = [each for each in phase.encoder.parameters() if each.requires_grad]
@@ -286,6 +296,15 @@ def _check(flags: DeviseRun) -> None:
             raise ValueError(f"{named} cannot go with --start: the labeller has its own")
     elif flags.words is None:
         raise ValueError("--words wants a file of word vectors; `vl train words` makes one")
+    if flags.embeddings:
+        for name in ("views", "fit"):
+            if getattr(flags, name) != _default(name):
+                raise ValueError(f"--{name} cannot go with --embeddings: they have their own")
+    if flags.method == "conse":  # nothing is trained step by step, and there is no checkpoint
+        if flags.resume:
+            raise ValueError("--resume is for --method devise or both: ConSE is made at once")
+        if (flags.out / BUNDLE).exists():
+            raise ValueError(f"{flags.out} holds a labeller already; choose another folder")
     if flags.kinds and flags.wordnet is None:
         raise ValueError("--kinds wants --wordnet, which says what is a kind of what")
     if flags.method == "devise" and flags.classes is not None:
@@ -297,6 +316,29 @@ def _check(flags: DeviseRun) -> None:
     for name in ("margin", "weight_decay", "seed"):
         _check_range(name, getattr(flags, name), 0, math.inf)
     _check_range("development", flags.development, 0, 0.9)
+
+
+def _check_start(flags: DeviseRun, start: Labeller, *, quiet: bool) -> None:
+    """See that a labeller has a map to go on with."""
+    if "devise" not in start.projections:
+        raise ValueError(
+            f"{flags.start} was made with --method conse: it has no map that phase 2 could go on "
+            "with"
+        )
+    if "conse" in start.projections and not quiet:
+        _log.warning("ConSE's part of %s is left out: it is of another encoder", flags.start)
+
+
+def _check_split(task: Task, start: Labeller) -> None:
+    """See that no label is put aside which the labeller was trained on."""
+    seen = set(start.seen)
+    labels = [task.phase.examples.labels[number] for number in task.parts.unseen]
+    known = [label.text for label in labels if label in seen]
+    if known:
+        raise ValueError(
+            f"{len(known)} labels would be put aside that phase 1 was trained on, the first "
+            f"{known[0]!r}: give phase 1's photographs, --held-out, --development and --seed"
+        )
 
 
 def _check_range(

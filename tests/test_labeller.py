@@ -241,6 +241,12 @@ def test_without_ids_in_training_an_id_says_nothing():
     assert labeller(seen=(SeenLabel("ball", None),)).is_seen("ball", "n00000009")
 
 
+def test_a_label_trained_on_without_an_id_is_known_beside_others_that_had_one():
+    made = labeller(seen=(SeenLabel("ball", None), SeenLabel("okapi", "n00000003")))
+    assert made.is_seen("ball", "n00000009")
+    assert not made.is_seen("okapi", "n00000009")
+
+
 def test_ids_place_labels_by_their_kinds(images):
     space = LabelSpace(words(), wordnet(), kinds=0.5)
     made = labeller(space)

@@ -120,6 +120,9 @@ class Labeller:
         self.extractor = Extractor(encoder, views=views, fit=fit, device=device)
         self._seen_ids = {label.synset for label in self.seen if label.synset}
         self._seen_terms = {term for label in self.seen for term in _terms(label.text)}
+        self._seen_without_id = {
+            term for label in self.seen if not label.synset for term in _terms(label.text)
+        }
 
     @property
     def width(self) -> int:
@@ -328,12 +331,15 @@ class Labeller:
         return limit
 
     def is_seen(self, label: str, synset: str | None = None) -> bool:
-        """Whether the projection was trained on a label: by its id, or else by its first name."""
+        """Whether the projection was trained on a label.
+
+        Two that have ids are the same if those are; of others the first name counts, among all the
+        names of labels that were trained on.
+        """
         if synset is not None and synset in self._seen_ids:
             return True
-        if synset is not None and self._seen_ids:
-            return False
-        return bool(set(_terms(label)[:1]) & self._seen_terms)
+        terms = self._seen_terms if synset is None else self._seen_without_id
+        return not terms.isdisjoint(_terms(label)[:1])
 
     def _prepared(
         self, placed: Placed, ids: Sequence[str | None], *, stacking: bool, csls: bool

@@ -140,7 +140,7 @@ class LabelledBatches:
         processes: how many share each batch.
 
     Raises:
-        ValueError: as of ``CaptionBatches``.
+        ValueError: there are fewer images than processes, or a batch is smaller than their number.
     """
 
     def __init__(
@@ -153,6 +153,8 @@ class LabelledBatches:
         rank: int = 0,
         processes: int = 1,
     ) -> None:
+        if len(labels) < processes:
+            raise ValueError(f"{len(labels)} images cannot be shared by {processes} processes")
         self._batches = CaptionBatches(  # a label is a caption of one word
             source,
             [[[label]] for label in labels],

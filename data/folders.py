@@ -176,7 +176,8 @@ def _photographs(found: list[Labelled], notes: list[str]) -> Photographs:
     for name in classes:
         other = texts.setdefault(text_of_class(name).casefold(), name)
         if other != name:
-            notes = [*notes, f"{other!r} and {name!r} are taken for two classes"]
+            problem = "differ in capitals, blanks and underscores only"
+            notes = [*notes, f"classes {other!r} and {name!r} {problem}"]
     return Photographs(tuple(found), classes, tuple(notes))
 
 

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from data.batches import CaptionBatches, ahead, one_view
+from data.batches import CaptionBatches, LabelledBatches, ahead, one_view
 
 # Image i has i % 3 + 1 captions; each ends in a word that names it, 100 i + j.
 CAPTIONS = [[[0, *range(5, 5 + j), 100 * i + j, 1] for j in range(i % 3 + 1)] for i in range(20)]
@@ -143,3 +143,62 @@ def test_ahead_leaves_no_thread_behind():
     next(taken)
     taken.close()
     assert threading.active_count() == before
+
+
+LABELS = [3 * row % 7 for row in range(20)]
+
+
+def labelled_batches(**changes):
+    return LabelledBatches(rows_and_draws, LABELS, **{"batch_size": 6, "seed": 1, **changes})
+
+
+@pytest.mark.parametrize("size", [1, 6, 7, 1000])
+def test_an_epoch_has_every_labelled_image_once_beside_its_label(size):
+    every = list(labelled_batches(batch_size=size).epoch(0))
+    assert len(every) == len(labelled_batches(batch_size=size))
+    rows = [row for batch in every for row in batch.images[:, 0].tolist()]
+    assert sorted(rows) == list(range(20))
+    assert [label for batch in every for label in batch.labels.tolist()] == [
+        LABELS[row] for row in rows
+    ]
+    assert {batch.labels.dtype for batch in every} == {torch.int64}
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+def test_processes_divide_labelled_images_and_what_is_drawn_for_them(processes):
+    whole = list(labelled_batches(batch_size=5).epoch(2))
+    parts = [
+        list(labelled_batches(batch_size=5, rank=rank, processes=processes).epoch(2))
+        for rank in range(processes)
+    ]
+    for index, batch in enumerate(whole):
+        together = torch.cat([part[index].images for part in parts])
+        assert sorted(together.tolist()) == sorted(batch.images.tolist())
+
+
+@pytest.mark.parametrize("first", [0, 2])
+def test_labelled_images_go_on_as_if_from_the_start(first):
+    whole = list(labelled_batches().epoch(3))[first:]
+    entered = list(labelled_batches().epoch(3, first=first))
+    assert len(whole) == len(entered) > 0
+    for one, other in zip(whole, entered, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one.to("cpu"), other, strict=True))
+
+
+def test_the_order_of_labelled_images_depends_on_seed_and_epoch():
+    def order(epoch=0, **changes):
+        return [row for batch in labelled_batches(**changes).epoch(epoch) for row in batch.images]
+
+    def same(one, other):
+        return torch.equal(torch.stack(one), torch.stack(other))
+
+    assert same(order(), order())
+    assert not same(order(), order(epoch=1))
+    assert not same(order(), order(seed=2))
+
+
+def test_too_few_labelled_images_are_refused():
+    with pytest.raises(ValueError, match="a batch of 1 cannot be shared by 2 processes"):
+        labelled_batches(batch_size=1, processes=2)
+    with pytest.raises(ValueError, match="1 images cannot be shared by 2 processes"):
+        LabelledBatches(rows_and_draws, [5], batch_size=4, processes=2)

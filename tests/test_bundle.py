@@ -195,3 +195,11 @@ def test_a_place_that_cannot_be_written_to_is_an_os_error(tmp_path):
         with pytest.raises(OSError, match=r"exists|[Nn]ot a directory|not a file that could be"):
             write(path)
     assert (tmp_path / "file").read_text() == "x"
+
+
+def test_one_of_several_kinds_is_read(tmp_path):
+    path = tmp_path / "thing"
+    write(path)
+    assert bundle.read(path, kind=("other", "thing")).configuration["kind"] == "thing"
+    with pytest.raises(FormatError, match=r"a bundle of kind 'thing', not 'one' or 'other'$"):
+        bundle.read(path, kind=("one", "other"))

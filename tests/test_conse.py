@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from decoders.conse import conse
+from decoders.conse import TOP, Conse, conse
 
 NONE = [math.nan, math.nan]
 
@@ -145,3 +145,32 @@ def test_wrong_use_is_refused() -> None:
         conse(probabilities, torch.eye(3), top=0)
     with pytest.raises(ValueError, match="no label has a vector"):
         conse(probabilities, torch.full((3, 2), math.nan))
+
+
+def test_the_map_mixes_by_its_classifier() -> None:
+    made = Conse(image_width=6, width=4, labels=5, top=2)
+    made.words.copy_(torch.randn(5, 4))
+    images = torch.randn(7, 6)
+    probabilities = (images @ made.classifier.weight.T + made.classifier.bias).softmax(1)
+    assert torch.allclose(made(images), conse(probabilities, made.words, top=2).vectors, atol=1e-6)
+    assert made(images).shape == (7, 4)
+
+
+def test_the_map_is_built_again_from_its_configuration_and_state() -> None:
+    made = Conse(image_width=6, width=4, labels=5, top=2)
+    made.words.copy_(torch.randn(5, 4))
+    again = Conse(**made.configuration)
+    again.load_state_dict(made.state_dict())
+    images = torch.randn(3, 6)
+    assert torch.equal(made(images), again(images))
+    assert Conse(image_width=1, width=1, labels=1).configuration["top"] == TOP == 10
+
+
+def test_the_map_refuses_other_widths() -> None:
+    made = Conse(image_width=6, width=4, labels=5)
+    with pytest.raises(ValueError, match="images have width 7, the classifier expects 6"):
+        made(torch.zeros(1, 7))
+    sizes = {"image_width": 6, "width": 4, "labels": 5, "top": 2}
+    for name in sizes:
+        with pytest.raises(ValueError, match="every width, the labels and top must be at least 1"):
+            Conse(**{**sizes, name: 0})

@@ -157,7 +157,9 @@ def test_two_classes_that_look_alike_are_told(tmp_path):
     touch(tmp_path, "stop sign/a.jpg", "Stop_Sign/b.jpg", "okapi/c.jpg")
     found = read_folders(tmp_path)
     assert len(found.classes) == 3
-    assert found.notes == ("'Stop_Sign' and 'stop sign' are taken for two classes",)
+    assert found.notes == (
+        "classes 'Stop_Sign' and 'stop sign' differ in capitals, blanks and underscores only",
+    )
 
 
 @pytest.mark.parametrize(
@@ -188,3 +190,26 @@ def test_a_folder_that_cannot_be_read_is_an_error(tmp_path):
             read_folders(tmp_path)
     finally:
         (tmp_path / "cat/shut").chmod(0o700)
+
+
+def test_photographs_with_embeddings_are_known_by_those_and_need_not_be_there(tmp_path):
+    path = write_list(tmp_path, "deep/a.jpg\tcat\n\n../b.jpg\tdog\n")
+    found = read_list(path, embedded={"deep/a.jpg", "../b.jpg", "c.jpg"})
+    assert found.photographs == (
+        Labelled(tmp_path / "deep/a.jpg", "deep/a.jpg", "cat"),
+        Labelled(tmp_path / "../b.jpg", "../b.jpg", "dog"),
+    )
+    assert found.notes == ("left out, as empty: 1 lines",)
+    assert labelled(path, embedded={"deep/a.jpg", "../b.jpg"}) == found
+    touch(tmp_path / "photos", "cat/a.jpg")  # of a folder the files are what there is
+    assert labelled(tmp_path / "photos", embedded=()).photographs[0].name == "cat/a.jpg"
+
+
+def test_photographs_without_an_embedding_are_all_counted(tmp_path):
+    touch(tmp_path, "a.jpg", "b.jpg")
+    path = write_list(tmp_path, "a.jpg\tcat\nb.jpg\tcat\n./a.jpg\tdog\n")
+    with pytest.raises(FileNotFoundError, match=r"2 photographs have no embedding: 'b.*', './a"):
+        read_list(path, embedded={"a.jpg"})
+    path = write_list(tmp_path, "a.jpg\tcat\na.jpg\tdog\n")
+    with pytest.raises(FormatError, match=r"line 2: there is a photograph 'a.jpg' on line 1 al"):
+        read_list(path, embedded={"a.jpg"})

@@ -5,7 +5,7 @@ import unicodedata
 import pytest
 
 from data.errors import FormatError
-from data.label_lists import LabelList, of, parse, read
+from data.label_lists import LabelList, of, one, parse, read
 from data.texts import synonyms
 
 NAMES = {"n01440764": ("tench", "Tinca tinca"), "n02012849": ["crane"], "n03126707": ["crane"]}
@@ -174,3 +174,30 @@ def test_many_labels_are_read(written):
 def test_every_synonym_of_a_line_is_found_again(written):
     (label,) = read(written("n01440764\ttench , Tinca tinca\n")).labels
     assert synonyms(label) == [["tench"], ["Tinca", "tinca"]]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ("tench, Tinca tinca", ("tench, Tinca tinca", None)),
+        (" okapi ", ("okapi", None)),
+        ("n02012849", ("crane", "n02012849")),
+        ("n02012849 a bird, crane", ("a bird, crane", "n02012849")),
+        ("n99999999 moon", ("moon", "n99999999")),
+    ],
+)
+def test_one_label_is_read_as_a_line_is(text, expected):
+    assert one(text, names=NAMES) == expected
+
+
+@pytest.mark.parametrize("text", ["", " ", ",", ", ,"])
+def test_one_label_must_be_one(text):
+    with pytest.raises(ValueError, match=r"^there is no label in '"):
+        one(text)
+
+
+def test_one_id_needs_words():
+    with pytest.raises(ValueError, match=r"^n01440764 is without words; .* give --wordnet"):
+        one("n01440764")
+    with pytest.raises(ValueError, match="n99999999 is without words, and WordNet has no such id"):
+        one("n99999999", names=NAMES)

@@ -313,3 +313,40 @@ def test_a_gpu_finds_the_same(make) -> None:
     assert Labels(words.cuda()).placed(images.cuda(), truth.cuda(), top=7).places.tolist() == (
         on_cpu.tolist()
     )
+
+
+@pytest.mark.parametrize("make", [grid, spread])
+@pytest.mark.parametrize("temperature", [0.01, 0.5, 10.0])
+@pytest.mark.parametrize("off", [False, True])
+def test_totals_agree_with_a_plain_sum(make, temperature: float, off: bool) -> None:
+    images, words = make(0)
+    less = torch.rand(300) if off else None
+    if less is not None:
+        less[5] = NAN  # cannot be chosen, and is not in the sum
+    labels = Labels(words, less=less)
+    found = labels.log_totals(images, temperature=temperature)
+    for image, total in zip(images.tolist(), found.tolist(), strict=True):
+        scores = []
+        for number, word in enumerate(words.tolist()):
+            length = math.hypot(*image) * math.hypot(*word)
+            if labels.known[number]:
+                cosine = sum(a * b for a, b in zip(image, word, strict=True)) / length
+                scores.append(cosine - (0.0 if less is None else float(less[number])))
+        most = max(scores)
+        expected = math.log(math.fsum(math.exp((s - most) / temperature) for s in scores))
+        assert total == pytest.approx(expected + most / temperature, rel=1e-4, abs=1e-4)
+
+
+def test_totals_of_many_images_are_those_of_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    images, words = spread(1, images=150)
+    labels = Labels(words)
+    whole = labels.log_totals(images, temperature=0.1)
+    monkeypatch.setattr(vl.nearest, "_BYTES", 1)
+    assert torch.allclose(labels.log_totals(images, temperature=0.1), whole, atol=1e-5)
+    assert labels.log_totals(images[:0], temperature=0.1).shape == (0,)
+
+
+@pytest.mark.parametrize("wrong", [0.0, -1.0, NAN])
+def test_a_temperature_must_be_above_0(wrong: float) -> None:
+    with pytest.raises(ValueError, match=f"temperature is {wrong}; it must be above 0"):
+        Labels(torch.eye(2)).log_totals(torch.eye(2), temperature=wrong)

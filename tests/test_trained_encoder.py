@@ -1,4 +1,4 @@
-"""An encoder from its name and a file: from a captioner, and what is refused."""
+"""An encoder from its name and a file: from a captioner or labeller, and what is refused."""
 
 import pytest
 import torch
@@ -8,6 +8,7 @@ from data.errors import FormatError
 from encoders.table import ENCODERS
 from encoders.weights import fingerprint
 from tests.little import Tiny, alter, captioner, encoder
+from tests.little_labeller import labeller
 from vl.trained_encoder import check_fingerprint, trained_encoder
 
 
@@ -30,6 +31,18 @@ def test_a_captioner_lends_its_encoder(bundled):
     check_fingerprint(built, fingerprint(encoder()), made=bundled)
 
 
+def test_a_labeller_lends_its_encoder(tmp_path):
+    path = tmp_path / "labeller.safetensors"
+    labeller().save(path)
+    built = trained_encoder("tiny", path)
+    assert fingerprint(built) == fingerprint(labeller().encoder)
+    with pytest.raises(FormatError, match=r"labeller\.safetensors: holds an encoder 'tiny', not"):
+        trained_encoder("other", path)
+    alter(path, lambda c, t: t["encoder.body.0.bias"].add_(1))
+    with pytest.raises(FormatError, match="weights are not those it was made with"):
+        trained_encoder("tiny", path)
+
+
 def test_another_name_is_refused(bundled):
     with pytest.raises(FormatError, match=r"captioner\.safetensors: holds an encoder 'tiny', not"):
         trained_encoder("other", bundled)
@@ -44,7 +57,7 @@ def test_another_name_is_refused(bundled):
         (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
         (lambda c, t: t["encoder.mean"].fill_(torch.nan), "not finite"),
         (lambda c, t: c.update(encoder={"name": "gone"}), "made with encoder 'gone', which this"),
-        (lambda c, t: c.update(kind="labeller"), "a bundle of kind 'labeller'"),
+        (lambda c, t: c.update(kind="thing"), "of kind 'thing', not 'captioner' or 'labeller'"),
     ],
 )
 def test_a_captioner_that_is_not_whole_is_refused(bundled, change, message):

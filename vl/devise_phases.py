@@ -50,8 +50,9 @@ def on_embeddings(
 
     Raises:
         FormatError: the embeddings were made with a fit that there is not.
-        FileNotFoundError: a photograph has no embedding.
-        ValueError: the encoder is not the one that made them, or see ``read_examples``.
+        FileNotFoundError: a photograph of a list has no embedding.
+        ValueError: one of a folder has none, the encoder is not the one that made them, or see
+            ``read_examples``.
     """
     held = cache.load(path)
     if held.making.fit not in get_args(Fit):

@@ -27,7 +27,7 @@ from vl.label_training import (
     trained_classifier,
 )
 from vl.labeller import Labeller
-from vl.labeller_bundle import Projection
+from vl.labeller_bundle import Projection, SeenLabel
 from vl.training import Judgement
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ def task_of(
         quiet: say nothing.
 
     Raises:
-        ValueError: too few labels have a vector.
+        ValueError: too few labels have a vector, or one lies where the centre does.
     """
     labels = phase.examples.labels
     texts, ids = [label.text for label in labels], [label.synset for label in labels]
@@ -76,9 +76,18 @@ def task_of(
     if centre:
         space = space.centred(placed.vectors[list(parts.training)])
         placed = space.place(texts, ids)
+        wanted = [*parts.training, *parts.unseen]
+        for number in (each for each in wanted if np.isnan(placed.vectors[each, 0])):
+            raise ValueError(
+                f"label {texts[number]!r} lies at the centre of the labels trained on: without "
+                "--centre it has a vector"
+            )
     if not quiet:
         for line in [*phase.examples.notes, *placed.summary().splitlines()]:
             _log.info("%s", line)
+        empty = [text for number, text in enumerate(texts) if number not in set(phase.examples.of)]
+        for text in empty:
+            _log.warning("no photograph of label %r is left", text)
         _log.info(
             "%d photographs of %d labels are trained on; %d of %d other labels and %d of the same "
             "are put aside; %d are of labels without a vector",
@@ -101,9 +110,10 @@ def held_out(phase: Phase, labels: label_lists.LabelList, *, quiet: bool) -> Pha
         for note in labels.notes:
             _log.info("held out: %s", note)
         _log.info(
-            "held out: %d photographs of %d labels",
+            "held out: %d photographs of %d labels; %d are listed",
             len(phase.examples.names) - len(rest.names),
             len(phase.examples.labels) - len(rest.labels),
+            len(labels.labels),
         )
     return phase._replace(examples=rest, vectors=vectors)
 
@@ -156,11 +166,23 @@ def conse_of(task: Task, classes: Path | None, *, top: int) -> Conse:
         raise ValueError(f"{classes}: none of the labels trained on is in it")
     _log.info("ConSE knows %d of the %d labels trained on", len(known), len(labels))
     chosen = [output for output in outputs if output is not None]
-    return encoders_own_classifier(task.phase.encoder, chosen, task.words[known], top=top)
+    conse = encoders_own_classifier(task.phase.encoder, chosen, task.words[known], top=top)
+    classifier = getattr(task.phase.encoder, "classifier", None)
+    there = classifier.out_features if isinstance(classifier, nn.Linear) else None
+    if len(listed.labels) != there:  # a line too few, and all below it are the class before
+        raise ValueError(
+            f"{classes} has {len(listed.labels)} classes, the encoder's classifier {there}"
+        )
+    return conse
 
 
 def labeller_of(
-    task: Task, projections: dict[str, Projection], *, settings: dict[str, Any], tuned: bool
+    task: Task,
+    projections: dict[str, Projection],
+    *,
+    settings: dict[str, Any],
+    tuned: bool,
+    seen: Sequence[SeenLabel] = (),
 ) -> Labeller:
     """All parts as one thing, calibrated by the photographs that were put aside.
 
@@ -169,6 +191,7 @@ def labeller_of(
         projections: trained.
         settings: of the training, for people to read.
         tuned: whether the encoder is another than the one that made the task's embeddings.
+        seen: labels that were trained on before.
     """
     phase, parts = task.phase, task.parts
     labeller = Labeller(
@@ -176,7 +199,9 @@ def labeller_of(
         projections,
         task.space,
         encoder_name=phase.encoder_name,
-        seen=[phase.examples.labels[number] for number in parts.training],
+        seen=list(
+            dict.fromkeys([*seen, *(phase.examples.labels[number] for number in parts.training)])
+        ),
         views=phase.views,
         fit=phase.fit,
         training={

@@ -55,16 +55,17 @@ def read_examples(
     """The photographs of folders of classes and of lists.
 
     Args:
-        sources: see ``data.folders``. The same class in two of them is one label.
+        sources: see ``data.folders``. The same class in two of them is one label; see
+            ``Numbering``.
         names: the words of WordNet's ids, for classes that are called by one.
         embedded: names of photographs that have embeddings; see ``data.folders.read_list``.
 
     Raises:
-        ValueError: a source is none, two photographs have one name, or a class is an id without
-            words.
+        ValueError: a source is not what ``data.folders`` reads, two photographs have one name, or a
+            class is an id without words.
         OSError: a source cannot be read.
     """
-    labels: dict[str, tuple[int, SeenLabel]] = {}
+    numbering = Numbering()
     photographs: dict[str, tuple[Path, int, Path]] = {}
     notes: list[str] = []
     for source in sources:
@@ -76,8 +77,7 @@ def read_examples(
                 text, synset = label_lists.one(text_of_class(name), names=names)
             except ValueError as cause:
                 raise ValueError(f"{source}: class {name!r}: {cause}") from cause
-            key = synset or " ".join(text.split()).casefold()
-            number_of[name] = labels.setdefault(key, (len(labels), SeenLabel(text, synset)))[0]
+            number_of[name] = numbering.number(SeenLabel(text, synset))
         for photograph in found.photographs:
             if photograph.name in photographs:
                 other = photographs[photograph.name][2]
@@ -88,7 +88,7 @@ def read_examples(
         names=tuple(photographs),
         paths=tuple(path for path, _, _ in photographs.values()),
         of=tuple(number for _, number, _ in photographs.values()),
-        labels=tuple(label for _, label in labels.values()),
+        labels=tuple(numbering.labels),
         notes=tuple(notes),
     )
 
@@ -98,16 +98,15 @@ def without(examples: Examples, held_out: label_lists.LabelList) -> Examples:
 
     A label is held out if its id is, or, where one of the two has no id, one of its names.
     """
-    ids = {name for name in held_out.ids if name}
-    terms = {term for label in held_out.labels for term in terms_of(label)}
+    lines = list(zip(held_out.labels, held_out.ids, strict=True))
+    ids = {name for _, name in lines if name}
+    every = {term for text, _ in lines for term in terms_of(text)}
+    without_id = {term for text, name in lines if not name for term in terms_of(text)}
     kept = [
         number
         for number, label in enumerate(examples.labels)
-        if not (
-            label.synset in ids
-            if label.synset and ids
-            else not terms.isdisjoint(terms_of(label.text))
-        )
+        if label.synset not in ids
+        and terms_of(label.text).isdisjoint(without_id if label.synset else every)
     ]
     place = {number: new for new, number in enumerate(kept)}
     rest = examples.only(place.keys())
@@ -122,34 +121,38 @@ def split(examples: Examples, usable: Sequence[bool], *, share: float, seed: int
 
     Args:
         examples: all photographs.
-        usable: whether each label has a vector; the others are neither trained on nor judged by.
+        usable: whether each label has a vector; the others are neither trained on nor judged by,
+            nor are labels without a photograph.
         share: of the labels, whose photographs are all put aside; and of the photographs of each
-            other label, of which one is if there are at least three.
+            other label, of which one is if there are at least three, and one at least is not.
         seed: of the draw.
 
     Raises:
         ValueError: too few labels would be left, or put aside.
     """
-    numbers = [number for number, has in enumerate(usable) if has]
+    rows: dict[int, list[int]] = {number: [] for number in range(len(examples.labels))}
+    for row, number in enumerate(examples.of):
+        rows[number].append(row)
+    numbers = [number for number, has in enumerate(usable) if has and rows[number]]
     generator = torch.Generator().manual_seed(seed)
     order = [numbers[place] for place in torch.randperm(len(numbers), generator=generator).tolist()]
     count = round(share * len(numbers))
     if share and count < 2:
         raise ValueError(
-            f"{share:g} of {len(numbers)} labels are {count}; to judge by, at least two are wanted"
+            f"{share:g} of {len(numbers)} labels are {count}; to judge by, at least two are "
+            "wanted: a greater share, or 0 for none"
         )
     if len(numbers) - count < 2:
         raise ValueError(
             f"{len(numbers) - count} labels are left to train on; at least two are wanted"
         )
     unseen, training = sorted(order[:count]), sorted(order[count:])
-    rows: dict[int, list[int]] = {number: [] for number in range(len(examples.labels))}
-    for row, number in enumerate(examples.of):
-        rows[number].append(row)
     seen_rows: list[int] = []
     for number in training:
         own = rows[number]
-        aside = max(1, round(share * len(own))) if share and len(own) >= _IMAGES_FROM else 0
+        aside = 0
+        if share and len(own) >= _IMAGES_FROM:
+            aside = min(max(1, round(share * len(own))), len(own) - 1)
         drawn = torch.randperm(len(own), generator=generator)[:aside].tolist()
         seen_rows += [own[place] for place in drawn]
     kept_aside = set(seen_rows)
@@ -181,11 +184,56 @@ def outputs_of(labels: Sequence[SeenLabel], classes: label_lists.LabelList) -> l
         if label.synset and ids:
             found.append(ids.get(label.synset))
         else:
-            name = " ".join(label.text.split(",")[0].split()).casefold()
-            found.append(first.get(name))
+            found.append(first.get(_names(label.text)[0]))
     return found
 
 
 def terms_of(label: str) -> set[str]:
-    """The names of a label, as they are compared."""
-    return {" ".join(term.split()).casefold() for term in label.split(",") if term.strip()}
+    """The names of a label, as they are compared; an underscore is a blank."""
+    return set(_names(label))
+
+
+class Numbering:
+    """Labels, each once, numbered as they come.
+
+    Two with ids are one if their ids are, two without if all their words are. A label without an
+    id is one with the first label that has an id and the other's first name among its names.
+    """
+
+    def __init__(self) -> None:
+        self.labels: list[SeenLabel] = []  # the words as they come first, and the id if one is told
+        self._ids: dict[str, int] = {}
+        self._names: dict[str, int] = {}  # of labels with an id
+        self._texts: dict[str, int] = {}  # of labels that came without
+        self._first: dict[str, int] = {}  # first names of labels that have none yet
+
+    def number(self, label: SeenLabel) -> int:
+        """The number of a label, which is the next one if it was not there."""
+        names = _names(label.text)
+        text = ", ".join(names)
+        found: int | None
+        if label.synset:
+            found = self._ids.get(label.synset)
+            named = next((name for name in names if name in self._first), None)
+            if found is None and named is not None:
+                found = self._first.pop(named)
+        else:
+            found = self._texts.get(text, self._names.get(names[0]))
+        if found is None:
+            found = len(self.labels)
+            self.labels.append(label)
+        if label.synset:
+            self.labels[found] = self.labels[found]._replace(synset=label.synset)
+            self._ids[label.synset] = found
+            for name in names:
+                self._names.setdefault(name, found)
+        else:
+            self._texts[text] = found
+            if self.labels[found].synset is None:
+                self._first.setdefault(names[0], found)
+        return found
+
+
+def _names(label: str) -> list[str]:
+    names = [text_of_class(name).casefold() for name in label.split(",")]
+    return [name for name in names if name] or [label]

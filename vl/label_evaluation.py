@@ -3,13 +3,14 @@
 It knows embeddings and labels; where they are from does not matter.
 """
 
+import logging
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
 from torch import Tensor
 
-from vl.examples import Examples
+from vl.examples import Examples, Numbering
 from vl.labeller import Candidates, Labeller
 from vl.labeller_bundle import SeenLabel
 from vl.metrics.zero_shot import (
@@ -24,6 +25,7 @@ from vl.metrics.zero_shot import (
     rank_vectors,
 )
 
+_log = logging.getLogger(__name__)
 _BINS = 15  # Guo et al. 2017
 _NAMED = 3  # labels in a message
 
@@ -80,7 +82,8 @@ def evaluate(
         labeller: what is judged.
         vectors: embeddings of the photographs, ``(N, image width)``.
         examples: their labels.
-        candidates: all of them; by default the photographs' labels and those trained on.
+        candidates: all of them; by default the photographs' labels and those trained on. Which of
+            these are one label, ``Numbering`` says.
         csls: take hubs back; see ``Labeller.candidates``.
         none_of_these: rate of false accepts to be tried.
 
@@ -121,21 +124,26 @@ class _Judge:
         self._csls = csls
         self._projected = labeller.project(vectors)
         given = [*examples.labels, *labeller.seen] if candidates is None else candidates
-        self._labels = list({_key(label): label for label in given}.values())
-        place = {_key(label): number for number, label in enumerate(self._labels)}
-        shown = [examples.labels[number] for number in dict.fromkeys(examples.of)]
-        lacking = [label.text for label in shown if _key(label) not in place]
+        numbering = Numbering()
+        for label in given:
+            numbering.number(label)
+        count = len(numbering.labels)
+        own = {number: numbering.number(examples.labels[number]) for number in set(examples.of)}
+        self._labels = numbering.labels[:count]
+        lacking = [label.text for label in numbering.labels[count:]]
         if lacking:
             raise ValueError(
                 f"{len(lacking)} labels of photographs are no candidates: "
                 f"{', '.join(map(repr, lacking[:_NAMED]))}{', ...' if lacking[_NAMED:] else ''}"
             )
-        self._truth = np.array(
-            [place[_key(examples.labels[number])] for number in examples.of], dtype=np.int64
-        )
+        self._truth = np.array([own[number] for number in examples.of], dtype=np.int64)
         self._seen = np.array(
             [labeller.is_seen(label.text, label.synset) for label in self._labels]
         )
+        places = labeller.space.place(
+            [label.text for label in self._labels], [label.synset for label in self._labels]
+        )
+        self._placed = ~np.isnan(places.vectors[:, 0])
         self._of = {"seen": self._seen[self._truth], "unseen": ~self._seen[self._truth]}
 
     def has(self, group: str, *, candidates: bool = False) -> bool:
@@ -145,9 +153,12 @@ class _Judge:
         return bool(self._of[group].any())
 
     def result(self, group: str, among: str, *, stacking: bool = False) -> list[Result]:
-        """One result, or none where the group has no photograph or ``all`` adds nothing."""
+        """One result; none without photographs, without vectors, or where ``all`` adds nothing."""
         numbers = self._numbers(among)
         if not self.has(group) or (among == "all" and len(numbers) == len(self._numbers(group))):
+            return []
+        if not self._placed[numbers].any() and self._placed.any():
+            _log.warning("%s among %s: no candidate has a vector, so all are misses", group, among)
             return []
         candidates = self._candidates(numbers, stacking=stacking)
         rows = np.flatnonzero(self._of[group])
@@ -175,6 +186,11 @@ class _Judge:
         """Photographs of unseen labels among those, and among the seen, where theirs is missing."""
         if not self.has("unseen"):
             raise ValueError("no photograph has an unseen label: nothing can be none of these")
+        if not self.has("seen", candidates=True):
+            raise ValueError(
+                "no candidate was trained on: there are none that no photograph shows, and nothing "
+                "can be none of these"
+            )
         projected = self._projected[np.flatnonzero(self._of["unseen"])]
         shares = []
         for group in ("seen", "unseen"):
@@ -228,7 +244,3 @@ class _Judge:
         bins = np.minimum((said * _BINS).astype(np.int64), _BINS - 1)
         gaps = np.bincount(bins, said - right, minlength=_BINS)
         return float(np.abs(gaps).sum() / len(said))
-
-
-def _key(label: SeenLabel) -> str:
-    return label.synset or " ".join(label.text.split()).casefold()

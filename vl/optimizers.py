@@ -1,6 +1,6 @@
 """Optimisers by name, over parts of a model that each have a rate of their own."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, Literal
 
 from torch import Tensor
@@ -21,8 +21,9 @@ def optimizer(
         weight_decay: of what decays.
     """
     groups = [group for part, rate in parts for group in _groups(part, rate, weight_decay)]
-    kinds: dict[Kind, type[Optimizer]] = {"adam": AdamW, "adagrad": Adagrad, "sgd": SGD}
-    return kinds[kind](groups)  # type: ignore[call-arg]  # Optimizer's own wants defaults as well
+    kinds: dict[Kind, Callable[[list[dict[str, Any]]], Optimizer]]
+    kinds = {"adam": AdamW, "adagrad": Adagrad, "sgd": SGD}
+    return kinds[kind](groups)
 
 
 def _groups(parameters: Iterable[Tensor], rate: float, decay: float) -> list[dict[str, Any]]:

@@ -13,6 +13,7 @@ import tyro
 from data import embeddings as cache
 from data import label_lists
 from data.atomic import write_text
+from data.wordnet import WordNet
 from vl import __version__, devices
 from vl.devise_phases import encoded
 from vl.examples import read_examples
@@ -42,8 +43,10 @@ class LabelEvaluation:
     """Take hubs back: labels that are near to all photographs (CSLS)."""
     none_of_these: float | None = None
     """Rate of false accepts: what becomes of photographs where none of these is an answer."""
+    wordnet: Path | None = None
+    """WordNet's words.txt and is_a.txt are here: for ids without words; else the labeller's own."""
     per_class: Path | None = None
-    """Write the figures of each label, as tab-separated text."""
+    """Write the figures of each label with photographs or without a vector, between tabs."""
     json: bool = False
     """All figures as one JSON line."""
     device: str = "cpu"
@@ -54,8 +57,19 @@ def run(flags: LabelEvaluation) -> int:
     """Evaluate; 1 if a photograph could not be read."""
     if not flags.photographs:
         raise ValueError("no photographs are given")
+    if flags.none_of_these is not None and not 0 < flags.none_of_these < 1:
+        raise ValueError(
+            f"--none-of-these is {flags.none_of_these}; it is a share between 0 and 1, as 0.05"
+        )
     labeller = Labeller.load(flags.model, device=devices.named(flags.device))
+    if labeller.calibration is None and (flags.csls or flags.none_of_these is not None):
+        raise ValueError(
+            f"{flags.model} was trained with --development 0: --csls and --none-of-these want a "
+            "calibrated labeller"
+        )
     wordnet = labeller.space.wordnet
+    if flags.wordnet:
+        wordnet = WordNet.read(flags.wordnet / "words.txt", is_a=flags.wordnet / "is_a.txt")
     names = None if wordnet is None else wordnet.names()
     candidates: list[SeenLabel] | None = None
     if flags.labels is not None:
@@ -145,14 +159,19 @@ def _print(evaluated: Evaluated) -> None:
 
 
 def _per_class(results: Sequence[Result]) -> str:
-    lines = ["group\tlabel\tid\timages\t" + "\t".join(f"hit@{k}" for k in results[0].hits.ks)]
+    ks = results[0].hits.ks
+    lines = ["\t".join(["group", "label", "id", "images", *(f"hit@{k}" for k in ks), "note"])]
     for result in results:
+        missing = set(result.missing)
         counts = torch.bincount(torch.from_numpy(result.truth), minlength=len(result.labels))
-        for number, values in zip(result.hits.truths.tolist(), result.hits.classes.tolist()):
-            label = result.labels[number]
-            cells = [result.name, label.text, label.synset or "", str(int(counts[number]))]
-            lines.append("\t".join([*cells, *(f"{100 * value:.1f}" for value in values)]))
-        lines += [f"{result.name}\t{label}\tno vector" for label in result.missing]
+        shares = dict(zip(result.hits.truths.tolist(), result.hits.classes.tolist(), strict=True))
+        for number, label in enumerate(result.labels):
+            note = "no vector" if label.text in missing else ""
+            if number not in shares and not note:
+                continue
+            found = [f"{100 * share:.1f}" for share in shares.get(number, [])] or [""] * len(ks)
+            cells = [result.name, label.text, label.synset or "", str(int(counts[number])), *found]
+            lines.append("\t".join([*cells, note]))
     return "\n".join(lines) + "\n"
 
 

@@ -133,10 +133,11 @@ def run(flags: DeviseRun) -> int:
         if start is not None:
             _check_split(task, start)
         projections: dict[str, Projection] = {}
+        if flags.method != "devise":  # first, as it is quick to say what is wrong with its classes
+            with torch.random.fork_rng(devices=[]):  # the map begins as it does without ConSE
+                projections["conse"] = conse_of(task, flags.classes, top=flags.top)
         if flags.method != "conse":
             projections["devise"] = _devise(flags, task, start, processes)
-        if flags.method != "devise":
-            projections["conse"] = conse_of(task, flags.classes, top=flags.top)
         if processes.first:
             labeller = labeller_of(
                 task,

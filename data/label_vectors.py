@@ -106,9 +106,9 @@ class LabelSpace:
 
         Args:
             labels: each may have synonyms, which commas part.
-            ids: of each its synset in WordNet, where it is known. Of a label without, the sense is
-                taken that its own words' vector is nearest to, by the words of what it would be a
-                kind of.
+            ids: of each its synset in WordNet, where it is known. Of a label without, a sense is
+                taken: one that is written with the same capitals and commonly called so, and of
+                several such the one whose kinds are nearest to the label's own words.
             advance: is told from time to time how many labels have been placed since.
 
         Raises:
@@ -142,8 +142,15 @@ class LabelSpace:
         return Placed(vectors, coverage, tuple(synsets), kinds)
 
     def all_words(self) -> Placed:
-        """Every word by its own vector, whatever it is a kind of; underscores are blanks."""
+        """Every word that has a place of its own; underscores are blanks.
+
+        With kinds, these are the words that WordNet has: the others' own vectors lie elsewhere
+        than where labels and photographs do.
+        """
         words = self.words
+        if self.kinds:
+            texts = [word.replace("_", " ") for word in words.words]
+            return self.place([text for text in texts if text.casefold() in self._by_name])
         found = tuple(
             Found(vector, "phrase", word, 0) for word, vector in zip(words.words, words.matrix)
         )
@@ -232,12 +239,22 @@ class LabelSpace:
                 if senses:
                     return senses[0]
                 continue
-            return max(senses, key=lambda synset: float(own @ _direction(self._above(synset))))
+            return max(senses, key=lambda synset: self._likeness(synset, term, own))
         return None
+
+    def _likeness(self, synset: str, term: str, own: Vector) -> tuple[bool, bool, float]:
+        """How likely a synset is meant; the greatest is."""
+        assert self.wordnet is not None
+        words = self.wordnet.words(synset)
+        name = " ".join(term.split())
+        common = words[0].casefold() == name.casefold()  # its first word is its commonest
+        return name in words, common, float(own @ _direction(self._above(synset)))
 
     def _senses(self, term: str) -> list[str]:
         """The synsets that a term names, as it is or in the singular or plural."""
         name = " ".join(term.split()).casefold()
+        if not name:
+            return []
         for each in (name, *singulars(name), *plurals(name)):
             if each in self._by_name:
                 return self._by_name[each]

@@ -51,14 +51,18 @@ judge() {
         --words "$out/$words.bin" --wordnet "$data/wordnet" --out "$out/$name" "$@"
     local ask=(--model "$out/$name/labeller.safetensors" --embeddings "$out/photographs.npy" --json)
     vl evaluate-labels "$out/unseen.txt" "${ask[@]}" --labels "$classes" >"$out/tables/$name.unseen.json"
-    vl evaluate-labels "$out/unseen.txt" "${ask[@]}" --labels "$classes" --csls \
-        >"$out/tables/$name.csls.json"
-    vl evaluate-labels "$out/unseen.txt" "$out/seen.txt" "${ask[@]}" --labels "$classes" \
-        >"$out/tables/$name.both.json"
+    if [[ " $closer " == *" $name "* ]]; then
+        vl evaluate-labels "$out/unseen.txt" "${ask[@]}" --labels "$classes" --csls \
+            >"$out/tables/$name.csls.json"
+        vl evaluate-labels "$out/unseen.txt" "$out/seen.txt" "${ask[@]}" --labels "$classes" \
+            >"$out/tables/$name.both.json"
+    fi
     vl evaluate-labels "$out/caltech.txt" "${ask[@]}" --none-of-these 0.1 >"$out/tables/$name.part"
     mv "$out/tables/$name.part" "$out/tables/$name.caltech.json"
     if [ "$name" != best ]; then rm -r "${out:?}/$name"; fi
 }
+# Those that are asked for hubs, and for seen and unseen labels together, as well.
+closer="tuned-devise tuned-conse tuned-kinds-devise tuned-kinds-conse best"
 kinds=(--kinds 0.8 --synonyms mean --centre)
 conse=(--method conse --classes "$classes")
 both=(--method both --classes "$classes")

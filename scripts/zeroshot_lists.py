@@ -42,7 +42,7 @@ def main() -> int:
     left_out = []
     for line in (HERE / "caltech101.tsv").read_text(encoding="utf-8").splitlines():
         name, use, label = line.split("\t")
-        if use == "unused":
+        if use == "unused":  # clutter, a proper name, or nothing that WordNet has
             continue
         photographs = names(folder / "caltech101" / name)
         if use != "unseen" and (label in held_out or close(label)):
@@ -73,7 +73,7 @@ def near(held_out: Sequence[str], wordnet: WordNet) -> Callable[[str], bool]:
 
     def close(label: str) -> bool:
         if label in wordnet:
-            return label in around
+            return label in around or bool(words_of(wordnet.words(label)[0]) & words)
         terms = {term.strip() for term in label.split(",")}
         return bool(words_of(label) & words or terms & named)
 

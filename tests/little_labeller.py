@@ -57,7 +57,7 @@ def wordnet() -> WordNet:
 
 def calibration(count: int = 20, width: int = WIDTH) -> Calibration:
     """By photographs of labels that no test has."""
-    return Calibration(0.25, 0.125, units(count, width, seed=2), units(count, width, seed=3))
+    return Calibration(0.25, 0.5, 0.125, units(count, width, seed=2), units(count, width, seed=3))
 
 
 def labeller(space: LabelSpace | None = None, **choices: Any) -> Labeller:

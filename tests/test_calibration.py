@@ -65,11 +65,15 @@ def test_without_a_choice_there_is_no_temperature(shape):
 
 
 def harmonic(scores, truth, seen, handicap):
-    hits = {True: [], False: []}
+    hits: dict[int, list[bool]] = {label: [] for label in truth.tolist()}
     for row, label in zip(scores.double().numpy(), truth.tolist(), strict=True):
         lowered = row - handicap * seen.numpy()
-        hits[bool(seen[label])].append(int(lowered.argmax()) == label)
-    one, other = (sum(each) / len(each) for each in hits.values())
+        hits[label].append(int(lowered.argmax()) == label)
+    means = {label: sum(each) / len(each) for label, each in hits.items()}
+    groups = [
+        [means[label] for label in means if bool(seen[label]) is kind] for kind in (True, False)
+    ]
+    one, other = (sum(group) / len(group) for group in groups)
     return 2 * one * other / (one + other) if one + other else 0.0
 
 
@@ -109,7 +113,7 @@ def test_both_groups_are_wanted(truth, seen):
 
 
 def calibration(count: int = 49, *, seed: int = 1) -> Calibration:
-    return Calibration(1.0, 0.0, units(count, seed=seed), units(count, seed=seed + 1))
+    return Calibration(1.0, 1.0, 0.0, units(count, seed=seed), units(count, seed=seed + 1))
 
 
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.29, 0.5, 0.99])
@@ -152,7 +156,7 @@ def test_references_of_a_candidate_do_not_count():
     assert found == threshold(others, Labels(vectors), vectors, false_accepts=0.25)
     with pytest.raises(ValueError, match=r"all 25 photographs .* show one of the candidates"):
         threshold(
-            Calibration(1.0, 0.0, made.references[::2], truths[::2]),
+            Calibration(1.0, 1.0, 0.0, made.references[::2], truths[::2]),
             Labels(vectors),
             vectors,
             false_accepts=0.25,

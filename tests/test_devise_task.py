@@ -174,9 +174,12 @@ def test_the_labeller_says_what_it_was_trained_on():
     assert [label.text for label in labeller.seen] == [NAMES[n] for n in made.parts.training]
     assert labeller.training == {
         "settings": {"seed": 0},
+        "views": ["plain", "flip"],
+        "fit": "crop",
         "photographs": len(made.parts.training_rows),
         "labels": 5,
     }
+    assert [label.text for label in labeller.aside] == [NAMES[n] for n in made.parts.unseen]
     assert (labeller.views, labeller.fit) == (("plain", "flip"), "crop")
     assert not any(each.requires_grad for each in labeller.encoder.parameters())
     before = (SeenLabel("zebra", None), labeller.seen[1])

@@ -42,7 +42,7 @@ def labeller(*, calibrated=True, views=("plain",), wordnet=None, ids=False):
         images = made(pixels)
     truth = torch.arange(len(SEEN)).repeat_interleave(4)
     conse = trained_classifier(images, truth, torch.from_numpy(words.matrix[:5].copy()), top=3)
-    calibration = Calibration(0.2, 0.1, units(20, seed=6), units(20, seed=7))
+    calibration = Calibration(0.2, 0.2, 0.1, units(20, seed=6), units(20, seed=7))
     return Labeller(
         made,
         {"conse": conse},

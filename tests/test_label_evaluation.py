@@ -31,7 +31,7 @@ def directions(*angles):
     return torch.tensor([[math.cos(turn), math.sin(turn)] for turn in turns])
 
 
-def labeller(seen=SEEN, *, calibrated=True, wordnet=None):
+def labeller(seen=SEEN, *, calibrated=True, wordnet=None, aside=()):
     """Word space is the first two numbers of an embedding."""
     words = WordVectors(tuple(ANGLES), directions(*ANGLES.values()).numpy())
     projection = Devise(image_width=Tiny.width, width=2)
@@ -40,7 +40,7 @@ def labeller(seen=SEEN, *, calibrated=True, wordnet=None):
     calibration = None
     if calibrated:
         truths = directions(45, 45, 45, 45)
-        calibration = Calibration(0.5, HANDICAP, directions(45, 60, 80, 300), truths)
+        calibration = Calibration(0.5, 0.5, HANDICAP, directions(45, 60, 80, 300), truths)
     space = LabelSpace(words, wordnet)
     return Labeller(
         encoder(),
@@ -48,6 +48,7 @@ def labeller(seen=SEEN, *, calibrated=True, wordnet=None):
         space,
         encoder_name="tiny",
         seen=seen,
+        aside=aside,
         calibration=calibration,
     )
 
@@ -249,3 +250,34 @@ def test_the_order_of_photographs_changes_nothing():
     assert found.generalised["plain"] == pytest.approx(turned.generalised["plain"])
     for name, result in by_name(found).items():
         assert hits_of(result) == hits_of(by_name(turned)[name])
+
+
+def test_labels_that_the_training_was_judged_by_count_in_no_group():
+    without = [pair for pair in SHOWN if pair[1] != "south"]
+    found = evaluated(model=labeller(aside=(SeenLabel("south", None),)))
+    assert found.aside == 1
+    assert evaluated().aside == 0
+    expected = evaluated(pairs=without)
+    for name, result in by_name(found).items():
+        other = by_name(expected)[name]
+        assert result.images == other.images
+        if name.endswith("unseen"):
+            assert [each.text for each in result.labels] == ["west", "quokka"]
+            assert hits_of(result) == hits_of(other)
+        if "all" in name:  # it stays among the candidates
+            assert "south" in [each.text for each in result.labels]
+    assert found.generalised["plain"].seen == 1.0
+
+
+def test_photographs_of_nothing_but_labels_put_aside_are_refused():
+    aside = tuple(SeenLabel(name, None) for name in ("west", "south"))
+    with pytest.raises(ValueError, match="judged by all labels of these photographs"):
+        evaluated(pairs=[(170, "west"), (200, "south")], model=labeller(aside=aside))
+
+
+def test_probabilities_of_labels_trained_on_have_a_temperature_of_their_own():
+    made = labeller()
+    made.calibration = made.calibration._replace(temperature=1e3, seen_temperature=1e-3)
+    results = by_name(evaluated(model=made))
+    assert results["seen among seen"].calibration_error == pytest.approx(0, abs=1e-3)
+    assert results["seen among all"].calibration_error > 0.7

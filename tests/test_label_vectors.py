@@ -227,3 +227,36 @@ def test_ids_must_fit():
         space.place(["ball", "box"], ["n00000001"])
     with pytest.raises(ValueError, match="'n99999999'"):
         space.place(["ball"], ["n99999999"])
+
+
+@pytest.mark.parametrize("label", ["", " ", ",", " , "])
+def test_a_blank_label_is_no_synset(label):
+    placed = LabelSpace(words(), wordnet(), kinds=0.5).place([label])
+    assert np.isnan(placed.vectors).all()
+    assert placed.synsets == (None,)
+
+
+def test_a_word_means_the_synset_that_it_is_the_commonest_word_of():
+    # Both are called chair; the first of them by another word before, and nearer to the word.
+    synsets = {
+        "n00000001": ("person",),
+        "n00000002": ("furniture",),
+        "n00000003": ("president", "chair"),
+        "n00000004": ("chair",),
+    }
+    edges = [("n00000001", "n00000003"), ("n00000002", "n00000004")]
+    matrix = np.array([[1, 0], [0, 1], [1, 0]], np.float32)
+    held = WordVectors(["person", "furniture", "chair"], matrix)
+    space = LabelSpace(held, WordNet(synsets, edges), kinds=0.5)
+    assert space.place(["chair"]).synsets == ("n00000004",)
+    # Capitals tell names from words.
+    synsets["n00000004"] = ("Chair",)
+    space = LabelSpace(held, WordNet(synsets, edges), kinds=0.5)
+    assert space.place(["chair", "Chair"]).synsets == ("n00000003", "n00000004")
+
+
+def test_with_kinds_all_words_are_those_that_wordnet_has():
+    space = LabelSpace(words(), wordnet(), kinds=0.5)
+    placed = space.all_words()
+    assert placed.coverage.labels == ("ring", "okapi", "giraffe", "guitar", "animal")
+    np.testing.assert_array_equal(placed.vectors, space.place(placed.coverage.labels).vectors)

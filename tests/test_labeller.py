@@ -315,7 +315,7 @@ def parts(**changed):
             "the encoder gives width 12, projection 'devise' expects 11",
         ),
         (
-            {"calibration": Calibration(1.0, 0.0, units(3, 5, seed=0), units(3, 5, seed=0))},
+            {"calibration": Calibration(1.0, 1.0, 0.0, units(3, 5, seed=0), units(3, 5, seed=0))},
             r"references have shape \(3, 5\), the words width 6",
         ),
         ({"views": ("plan",)}, "no view plan"),

@@ -9,6 +9,7 @@ from torch import Tensor
 
 from data.errors import FormatError
 from data.label_vectors import LabelSpace
+from data.word_vectors import WordVectors
 from data.wordnet import WordNet
 from decoders.conse import Conse
 from encoders.table import ENCODERS
@@ -17,6 +18,7 @@ from tests.little_labeller import SEEN, WIDTH, WORDS, calibration, labeller, uni
 from vl import labeller_bundle
 from vl.calibration import Calibration
 from vl.labeller import Labeller
+from vl.labeller_bundle import SeenLabel, as_stored
 
 LABELS = ["ball", "stop sign", "quokka", "guitar", "ring"]
 CENTRE = np.full(WIDTH, 0.1, np.float32)
@@ -113,7 +115,7 @@ def test_a_wordnet_without_edges_is_kept(tmp_path):
 def test_whole_numbers_of_a_calibration_are_kept(tmp_path):
     made = labeller(calibration=calibration()._replace(temperature=1, handicap=0))
     made.save(tmp_path / "a.safetensors")
-    assert Labeller.load(tmp_path / "a.safetensors").calibration[:2] == (1.0, 0.0)
+    assert Labeller.load(tmp_path / "a.safetensors").calibration[:3] == (1.0, 0.5, 0.0)
 
 
 def test_another_kind_of_file_is_refused(path, tmp_path):
@@ -171,7 +173,7 @@ HOSTILE = {
     "not UTF-8": (with_tensor("words.text", text(b"ball\xff")), "words.text: not text in UTF-8"),
     "text of floats": (with_tensor("words.text", torch.zeros(9)), "words.text: not text in UTF"),
     "another width": (
-        with_tensor("words.vectors", torch.ones(9, 5)),
+        with_tensor("words.vectors", torch.full((9, 5), 5**-0.5)),
         "the centre has shape|leads to width 6, the words have width 5",
     ),
     "text in a table": (
@@ -251,7 +253,7 @@ HOSTILE = {
         number_at("projection.devise.projection.weight", torch.nan),
         "projection.devise.projection.weight: .*not finite",
     ),
-    "a calibration of text": (setting(calibration="0.1"), "expected a temperature above 0"),
+    "a calibration of text": (setting(calibration="0.1"), "expected temperatures above 0"),
     "references missing": (without("calibration.references"), "calibration.references: missing"),
     "truths missing": (without("calibration.truths"), "calibration.truths: missing"),
     "references of NaN": (number_at("calibration.references", torch.nan), "not finite"),
@@ -289,8 +291,13 @@ def test_a_file_that_is_not_whole_is_refused(path, what):
     ],
 )
 def test_numbers_of_a_calibration_are_checked(path, temperature, handicap):
-    alter(path, setting(calibration={"temperature": temperature, "handicap": handicap}))
-    with pytest.raises(FormatError, match="expected a temperature above 0 and a handicap of 0"):
+    alter(
+        path,
+        setting(
+            calibration={"temperature": temperature, "seen_temperature": 1.0, "handicap": handicap}
+        ),
+    )
+    with pytest.raises(FormatError, match="expected temperatures above 0 and a handicap of 0"):
         Labeller.load(path)
 
 
@@ -336,3 +343,31 @@ def test_what_read_gives_is_what_write_took(path, tmp_path):
     assert isinstance(parts.calibration, Calibration)
     labeller_bundle.write(tmp_path / "b.safetensors", parts)
     assert (tmp_path / "b.safetensors").read_bytes() == path.read_bytes()
+
+
+@pytest.mark.parametrize("seen_temperature", [0.0, -1.0, np.nan, np.inf, 1, None])
+def test_the_temperature_of_seen_labels_is_checked(path, seen_temperature):
+    numbers = {"temperature": 1.0, "seen_temperature": seen_temperature, "handicap": 0.1}
+    alter(path, setting(calibration=numbers))
+    with pytest.raises(FormatError, match="expected temperatures above 0"):
+        Labeller.load(path)
+
+
+def test_words_as_stored_come_back_as_they_are(tmp_path):
+    drawn = np.random.default_rng(0).standard_normal((50, 6)).astype(np.float32)
+    drawn /= np.linalg.norm(drawn, axis=1, keepdims=True)
+    stored = as_stored(WordVectors([f"w{row}" for row in range(50)], drawn))
+    assert not np.array_equal(stored.matrix, drawn)
+    made = labeller(space=LabelSpace(stored))
+    made.save(tmp_path / "a.safetensors")
+    loaded = Labeller.load(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(loaded.words.matrix, stored.matrix)
+
+
+def test_labels_put_aside_are_kept(tmp_path):
+    made = labeller(aside=(SeenLabel("box", None), SeenLabel("okapi", "n00000003")))
+    made.save(tmp_path / "a.safetensors")
+    loaded = Labeller.load(tmp_path / "a.safetensors")
+    assert loaded.aside == made.aside
+    assert loaded.is_aside("Box") and loaded.is_aside("giraffe", "n00000003")
+    assert not loaded.is_aside("ball")

@@ -25,7 +25,7 @@ ROOT = Path(__file__).resolve().parents[1]
 NAMES = tuple(COLOURS)
 WORDS = ["--words", "words.txt"]
 ENCODER = ["--weights", "weights", "--encoder", "tiny", "--views", "plain"]
-QUICK = ["--epochs", "12", "--rate", "0.2", "--loss", "full", "--batch-size", "8"]
+QUICK = ["--epochs", "16", "--rate", "0.1", "--loss", "full", "--batch-size", "8"]
 ALL = ["--development", "0"]
 ASIDE = ["--development", "0.25"]
 PHASE_2 = ["--finetune-encoder", "--start", "run/labeller.safetensors", "--epochs", "2"]
@@ -49,6 +49,8 @@ def place(tmp_path, monkeypatch):
 
 
 def train(*flags, photographs=("photos",), phase=(*WORDS, *ENCODER, *QUICK)):
+    if "conse" in flags and phase[-len(QUICK) :] == tuple(QUICK):
+        phase = phase[: -len(QUICK)]  # which are for the map
     return main(["train", "devise", *map(str, [*photographs, *phase, *flags])])
 
 
@@ -515,3 +517,19 @@ def test_two_processes_have_the_loss_of_one(place):
         shared.projections["devise"].projection.weight,
         atol=1e-4,
     )
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (("--method", "conse", "--margin", "0.2"), "--margin cannot go with --method conse"),
+        (
+            ("--method", "conse", "--epochs", "3", "--loss", "full"),
+            "--loss, --epochs cannot go with --method conse, which trains no map",
+        ),
+        (("--top", "3"), "--top is for ConSE"),
+        (("--encoder-rate", "0.1"), "--encoder-rate is for phase 2"),
+    ],
+)
+def test_flags_of_another_method_are_refused(place, capsys, flags, message):
+    refused(capsys, message, *flags, *ALL)

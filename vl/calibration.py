@@ -22,9 +22,14 @@ class Calibration(NamedTuple):
     """Numbers that turn scores into answers."""
 
     temperature: float  # of the softmax over all candidates' scores
+    seen_temperature: float  # the same where all candidates were trained on
     handicap: float  # what seen labels' cosines lose where unseen ones compete (Chao et al. 2016)
     references: Tensor  # (R, D) unit: photographs of labels never trained on, in word space
     truths: Tensor  # (R, D) unit: those labels
+
+    def temperature_for(self, *, all_seen: bool) -> float:
+        """That of candidates which were trained on, or of any others."""
+        return self.seen_temperature if all_seen else self.temperature
 
 
 def temperature_of(scores: Tensor, truth: Tensor) -> float:
@@ -70,7 +75,7 @@ def handicap_of(scores: Tensor, truth: Tensor, seen: Tensor) -> float:
         seen: whether each label was seen in training, ``(K,)``.
 
     Returns:
-        At least 0; the least of equally good ones.
+        At least 0; the least of equally good ones. Hits are means over labels.
 
     Raises:
         ValueError: one of the two groups has no image or no label.
@@ -87,11 +92,14 @@ def handicap_of(scores: Tensor, truth: Tensor, seen: Tensor) -> float:
     right_seen = number[seen][among_seen] == truth  # (R,) right, if a seen label comes first
     right_unseen = number[~seen][among_unseen] == truth
     lead = best_seen - best_unseen
+    # Within a group each label counts the same, however many images show it.
+    weights = 1 / torch.bincount(truth, minlength=len(seen)).double()[truth]  # (R,)
+    weights_seen, weights_unseen = weights * is_seen, weights * ~is_seen
     best, found = -1.0, 0.0
     for handicap in torch.linspace(0, max(0.0, float(lead.max())), _HANDICAPS).tolist():
         first = lead > handicap
-        of_seen = float((right_seen & first)[is_seen].float().mean())
-        of_unseen = float((right_unseen & ~first)[~is_seen].float().mean())
+        of_seen = float(weights_seen[right_seen & first].sum() / weights_seen.sum())
+        of_unseen = float(weights_unseen[right_unseen & ~first].sum() / weights_unseen.sum())
         both = of_seen + of_unseen
         harmonic = 2 * of_seen * of_unseen / both if both else 0.0
         if harmonic > best:

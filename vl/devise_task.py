@@ -202,10 +202,13 @@ def labeller_of(
         seen=list(
             dict.fromkeys([*seen, *(phase.examples.labels[number] for number in parts.training)])
         ),
+        aside=[phase.examples.labels[number] for number in parts.unseen],
         views=phase.views,
         fit=phase.fit,
         training={
             "settings": settings,
+            "views": list(phase.views),
+            "fit": phase.fit,
             "photographs": len(parts.training_rows),
             "labels": len(parts.training),
         },

@@ -10,6 +10,7 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
+from data.wordnet import WordNet
 from vl.examples import Examples, Numbering
 from vl.labeller import Candidates, Labeller
 from vl.labeller_bundle import SeenLabel
@@ -62,6 +63,7 @@ class Evaluated(NamedTuple):
     results: tuple[Result, ...]
     generalised: dict[str, Generalised]  # by how seen labels are held back: "plain", "stacking"
     rejection: Rejection | None
+    aside: int  # photographs that count nowhere: the training was judged by their labels
 
 
 def evaluate(
@@ -72,11 +74,13 @@ def evaluate(
     *,
     csls: bool = False,
     none_of_these: float | None = None,
+    wordnet: WordNet | None = None,
 ) -> Evaluated:
     """Label photographs whose labels are known.
 
     Photographs with unseen labels are labelled among the unseen labels that photographs have, those
-    with seen ones among the seen candidates, and both among all candidates.
+    with seen ones among the seen candidates, and both among all candidates. Labels that the
+    training was judged and calibrated by are neither: their photographs are left out.
 
     Args:
         labeller: what is judged.
@@ -86,12 +90,13 @@ def evaluate(
             these are one label, ``Numbering`` says.
         csls: take hubs back; see ``Labeller.candidates``.
         none_of_these: rate of false accepts to be tried.
+        wordnet: for hierarchical precision; by default the labeller's own.
 
     Raises:
         ValueError: there is no photograph, one's label is no candidate, or see
             ``Labeller.candidates``.
     """
-    judge = _Judge(labeller, vectors, examples, candidates, csls=csls)
+    judge = _Judge(labeller, vectors, examples, candidates, csls=csls, wordnet=wordnet)
     results = []
     calibrated = labeller.calibration is not None
     for group in ("unseen", "seen"):
@@ -107,7 +112,7 @@ def evaluate(
     rejection = None
     if none_of_these is not None:
         rejection = judge.rejection(none_of_these)
-    return Evaluated(tuple(results), both, rejection)
+    return Evaluated(tuple(results), both, rejection, judge.aside)
 
 
 class _Judge:
@@ -119,8 +124,10 @@ class _Judge:
         candidates: Sequence[SeenLabel] | None,
         *,
         csls: bool,
+        wordnet: WordNet | None,
     ) -> None:
         self._labeller = labeller
+        self._wordnet = labeller.space.wordnet if wordnet is None else wordnet
         self._csls = csls
         self._projected = labeller.project(vectors)
         given = [*examples.labels, *labeller.seen] if candidates is None else candidates
@@ -144,7 +151,18 @@ class _Judge:
             [label.text for label in self._labels], [label.synset for label in self._labels]
         )
         self._placed = ~np.isnan(places.vectors[:, 0])
-        self._of = {"seen": self._seen[self._truth], "unseen": ~self._seen[self._truth]}
+        aside = ~self._seen & np.array(
+            [labeller.is_aside(label.text, label.synset) for label in self._labels]
+        )
+        self.aside = int(aside[self._truth].sum())
+        if self.aside == len(self._truth):
+            raise ValueError(
+                "the training was judged by all labels of these photographs; they say nothing new"
+            )
+        self._of = {
+            "seen": self._seen[self._truth],
+            "unseen": ~(self._seen | aside)[self._truth],
+        }
 
     def has(self, group: str, *, candidates: bool = False) -> bool:
         """Whether a photograph, or else a candidate, is of a group."""
@@ -179,7 +197,8 @@ class _Judge:
     def generalised(self, *, stacking: bool) -> Generalised:
         numbers = self._numbers("all")
         candidates = self._candidates(numbers, stacking=stacking)
-        ranking = self._ranked(candidates, numbers, np.arange(len(self._truth)))
+        rows = np.flatnonzero(self._of["seen"] | self._of["unseen"])
+        ranking = self._ranked(candidates, numbers, rows)
         return generalised(ranking, self._seen[numbers])
 
     def rejection(self, rate: float) -> Rejection:
@@ -226,11 +245,18 @@ class _Judge:
         )
 
     def _precision(self, ranking: Ranking, numbers: Ints) -> Means | None:
-        wordnet = self._labeller.space.wordnet
-        synsets = [self._labels[number].synset for number in numbers.tolist()]
-        if wordnet is None or any(each is None or each not in wordnet for each in synsets):
+        if self._wordnet is None:
             return None
-        return hierarchical_precision(ranking, wordnet, [each for each in synsets if each])
+        synsets = [self._labels[number].synset for number in numbers.tolist()]
+        known = [each for each in synsets if each is not None and each in self._wordnet]
+        if len(known) < len(synsets):
+            _log.info(
+                "no hierarchical precision: %d of %d candidates have no WordNet id",
+                len(synsets) - len(known),
+                len(synsets),
+            )
+            return None
+        return hierarchical_precision(ranking, self._wordnet, known)
 
     def _calibration_error(
         self, candidates: Candidates, rows: Ints, ranking: Ranking

@@ -168,7 +168,8 @@ def calibrated(projected: Tensor, truth: Tensor, words: Tensor, seen: Tensor) ->
         seen: whether each was trained on, ``(K,)``.
 
     Returns:
-        None where no label was put aside. The handicap is 0 where no photograph of a seen one was.
+        None where no label was put aside. Where no photograph of a seen one was, the handicap is 0
+        and there is one temperature for all.
     """
     unseen_images = ~seen[truth]
     if not bool(unseen_images.any()):
@@ -176,9 +177,18 @@ def calibrated(projected: Tensor, truth: Tensor, words: Tensor, seen: Tensor) ->
     scores = projected @ words.T
     number = torch.cumsum(~seen, 0) - 1  # of each unseen label among them
     temperature = temperature_of(scores[unseen_images][:, ~seen], number[truth[unseen_images]])
-    handicap = 0.0
+    handicap, seen_temperature = 0.0, temperature
     if bool(seen[truth].any()):
         handicap = handicap_of(scores, truth, seen)
+        number = torch.cumsum(seen, 0) - 1
+        seen_images = ~unseen_images
+        seen_temperature = temperature_of(scores[seen_images][:, seen], number[truth[seen_images]])
     else:
         _log.warning("no photograph of a label trained on was put aside: stacking takes nothing")
-    return Calibration(temperature, handicap, projected[unseen_images], words[truth[unseen_images]])
+    return Calibration(
+        temperature,
+        seen_temperature,
+        handicap,
+        projected[unseen_images],
+        words[truth[unseen_images]],
+    )

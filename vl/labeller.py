@@ -19,6 +19,7 @@ from data.word_vectors import WordVectors
 from encoders.table import Network
 from vl import labeller_bundle
 from vl.calibration import Calibration, threshold
+from vl.examples import terms_of
 from vl.extractor import Extractor
 from vl.labeller_bundle import PROJECTIONS, Parts, Projection, SeenLabel
 from vl.nearest import Labels, hub_penalty
@@ -61,6 +62,7 @@ class Labeller:
         space: the place of every label in word space.
         encoder_name: its name in the table of encoders, by which a bundle builds it again.
         seen: the labels that were trained on.
+        aside: those that were put aside to judge the training and to calibrate by.
         views: what of each photograph is encoded; the projections get the mean.
         fit: how a photograph becomes a square.
         calibration: what scores mean; without one there are no probabilities.
@@ -79,6 +81,7 @@ class Labeller:
         *,
         encoder_name: str,
         seen: Sequence[SeenLabel],
+        aside: Sequence[SeenLabel] = (),
         views: Sequence[str] = ("plain",),
         fit: Fit = "squash",
         calibration: Calibration | None = None,
@@ -118,11 +121,8 @@ class Labeller:
         self._limit: tuple[Calibration, Labels, float, float] | None = None
         self.training = training or {}
         self.extractor = Extractor(encoder, views=views, fit=fit, device=device)
-        self._seen_ids = {label.synset for label in self.seen if label.synset}
-        self._seen_terms = {term for label in self.seen for term in _terms(label.text)}
-        self._seen_without_id = {
-            term for label in self.seen if not label.synset for term in _terms(label.text)
-        }
+        self.aside = tuple(aside)
+        self._knows_seen, self._knows_aside = _Known(self.seen), _Known(self.aside)
 
     @property
     def width(self) -> int:
@@ -150,6 +150,7 @@ class Labeller:
                 parts.space,
                 encoder_name=parts.encoder_name,
                 seen=parts.seen,
+                aside=parts.aside,
                 views=parts.views,
                 fit=parts.fit,
                 calibration=parts.calibration,
@@ -171,6 +172,7 @@ class Labeller:
             projections=self.projections,
             space=self.space,
             seen=self.seen,
+            aside=self.aside,
             views=self.views,
             fit=self.fit,
             calibration=self.calibration,
@@ -293,7 +295,7 @@ class Labeller:
         cosines = found.scores + candidates.less[found.numbers.clamp(min=0)]
         chances: Tensor | None = None
         if self.calibration:
-            temperature = self.calibration.temperature
+            temperature = self.calibration.temperature_for(all_seen=bool(candidates.seen.all()))
             total = candidates.labels.log_totals(projected, temperature=temperature)
             chances = (found.scores / temperature - total[:, None]).exp()
         answers = []
@@ -336,10 +338,11 @@ class Labeller:
         Two that have ids are the same if those are; of others the first name counts, among all the
         names of labels that were trained on.
         """
-        if synset is not None and synset in self._seen_ids:
-            return True
-        terms = self._seen_terms if synset is None else self._seen_without_id
-        return not terms.isdisjoint(_terms(label)[:1])
+        return self._knows_seen(label, synset)
+
+    def is_aside(self, label: str, synset: str | None = None) -> bool:
+        """Whether the training was judged and calibrated by a label; compared in the same way."""
+        return self._knows_aside(label, synset)
 
     def _prepared(
         self, placed: Placed, ids: Sequence[str | None], *, stacking: bool, csls: bool
@@ -365,6 +368,18 @@ class Labeller:
         )
 
 
-def _terms(label: str) -> list[str]:
-    """The synonyms of a label as they are compared."""
-    return [" ".join(term.split()).casefold() for term in label.split(",") if term.strip()]
+class _Known:
+    """Labels that others are compared with."""
+
+    def __init__(self, labels: Sequence[SeenLabel]) -> None:
+        self._ids = {label.synset for label in labels if label.synset}
+        self._terms = {term for label in labels for term in terms_of(label.text)}
+        self._without_id = {
+            term for label in labels if not label.synset for term in terms_of(label.text)
+        }
+
+    def __call__(self, label: str, synset: str | None) -> bool:
+        if synset is not None and synset in self._ids:
+            return True
+        first = next((term for term in label.split(",") if term.strip()), "")
+        return not terms_of(first).isdisjoint(self._terms if synset is None else self._without_id)

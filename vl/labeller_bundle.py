@@ -35,6 +35,11 @@ _TENSORS = {
 }
 
 
+def as_stored(words: WordVectors) -> WordVectors:
+    """The same words with vectors as a bundle holds them: what is trained on is what is used."""
+    return WordVectors(words.words, words.matrix.astype(np.float16).astype(np.float32))
+
+
 class SeenLabel(NamedTuple):
     """A label that the projections were trained on."""
 
@@ -50,6 +55,7 @@ class Parts(NamedTuple):
     projections: dict[str, Projection]
     space: LabelSpace
     seen: tuple[SeenLabel, ...]
+    aside: tuple[SeenLabel, ...]
     views: tuple[str, ...]
     fit: Fit
     calibration: Calibration | None
@@ -91,12 +97,14 @@ def write(path: Path | str, parts: Parts) -> None:
             "projections": {name: each.configuration for name, each in parts.projections.items()},
             "space": {"synonyms": space.synonyms, "kinds": space.kinds},
             "seen": [list(label) for label in parts.seen],
+            "aside": [list(label) for label in parts.aside],
             "views": list(parts.views),
             "fit": parts.fit,
             "calibration": None
             if calibration is None
             else {
                 "temperature": float(calibration.temperature),
+                "seen_temperature": float(calibration.seen_temperature),
                 "handicap": float(calibration.handicap),
             },
             "training": parts.training,
@@ -134,7 +142,8 @@ def read(path: Path | str) -> Parts:
         encoder_name=bundled_name(held),
         projections=projections,
         space=space,
-        seen=tuple(_seen(held)),
+        seen=tuple(_labels(held, "seen")),
+        aside=tuple(_labels(held, "aside")),
         views=tuple(views),
         fit="crop" if fit == "crop" else "squash",
         calibration=_calibration(held),
@@ -212,13 +221,14 @@ def _words(held: bundle.Bundle) -> WordVectors:
     words = _text(held, "words.text").split("\n")
     if len(words) != len(matrix):
         raise FormatError(held.path, f"{len(words)} words, {len(matrix)} vectors of words")
-    matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), np.float32(1e-6))
+    if held.tensors["words.vectors"].dtype != torch.float16:  # coarser ones are of no unit length
+        matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), np.float32(1e-6))
     return WordVectors(words, matrix)
 
 
-def _seen(held: bundle.Bundle) -> list[SeenLabel]:
+def _labels(held: bundle.Bundle, key: str) -> list[SeenLabel]:
     labels = []
-    for each in bundle.required(held, "seen", list):
+    for each in bundle.required(held, key, list):
         match each:
             case [str(text), None]:
                 labels.append(SeenLabel(text, None))
@@ -226,7 +236,7 @@ def _seen(held: bundle.Bundle) -> list[SeenLabel]:
                 labels.append(SeenLabel(text, synset))
             case _:
                 problem = f"expected a label and its synset, not {each!r}"
-                raise FormatError(held.path, problem, record="configuration 'seen'")
+                raise FormatError(held.path, problem, record=f"configuration {key!r}")
     return labels
 
 
@@ -235,19 +245,29 @@ def _calibration(held: bundle.Bundle) -> Calibration | None:
     if numbers is None:
         return None
     match numbers:
-        case {"temperature": float(temperature), "handicap": float(handicap)} if (
-            0 < temperature < math.inf and 0 <= handicap < math.inf
+        case {
+            "temperature": float(temperature),
+            "seen_temperature": float(seen_temperature),
+            "handicap": float(handicap),
+        } if (
+            0 < temperature < math.inf
+            and 0 < seen_temperature < math.inf
+            and 0 <= handicap < math.inf
         ):
             references = _units(held, "calibration.references")
             truths = _units(held, "calibration.truths")
             if references.shape != truths.shape:
                 raise FormatError(held.path, "references and truths differ in shape")
             return Calibration(
-                temperature, handicap, torch.from_numpy(references), torch.from_numpy(truths)
+                temperature,
+                seen_temperature,
+                handicap,
+                torch.from_numpy(references),
+                torch.from_numpy(truths),
             )
     raise FormatError(
         held.path,
-        "expected a temperature above 0 and a handicap of 0 or more",
+        "expected temperatures above 0 and a handicap of 0 or more",
         record="configuration 'calibration'",
     )
 

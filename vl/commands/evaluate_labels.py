@@ -69,7 +69,7 @@ def run(flags: LabelEvaluation) -> int:
         )
     wordnet = labeller.space.wordnet
     if flags.wordnet:
-        wordnet = WordNet.read(flags.wordnet / "words.txt", is_a=flags.wordnet / "is_a.txt")
+        wordnet = WordNet.at(flags.wordnet)
     names = None if wordnet is None else wordnet.names()
     candidates: list[SeenLabel] | None = None
     if flags.labels is not None:
@@ -103,7 +103,12 @@ def run(flags: LabelEvaluation) -> int:
         candidates,
         csls=flags.csls,
         none_of_these=flags.none_of_these,
+        wordnet=wordnet,
     )
+    if evaluated.aside:
+        _log.info(
+            "%d photographs count nowhere: the training was judged by their labels", evaluated.aside
+        )
     for result in evaluated.results:
         if result.missing:
             shown = ", ".join(map(repr, result.missing[:_NAMED]))

@@ -174,7 +174,7 @@ def _names(flags: LabelRun, labeller: Labeller) -> label_lists.Names | None:
     """The words of WordNet's ids, if they are known."""
     wordnet = labeller.space.wordnet
     if flags.wordnet:
-        wordnet = WordNet.read(flags.wordnet / "words.txt", is_a=flags.wordnet / "is_a.txt")
+        wordnet = WordNet.at(flags.wordnet)
     return None if wordnet is None else wordnet.names()
 
 

@@ -23,7 +23,7 @@ from vl.devise_phases import Phase, from_labeller, on_embeddings, on_photographs
 from vl.devise_task import Task, conse_of, held_out, judge, labeller_of, randomised, task_of
 from vl.label_training import DeviseTraining, LossName
 from vl.labeller import Labeller
-from vl.labeller_bundle import Projection
+from vl.labeller_bundle import Projection, as_stored
 from vl.optimizers import optimizer
 from vl.processes import Processes, joined
 from vl.schedules import Shape, schedule
@@ -39,6 +39,11 @@ _BEST, _BEST_KIND = "best.safetensors", "devise training"
 _OF_PHASE_1 = (
     *("words", "embeddings", "weights", "encoder", "views", "fit", "wordnet", "kinds"),
     *("synonyms", "centre", "limit_words", "random_words", "shown", "method", "classes"),
+)
+# What is for the map alone.
+_OF_DEVISE = (
+    *("loss", "margin", "shown", "optimizer", "rate", "schedule", "weight_decay", "epochs"),
+    *("batch_size", "patience", "precision"),
 )
 
 
@@ -114,7 +119,7 @@ class DeviseRun:
     seed: int = 0
     """Of the first weights, the labels put aside, and the order."""
     precision: Literal["float32", "bfloat16"] = "float32"
-    """Of phase 2's arithmetic."""
+    """Of the training's arithmetic."""
     resume: bool = False
     """Go on with the run in the folder."""
     device: str = "cpu"
@@ -163,6 +168,7 @@ def _task(flags: DeviseRun, start: Labeller | None, processes: Processes) -> Tas
         words = WordVectors.load(flags.words, limit=flags.limit_words)
         if flags.random_words:
             words = randomised(words, flags.seed)
+        words = as_stored(words)
         space = LabelSpace(words, wordnet, synonyms=flags.synonyms, kinds=flags.kinds)
     names = None if wordnet is None else wordnet.names()
     phase = _phase(flags, start, names, processes)
@@ -257,6 +263,7 @@ def _devise(flags: DeviseRun, task: Task, start: Labeller | None, processes: Pro
         keep=lambda model, judgement: bundle.write(
             best, kind=_BEST_KIND, configuration={}, modules={"model": model}
         ),
+        clip=math.inf,  # the paper clips nothing
         patience=flags.patience,
         resume=flags.resume,
     )
@@ -285,6 +292,13 @@ def _check(flags: DeviseRun) -> None:
     """Refuse what cannot be meant, before anything is read."""
     if not flags.photographs:
         raise ValueError("no photographs are given")
+    for name in ("epochs", "batch_size", "patience", "top"):
+        _check_range(name, getattr(flags, name), 1, math.inf)
+    for name in ("rate", "encoder_rate"):
+        _check_range(name, getattr(flags, name), 0, math.inf, above=True)
+    for name in ("margin", "weight_decay", "seed"):
+        _check_range(name, getattr(flags, name), 0, math.inf)
+    _check_range("development", flags.development, 0, 0.9)
     if flags.finetune_encoder != (flags.start is not None):
         raise ValueError(
             "phase 2 (--finetune-encoder) begins with the labeller of phase 1, and only it does: "
@@ -304,19 +318,20 @@ def _check(flags: DeviseRun) -> None:
     if flags.method == "conse":  # nothing is trained step by step, and there is no checkpoint
         if flags.resume:
             raise ValueError("--resume is for --method devise or both: ConSE is made at once")
+        given = [name for name in _OF_DEVISE if getattr(flags, name) != _default(name)]
+        if given:
+            named = ", ".join(f"--{name.replace('_', '-')}" for name in given)
+            raise ValueError(f"{named} cannot go with --method conse, which trains no map")
         if (flags.out / BUNDLE).exists():
             raise ValueError(f"{flags.out} holds a labeller already; choose another folder")
     if flags.kinds and flags.wordnet is None:
         raise ValueError("--kinds wants --wordnet, which says what is a kind of what")
     if flags.method == "devise" and flags.classes is not None:
         raise ValueError("--classes is for ConSE: --method conse or both")
-    for name in ("epochs", "batch_size", "patience", "top"):
-        _check_range(name, getattr(flags, name), 1, math.inf)
-    for name in ("rate", "encoder_rate"):
-        _check_range(name, getattr(flags, name), 0, math.inf, above=True)
-    for name in ("margin", "weight_decay", "seed"):
-        _check_range(name, getattr(flags, name), 0, math.inf)
-    _check_range("development", flags.development, 0, 0.9)
+    if flags.method == "devise" and flags.top != _default("top"):
+        raise ValueError("--top is for ConSE: --method conse or both")
+    if flags.encoder_rate != _default("encoder_rate") and not flags.finetune_encoder:
+        raise ValueError("--encoder-rate is for phase 2: --finetune-encoder")
 
 
 def _check_start(flags: DeviseRun, start: Labeller, *, quiet: bool) -> None:

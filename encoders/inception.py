@@ -26,7 +26,9 @@ MODULES = {
     "5a": (832, 256, 160, 320, 32, 128, 128),
     "5b": (832, 384, 192, 384, 48, 128, 128),
 }
-EMBEDDING_WIDTH = 1024
+STEM_WIDTHS = (64, 64, 192)  # of the three convolutions before the first module
+HEAD_WIDTHS = (128, 1024)  # of an auxiliary head's convolution and hidden layer
+TAPS = ("4a", "4d")  # the modules whose output the auxiliary heads hear
 IMAGE_SIZE = 224
 
 # ImageNet's mean colour as BVLC subtracted it, (123, 117, 104) of 255 in R, G, B; BVLC divides by
@@ -49,6 +51,9 @@ class Logits(NamedTuple):
 class Inception(nn.Module):
     """GoogLeNet: pixels to an embedding of width 1024, and to class logits.
 
+    A width factor other than 1 makes every layer wider or narrower by it, as ``scaled`` says, and
+    the embedding too: a narrow one is for small data.
+
     Args:
         classes: width of the classifiers.
         norm: ``"response"`` is the published network (two local response normalisations, biases
@@ -58,18 +63,18 @@ class Inception(nn.Module):
             trained in. There the 5x5 convolutions are 3x3 (pytorch/vision#906), the pool after 4e
             is 2x2, the auxiliary heads pool to 4 x 4 adaptively, and the last dropout is 0.2.
         auxiliary: whether the two heads that help training are there.
+        width_factor: 1 is the published network.
         mean: subtracted from each colour, pixels in [0, 1].
         std: each colour is divided by it after the mean is gone.
 
     Raises:
-        ValueError: an unknown norm or topology.
+        ValueError: an unknown norm or topology, or a width factor that is not above 0 and finite.
 
     Source:
         Szegedy et al. 2015, table 1; paddings, ceil-mode pools, the normalisation's numbers and
         the first weights from BVLC's train_val.prototxt; torchvision/models/googlenet.py.
     """
 
-    width = EMBEDDING_WIDTH
     image_size = IMAGE_SIZE
 
     def __init__(
@@ -79,6 +84,7 @@ class Inception(nn.Module):
         norm: Norm = "response",
         topology: Topology = "published",
         auxiliary: bool = False,
+        width_factor: float = 1.0,
         mean: tuple[float, float, float] = BVLC_MEAN,
         std: tuple[float, float, float] = BVLC_STD,
     ) -> None:
@@ -90,40 +96,50 @@ class Inception(nn.Module):
         published = topology == "published"
         self.norm: Norm = norm
         self.topology: Topology = topology
+        self.width_factor = width_factor
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        first, second, third = (scaled(width, width_factor) for width in STEM_WIDTHS)
         response = ResponseNorm() if norm == "response" else nn.Identity()
         pool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.stem = nn.Sequential(
-            Convolution(3, 64, 7, norm=norm, stride=2),
+            Convolution(3, first, 7, norm=norm, stride=2),
             pool,
             response,
-            Convolution(64, 64, 1, norm=norm),
-            Convolution(64, 192, 3, norm=norm),
+            Convolution(first, second, 1, norm=norm),
+            Convolution(second, third, 3, norm=norm),
             response,
             pool,
         )
-        self.inception = nn.ModuleDict(
-            {
-                name: InceptionModule(*widths, norm=norm, fifth_side=5 if published else 3)
-                for name, widths in MODULES.items()
-            }
-        )
+        self.inception = nn.ModuleDict()
+        inputs, tapped = third, {}
+        for name, (_, *widths) in MODULES.items():
+            module = InceptionModule(
+                inputs,
+                *(scaled(width, width_factor) for width in widths),
+                norm=norm,
+                fifth_side=5 if published else 3,
+            )
+            self.inception[name] = module
+            inputs = tapped[name] = module.width
+        self.width = inputs
         last = pool if published else nn.MaxPool2d(2, stride=2, ceil_mode=True)
         self.pool_after = nn.ModuleDict({"3b": pool, "4e": last})
         self.dropout = nn.Dropout(0.4 if published else 0.2)  # table 1
-        self.classifier = nn.Linear(EMBEDDING_WIDTH, classes)
+        self.classifier = nn.Linear(self.width, classes)
         self.auxiliary = nn.ModuleDict()
         if auxiliary:
-            for name, inputs in (("4a", 512), ("4d", 528)):
-                self.auxiliary[name] = AuxiliaryHead(inputs, classes, norm=norm, topology=topology)
+            for name in TAPS:
+                self.auxiliary[name] = AuxiliaryHead(
+                    tapped[name], classes, norm=norm, topology=topology, width_factor=width_factor
+                )
         if norm == "response":
             self.apply(_initialise)
 
     def forward(self, pixels: Tensor) -> Tensor:
-        """``(B, 3, H, W)`` RGB in [0, 1] to ``(B, 1024)``; trained at 224 x 224."""
+        """``(B, 3, H, W)`` RGB in [0, 1] to ``(B, width)``; trained at 224 x 224."""
         return self._features(pixels)[0]
 
     def classify(self, pixels: Tensor) -> Logits:
@@ -143,7 +159,7 @@ class Inception(nn.Module):
                 x = self.pool_after[name](x)
             if name in self.auxiliary:
                 taps[name] = x
-        return x.mean((2, 3)), taps  # (B, 1024)
+        return x.mean((2, 3)), taps  # (B, width)
 
 
 class InceptionModule(nn.Module):
@@ -170,6 +186,7 @@ class InceptionModule(nn.Module):
         self.five = Convolution(five_reduce, five, fifth_side, norm=norm)
         self.pool = nn.MaxPool2d(3, stride=1, padding=1)
         self.projection = Convolution(inputs, projection, 1, norm=norm)
+        self.width = one + three + five + projection
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, width, H, W)``."""
@@ -226,30 +243,57 @@ class ResponseNorm(nn.Module):
 class AuxiliaryHead(nn.Module):
     """The small classifier that feeds gradient into the middle of the network while it trains."""
 
-    def __init__(self, inputs: int, classes: int, *, norm: Norm, topology: Topology) -> None:
+    def __init__(
+        self,
+        inputs: int,
+        classes: int,
+        *,
+        norm: Norm,
+        topology: Topology,
+        width_factor: float = 1.0,
+    ) -> None:
         super().__init__()
         self.pool: nn.Module = nn.AvgPool2d(5, stride=3)
         if topology == "torchvision":
             self.pool = nn.AdaptiveAvgPool2d(4)
-        self.convolution = Convolution(inputs, 128, 1, norm=norm)
-        self.hidden = nn.Linear(128 * 4 * 4, 1024)
+        convolved, hidden = (scaled(width, width_factor) for width in HEAD_WIDTHS)
+        self.convolution = Convolution(inputs, convolved, 1, norm=norm)
+        self.hidden = nn.Linear(convolved * 4 * 4, hidden)
         self.dropout = nn.Dropout(0.7)  # section 5 of the paper
-        self.classifier = nn.Linear(1024, classes)
+        self.classifier = nn.Linear(hidden, classes)
 
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, 14, 14)`` to ``(B, classes)``."""
-        x = self.convolution(self.pool(x))  # (B, 128, 4, 4)
+        x = self.convolution(self.pool(x))  # (B, C, 4, 4)
         return self.classifier(self.dropout(F.relu(self.hidden(x.flatten(1)))))
 
 
-def inception_v1(*, classes: int = 1000, auxiliary: bool = False) -> Inception:
+def scaled(channels: int, width_factor: float) -> int:
+    """Channels times the factor, to the nearest multiple of 8 (a half goes up), and 8 at least.
+
+    Processors take channels in eights, and the published widths are such multiples: a factor of 1
+    leaves them as they are.
+
+    Raises:
+        ValueError: the factor is not a finite number above 0.
+    """
+    if not (math.isfinite(width_factor) and width_factor > 0):
+        raise ValueError(f"width factor is {width_factor}; a finite number above 0 was expected")
+    return max(8, 8 * math.floor(channels * width_factor / 8 + 0.5))
+
+
+def inception_v1(
+    *, classes: int = 1000, auxiliary: bool = False, width_factor: float = 1.0
+) -> Inception:
     """GoogLeNet as published: 6,998,552 numbers, 13,378,280 with the auxiliary heads."""
-    return Inception(classes=classes, auxiliary=auxiliary)
+    return Inception(classes=classes, auxiliary=auxiliary, width_factor=width_factor)
 
 
-def inception_v1_bn(*, classes: int = 1000, auxiliary: bool = False) -> Inception:
+def inception_v1_bn(
+    *, classes: int = 1000, auxiliary: bool = False, width_factor: float = 1.0
+) -> Inception:
     """The same with batch normalisation and no biases in the convolutions: 7,005,832 numbers."""
-    return Inception(classes=classes, norm="batch", auxiliary=auxiliary)
+    return Inception(classes=classes, norm="batch", auxiliary=auxiliary, width_factor=width_factor)
 
 
 def inception_v1_torchvision(*, classes: int = 1000, auxiliary: bool = False) -> Inception:

@@ -55,7 +55,7 @@ class InceptionV3(nn.Module):
         )
         # The last two steps move out of the body, which leaves the embedding as its answer.
         self.dropout: nn.Module = self.body.dropout
-        self.classifier: nn.Module = self.body.fc
+        self.classifier: nn.Linear = self.body.fc
         self.body.dropout = nn.Identity()
         self.body.fc = nn.Identity()
 

@@ -5,16 +5,24 @@ brings trained ones in.
 """
 
 import difflib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol
+from typing import Protocol, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from encoders.inception import Inception, inception_v1, inception_v1_bn, inception_v1_torchvision
+from encoders.bn_inception import BNInception, bn_inception
+from encoders.inception import (
+    Inception,
+    inception_v1,
+    inception_v1_bn,
+    inception_v1_torchvision,
+    scaled,
+)
 from encoders.inception_v3 import InceptionV3, inception_v3
+from encoders.lenet import LeNet5, lenet5
 
 
 class Encoder(Protocol):
@@ -52,14 +60,12 @@ class TorchvisionFeatures(nn.Module):
             raise ValueError(f"torchvision has no classification network {name!r}{_close_to(name)}")
         preset = models.get_model_weights(name).DEFAULT.transforms()
         self.name = name
-        self.image_size = int(preset.crop_size[0])
+        self.image_size = _image_size(name)
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(preset.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(preset.std).view(1, 3, 1, 1))
-        self.body: nn.Module = models.get_model(
-            name, weights=None, **_choices(name, self.image_size)
-        )
+        self.body = whole_torchvision_network(name)
         self.last_layer, self.width = _remove_last_layer(self.body)
 
     def forward(self, pixels: Tensor) -> Tensor:
@@ -67,31 +73,137 @@ class TorchvisionFeatures(nn.Module):
         return self.body((pixels - self.mean) / self.std)
 
 
-Network = Inception | InceptionV3 | TorchvisionFeatures
+Network = Inception | BNInception | InceptionV3 | LeNet5 | TorchvisionFeatures
 
 TORCHVISION_NAMES: tuple[str, ...] = tuple(models.list_models(module=models))
 
-ENCODERS: dict[str, Callable[[], Network]] = {
+ENCODERS: dict[str, Callable[..., Network]] = {
     **{name: partial(TorchvisionFeatures, name) for name in TORCHVISION_NAMES},
     "inception_v1": inception_v1,
     "inception_v1_bn": inception_v1_bn,
     "inception_v1_torchvision": inception_v1_torchvision,
+    "bn_inception": bn_inception,
     "inception_v3": inception_v3,
+    "lenet5": lenet5,
 }
 
 
-def encoder(name: str) -> Network:
+class Configuration(TypedDict, total=False):
+    """What a builder can be told; a file of weights can hold it beside the encoder's name."""
+
+    classes: int
+    auxiliary: bool
+    width_factor: float
+
+
+# What each of ours can be told. Torchvision's have no classifier, and can be told nothing.
+CHOICES: dict[str, tuple[str, ...]] = {
+    "inception_v1": ("classes", "auxiliary", "width_factor"),
+    "inception_v1_bn": ("classes", "auxiliary", "width_factor"),
+    "inception_v1_torchvision": ("classes", "auxiliary"),
+    "bn_inception": ("classes", "auxiliary", "width_factor"),
+    "inception_v3": ("classes", "auxiliary"),
+    "lenet5": ("classes",),
+}
+
+
+def encoder(
+    name: str,
+    *,
+    classes: int | None = None,
+    auxiliary: bool = False,
+    width_factor: float = 1.0,
+) -> Network:
     """Build the encoder of this name, in training mode and with random weights.
 
+    Args:
+        name: in ``ENCODERS``.
+        classes: width of the classifier; by default as published.
+        auxiliary: whether the heads that help training are there.
+        width_factor: what the published numbers of channels are multiplied by; see
+            ``encoders.inception.scaled``.
+
     Raises:
-        ValueError: there is none; the message has the closest names.
+        ValueError: there is none, and the message has the closest names; or it cannot be told
+            what it is told.
+    """
+    told = checked(name, classes=classes, auxiliary=auxiliary, width_factor=width_factor)
+    return ENCODERS[name](**told)
+
+
+def checked(
+    name: str,
+    *,
+    classes: int | None = None,
+    auxiliary: bool = False,
+    width_factor: float = 1.0,
+) -> Configuration:
+    """What of this is not as published, for the builder of this name; nothing is built.
+
+    Raises:
+        ValueError: as ``encoder``.
     """
     if name not in ENCODERS:
         raise ValueError(
             f"no encoder {name!r}{_close_to(name)}; "
-            f"there are {len(ENCODERS)}: inception_v1, inception_v1_bn, and torchvision's by name"
+            f"there are {len(ENCODERS)}: {', '.join(CHOICES)}, and torchvision's by name"
         )
-    return ENCODERS[name]()
+    told: Configuration = {}
+    if classes is not None:
+        if classes < 1:
+            raise ValueError(f"classes is {classes}; at least 1 was expected")
+        told["classes"] = classes
+    if auxiliary:
+        told["auxiliary"] = auxiliary
+    if width_factor != 1:
+        scaled(8, width_factor)  # raises if nothing can be scaled by it
+        told["width_factor"] = width_factor
+    for choice in told:
+        if choice not in CHOICES.get(name, ()):
+            able = ", ".join(other for other, choices in CHOICES.items() if choice in choices)
+            raise ValueError(f"{name} has no choice of {choice}; those that have: {able}")
+    return told
+
+
+def configuration(built: Network) -> Configuration:
+    """What ``configured`` must be told, besides the name, to build an encoder of these shapes."""
+    if isinstance(built, TorchvisionFeatures):
+        return {}
+    told: Configuration = {"classes": built.classifier.out_features}
+    if isinstance(built, InceptionV3):
+        told["auxiliary"] = bool(built.body.aux_logits)
+    if isinstance(built, Inception | BNInception):
+        told["auxiliary"] = len(built.auxiliary) > 0
+        told["width_factor"] = built.width_factor
+    return told
+
+
+def configured(name: str, told: Mapping[str, object]) -> Network:
+    """Build the encoder of this name from a configuration that was read from a file.
+
+    Raises:
+        ValueError: as ``encoder``, or the configuration has an unknown key or a value of a wrong
+            kind.
+    """
+    kinds = {"classes": (int, "a whole number"), "auxiliary": (bool, "true or false")}
+    for key, value in told.items():
+        if key not in Configuration.__annotations__:
+            known = ", ".join(Configuration.__annotations__)
+            raise ValueError(f"an encoder's configuration has {key!r}; known are {known}")
+        kind, words = kinds.get(key, ((int, float), "a number"))
+        if not isinstance(value, kind) or (isinstance(value, bool) and key != "auxiliary"):
+            raise ValueError(f"{key} of an encoder is {value!r}; {words} was expected")
+    return encoder(name, **cast(Configuration, told))
+
+
+def whole_torchvision_network(name: str) -> nn.Module:
+    """One of torchvision's classification networks with its last layer, random weights in it."""
+    built: nn.Module = models.get_model(name, weights=None, **_choices(name, _image_size(name)))
+    return built
+
+
+def _image_size(name: str) -> int:
+    return int(models.get_model_weights(name).DEFAULT.transforms().crop_size[0])
 
 
 def _close_to(name: str) -> str:

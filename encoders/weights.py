@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from torchvision import models
 
 from data.errors import FormatError
+from encoders.bn_inception import BNInception
 from encoders.inception import (
     BVLC_MEAN,
     BVLC_STD,
@@ -27,7 +28,8 @@ from encoders.inception import (
     Inception,
 )
 from encoders.inception_v3 import InceptionV3
-from encoders.table import Network, TorchvisionFeatures
+from encoders.lenet import LeNet5
+from encoders.table import TORCHVISION_NAMES, Network, TorchvisionFeatures
 
 # What BVLC's train_val.prototxt and torchvision/models/googlenet.py call the parts of a module.
 BRANCHES = {
@@ -207,6 +209,9 @@ def load_torchvision(
         state = fetch_torchvision("inception_v3", progress=progress)
         from_torchvision_inception_v3(state, encoder, heads_may_be_missing=heads_may_be_missing)
         return
+    if isinstance(encoder, BNInception | LeNet5):
+        network = "BN-Inception" if isinstance(encoder, BNInception) else "LeNet-5"
+        raise ValueError(f"torchvision has no weights for {network}")
     if (encoder.norm, encoder.topology) != ("batch", "torchvision"):
         raise ValueError(
             f"torchvision has no weights for a GoogLeNet with norm {encoder.norm!r} and topology "
@@ -251,6 +256,16 @@ def fetch_torchvision(name: str, *, progress: bool = False) -> dict[str, Tensor]
             f"{Path(torch.hub.get_dir()) / 'checkpoints'}"
         ) from error
     return dict(network.state_dict())
+
+
+def published_weights(name: str) -> str | None:
+    """Whose weights there are for an encoder of the table; None if nobody's that we can read."""
+    if name == "inception_v1":
+        return "BVLC's, from a file"
+    theirs = "googlenet" if name == "inception_v1_torchvision" else name
+    if theirs not in TORCHVISION_NAMES:
+        return None
+    return f"torchvision's {theirs} {models.get_model_weights(theirs).DEFAULT.name}"
 
 
 def fingerprint(encoder: nn.Module) -> str:

@@ -2,8 +2,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 from torch import nn
-from torch.utils.flop_counter import FlopCounterMode
 
+from encoders.counting import multiply_adds
 from encoders.inception import (
     MODULES,
     Inception,
@@ -12,6 +12,7 @@ from encoders.inception import (
     inception_v1,
     inception_v1_bn,
     inception_v1_torchvision,
+    scaled,
 )
 
 BUILDERS = [inception_v1, inception_v1_bn, inception_v1_torchvision]
@@ -85,18 +86,15 @@ def test_a_module_has_the_parameters_of_its_row_in_table_1(name):
 
 
 @pytest.mark.parametrize(
-    ("builder", "multiply_adds"),
+    ("builder", "published"),
     [
         (inception_v1, 1_582_671_872),  # from BVLC's prototxt, convolutions and classifier
         (inception_v1_bn, 1_582_671_872),  # the same convolutions
         (inception_v1_torchvision, pytest.approx(1.498e9, abs=0.5e6)),  # torchvision's "_ops"
     ],
 )
-def test_the_multiply_adds_at_224_are_as_many_as_published(builder, multiply_adds):
-    network = on_meta(builder)
-    with FlopCounterMode(display=False) as counter:
-        network.classify(torch.empty(1, 3, 224, 224, device="meta"))
-    assert counter.get_total_flops() / 2 == multiply_adds
+def test_the_multiply_adds_at_224_are_as_many_as_published(builder, published):
+    assert multiply_adds(on_meta(builder).classify, 224) == published
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
@@ -287,3 +285,88 @@ def test_batch_norm_takes_the_place_of_biases_and_response_norm():
 def test_an_unknown_choice_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         Inception(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("channels", "factor", "expected"),
+    [
+        (64, 0.25, 16),
+        (16, 0.25, 8),  # 4, but 8 is the least
+        (208, 0.25, 56),  # 52 is half-way between 48 and 56
+        (112, 0.25, 32),  # 28 between 24 and 32
+        (96, 0.3, 32),  # 28.8
+        (24, 0.5, 16),  # 12 between 8 and 16
+        (1024, 1e-9, 8),
+        (96, 2, 192),
+    ],
+)
+def test_a_width_is_scaled_to_the_nearest_eight(channels, factor, expected):
+    assert scaled(channels, factor) == expected
+
+
+def test_a_factor_of_1_leaves_every_published_width_and_more_is_never_fewer():
+    for _, *widths in MODULES.values():
+        assert [scaled(width, 1) for width in widths] == widths
+    grown = [scaled(208, factor / 100) for factor in range(1, 300)]
+    assert grown == sorted(grown)
+    assert all(width % 8 == 0 for width in grown)
+
+
+@pytest.mark.parametrize("factor", [0, -1.0, float("nan"), float("inf")])
+def test_what_is_no_factor_is_refused(factor):
+    with pytest.raises(ValueError, match=r"width factor is .*; a finite number above 0 was exp"):
+        inception_v1(width_factor=factor)
+
+
+@pytest.mark.parametrize("builder", [inception_v1, inception_v1_bn])
+def test_the_same_seed_gives_the_same_published_network_with_or_without_a_factor(builder):
+    torch.manual_seed(0)
+    plain = builder(auxiliary=True).state_dict()
+    torch.manual_seed(0)
+    told = builder(auxiliary=True, width_factor=1.0).state_dict()
+    assert list(plain) == list(told)
+    assert all(torch.equal(plain[name], told[name]) for name in plain)
+
+
+def test_the_names_in_a_state_are_those_that_files_of_weights_have():
+    names = list(on_meta(inception_v1, auxiliary=True).state_dict())
+    assert len(names) == 2 + 2 * (57 + 1) + 2 * 2 * 3
+    assert {
+        "mean",
+        "stem.0.convolution.weight",
+        "stem.4.convolution.bias",
+        "inception.3a.five_reduce.convolution.weight",
+        "auxiliary.4d.hidden.weight",
+        "classifier.bias",
+    } <= set(names)
+    assert "inception.5b.projection.norm.running_var" in on_meta(inception_v1_bn).state_dict()
+
+
+@pytest.mark.parametrize("builder", [inception_v1, inception_v1_bn])
+def test_a_factor_scales_every_convolution_and_the_heads(builder):
+    published = on_meta(builder, auxiliary=True)
+    narrow = on_meta(builder, auxiliary=True, width_factor=0.25)
+    assert narrow.width == 256
+    pairs = [
+        (ours, theirs)
+        for ours, theirs in zip(narrow.modules(), published.modules(), strict=True)
+        if isinstance(ours, nn.Conv2d | nn.Linear)
+    ]
+    assert len(pairs) == 57 + 1 + 2 * 3
+    for ours, theirs in pairs:
+        outputs = theirs.weight.shape[0]
+        assert ours.weight.shape[0] == (1000 if outputs == 1000 else scaled(outputs, 0.25))
+        assert ours.weight.shape[2:] == theirs.weight.shape[2:]
+
+
+@pytest.mark.parametrize("builder", [inception_v1, inception_v1_bn])
+def test_a_narrow_network_learns_in_all_of_its_parameters(builder):
+    network = builder(classes=3, auxiliary=True, width_factor=0.125).train()
+    for module in network.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = 0.0  # else a unit may be silent by chance
+    logits = network.classify(pixels(4, side=224))
+    labels = torch.arange(4) % 3
+    loss = sum(F.cross_entropy(each, labels) for each in (logits.main, *logits.auxiliary))
+    loss.backward()
+    assert all(parameter.grad.abs().sum() > 0 for parameter in network.parameters())

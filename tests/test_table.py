@@ -1,16 +1,35 @@
-from contextlib import contextmanager
+import json
 
 import pytest
 import torch
 from torch import nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 from torchvision import models
 
+from encoders.bn_inception import BNInception
+from encoders.counting import without_numbers
 from encoders.inception import Inception
 from encoders.inception_v3 import InceptionV3
-from encoders.table import ENCODERS, TORCHVISION_NAMES, TorchvisionFeatures, encoder
+from encoders.lenet import LeNet5
+from encoders.table import (
+    CHOICES,
+    ENCODERS,
+    TORCHVISION_NAMES,
+    TorchvisionFeatures,
+    checked,
+    configuration,
+    configured,
+    encoder,
+)
 
-OURS = ["inception_v1", "inception_v1_bn", "inception_v1_torchvision", "inception_v3"]
+OURS = [
+    "inception_v1",
+    "inception_v1_bn",
+    "inception_v1_torchvision",
+    "bn_inception",
+    "inception_v3",
+    "lenet5",
+]
+SCALED = ["inception_v1", "inception_v1_bn", "bn_inception"]
 SMALL = ["shufflenet_v2_x0_5", "squeezenet1_1", "mobilenet_v3_small", "resnet18", "mnasnet0_5"]
 
 
@@ -28,25 +47,9 @@ def check_told_apart(embeddings):
     assert embeddings.abs().mean() > 0.002
 
 
-@contextmanager
-def parameters_on_meta():
-    """Networks built in here have no numbers: torch.device("meta") is too much for some regnets."""
-    handle = register_module_parameter_registration_hook(
-        lambda module, name, parameter: (
-            None
-            if parameter is None
-            else nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-        )
-    )
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def check_contract(name):
-    with parameters_on_meta():
-        network = encoder(name)
+def check_contract(name, **told):
+    with without_numbers():
+        network = encoder(name, **told)
     network = network.to("meta").eval()
     assert isinstance(network.width, int)
     assert isinstance(network.image_size, int)
@@ -69,6 +72,9 @@ def test_the_table_has_ours_and_torchvision_s():
     assert isinstance(encoder("inception_v3"), InceptionV3)
     assert isinstance(encoder("googlenet"), TorchvisionFeatures)
     assert isinstance(encoder("inception_v1"), Inception)
+    assert isinstance(encoder("bn_inception"), BNInception)
+    assert isinstance(encoder("lenet5"), LeNet5)
+    assert list(CHOICES) == OURS
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -77,7 +83,8 @@ def test_ours_answer_as_wide_as_they_say(name):
 
 
 @pytest.mark.parametrize(
-    "name", ["googlenet", "vit_b_32", "squeezenet1_0", "vgg11", "regnet_x_400mf"]
+    "name",
+    ["alexnet", "resnet50", "googlenet", "vit_b_32", "squeezenet1_0", "vgg11", "regnet_x_400mf"],
 )
 def test_one_of_each_kind_of_torchvision_s_is_whole_but_for_its_last_layer(name):
     check_published_count(check_contract(name))
@@ -114,7 +121,7 @@ def test_the_classifier_on_our_embedding_gives_torchvision_s_logits(name):
 
 
 def test_the_mean_and_the_side_are_those_of_the_default_weights():
-    with parameters_on_meta():
+    with without_numbers():
         large, tall = TorchvisionFeatures("efficientnet_v2_l"), TorchvisionFeatures("vit_h_14")
     assert large.mean.flatten().tolist() == large.std.flatten().tolist() == [0.5, 0.5, 0.5]
     assert large.image_size == 480
@@ -134,7 +141,7 @@ def test_a_wrong_name_is_answered_with_close_ones():
         ValueError, match=r"no encoder 'resnet5'; close to it are .*resnet50"
     ) as error:
         encoder("resnet5")
-    assert f"there are {len(ENCODERS)}: inception_v1" in str(error.value)
+    assert f"there are {len(ENCODERS)}: {', '.join(OURS)}, and torchvision's" in str(error.value)
     with pytest.raises(ValueError, match="no encoder 'Inception-V1'; close to it are inception_v1"):
         encoder("Inception-V1")
     with pytest.raises(ValueError, match=r"^no encoder 'zzz'; there are \d+:"):
@@ -144,3 +151,94 @@ def test_a_wrong_name_is_answered_with_close_ones():
 def test_torchvision_s_other_networks_are_no_encoders():
     with pytest.raises(ValueError, match="torchvision has no classification network 'r3d_18'"):
         TorchvisionFeatures("r3d_18")
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_a_narrow_encoder_answers_as_narrow_as_it_says(name):
+    assert check_contract(name, width_factor=0.25).width == 256  # a quarter of 1024
+    assert check_contract(name, width_factor=1.5).width == 1536
+
+
+def test_the_published_networks_that_people_compare_with_are_there_by_name():
+    assert check_contract("alexnet").width == 4096
+    assert check_contract("resnet50").width == 2048
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_classes_and_heads_are_as_told(name):
+    with without_numbers():
+        network = encoder(name, classes=7, auxiliary="auxiliary" in CHOICES[name])
+    network = network.to("meta").train()
+    side = network.image_size
+    main, auxiliary = network.classify(torch.empty(2, 3, side, side, device="meta"))
+    assert main.shape == (2, 7)
+    heads = {"inception_v3": 1, "lenet5": 0}.get(name, 2)
+    assert [logits.shape for logits in auxiliary] == [(2, 7)] * heads
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        *((name, {}) for name in OURS),
+        *((name, {"classes": 3, "auxiliary": True, "width_factor": 0.25}) for name in SCALED),
+        ("inception_v1_torchvision", {"classes": 3, "auxiliary": True}),
+        ("inception_v3", {"classes": 3, "auxiliary": True}),
+        ("lenet5", {"classes": 3}),
+        ("resnet50", {}),
+    ],
+)
+def test_a_configuration_builds_the_same_shapes_again(name, told):
+    with without_numbers():
+        network = encoder(name, **told)
+        held = json.loads(json.dumps(configuration(network)))
+        again = configured(name, held)
+    assert set(held) >= set(CHOICES.get(name, ()))
+    assert held.items() >= told.items()
+    shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
+    assert {key: tensor.shape for key, tensor in again.state_dict().items()} == shapes
+
+
+@pytest.mark.parametrize("name", OURS)
+def test_what_is_as_published_need_not_be_told(name):
+    assert checked(name, auxiliary=False, width_factor=1) == {}
+    assert checked(name, classes=7) == {"classes": 7}
+    assert checked("resnet50") == {}
+
+
+@pytest.mark.parametrize(
+    ("name", "told", "message"),
+    [
+        ("resnet50", {"classes": 7}, "resnet50 has no choice of classes; those that have: incep"),
+        ("lenet5", {"auxiliary": True}, "lenet5 has no choice of auxiliary; those"),
+        (
+            "inception_v3",
+            {"width_factor": 0.5},
+            "inception_v3 has no choice of width_factor; those that have: "
+            "inception_v1, inception_v1_bn, bn_inception$",
+        ),
+        ("lenet5", {"classes": 0}, "classes is 0; at least 1 was expected"),
+        ("bn_inception", {"width_factor": 0.0}, "width factor is 0.0; a finite number above 0"),
+        ("lenet6", {}, "no encoder 'lenet6'; close to it are lenet5"),
+    ],
+)
+def test_what_an_encoder_cannot_be_told_is_refused(name, told, message):
+    with pytest.raises(ValueError, match=message):
+        encoder(name, **told)
+    with pytest.raises(ValueError, match=message):
+        configured(name, told)
+
+
+@pytest.mark.parametrize(
+    ("told", "message"),
+    [
+        ({"width": 0.5}, "has 'width'; known are classes, auxiliary, width_factor"),
+        ({"width_factor": "0.5"}, "width_factor of an encoder is '0.5'; a number was expected"),
+        ({"width_factor": True}, "width_factor of an encoder is True; a number"),
+        ({"classes": 2.5}, "classes of an encoder is 2.5; a whole number was expected"),
+        ({"classes": True}, "classes of an encoder is True; a whole number"),
+        ({"auxiliary": 1}, "auxiliary of an encoder is 1; true or false was expected"),
+    ],
+)
+def test_a_configuration_of_a_wrong_kind_is_refused(told, message):
+    with pytest.raises(ValueError, match=message):
+        configured("inception_v1", told)

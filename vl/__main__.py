@@ -43,9 +43,17 @@ COMMANDS = {
     ),
     "caption": Command("vl.commands.caption:CaptionRun", "Say what is on photographs"),
     "label": Command("vl.commands.label:LabelRun", "Say which of some labels photographs show"),
+    "attack": Command(
+        "vl.commands.attack:AttackRun",
+        "Change photographs a little so that a model says something else",
+    ),
     "demo": Command(
         "vl.commands.demo:DemoRun",
         "Draw pictures, train a captioner on some, caption others, and score that",
+    ),
+    "encoders": Command(
+        "vl.commands.encoders:EncodersRun",
+        "List encoders: how large they are, what an image costs them",
     ),
     "search": Command(
         "vl.commands.search:SearchRun",

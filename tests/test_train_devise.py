@@ -6,6 +6,7 @@ import sys
 from contextlib import nullcontext
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
@@ -533,3 +534,10 @@ def test_two_processes_have_the_loss_of_one(place):
 )
 def test_flags_of_another_method_are_refused(place, capsys, flags, message):
     refused(capsys, message, *flags, *ALL)
+
+
+def test_what_is_trained_on_is_what_the_file_holds(place):
+    made = trained("--method", "conse", *ALL)
+    labels = [label.text for label in made.seen]
+    held = made.space.place(labels).vectors
+    np.testing.assert_array_equal(made.projections["conse"].words.numpy(), held)

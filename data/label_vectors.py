@@ -41,7 +41,9 @@ class Placed(NamedTuple):
         lines = self.coverage.summary().splitlines()
         lines = [line for line in lines if not line.startswith("no vector: ")]
         if self.kinds:
-            lines.append(f"{self.kinds:6} of those without lie where that lies of which they are")
+            lines.append(
+                f"{self.kinds:6} of those without have the place of what they are a kind of"
+            )
         return "\n".join([*lines, *(f"no vector: {label}" for label in self.missing)])
 
 

@@ -104,7 +104,7 @@ def test_held_out_photographs_go_with_their_vectors(caplog):
         assert torch.equal(vector, before.vectors[before.examples.names.index(name)])
     assert "held out: 8 photographs of 2 labels; 3 are listed" in caplog.text
     assert "held out: a note" in caplog.text
-    with pytest.raises(ValueError, match="0 labels are left to train on"):
+    with pytest.raises(ValueError, match="0 labels with photographs"):
         task(given=held_out(before, LabelList(NAMES, (None,) * 8, ()), quiet=True), development=0)
 
 

@@ -139,7 +139,7 @@ def test_the_text_says_what_the_json_says(place, capsys):
         ) in text
     rejection = record["none_of_these"]
     assert f"that get a label {100 * rejection['false_accepts']:.1f}, of one" in text
-    assert text.count("none of these, at 20:") == 1
+    assert text.count("none of these, at 20 %:") == 1
 
 
 def test_embeddings_give_the_same(place, capsys):

@@ -199,11 +199,10 @@ def test_labels_without_a_photograph_are_neither_trained_on_nor_put_aside():
 @pytest.mark.parametrize(
     ("counts", "share", "message"),
     [
-        ([1] * 9, 0.1, "0.1 of 9 labels are 1; .* at least two are wanted: a greater share, or 0"),
-        ([1] * 9, 0.01, "0.01 of 9 labels are 0; to judge by"),
-        ([1] * 3, 0.5, "1 labels are left to train on; at least two are wanted"),
-        ([1], 0, "1 labels are left"),
-        ([3, 0, 0], 0, "1 labels are left"),
+        ([1] * 3, 0.1, r"3 labels .* too few: at least 2 are trained on and 2 put aside \(--dev"),
+        ([1] * 9, 0.9, "9 labels .* too few: at least 2 are trained on and 8 put aside"),
+        ([1], 0, "1 labels with photographs and vectors are too few: at least 2 are trained on$"),
+        ([3, 0, 0], 0, "1 labels with photographs"),
     ],
 )
 def test_too_few_labels_are_refused(counts, share, message):
@@ -228,3 +227,11 @@ def test_labels_are_found_among_classes_by_id_or_first_name():
 
 def test_terms_are_compared_without_capitals_blanks_and_underscores():
     assert terms_of(" Stop_Sign,, traffic  sign , ") == {"stop sign", "traffic sign"}
+
+
+@pytest.mark.parametrize(
+    ("labels", "share", "aside"), [(4, 0.1, 2), (9, 0.01, 2), (30, 0.1, 3), (9, 0, 0)]
+)
+def test_two_labels_at_least_are_put_aside(labels, share, aside):
+    parts = split(examples([1] * labels), [True] * labels, share=share, seed=0)
+    assert (len(parts.unseen), len(parts.training)) == (aside, labels - aside)

@@ -122,7 +122,7 @@ def test_two_senses_of_a_word_keep_their_ids(tmp_path, photos, capsys):
     found = {each["id"]: each["label"] for each in json.loads(stdout)["labels"]}
     assert found == {"n00000006": "ring", "n00000007": "ring, ringing", "n00000005": "quokka"}
     assert stderr.splitlines()[1].endswith(
-        "; 1 have no vector, of which 1 lie where that lies of which they are a kind"
+        "; 1 have no vector, of which 1 have the place of what they are a kind of"
     )
     assert [line.split("\t") for line in out.read_text().splitlines()] == [
         ["label", "id", "way", "words", "synset", "trained on"],

@@ -194,7 +194,7 @@ def test_the_summary_counts_all_and_names_those_without():
     placed = LabelSpace(words(), wordnet(), kinds=0.5).place(["ball", "quokka", "qqq", "stop sign"])
     summary = placed.summary().splitlines()
     assert summary[0] == "4 labels, 0 of them by a later synonym"
-    assert "     1 of those without lie where that lies of which they are" in summary
+    assert "     1 of those without have the place of what they are a kind of" in summary
     assert [line for line in summary if line.startswith("no vector")] == ["no vector: qqq"]
 
 

@@ -294,12 +294,13 @@ def test_no_photograph_can_be_read(place, capsys):
 
 
 def test_too_few_labels_are_refused(place, capsys):
-    message = "0.1 of 8 labels are 1; to judge by, at least two are wanted: a greater share, or 0"
-    refused(capsys, message)
-    refused(capsys, "1 labels are left to train on", "--development", 0.9)
+    message = "8 labels with photographs and vectors are too few: at least 2 are trained on and 7"
+    refused(capsys, message, "--development", 0.9)
     coloured.words(place / "one.txt", NAMES[:1])
     phase = ["--words", "one.txt", *ENCODER]
-    refused(capsys, "1 labels are left to train on; at least two", *ALL, phase=phase)
+    refused(capsys, "1 labels with photographs and vectors are too few", *ALL, phase=phase)
+    coloured.words(place / "none.txt", ["qqq", "zzz"])
+    refused(capsys, "none of 8 labels has a word vector", phase=["--words", "none.txt", *ENCODER])
 
 
 @pytest.mark.parametrize("count", [1, 3])

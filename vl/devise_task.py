@@ -72,6 +72,14 @@ def task_of(
     texts, ids = [label.text for label in labels], [label.synset for label in labels]
     placed = space.place(texts, ids)
     usable = ~np.isnan(placed.vectors[:, 0])
+    if len(usable) and not usable.any():
+        some = ", ".join(map(repr, texts[:3]))
+        raise ValueError(f"none of {len(texts)} labels has a word vector: {some}")
+    if not development and not quiet:
+        _log.warning(
+            "no label is put aside (--development 0): the labeller will know no probabilities, no "
+            "none of these, no stacking and no CSLS"
+        )
     parts = split(phase.examples, usable.tolist(), share=development, seed=seed)
     if centre:
         space = space.centred(placed.vectors[list(parts.training)])

@@ -10,6 +10,7 @@ from data import label_lists
 from data.folders import labelled, text_of_class
 from vl.labeller_bundle import SeenLabel
 
+_LABELS_LEAST = 2  # that are trained on, and that are put aside where some are
 _IMAGES_FROM = 3  # photographs of a label from which on one is put aside to judge by
 
 
@@ -123,8 +124,9 @@ def split(examples: Examples, usable: Sequence[bool], *, share: float, seed: int
         examples: all photographs.
         usable: whether each label has a vector; the others are neither trained on nor judged by,
             nor are labels without a photograph.
-        share: of the labels, whose photographs are all put aside; and of the photographs of each
-            other label, of which one is if there are at least three, and one at least is not.
+        share: of the labels, two at least, whose photographs are all put aside; and of the
+            photographs of each other label, of which one is if there are at least three, and one at
+            least is not.
         seed: of the draw.
 
     Raises:
@@ -136,15 +138,13 @@ def split(examples: Examples, usable: Sequence[bool], *, share: float, seed: int
     numbers = [number for number, has in enumerate(usable) if has and rows[number]]
     generator = torch.Generator().manual_seed(seed)
     order = [numbers[place] for place in torch.randperm(len(numbers), generator=generator).tolist()]
-    count = round(share * len(numbers))
-    if share and count < 2:
+    # One label alone would always be found.
+    count = max(_LABELS_LEAST, round(share * len(numbers))) if share else 0
+    if len(numbers) - count < _LABELS_LEAST:
+        rest = f" and {count} put aside (--development 0 puts none aside)" if count else ""
         raise ValueError(
-            f"{share:g} of {len(numbers)} labels are {count}; to judge by, at least two are "
-            "wanted: a greater share, or 0 for none"
-        )
-    if len(numbers) - count < 2:
-        raise ValueError(
-            f"{len(numbers) - count} labels are left to train on; at least two are wanted"
+            f"{len(numbers)} labels with photographs and vectors are too few: at least "
+            f"{_LABELS_LEAST} are trained on{rest}"
         )
     unseen, training = sorted(order[:count]), sorted(order[count:])
     seen_rows: list[int] = []

@@ -97,6 +97,12 @@ def evaluate(
             ``Labeller.candidates``.
     """
     judge = _Judge(labeller, vectors, examples, candidates, csls=csls, wordnet=wordnet)
+    rejection = None
+    if none_of_these is not None:
+        try:
+            rejection = judge.rejection(none_of_these)
+        except ValueError as reason:  # all else can still be told
+            _log.warning("none of these: %s", reason)
     results = []
     calibrated = labeller.calibration is not None
     for group in ("unseen", "seen"):
@@ -109,9 +115,6 @@ def evaluate(
         both["plain"] = judge.generalised(stacking=False)
         if calibrated:
             both["stacking"] = judge.generalised(stacking=True)
-    rejection = None
-    if none_of_these is not None:
-        rejection = judge.rejection(none_of_these)
     return Evaluated(tuple(results), both, rejection, judge.aside)
 
 

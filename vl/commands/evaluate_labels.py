@@ -157,7 +157,7 @@ def _print(evaluated: Evaluated) -> None:
         )
     if (rejection := evaluated.rejection) is not None:
         print(
-            f"none of these, at {100 * rejection.rate:g}: photographs of none of the candidates "
+            f"none of these, at {100 * rejection.rate:g} %: photographs of none of the candidates "
             f"that get a label {100 * rejection.false_accepts:.1f}, of one of them "
             f"{100 * rejection.accepts:.1f}"
         )

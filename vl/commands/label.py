@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 _NAMED = 10  # labels without a vector that are named unasked
 _LONG = 5000  # labels from which on placing them takes a second or more
 _NO_VECTOR = "no vector"
+_SMALL = 0.0005  # probability below which three decimals would be none
 
 
 @dataclass(frozen=True)
@@ -187,7 +188,7 @@ def _tell(flags: LabelRun, candidates: Candidates, lost: tuple[int, ...]) -> Non
     placed = candidates.placed
     ways = [f"{number} {WAYS[way]}" for way, number in placed.coverage.counts.items() if number]
     if placed.kinds:  # they are among the last, those without
-        ways[-1] += f", of which {placed.kinds} lie where that lies of which they are a kind"
+        ways[-1] += f", of which {placed.kinds} have the place of what they are a kind of"
     _log.info("their vectors: %s", "; ".join(ways))
     if lost:
         every = _log.isEnabledFor(logging.DEBUG)
@@ -255,7 +256,10 @@ def _print(path: Path, answer: Answer, asked: _Asked) -> None:
 
 
 def _figures(label: Label) -> str:
-    chance = "-" if label.probability is None else f"{label.probability:.3f}"
+    chance = "-"
+    if label.probability is not None:  # among very many labels all are small
+        digits = ".3f" if label.probability >= _SMALL else ".0e"
+        chance = f"{label.probability:{digits}}"
     return f"{label.cosine:.4f}\t{chance}"
 
 

@@ -542,3 +542,10 @@ def test_what_is_trained_on_is_what_the_file_holds(place):
     labels = [label.text for label in made.seen]
     held = made.space.place(labels).vectors
     np.testing.assert_array_equal(made.projections["conse"].words.numpy(), held)
+
+
+def test_a_folder_that_is_taken_is_refused_before_anything_is_read(place, capsys):
+    (place / "run").mkdir()
+    (place / "run/state.pt").write_bytes(b"")
+    (place / "words.txt").unlink()
+    refused(capsys, "run holds a run already; --resume goes on with it", *ALL)

@@ -324,6 +324,10 @@ def _check(flags: DeviseRun) -> None:
             raise ValueError(f"{named} cannot go with --method conse, which trains no map")
         if (flags.out / BUNDLE).exists():
             raise ValueError(f"{flags.out} holds a labeller already; choose another folder")
+    elif (flags.out / "state.pt").exists() and not flags.resume:  # as the loop says, but at once
+        raise ValueError(
+            f"{flags.out} holds a run already; --resume goes on with it; or choose another folder"
+        )
     if flags.kinds and flags.wordnet is None:
         raise ValueError("--kinds wants --wordnet, which says what is a kind of what")
     if flags.method == "devise" and flags.classes is not None:

@@ -22,6 +22,7 @@ from vl import attack_sheet, bundle, captioner, devices, labeller_bundle
 from vl.attack import basic_iterative, check_numbers, default_step_size
 from vl.attacked import Attacked, AttackedCaptioner, AttackedLabeller, Goal, Said
 from vl.captioner import Captioner
+from vl.commands.lines import write_line
 from vl.inputs import complaint, listed, photographs
 from vl.labeller import Labeller
 from vl.progress import Bar
@@ -108,7 +109,7 @@ def run(flags: AttackRun) -> int:
                     print(json.dumps(_record(flags, path, places[path], stages, wanted)))
                 else:
                     for line in _lines(path, stages, wanted):
-                        _write(line)
+                        write_line(line)
                 if flags.picture and len(rows) < attack_sheet.MOST:
                     rows.append(_row(path, stages, wanted))
             sys.stdout.flush()  # who reads the pipe need not wait for the next batches
@@ -277,14 +278,6 @@ def _lines(path: Path, stages: tuple[_Stage, ...], wanted: Said | None) -> list[
 def _figure(figures: dict[str, float | None]) -> str:
     """The last one there is: a probability before a cosine."""
     return [f"{value:.4f}" for value in figures.values() if value is not None][-1]
-
-
-def _write(line: str) -> None:
-    try:
-        print(line)
-    except UnicodeEncodeError:  # a name that is not UTF-8, or a terminal that knows fewer letters
-        code = sys.stdout.encoding
-        print(line.encode(code, "backslashreplace").decode(code))
 
 
 def _row(path: Path, stages: tuple[_Stage, ...], wanted: Said | None) -> attack_sheet.Row:

@@ -12,6 +12,7 @@ import tyro
 from vl import devices
 from vl.caption_search import Order
 from vl.captioner import Caption, Captioner
+from vl.commands.lines import write_line
 from vl.extractor import Extractor
 from vl.inputs import complaint, listed, photographs
 from vl.progress import Bar
@@ -135,17 +136,9 @@ def _print(path: Path, captions: list[Caption], *, as_json: bool, several: bool)
         print(json.dumps({"path": str(path), "captions": said}))
     elif several:
         for caption in captions:
-            _write(f"{path}\t{caption.log_prob:.3f}\t{caption.text}")
+            write_line(f"{path}\t{caption.log_prob:.3f}\t{caption.text}")
     else:
-        _write(f"{path}\t{captions[0].text}")
-
-
-def _write(line: str) -> None:
-    try:
-        print(line)
-    except UnicodeEncodeError:  # a name that is not UTF-8, or a terminal that knows fewer letters
-        code = sys.stdout.encoding
-        print(line.encode(code, "backslashreplace").decode(code))
+        write_line(f"{path}\t{captions[0].text}")
 
 
 def _image_id(path: Path) -> ImageId:

@@ -15,6 +15,7 @@ from data.unprintable import escaped
 from data.word_vectors import WAYS
 from data.wordnet import WordNet
 from vl import devices, label_sheet
+from vl.commands.lines import write_line
 from vl.extractor import Extractor
 from vl.inputs import complaint, listed, photographs
 from vl.labeller import Answer, Candidates, Label, Labeller
@@ -247,12 +248,12 @@ def _id(asked: _Asked, number: int) -> dict[str, str]:
 def _print(path: Path, answer: Answer, asked: _Asked) -> None:
     if answer.none_of_these:
         best = answer.labels[0]
-        _write(f"{path}\tnone of these\t{_figures(best)}\tthe nearest: {best.text}")
+        write_line(f"{path}\tnone of these\t{_figures(best)}\tthe nearest: {best.text}")
         return
     for label in answer.labels:
-        _write(f"{path}\t{label.text}\t{_figures(label)}")
+        write_line(f"{path}\t{label.text}\t{_figures(label)}")
     for number in _without(asked, answer):
-        _write(f"{path}\t{asked.candidates.texts[number]}\t-\t-\t{_NO_VECTOR}")
+        write_line(f"{path}\t{asked.candidates.texts[number]}\t-\t-\t{_NO_VECTOR}")
 
 
 def _figures(label: Label) -> str:
@@ -261,14 +262,6 @@ def _figures(label: Label) -> str:
         digits = ".3f" if label.probability >= _SMALL else ".0e"
         chance = f"{label.probability:{digits}}"
     return f"{label.cosine:.4f}\t{chance}"
-
-
-def _write(line: str) -> None:
-    try:
-        print(line)
-    except UnicodeEncodeError:  # a name that is not UTF-8, or a terminal that knows fewer letters
-        code = sys.stdout.encoding
-        print(line.encode(code, "backslashreplace").decode(code))
 
 
 def _cell(path: Path, answer: Answer, asked: _Asked) -> label_sheet.Cell:

@@ -16,6 +16,7 @@ from data import embeddings
 from data.unprintable import escaped
 from data.word_vectors import WAYS
 from vl import contact_sheet, devices
+from vl.commands.lines import write_line
 from vl.index import Hit, Index, Part, query
 from vl.inputs import complaint
 from vl.labeller import Labeller
@@ -148,12 +149,7 @@ def _print(flags: SearchRun, hits: list[Hit]) -> None:
         print(json.dumps({"query": asked, "results": [hit._asdict() for hit in hits]}))
         return
     for name, cosine in hits:
-        line = f"{name}\t{cosine:.4f}"
-        try:
-            print(line)
-        except UnicodeEncodeError:  # a name that is not UTF-8, or a terminal of fewer letters
-            code = sys.stdout.encoding
-            print(line.encode(code, "backslashreplace").decode(code))
+        write_line(f"{name}\t{cosine:.4f}")
 
 
 def _draw(flags: SearchRun, hits: list[Hit], *, folder: Path, picture: Path) -> int:

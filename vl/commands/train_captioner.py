@@ -30,6 +30,7 @@ from vl.captioner_phases import (
     self_critical,
 )
 from vl.captioner_training import CaptionTraining, Criterion, judge_of, rows_only
+from vl.commands.ranges import check_range
 from vl.devices import bfloat16_pays
 from vl.optimizers import Kind, optimizer
 from vl.processes import Processes, joined
@@ -198,13 +199,13 @@ def _check(flags: CaptionerTraining) -> None:
             "--dev-split NAME, --dev-images FILE or --dev-captions FILE"
         )
     for name in ("min_count", "width", "hidden", "epochs", "batch_size", "patience"):
-        _check_range(name, getattr(flags, name), 1, math.inf)
+        check_range(name, getattr(flags, name), 1, math.inf)
     for name in ("rate", "encoder_rate", "clip", "stair_epochs"):
-        _check_range(name, getattr(flags, name), 0, math.inf, above=True)
+        check_range(name, getattr(flags, name), 0, math.inf, above=True)
     for name in ("weight_decay", "warm_up", "save_seconds", "bleu_reward"):
-        _check_range(name, getattr(flags, name), 0, math.inf)
+        check_range(name, getattr(flags, name), 0, math.inf)
     for name in ("dropout", "smoothing", "own_words", "average"):
-        _check_range(name, getattr(flags, name), 0, 1)
+        check_range(name, getattr(flags, name), 0, 1)
     if flags.finetune_encoder:
         if flags.self_critical:
             raise ValueError("--finetune-encoder and --self-critical are phases of their own")
@@ -239,17 +240,6 @@ def _check_left_alone(flags: CaptionerTraining) -> None:
     if given:
         named = f"{', '.join(given[:-1])} and {given[-1]}"
         raise ValueError(f"{named} have no effect with --start: the captioner has its own")
-
-
-def _check_range(
-    name: str, value: float, least: float, most: float, *, above: bool = False
-) -> None:
-    if least <= value <= most and math.isfinite(value) and not (above and value == least):
-        return
-    wanted = f"more than {least}" if above else f"at least {least}"
-    if most < math.inf:
-        wanted = f"from {least} to {most}"
-    raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be {wanted}")
 
 
 def _phase(

@@ -19,6 +19,7 @@ from data.wordnet import WordNet
 from decoders.devise import Devise
 from vl import bundle
 from vl.captioner_training import photographs
+from vl.commands.ranges import check_range
 from vl.devise_phases import Phase, from_labeller, on_embeddings, on_photographs
 from vl.devise_task import Task, conse_of, held_out, judge, labeller_of, randomised, task_of
 from vl.label_training import DeviseTraining, LossName
@@ -293,12 +294,12 @@ def _check(flags: DeviseRun) -> None:
     if not flags.photographs:
         raise ValueError("no photographs are given")
     for name in ("epochs", "batch_size", "patience", "top"):
-        _check_range(name, getattr(flags, name), 1, math.inf)
+        check_range(name, getattr(flags, name), 1, math.inf)
     for name in ("rate", "encoder_rate"):
-        _check_range(name, getattr(flags, name), 0, math.inf, above=True)
+        check_range(name, getattr(flags, name), 0, math.inf, above=True)
     for name in ("margin", "weight_decay", "seed"):
-        _check_range(name, getattr(flags, name), 0, math.inf)
-    _check_range("development", flags.development, 0, 0.9)
+        check_range(name, getattr(flags, name), 0, math.inf)
+    check_range("development", flags.development, 0, 0.9)
     if flags.finetune_encoder != (flags.start is not None):
         raise ValueError(
             "phase 2 (--finetune-encoder) begins with the labeller of phase 1, and only it does: "
@@ -359,17 +360,6 @@ def _check_split(task: Task, start: Labeller) -> None:
             f"{len(known)} labels would be put aside that phase 1 was trained on, the first "
             f"{known[0]!r}: give phase 1's photographs, --held-out, --development and --seed"
         )
-
-
-def _check_range(
-    name: str, value: float, least: float, most: float, *, above: bool = False
-) -> None:
-    if least <= value <= most and math.isfinite(value) and not (above and value == least):
-        return
-    wanted = f"more than {least}" if above else f"at least {least}"
-    if most < math.inf:
-        wanted = f"from {least} to {most}"
-    raise ValueError(f"--{name.replace('_', '-')} is {value}; it must be {wanted}")
 
 
 def _default(name: str) -> object:

@@ -123,7 +123,7 @@ def test_classes_must_be_those_of_the_classifier(place, capsys):
     classes.write_text("red\ngreen\nblue\nyellow\n")
     refused(capsys, "classes.txt has 4 classes, the encoder's classifier 5", *flags)
     classes.write_text("a\nb\nc\nd\ne\nred\n")
-    refused(capsys, "class 6 is named, the encoder's classifier has 5", *flags)
+    refused(capsys, "classes.txt has 6 classes, the encoder's classifier 5", *flags)
     classes.write_text("red\ngreen\n\nblue\nyellow\nwhite\n")
     refused(capsys, "each line is a class of the encoder; an empty line is left out", *flags)
     classes.write_text("a\nb\nc\nd\ne\n")

@@ -132,8 +132,7 @@ class AttackedLabeller:
     def _cosines(self, pixels: Tensor) -> Tensor:
         """Of images ``(B, 3, S, S)`` to all candidates, ``(B, K)``; 0 for one without a vector."""
         vectors = _embedded(self.extractor, pixels)  # (B, image width)
-        parts = [F.normalize(each(vectors), dim=1) for each in self.labeller.projections.values()]
-        projected = F.normalize(torch.stack(parts).mean(0), dim=1)  # (B, D)
+        projected = self.labeller.projected(vectors)  # (B, D)
         return projected @ self._units.T.to(projected.dtype)
 
     def _numbers(self, goals: Sequence[Goal]) -> Tensor:

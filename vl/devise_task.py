@@ -174,14 +174,13 @@ def conse_of(task: Task, classes: Path | None, *, top: int) -> Conse:
         raise ValueError(f"{classes}: none of the labels trained on is in it")
     _log.info("ConSE knows %d of the %d labels trained on", len(known), len(labels))
     chosen = [output for output in outputs if output is not None]
-    conse = encoders_own_classifier(task.phase.encoder, chosen, task.words[known], top=top)
     classifier = getattr(task.phase.encoder, "classifier", None)
-    there = classifier.out_features if isinstance(classifier, nn.Linear) else None
+    there = classifier.out_features if isinstance(classifier, nn.Linear) else len(listed.labels)
     if len(listed.labels) != there:  # a line too few, and all below it are the class before
         raise ValueError(
             f"{classes} has {len(listed.labels)} classes, the encoder's classifier {there}"
         )
-    return conse
+    return encoders_own_classifier(task.phase.encoder, chosen, task.words[known], top=top)
 
 
 def labeller_of(

@@ -89,7 +89,7 @@ def evaluate(
         candidates: all of them; by default the photographs' labels and those trained on. Which of
             these are one label, ``Numbering`` says.
         csls: take hubs back; see ``Labeller.candidates``.
-        none_of_these: rate of false accepts to be tried.
+        none_of_these: rate of false accepts to be tried; where it cannot be, a warning says why.
         wordnet: for hierarchical precision; by default the labeller's own.
 
     Raises:

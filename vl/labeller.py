@@ -232,6 +232,10 @@ class Labeller:
     @torch.no_grad()
     def project(self, vectors: Tensor) -> Tensor:
         """Embeddings ``(B, image width)`` into word space, ``(B, D)``, of unit length."""
+        return self.projected(vectors)
+
+    def projected(self, vectors: Tensor) -> Tensor:
+        """The same with its gradients."""
         vectors = vectors.to(self.device)
         parts = [F.normalize(each(vectors), dim=1) for each in self.projections.values()]
         return F.normalize(torch.stack(parts).mean(0), dim=1)
@@ -270,9 +274,10 @@ class Labeller:
         return self._prepared(placed, given, stacking=stacking, csls=csls)
 
     def all_words(self) -> Candidates:
-        """Every word that has a vector, as candidates: the words nearest to a photograph."""
+        """The words there are, as candidates; with kinds, those that WordNet has."""
         placed = self.space.all_words()
-        return self._prepared(placed, placed.synsets, stacking=False, csls=False)
+        unknown = [None] * len(placed.synsets)  # senses there are only guessed
+        return self._prepared(placed, unknown, stacking=False, csls=False)
 
     def answers(
         self,

@@ -14,7 +14,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import Tensor, nn
 
 from data.errors import FormatError
-from vl import training as training_loop
+from vl import checkpoint
 from vl.schedules import schedule
 from vl.training import Judgement, fit
 
@@ -241,8 +241,8 @@ def test_a_full_disk_is_said_in_a_sentence_and_leaves_the_old_checkpoint(tmp_pat
             with replacing(path) as beside:
                 yield beside
 
-    replacing = training_loop.replacing
-    monkeypatch.setattr(training_loop, "replacing", full)
+    replacing = checkpoint.replacing
+    monkeypatch.setattr(checkpoint, "replacing", full)
     with pytest.raises(OSError, match=r"state\.pt: could not be written"):
         run(tmp_path)
     monkeypatch.undo()

@@ -49,6 +49,11 @@ def joined(device: str) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
+def restarted() -> bool:
+    """Whether torchrun has started this process anew, after one of the run had died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # set by torchrun, not by us
+
+
 def summed(value: torch.Tensor, processes: Processes) -> torch.Tensor:
     """The sum of ``value`` over all processes, on each of them."""
     if processes.size > 1:

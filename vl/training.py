@@ -6,30 +6,26 @@ epoch are in its checkpoint.
 """
 
 import json
-import logging
 import math
-import os
 import time
 from collections.abc import Callable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
-from torch.utils.tensorboard import SummaryWriter
 
-from data.atomic import replacing
 from data.batches import ahead
-from data.errors import FormatError
-from vl.processes import Processes, agreed, gathered, summed
+from vl import checkpoint
+from vl.processes import Processes, agreed, summed
 from vl.progress import Bar
+from vl.replicas import Replicas
 from vl.schedules import Schedule
+from vl.training_log import TrainingLog
 
-_log = logging.getLogger(__name__)
-_FORMAT = 1
 _LOG_STEPS = 20  # steps between lines in log.jsonl; a line costs nothing beside 20 steps
 _Tensors = list[Tensor] | tuple[Tensor, ...]
 
@@ -101,6 +97,10 @@ def fit(
     patience: int | None = None,
     resume: bool = False,
     save_seconds: float = 60.0,
+    accumulate: int = 1,
+    period: int | None = None,
+    plain: nn.Module | None = None,
+    counted: str = "",
 ) -> Fitted:
     """Train a model to the end, or to where it stops getting better.
 
@@ -126,6 +126,10 @@ def fit(
         patience: epochs without a better judgement after which training stops.
         resume: go on from the folder's checkpoint.
         save_seconds: between checkpoints; 0 makes one after every step.
+        accumulate: batches in a step of the optimiser, whose gradient is that of all together.
+        period: see ``Replicas``; it then is each process's own total over count.
+        plain: see ``Replicas``.
+        counted: what a model's count counts, for the progress: ``"images"``.
 
     Returns:
         How it ended.
@@ -145,90 +149,90 @@ def fit(
         )
     if resume and not state_path.exists():
         raise FileNotFoundError(f"{state_path}: there is no run to resume")
-    device = processes.device
-    model.to(device).train()
+    if average and plain is not None:
+        raise ValueError("a running mean of weights of which each process holds a part is not kept")
+    model.to(processes.device).train()
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
     averaged = AveragedModel(model, multi_avg_fn=_running_mean(average)) if average else None
     place = _Place()
     log_bytes = 0
     bfloat16 = agreed(bfloat16, processes)
+    replicas = Replicas(model, optimizer, processes, period=period, plain=plain)
     if resume:
-        state = _read(state_path, settings, processes)
-        _restore(state_path, state, model, averaged, optimizer, processes)
+        state = checkpoint.read(state_path, settings, processes)
+        checkpoint.restore(state_path, state, replicas, averaged, processes)
         place, log_bytes = _Place(**state["place"]), int(state["log_bytes"])
         bfloat16 = bool(state["bfloat16"])
         if processes.first:
-            for half in folder.glob(f".{state_path.name}.*.part"):  # of a save that was killed
-                half.unlink()
-    whole: nn.Module = model
-    if processes.size > 1:
-        whole = DistributedDataParallel(model)
+            checkpoint.clear_halves(state_path)
     begin = time.monotonic()
     per_epoch = len(batches)
     with (
-        _Log(folder, log_bytes, place.step, quiet=not processes.first) as log,
-        Bar("train", epochs * per_epoch, unit="steps", quiet=not processes.first) as bar,
+        TrainingLog(folder, log_bytes, place.step, quiet=not processes.first) as log,
+        Bar(
+            "train",
+            epochs * math.ceil(per_epoch / accumulate),
+            unit="steps",
+            quiet=not processes.first,
+        ) as bar,
     ):
 
         def save() -> None:
+            weights, moments = replicas.state()
             state = {
-                "format": _FORMAT,
                 "settings": json.dumps(settings, sort_keys=True),
                 "bfloat16": bfloat16,
                 "place": dict(place._asdict()),
                 "log_bytes": log.written(),
-                "model": model.state_dict(),
+                "model": weights,
                 "averaged": averaged.state_dict() if averaged else None,
-                "optimizer": optimizer.state_dict(),
+                "optimizer": moments,
             }
-            _save(state_path, state, processes)
+            checkpoint.save(state_path, state, processes)
 
         bar.skip(place.step)
-        saved = time.monotonic()
+        saved = told = time.monotonic()
+        since = 0  # of what is counted, since the last line of the log
         for epoch in range(place.epoch, epochs):
             if place.over:
                 break
-            for batch in ahead(batches.epoch(epoch, first=place.batch)):
+            of_epoch = ahead(batches.epoch(epoch, first=place.batch))
+            while taken := list(islice(of_epoch, accumulate)):
                 factor = schedule(place.step)
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * factor
-                with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
-                    total, terms = whole(batch.to(device), place.step)
-                every = summed(terms, processes)
-                optimizer.zero_grad(set_to_none=True)
-                # DistributedDataParallel takes the mean over processes; what is wanted is the sum.
-                (total * processes.size / every).backward()
-                norm = float(nn.utils.clip_grad_norm_(model.parameters(), clip))
-                if not math.isfinite(norm):  # before it is in the weights, and in the checkpoint
-                    raise ValueError(
-                        f"the gradient is not finite at step {place.step + 1}; "
-                        "a lower rate may help"
-                    )
-                optimizer.step()
+                done = _step(replicas, taken, place.step, processes, clip=clip, bfloat16=bfloat16)
                 if averaged:
                     averaged.update_parameters(model)
-                place = place._replace(batch=place.batch + 1, step=place.step + 1)
+                place = place._replace(batch=place.batch + len(taken), step=place.step + 1)
+                last = place.batch == per_epoch
+                replicas.meet(place.step, last=last)
                 figures = ""
-                if place.step % _LOG_STEPS == 0 or place.batch == per_epoch:
-                    loss = float(summed(total.detach(), processes) / every)
+                since += done.seen
+                if place.step % _LOG_STEPS == 0 or last:
+                    loss = float(summed(done.total, processes) / summed(done.terms, processes))
                     log.write(
                         {
                             "step": place.step,
-                            "epoch": round(place.step / per_epoch, 4),
+                            "epoch": round(place.step / math.ceil(per_epoch / accumulate), 4),
                             "loss": loss,
                             "rate": optimizer.param_groups[0]["lr"],
-                            "gradient_norm": norm,
+                            "gradient_norm": done.norm,
                             "seconds": round(time.monotonic() - begin, 2),
                         }
                     )
                     figures = f"loss {loss:.3f}"
+                    if counted:
+                        rate = since * processes.size / max(time.monotonic() - told, 1e-9)
+                        figures += f"  {rate:.0f} {counted}/s"
+                    since, told = 0, time.monotonic()
                 bar.advance(figures=figures)
-                due = time.monotonic() - saved >= save_seconds
-                if place.batch < per_epoch and agreed(due, processes):
+                due = time.monotonic() - saved >= save_seconds and replicas.alike(place.step)
+                if not last and agreed(due, processes):
                     save()
                     saved = time.monotonic()
-            judged = averaged.module if averaged else model
+            judged = averaged.module if averaged else replicas.whole()
             if processes.first:
                 place = _judged(judged, judge, keep, place, patience, log, bar)
             place = place._replace(
@@ -240,13 +244,62 @@ def fit(
     return Fitted(place.epoch, place.step, best, place.best_epoch, time.monotonic() - begin)
 
 
+class _Done(NamedTuple):
+    """A step of this process."""
+
+    total: Tensor  # ()
+    terms: Tensor  # ()
+    seen: int  # the same
+    norm: float  # of the gradient, before it was clipped
+
+
+def _step(
+    replicas: Replicas,
+    taken: list[Any],
+    step: int,
+    processes: Processes,
+    *,
+    clip: float,
+    bfloat16: bool,
+) -> _Done:
+    """One step of the optimiser over one batch, or over several as if they were one."""
+    device = processes.device
+    replicas.optimizer.zero_grad(set_to_none=True)
+    totals, counts = [], []
+    for number, batch in enumerate(taken, 1):
+        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
+            total, terms = replicas(batch.to(device), step)
+        counts.append(terms)
+        totals.append(total.detach())
+        if number == 1:
+            over = replicas.over(terms)
+        with replicas.gathering(number == len(taken)):
+            (total * replicas.scale / over).backward()  # type: ignore[no-untyped-call]  # torch's stubs, which differ by version
+    all_terms = torch.stack(counts).sum()
+    if len(taken) > 1:  # what the first batch was divided by is not the count of all
+        right = over / replicas.over(all_terms)
+        for parameter in replicas.model.parameters():
+            if parameter.grad is not None:
+                parameter.grad.mul_(right)
+    norm = replicas.clip(clip)
+    if not math.isfinite(norm):  # before it is in the weights, and in the checkpoint
+        loss = float(torch.stack(totals).sum() / all_terms)
+        problem = "the gradient" if math.isfinite(loss) else f"the loss is {loss}, and the gradient"
+        raise ValueError(
+            f"{problem} is not finite at step {step + 1}; a lower rate may help; the last "
+            "checkpoint is from before it"
+        )
+    replicas.optimizer.step()
+    return _Done(torch.stack(totals).sum(), all_terms, int(all_terms), norm)
+
+
 def _judged(
     model: nn.Module,
     judge: Callable[[nn.Module], Judgement] | None,
     keep: Callable[[nn.Module, Judgement | None], None] | None,
     place: _Place,
     patience: int | None,
-    log: "_Log",
+    log: TrainingLog,
     bar: Bar,
 ) -> _Place:
     """Judge and keep at the end of an epoch; the place with what that changed."""
@@ -286,108 +339,3 @@ def _running_mean(
         torch._foreach_lerp_(means, values, 1 - min(decay, (1 + step) / (10 + step)))
 
     return update
-
-
-def _save(path: Path, state: dict[str, Any], processes: Processes) -> None:
-    """Write the checkpoint; every process must call it, for its random state goes in there."""
-    random = gathered(torch.get_rng_state(), processes)
-    cuda = []
-    if processes.device.type == "cuda":
-        cuda = gathered(torch.cuda.get_rng_state(processes.device), processes)
-    if not processes.first:
-        return
-    with replacing(path) as beside:
-        try:
-            torch.save({**state, "random": random, "cuda_random": cuda}, beside)
-        except RuntimeError as cause:  # a full disk comes as this
-            reason = str(cause).splitlines()[0]
-            raise OSError(f"{path}: could not be written: {reason}") from cause
-
-
-def _read(path: Path, settings: dict[str, Any], processes: Processes) -> dict[str, Any]:
-    """The checkpoint, seen to be of this run and whole."""
-    try:
-        state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
-        if state["format"] != _FORMAT:
-            raise FormatError(path, f"format {state['format']}, this version reads {_FORMAT}")
-        _refuse_other_settings(
-            path, json.loads(state["settings"]), json.loads(json.dumps(settings))
-        )
-        if len(state["random"]) != processes.size:
-            raise FormatError(
-                path, f"a run of {len(state['random'])} processes, not of {processes.size}"
-            )
-    except (FormatError, OSError):
-        raise
-    except Exception as cause:  # torch.load raises whatever a damaged file makes it raise
-        raise FormatError(path, "not a checkpoint that can be resumed") from cause
-    return state
-
-
-def _restore(
-    path: Path,
-    state: dict[str, Any],
-    model: nn.Module,
-    averaged: AveragedModel | None,
-    optimizer: Optimizer,
-    processes: Processes,
-) -> None:
-    """Put the checkpoint into the parts."""
-    try:
-        model.load_state_dict(state["model"])
-        if averaged:
-            averaged.load_state_dict(state["averaged"])
-        optimizer.load_state_dict(state["optimizer"])
-        torch.set_rng_state(state["random"][processes.rank])
-        if state["cuda_random"] and processes.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_random"][processes.rank], processes.device)
-    except (KeyError, RuntimeError, TypeError, ValueError) as cause:
-        raise FormatError(path, "a checkpoint of another model or optimiser") from cause
-
-
-def _refuse_other_settings(path: Path, was: dict[str, Any], wanted: dict[str, Any]) -> None:
-    other = [key for key in sorted({*was, *wanted}) if was.get(key) != wanted.get(key)]
-    if other:
-        changes = "; ".join(f"{key} was {was.get(key)!r}, is {wanted.get(key)!r}" for key in other)
-        raise FormatError(path, f"the run was begun with other settings: {changes}")
-
-
-class _Log:
-    """``log.jsonl`` and TensorBoard's files, cut back to the checkpoint where a run is resumed."""
-
-    def __init__(self, folder: Path, log_bytes: int, step: int, *, quiet: bool) -> None:
-        self._quiet = quiet
-        if quiet:
-            return
-        folder.mkdir(parents=True, exist_ok=True)
-        path = folder / "log.jsonl"
-        self._file = path.open("ab")
-        self._file.truncate(min(log_bytes, path.stat().st_size))  # never longer: that pads with NUL
-        self._file.seek(0, os.SEEK_END)
-        # What is logged after a checkpoint carries a later step than the checkpoint's own.
-        self._board = SummaryWriter(str(folder / "tensorboard"), purge_step=step + 1)
-
-    def __enter__(self) -> "_Log":
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        if not self._quiet:
-            self._file.close()
-            self._board.close()
-
-    def write(self, line: dict[str, float]) -> None:
-        """Append a line; its numbers go to TensorBoard as well."""
-        if self._quiet:
-            return
-        self._file.write((json.dumps(line) + "\n").encode())
-        for name, value in line.items():
-            if name != "step":
-                self._board.add_scalar(name, value, int(line["step"]))
-
-    def written(self) -> int:
-        """Bytes of ``log.jsonl`` that would outlive the process."""
-        if self._quiet:
-            return 0
-        self._file.flush()
-        self._board.flush()
-        return self._file.tell()

@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import Literal
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from data.batches import LabelledBatch
@@ -18,12 +17,12 @@ from decoders.show_and_tell import Loss
 from encoders.table import Network
 from vl.calibration import Calibration, handicap_of, temperature_of
 from vl.metrics.zero_shot import KS, hits, rank_vectors
+from vl.softmax_regression import softmax_regression
 from vl.training import Judgement
 
 _log = logging.getLogger(__name__)
 LossName = Literal["full", "first"]
 LOSSES = {"full": rank_loss, "first": first_violation_loss}
-_STEPS = 200  # of L-BFGS at most; a thousand classes of few photographs are done in fewer
 
 
 class DeviseTraining(nn.Module):
@@ -131,29 +130,15 @@ def trained_classifier(
         top: labels that are mixed.
         decay: half of it times the squared weights is added to the mean cross-entropy, for
             embeddings less their mean and in units of their deviation.
+
+    Raises:
+        ValueError: see ``softmax_regression``.
     """
-    mean = images.mean(0)
-    scale = (images - mean).square().mean().sqrt().clamp(min=1e-6)
-    given = (images - mean) / scale
-    weight = torch.zeros(len(words), images.shape[1], requires_grad=True)
-    bias = torch.zeros(len(words), requires_grad=True)
-    optimizer = torch.optim.LBFGS(
-        [weight, bias], max_iter=_STEPS, line_search_fn="strong_wolfe", tolerance_change=1e-7
-    )
-
-    def loss() -> Tensor:
-        optimizer.zero_grad()
-        value = F.cross_entropy(given @ weight.T + bias, labels)
-        value = value + decay / 2 * weight.square().sum()
-        value.backward()  # type: ignore[no-untyped-call]  # torch's stubs, which differ by version
-        return value
-
-    step: Callable[[Callable[[], Tensor]], object] = optimizer.step
-    step(loss)
+    found = softmax_regression(images, labels, classes=len(words), decay=decay)
     conse = Conse(image_width=images.shape[1], width=words.shape[1], labels=len(words), top=top)
     with torch.no_grad():
-        conse.classifier.weight.copy_(weight / scale)
-        conse.classifier.bias.copy_(bias - (weight / scale) @ mean)
+        conse.classifier.weight.copy_(found.weight)
+        conse.classifier.bias.copy_(found.bias)
         conse.words.copy_(words)
     return conse
 

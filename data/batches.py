@@ -19,6 +19,74 @@ Unit = Literal["caption", "image"]
 _DRAWS = 2**31
 
 
+class Share(NamedTuple):
+    """What one process does of a batch."""
+
+    units: list[int]  # places in the data, as shuffled
+    draws: Tensor  # (len(units),) int64, a random number a unit
+
+
+class Plan:
+    """Which units stand in which batch, in what order, with what random numbers, for whom.
+
+    Args:
+        count: units in the data.
+        batch_size: units in a batch, over all processes together.
+        seed: of the shuffling; None keeps the order.
+        rank: which process this is.
+        processes: how many share each batch.
+        what: units are called in errors.
+
+    Raises:
+        ValueError: there are fewer units than processes, or a batch is smaller than their number.
+    """
+
+    def __init__(
+        self,
+        count: int,
+        *,
+        batch_size: int,
+        seed: int | None = 0,
+        rank: int = 0,
+        processes: int = 1,
+        what: str = "units",
+    ) -> None:
+        if batch_size < processes:
+            raise ValueError(f"a batch of {batch_size} cannot be shared by {processes} processes")
+        if count < processes:
+            raise ValueError(f"{count} {what} cannot be shared by {processes} processes")
+        self.count = count
+        self.batch_size = batch_size
+        self.seed = seed
+        self.rank = rank
+        self.processes = processes
+
+    def __len__(self) -> int:
+        """Batches in an epoch."""
+        return len(self._spans())
+
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[Share]:
+        """This process's share of every batch of an epoch, from batch ``first`` on."""
+        order = torch.arange(self.count)
+        if self.seed is not None:
+            order = torch.randperm(self.count, generator=_generator(self.seed, number, 0))
+        for index, (begin, end) in enumerate(self._spans()):
+            if index < first:
+                continue
+            # Drawn for the whole batch and then divided: who shares it changes nothing.
+            draws = torch.randint(
+                _DRAWS, (end - begin,), generator=_generator(self.seed or 0, number, index + 1)
+            )
+            mine = slice(begin + self.rank, end, self.processes)
+            yield Share(order[mine].tolist(), draws[self.rank :: self.processes])
+
+    def _spans(self) -> list[tuple[int, int]]:
+        begins = list(range(0, self.count, self.batch_size))
+        if len(begins) > 1 and self.count - begins[-1] < self.processes:
+            begins.pop()  # the rest is too small to share: the batch before takes it along
+        return list(zip(begins, [*begins[1:], self.count], strict=True))
+
+
 class CaptionBatch(NamedTuple):
     """Images and captions of them."""
 
@@ -61,49 +129,31 @@ class CaptionBatches:
         rank: int = 0,
         processes: int = 1,
     ) -> None:
-        if batch_size < processes:
-            raise ValueError(f"a batch of {batch_size} cannot be shared by {processes} processes")
         self.source = source
         self.captions = captions
-        self.batch_size = batch_size
-        self.seed = seed
-        self.rank = rank
-        self.processes = processes
         self._units: list[tuple[int, Sequence[Sequence[int]]]] = []
         for image, ids in enumerate(captions):
             if unit == "image":
                 self._units += [(image, ids)] if ids else []
             else:
                 self._units += [(image, [one]) for one in ids]
-        if len(self._units) < processes:
-            raise ValueError(
-                f"{len(self._units)} captions cannot be shared by {processes} processes"
-            )
+        self._plan = Plan(
+            len(self._units),
+            batch_size=batch_size,
+            seed=seed,
+            rank=rank,
+            processes=processes,
+            what="captions",
+        )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
-        return len(self._spans())
+        return len(self._plan)
 
     def epoch(self, number: int, *, first: int = 0) -> Iterator[CaptionBatch]:
         """This process's part of every batch of an epoch, from batch ``first`` on."""
-        order = torch.arange(len(self._units))
-        if self.seed is not None:
-            order = torch.randperm(len(order), generator=_generator(self.seed, number, 0))
-        for index, (begin, end) in enumerate(self._spans()):
-            if index < first:
-                continue
-            # Drawn for the whole batch and then divided: who shares it changes nothing.
-            draws = torch.randint(
-                _DRAWS, (end - begin,), generator=_generator(self.seed or 0, number, index + 1)
-            )
-            mine = slice(begin + self.rank, end, self.processes)
-            yield self._batch(order[mine].tolist(), draws[self.rank :: self.processes])
-
-    def _spans(self) -> list[tuple[int, int]]:
-        begins = list(range(0, len(self._units), self.batch_size))
-        if len(begins) > 1 and len(self._units) - begins[-1] < self.processes:
-            begins.pop()  # the rest is too small to share: the batch before takes it along
-        return list(zip(begins, [*begins[1:], len(self._units)], strict=True))
+        for units, draws in self._plan.epoch(number, first=first):
+            yield self._batch(units, draws)
 
     def _batch(self, units: list[int], draws: Tensor) -> CaptionBatch:
         rows = torch.tensor([self._units[unit][0] for unit in units])

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from encoders.table import TorchvisionFeatures, encoder, whole_torchvision_network
+from encoders.table import encoder, whole_torchvision_network
 
 
 class Counts(NamedTuple):
@@ -35,7 +35,7 @@ def counted(name: str, *, classes: int | None = None, width_factor: float = 1.0)
     """
     with without_numbers():
         built = encoder(name, classes=classes, width_factor=width_factor).to("meta").eval()
-        if isinstance(built, TorchvisionFeatures):
+        if built.classifier is None:
             whole = whole_torchvision_network(name).to("meta").eval()
             embedding_parameters = parameter_count(built)
             answer: Callable[[Tensor], object] = whole

@@ -7,7 +7,7 @@ brings trained ones in.
 import difflib
 from collections.abc import Callable, Mapping
 from functools import partial
-from typing import Protocol, TypedDict, cast
+from typing import NamedTuple, Protocol, TypedDict, cast
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +15,9 @@ from torchvision import models
 
 from encoders.bn_inception import BNInception, bn_inception
 from encoders.inception import (
+    IMAGE_SIZE,
     Inception,
+    Logits,
     inception_v1,
     inception_v1_bn,
     inception_v1_torchvision,
@@ -48,13 +50,15 @@ class TorchvisionFeatures(nn.Module):
 
     Args:
         name: what torchvision calls the network: ``"resnet50"``.
+        classes: width of a classifier on the embedding, which stands where the network's own last
+            layer did; None for no classifier.
 
     Raises:
         ValueError: torchvision has no classification network of this name, or its last layer is
             not one that classifies.
     """
 
-    def __init__(self, name: str) -> None:
+    def __init__(self, name: str, *, classes: int | None = None) -> None:
         super().__init__()
         if name not in TORCHVISION_NAMES:
             raise ValueError(f"torchvision has no classification network {name!r}{_close_to(name)}")
@@ -66,12 +70,31 @@ class TorchvisionFeatures(nn.Module):
         self.register_buffer("mean", torch.tensor(preset.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(preset.std).view(1, 3, 1, 1))
         self.body = whole_torchvision_network(name)
-        self.last_layer, self.width = _remove_last_layer(self.body)
+        removed = _remove_last_layer(self.body)
+        self.last_layer, self.width = removed.name, removed.width
+        self.matrix = removed.matrix  # whether the last layer was one, as the classifier here is
+        self.dropout = nn.Dropout(_DROPOUTS.get(name, removed.dropout))
+        self.classifier: nn.Linear | None = None
+        if classes is not None:
+            self.classifier = nn.Linear(self.width, classes, bias=removed.biased)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """``(B, 3, image_size, image_size)`` RGB in [0, 1] to ``(B, width)``."""
         return self.body((pixels - self.mean) / self.std)
 
+    def classify(self, pixels: Tensor) -> Logits:
+        """``(B, 3, image_size, image_size)`` to logits; there are no auxiliary heads.
+
+        Raises:
+            ValueError: it was told of no classes.
+        """
+        if self.classifier is None:
+            raise ValueError(f"this {self.name} has no classifier, as it was told of no classes")
+        return Logits(self.classifier(self.dropout(self(pixels))), ())
+
+
+# Of the two whose dropout is out of _remove_last_layer's sight, as torchvision's builders have it.
+_DROPOUTS = {"googlenet": 0.2, "inception_v3": 0.5}
 
 Network = Inception | BNInception | InceptionV3 | LeNet5 | TorchvisionFeatures
 
@@ -94,17 +117,26 @@ class Configuration(TypedDict, total=False):
     classes: int
     auxiliary: bool
     width_factor: float
+    image_size: int
 
 
-# What each of ours can be told. Torchvision's have no classifier, and can be told nothing.
+LEAST_IMAGE_SIZE = 32  # pixels a side; an Inception network's last maps are then 1 x 1
+
+# What each of ours can be told.
 CHOICES: dict[str, tuple[str, ...]] = {
-    "inception_v1": ("classes", "auxiliary", "width_factor"),
-    "inception_v1_bn": ("classes", "auxiliary", "width_factor"),
-    "inception_v1_torchvision": ("classes", "auxiliary"),
-    "bn_inception": ("classes", "auxiliary", "width_factor"),
+    "inception_v1": ("classes", "auxiliary", "width_factor", "image_size"),
+    "inception_v1_bn": ("classes", "auxiliary", "width_factor", "image_size"),
+    "inception_v1_torchvision": ("classes", "auxiliary", "image_size"),
+    "bn_inception": ("classes", "auxiliary", "width_factor", "image_size"),
     "inception_v3": ("classes", "auxiliary"),
     "lenet5": ("classes",),
 }
+TORCHVISION_CHOICES = ("classes",)  # untold, they have no classifier
+
+
+def choices(name: str) -> tuple[str, ...]:
+    """What the builder of this name can be told."""
+    return CHOICES.get(name, TORCHVISION_CHOICES if name in TORCHVISION_NAMES else ())
 
 
 def encoder(
@@ -113,22 +145,36 @@ def encoder(
     classes: int | None = None,
     auxiliary: bool = False,
     width_factor: float = 1.0,
+    image_size: int | None = None,
 ) -> Network:
     """Build the encoder of this name, in training mode and with random weights.
 
     Args:
         name: in ``ENCODERS``.
-        classes: width of the classifier; by default as published.
+        classes: width of the classifier; by default as published, and of torchvision's by name
+            there is none by default.
         auxiliary: whether the heads that help training are there.
         width_factor: what the published numbers of channels are multiplied by; see
             ``encoders.inception.scaled``.
+        image_size: pixels a side that it is trained on and fed; by default as published. Where
+            it can be told, the layers are the same whatever it is, but auxiliary heads want 224.
 
     Raises:
         ValueError: there is none, and the message has the closest names; or it cannot be told
             what it is told.
     """
-    told = checked(name, classes=classes, auxiliary=auxiliary, width_factor=width_factor)
-    return ENCODERS[name](**told)
+    told = checked(
+        name,
+        classes=classes,
+        auxiliary=auxiliary,
+        width_factor=width_factor,
+        image_size=image_size,
+    )
+    side = told.pop("image_size", None)
+    built = ENCODERS[name](**told)
+    if side is not None and not isinstance(built, TorchvisionFeatures):
+        built.image_size = side
+    return built
 
 
 def checked(
@@ -137,6 +183,7 @@ def checked(
     classes: int | None = None,
     auxiliary: bool = False,
     width_factor: float = 1.0,
+    image_size: int | None = None,
 ) -> Configuration:
     """What of this is not as published, for the builder of this name; nothing is built.
 
@@ -158,16 +205,22 @@ def checked(
     if width_factor != 1:
         scaled(8, width_factor)  # raises if nothing can be scaled by it
         told["width_factor"] = width_factor
+    if image_size is not None:
+        if image_size < LEAST_IMAGE_SIZE:
+            raise ValueError(f"image size is {image_size}; at least {LEAST_IMAGE_SIZE} is wanted")
+        if auxiliary and image_size != IMAGE_SIZE:
+            raise ValueError(f"auxiliary heads want {IMAGE_SIZE} x {IMAGE_SIZE} pixels")
+        told["image_size"] = image_size
     for choice in told:
-        if choice not in CHOICES.get(name, ()):
-            able = ", ".join(other for other, choices in CHOICES.items() if choice in choices)
+        if choice not in choices(name):
+            able = ", ".join(other for other, has in CHOICES.items() if choice in has)
             raise ValueError(f"{name} has no choice of {choice}; those that have: {able}")
     return told
 
 
 def configuration(built: Network) -> Configuration:
     """What ``configured`` must be told, besides the name, to build an encoder of these shapes."""
-    if isinstance(built, TorchvisionFeatures):
+    if built.classifier is None:
         return {}
     told: Configuration = {"classes": built.classifier.out_features}
     if isinstance(built, InceptionV3):
@@ -175,6 +228,8 @@ def configuration(built: Network) -> Configuration:
     if isinstance(built, Inception | BNInception):
         told["auxiliary"] = len(built.auxiliary) > 0
         told["width_factor"] = built.width_factor
+        if built.image_size != IMAGE_SIZE:
+            told["image_size"] = built.image_size
     return told
 
 
@@ -185,7 +240,8 @@ def configured(name: str, told: Mapping[str, object]) -> Network:
         ValueError: as ``encoder``, or the configuration has an unknown key or a value of a wrong
             kind.
     """
-    kinds = {"classes": (int, "a whole number"), "auxiliary": (bool, "true or false")}
+    whole = (int, "a whole number")
+    kinds = {"classes": whole, "image_size": whole, "auxiliary": (bool, "true or false")}
     for key, value in told.items():
         if key not in Configuration.__annotations__:
             known = ", ".join(Configuration.__annotations__)
@@ -198,7 +254,9 @@ def configured(name: str, told: Mapping[str, object]) -> Network:
 
 def whole_torchvision_network(name: str) -> nn.Module:
     """One of torchvision's classification networks with its last layer, random weights in it."""
-    built: nn.Module = models.get_model(name, weights=None, **_choices(name, _image_size(name)))
+    built: nn.Module = models.get_model(
+        name, weights=None, **_choices_there(name, _image_size(name))
+    )
     return built
 
 
@@ -211,17 +269,27 @@ def _close_to(name: str) -> str:
     return f"; close to it are {', '.join(close)}" if close else ""
 
 
-def _choices(name: str, image_size: int) -> dict[str, object]:
+def _choices_there(name: str, image_size: int) -> dict[str, object]:
     """What torchvision's builder must be told so that its default weights would fit and be fed."""
     if name.startswith("vit_"):  # the only ones whose weights depend on the image size
         return {"image_size": image_size}
-    if name in ("googlenet", "inception_v3"):  # their dropout is out of _remove_last_layer's sight
+    if name in _DROPOUTS:
         return {"transform_input": True, "init_weights": False, "aux_logits": False, "dropout": 0.0}
     return {}
 
 
-def _remove_last_layer(body: nn.Module) -> tuple[str, int]:
-    """Put an identity in the place of the classifier; its name and the width of what enters it."""
+class _LastLayer(NamedTuple):
+    """The classifier that was taken out of a network."""
+
+    name: str
+    width: int  # of what entered it
+    dropout: float  # probability, right before it
+    biased: bool
+    matrix: bool  # false for a convolution
+
+
+def _remove_last_layer(body: nn.Module) -> _LastLayer:
+    """Put identities in the place of the classifier and of a dropout right before it."""
     name, layer = [
         (name, layer)
         for name, layer in body.named_modules()
@@ -235,10 +303,15 @@ def _remove_last_layer(body: nn.Module) -> tuple[str, int]:
         raise ValueError(f"the last layer, {name}, has {classes} outputs; expected 1000 classes")
     path, _, own = name.rpartition(".")
     parent = body.get_submodule(path)
+    probability = 0.0
     if isinstance(parent, nn.Sequential):
         names = [child for child, _ in parent.named_children()]
         before = names[names.index(own) - 1]
-        if isinstance(parent.get_submodule(before), nn.Dropout):
+        dropout = parent.get_submodule(before)
+        if isinstance(dropout, nn.Dropout):
+            probability = dropout.p
             setattr(parent, before, nn.Identity())
     setattr(parent, own, nn.Identity())
-    return name, width
+    return _LastLayer(
+        name, width, probability, layer.bias is not None, isinstance(layer, nn.Linear)
+    )

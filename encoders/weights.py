@@ -169,7 +169,11 @@ def from_torchvision_inception_v3(
 def from_torchvision_features(
     state_dict: Mapping[str, Tensor], encoder: TorchvisionFeatures
 ) -> None:
-    """Copy the state of a torchvision network into what is left of it, its last layer apart.
+    """Copy the state of a torchvision network into what is left of it.
+
+    The network's last layer goes into the encoder's classifier where that has ImageNet's 1000
+    classes and the layer is a matrix; a classifier of other classes, or in the place of
+    squeezenet's last convolution, stays as it is.
 
     Args:
         state_dict: of the whole network, as ``fetch_torchvision(encoder.name)`` gives it.
@@ -178,10 +182,18 @@ def from_torchvision_features(
     Raises:
         ValueError: a tensor is missing, unknown, of another shape or not finite.
     """
-    last = (f"{encoder.last_layer}.weight", f"{encoder.last_layer}.bias")
+    last = [f"{encoder.last_layer}.{kind}" for kind in ("weight", "bias")]
+    names = {ours: ours.removeprefix("body.") for ours in _own_names(encoder)}
+    heads = {name for name in names if name.startswith("classifier.")}
+    classifier = encoder.classifier
+    if classifier is not None and classifier.out_features == 1000 and encoder.matrix:
+        names |= {name: name.replace("classifier", encoder.last_layer, 1) for name in heads}
+        last = []
+    else:
+        names = {ours: theirs for ours, theirs in names.items() if ours not in heads}
     found = _matched(
         encoder,
-        {ours: ours.removeprefix("body.") for ours in _own_names(encoder)},
+        names,
         {name: tensor for name, tensor in state_dict.items() if name not in last},
         fault=partial(_state_fault, encoder.name),
     )

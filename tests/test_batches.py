@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from data.batches import CaptionBatches, LabelledBatches, ahead, one_view
+from data.batches import CaptionBatches, LabelledBatches, Plan, ahead, one_view
 
 # Image i has i % 3 + 1 captions; each ends in a word that names it, 100 i + j.
 CAPTIONS = [[[0, *range(5, 5 + j), 100 * i + j, 1] for j in range(i % 3 + 1)] for i in range(20)]
@@ -202,3 +202,34 @@ def test_too_few_labelled_images_are_refused():
         labelled_batches(batch_size=1, processes=2)
     with pytest.raises(ValueError, match="1 images cannot be shared by 2 processes"):
         LabelledBatches(rows_and_draws, [5], batch_size=4, processes=2)
+
+
+@pytest.mark.parametrize("first", [0, 2])
+@pytest.mark.parametrize(("rank", "processes"), [(0, 1), (1, 3)])
+def test_a_plan_says_what_batches_have(rank, processes, first):
+    choices = {"batch_size": 6, "seed": 1, "rank": rank, "processes": processes}
+    plan = Plan(20, **choices)
+    shares, every = (
+        list(plan.epoch(2, first=first)),
+        LabelledBatches(rows_and_draws, LABELS, **choices),
+    )
+    assert len(plan) == len(every) == len(shares) + first
+    for share, batch in zip(shares, every.epoch(2, first=first), strict=True):
+        assert torch.equal(torch.stack([torch.tensor(share.units), share.draws], 1), batch.images)
+
+
+def test_a_plan_s_order_and_draws_are_hashed_from_seed_epoch_and_batch():
+    def generator(seed, epoch, batch):
+        hashed = (seed * 1_000_003 + epoch) * 1_000_033 + batch
+        return torch.Generator().manual_seed(hashed)
+
+    order = torch.randperm(7, generator=generator(5, 2, 0)).tolist()
+    for index, share in enumerate(Plan(7, batch_size=3, seed=5).epoch(2)):
+        units = order[3 * index : 3 * index + 3]
+        draws = torch.randint(2**31, (len(units),), generator=generator(5, 2, index + 1))
+        assert share.units == units and torch.equal(share.draws, draws)
+
+
+def test_a_plan_calls_what_it_divides_by_its_name():
+    with pytest.raises(ValueError, match="1 pictures cannot be shared by 2 processes"):
+        Plan(1, batch_size=4, processes=2, what="pictures")

@@ -62,6 +62,10 @@ def test_classes_and_width_are_counted_as_told():
     assert few.parameters == 5_973_552 + 10 * 1024 + 10
     assert few.multiply_adds == 1_582_671_872 - 990 * 1024
     assert counted("inception_v1", width_factor=0.25).width == 256
+    whole, few = counted("resnet18"), counted("resnet18", classes=10)
+    assert few.embedding_parameters == whole.embedding_parameters
+    assert whole.parameters - few.parameters == 990 * (512 + 1)
+    assert whole.multiply_adds - few.multiply_adds == 990 * 512
 
 
 def test_multiply_adds_of_little_layers_are_those_of_arithmetic():

@@ -14,7 +14,7 @@ from torchvision.io import ImageReadMode
 from torchvision.transforms.v2 import functional
 
 from data.errors import FormatError
-from data.images import PIXEL_LIMIT, decode, decode_bytes, find, square
+from data.images import PIXEL_LIMIT, decode, decode_bytes, decode_uint8, find, square
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -248,6 +248,75 @@ def test_an_image_without_pixels_is_refused():
     data[place + 7 : place + 9] = bytes(2)
     with pytest.raises(FormatError, match="header is damaged"):
         decode_bytes(bytes(data), "x")
+
+
+@pytest.mark.parametrize("mode", ["RGB", "L", "P", "1", "CMYK"])
+@pytest.mark.parametrize("kind", ["JPEG", "PNG", "TIFF"])
+def test_whole_numbers_over_255_are_the_decoded_pixels(kind, mode):
+    if (kind, mode) in (("JPEG", "P"), ("JPEG", "1"), ("PNG", "CMYK")):
+        pytest.skip("there is no such file")
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(noise(20, 31).convert(mode), kind, **({} if kind == "TIFF" else {"exif": exif}))
+    whole = decode_uint8(data, "x")
+    assert whole.dtype == torch.uint8 and whole.shape == decode_bytes(data, "x").shape
+    assert torch.equal(whole / 255, decode_bytes(data, "x"))
+
+
+def test_whole_numbers_are_the_nearest_where_there_is_something_between():
+    image = Image.new("RGBA", (2, 1), (255, 0, 0, 0))
+    image.putpixel((1, 0), (100, 0, 10, 77))
+    pixels = decode_uint8(saved(image, "PNG"), "x")
+    assert pixels.dtype == torch.uint8 and pixels[:, 0, 0].tolist() == [255, 255, 255]
+    # 100 * 77 / 255 + 255 - 77 = 208.2; 178; 10 * 77 / 255 + 178 = 181.02
+    assert pixels[:, 0, 1].tolist() == [208, 178, 181]
+    values = np.array([[0, 13107, 13000, 65535]], dtype=np.uint16)  # 13000 / 257 = 50.58
+    pixels = decode_uint8(saved(Image.fromarray(values), "PNG"), "x")
+    assert pixels[1, 0].tolist() == [0, 51, 51, 255]
+
+
+def test_whole_numbers_can_be_written_into():
+    pixels = decode_uint8(saved(noise(4, 4), "PNG"), "x")
+    pixels[:] = 0
+    assert pixels.sum() == 0
+
+
+@pytest.mark.parametrize(
+    ("smallest", "shape"),
+    [(None, (100, 300)), (101, (100, 300)), (51, (100, 300)), (50, (50, 150)), (25, (25, 75))],
+)
+def test_a_jpeg_is_decoded_as_small_as_is_enough(smallest, shape):
+    data = saved(noise(100, 300), "JPEG")
+    assert decode_uint8(data, "x", smallest=smallest).shape[1:] == shape
+    data = saved(noise(300, 100), "JPEG")
+    assert decode_uint8(data, "x", smallest=smallest).shape[1:] == shape[::-1]
+    data = saved(noise(300, 100), "PNG")  # other kinds have no such way
+    assert decode_uint8(data, "x", smallest=smallest).shape[1:] == (300, 100)
+
+
+def test_a_small_one_is_the_large_one_averaged_and_turned():
+    row = np.linspace(0, 255, 96)
+    image = Image.fromarray(np.stack([np.tile(row, (64, 1))] * 3, 2).astype(np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    data = saved(image, "JPEG", exif=exif)
+    whole, small = decode_uint8(data, "x"), decode_uint8(data, "x", smallest=16)
+    assert whole.shape == (3, 96, 64) and small.shape == (3, 24, 16)
+    mean = torch.nn.functional.avg_pool2d(whole.float(), 4)
+    assert (small - mean).abs().max() < 6
+    with pytest.raises(FormatError, match="cut short"):
+        decode_uint8(data[:-200], "x", smallest=16)
+
+
+def test_whole_numbers_have_the_same_errors():
+    with pytest.raises(FormatError, match=r"^x: the file is empty"):
+        decode_uint8(b"", "x")
+    with pytest.raises(FormatError, match=r"^x: no image of a known kind"):
+        decode_uint8(b"milk", "x")
+    with pytest.raises(FormatError, match="more than 100,000,000 pixels, the limit"):
+        decode_uint8(png(50_000, 50_000), "x", smallest=224)
+    with pytest.raises(ValueError, match="smallest is 0; it must be at least 1"):
+        decode_uint8(saved(noise(4, 4), "PNG"), "x", smallest=0)
 
 
 def test_errors_of_the_file_system_stay_as_they_are(tmp_path):

@@ -177,14 +177,64 @@ def test_classes_and_heads_are_as_told(name):
 
 
 @pytest.mark.parametrize(
+    ("name", "dropout"),
+    [
+        # As torchvision's builders have it right before the last layer; 0.5 before alexnet's other
+        # two matrices, with a ReLU between.
+        ("alexnet", 0.0),
+        ("resnet18", 0.0),
+        ("googlenet", 0.2),
+        ("mobilenet_v3_small", 0.2),
+        ("squeezenet1_1", 0.5),
+    ],
+)
+def test_one_of_torchvision_s_told_classes_has_a_classifier_with_its_own_dropout(name, dropout):
+    with without_numbers():
+        network = encoder(name, classes=7)
+    network = network.to("meta").train()
+    assert network.dropout.p == dropout
+    side = network.image_size
+    main, auxiliary = network.classify(torch.empty(2, 3, side, side, device="meta"))
+    assert main.shape == (2, 7)
+    assert auxiliary == ()
+    bare = TorchvisionFeatures(name).state_dict()
+    assert network.state_dict().keys() - bare.keys() == {"classifier.weight", "classifier.bias"}
+
+
+def test_the_classifier_stands_on_the_embedding_after_the_dropout():
+    network = lively(TorchvisionFeatures("mobilenet_v3_small", classes=5)).eval()
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        expected = network(pixels) @ network.classifier.weight.T + network.classifier.bias
+        torch.testing.assert_close(network.classify(pixels).main, expected)
+        assert expected.std() > 1e-4
+        network.dropout.train()
+        assert not torch.allclose(network.classify(pixels).main, expected)
+
+
+def test_a_network_that_was_told_of_no_classes_does_not_classify():
+    with pytest.raises(ValueError, match="this resnet18 has no classifier, as it was told of no"):
+        TorchvisionFeatures("resnet18").classify(torch.zeros(1, 3, 224, 224))
+
+
+def test_a_classifier_has_a_bias_where_torchvision_s_has_one():
+    with without_numbers():
+        assert encoder("maxvit_t", classes=3).classifier.bias is None
+        assert encoder("vit_b_32", classes=3).classifier.bias is not None
+
+
+@pytest.mark.parametrize(
     ("name", "told"),
     [
         *((name, {}) for name in OURS),
         *((name, {"classes": 3, "auxiliary": True, "width_factor": 0.25}) for name in SCALED),
+        *((name, {"image_size": 64, "width_factor": 0.25}) for name in SCALED),
         ("inception_v1_torchvision", {"classes": 3, "auxiliary": True}),
         ("inception_v3", {"classes": 3, "auxiliary": True}),
         ("lenet5", {"classes": 3}),
         ("resnet50", {}),
+        ("resnet50", {"classes": 3}),
+        ("maxvit_t", {"classes": 3}),
     ],
 )
 def test_a_configuration_builds_the_same_shapes_again(name, told):
@@ -192,10 +242,21 @@ def test_a_configuration_builds_the_same_shapes_again(name, told):
         network = encoder(name, **told)
         held = json.loads(json.dumps(configuration(network)))
         again = configured(name, held)
-    assert set(held) >= set(CHOICES.get(name, ()))
+    # An image size is told only where it is not the published one.
+    assert set(held) | {"image_size"} >= set(CHOICES.get(name, told))
+    assert again.image_size == network.image_size == told.get("image_size", network.image_size)
     assert held.items() >= told.items()
     shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
     assert {key: tensor.shape for key, tensor in again.state_dict().items()} == shapes
+
+
+@pytest.mark.parametrize("name", SCALED)
+def test_an_encoder_of_the_least_image_size_answers(name):
+    network = encoder(name, image_size=32, width_factor=0.1, classes=3)
+    assert network.image_size == 32
+    assert encoder(name, width_factor=0.1).image_size == 224
+    pixels = torch.rand(2, 3, 32, 32)
+    assert network.classify(pixels).main.shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -208,8 +269,16 @@ def test_what_is_as_published_need_not_be_told(name):
 @pytest.mark.parametrize(
     ("name", "told", "message"),
     [
-        ("resnet50", {"classes": 7}, "resnet50 has no choice of classes; those that have: incep"),
+        ("resnet50", {"auxiliary": True}, "resnet50 has no choice of auxiliary; those that have"),
+        ("resnet50", {"classes": 0}, "classes is 0; at least 1 was expected"),
         ("lenet5", {"auxiliary": True}, "lenet5 has no choice of auxiliary; those"),
+        ("inception_v1", {"image_size": 31}, "image size is 31; at least 32 is wanted"),
+        ("inception_v3", {"image_size": 64}, "inception_v3 has no choice of image_size; those"),
+        (
+            "bn_inception",
+            {"image_size": 64, "auxiliary": True},
+            "auxiliary heads want 224 x 224 pixels",
+        ),
         (
             "inception_v3",
             {"width_factor": 0.5},

@@ -5,11 +5,18 @@ import torch
 from safetensors.torch import save_file
 
 from data.errors import FormatError
-from encoders.table import ENCODERS
+from decoders.devise import Devise
+from encoders import table
+from encoders.table import ENCODERS, configuration
 from encoders.weights import fingerprint
-from tests.little import Tiny, alter, captioner, encoder
+from tests.little import Tiny, alter, captioner, decoder, encoder
 from tests.little_labeller import labeller
-from vl.trained_encoder import check_fingerprint, trained_encoder
+from vl.captioner import Captioner
+from vl.labeller import Labeller
+from vl.trained_encoder import check_fingerprint, trained_encoder, without_heads
+
+NARROW = {"classes": 3, "width_factor": 0.25, "auxiliary": True}
+WIDTH = 256  # a quarter of 1024
 
 
 @pytest.fixture(autouse=True)
@@ -43,6 +50,66 @@ def test_a_labeller_lends_its_encoder(tmp_path):
         trained_encoder("tiny", path)
 
 
+def test_a_narrow_encoder_of_other_classes_survives_a_captioner_s_file(tmp_path):
+    built = table.encoder("inception_v1", **NARROW)
+    path = tmp_path / "captioner.safetensors"
+    made = captioner(encoder=built, encoder_name="inception_v1", decoders=[decoder(width=WIDTH)])
+    made.save(path)
+    check_survived(Captioner.load(path).encoder, built, path)
+    alter(path, lambda c, t: c["encoder"].pop("configuration"))
+    with pytest.raises(FormatError, match=r"tensor encoder\..*: expected float32 of shape \(1000"):
+        Captioner.load(path)
+
+
+def test_a_narrow_encoder_of_other_classes_survives_a_labeller_s_file(tmp_path):
+    built = table.encoder("inception_v1", **NARROW)
+    path = tmp_path / "labeller.safetensors"
+    little = labeller()
+    made = Labeller(
+        built,
+        {"devise": Devise(image_width=WIDTH, width=little.space.width)},
+        little.space,
+        encoder_name="inception_v1",
+        seen=little.seen,
+    )
+    made.save(path)
+    check_survived(Labeller.load(path).encoder, built, path)
+
+
+def check_survived(loaded, built, path):
+    assert configuration(loaded) == {**NARROW, "auxiliary": False}
+    again = trained_encoder("inception_v1", path)
+    assert fingerprint(again) == fingerprint(loaded)
+    pixels = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        expected = built.eval().classify(pixels).main
+        torch.testing.assert_close(again.eval().classify(pixels).main, expected)
+        torch.testing.assert_close(loaded.classify(pixels).main, expected)
+
+
+@pytest.mark.parametrize("save", [captioner, labeller])
+def test_a_file_without_a_configuration_is_of_the_encoder_as_published(tmp_path, save):
+    path = tmp_path / "old.safetensors"
+    save().save(path)
+    alter(path, lambda c, t: c["encoder"].pop("configuration"))
+    assert fingerprint(trained_encoder("tiny", path)) == fingerprint(encoder())
+
+
+def test_an_encoder_without_heads_is_itself():
+    built = encoder()
+    assert without_heads("tiny", built) is built
+
+
+def test_an_encoder_with_heads_shares_its_numbers_without_them():
+    built = table.encoder("inception_v3", classes=2, auxiliary=True).train()
+    bare = without_heads("inception_v3", built)
+    assert bare.training
+    assert configuration(bare) == {"classes": 2, "auxiliary": False}
+    assert configuration(built) == {"classes": 2, "auxiliary": True}
+    assert bare.classifier.weight.data_ptr() == built.classifier.weight.data_ptr()
+    assert all(each.requires_grad for each in bare.parameters())
+
+
 def test_another_name_is_refused(bundled):
     with pytest.raises(FormatError, match=r"captioner\.safetensors: holds an encoder 'tiny', not"):
         trained_encoder("other", bundled)
@@ -57,7 +124,7 @@ def test_another_name_is_refused(bundled):
         (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
         (lambda c, t: t["encoder.mean"].fill_(torch.nan), "not finite"),
         (lambda c, t: c.update(encoder={"name": "gone"}), "made with encoder 'gone', which this"),
-        (lambda c, t: c.update(kind="thing"), "of kind 'thing', not 'captioner' or 'labeller'"),
+        (lambda c, t: c.update(kind="thing"), "of kind 'thing', not 'captioner' or 'labeller' or"),
     ],
 )
 def test_a_captioner_that_is_not_whole_is_refused(bundled, change, message):

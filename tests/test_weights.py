@@ -407,6 +407,37 @@ def test_another_network_s_state_is_refused():
         from_torchvision_features(state, TorchvisionFeatures("squeezenet1_1"))
 
 
+@pytest.mark.parametrize("name", ["shufflenet_v2_x0_5", "mobilenet_v3_small"])
+def test_a_classifier_of_all_classes_takes_torchvision_s(name):
+    whole = stir(models.get_model(name, weights=None)).eval()
+    ours = TorchvisionFeatures(name, classes=1000).eval()
+    from_torchvision_features(whole.state_dict(), ours)
+    pixels = torch.rand(2, 3, 64, 64)
+    with torch.no_grad():
+        theirs = whole(as_torchvision_feeds_it(pixels))
+        torch.testing.assert_close(ours.classify(pixels).main, theirs, rtol=1e-4, atol=1e-4)
+    check_told_apart(theirs)
+
+
+@pytest.mark.parametrize(("name", "classes"), [("shufflenet_v2_x0_5", 7), ("squeezenet1_1", 1000)])
+def test_a_classifier_that_is_not_torchvision_s_stays_as_it_is(name, classes):
+    whole = stir(models.get_model(name, weights=None))
+    ours = TorchvisionFeatures(name, classes=classes)
+    before = ours.classifier.weight.clone()
+    from_torchvision_features(whole.state_dict(), ours)
+    assert torch.equal(ours.classifier.weight, before)
+    first = next(iter(whole.state_dict()))
+    assert torch.equal(ours.body.state_dict()[first], whole.state_dict()[first])
+
+
+def test_a_state_without_its_last_layer_is_refused_by_a_classifier():
+    state = dict(models.get_model("shufflenet_v2_x0_5", weights=None).state_dict())
+    del state["fc.bias"]
+    with pytest.raises(ValueError, match=r"shufflenet_v2_x0_5: fc\.bias: missing"):
+        from_torchvision_features(state, TorchvisionFeatures("shufflenet_v2_x0_5", classes=1000))
+    from_torchvision_features(state, TorchvisionFeatures("shufflenet_v2_x0_5"))
+
+
 # torchvision's downloads
 
 

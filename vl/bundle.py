@@ -68,9 +68,7 @@ def read(path: Path | str, *, kind: str | tuple[str, ...]) -> Bundle:
         FileNotFoundError: there is no such file.
     """
     path = Path(path)
-    if not path.is_file():
-        found = "a folder, not a file" if path.is_dir() else "there is no such file"
-        raise FileNotFoundError(f"{path}: {found}")
+    _check_is_file(path)
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -93,6 +91,21 @@ def read(path: Path | str, *, kind: str | tuple[str, ...]) -> Bundle:
         wanted = " or ".join(map(repr, kinds))
         raise FormatError(path, f"a bundle of kind {configuration.get('kind')!r}, not {wanted}")
     return Bundle(path, configuration, tensors)
+
+
+def is_bundle(path: Path) -> bool:
+    """Whether a safetensors file is a bundle of any kind.
+
+    Raises:
+        FormatError: it is not a safetensors file.
+        FileNotFoundError: there is no such file.
+    """
+    _check_is_file(path)
+    try:
+        with safe_open(path, framework="pt") as file:
+            return _KEY in (file.metadata() or {})
+    except SafetensorError as cause:
+        raise FormatError(path, f"not a safetensors file ({cause})") from cause
 
 
 def required(bundle: Bundle, key: str, kind: type) -> Any:
@@ -155,6 +168,12 @@ def check_nothing_left(bundle: Bundle, names: Sequence[str]) -> None:
     for key in sorted(bundle.tensors):
         if not key.startswith(tuple(f"{name}." for name in names)):
             raise FormatError(bundle.path, "not a part of this model", record=f"tensor {key}")
+
+
+def _check_is_file(path: Path) -> None:
+    if not path.is_file():
+        found = "a folder, not a file" if path.is_dir() else "there is no such file"
+        raise FileNotFoundError(f"{path}: {found}")
 
 
 def _under(bundle: Bundle, name: str) -> dict[str, Tensor]:

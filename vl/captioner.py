@@ -25,7 +25,7 @@ from encoders.weights import fingerprint
 from vl import bundle
 from vl.caption_search import Search
 from vl.extractor import Extractor
-from vl.trained_encoder import bundled_encoder, bundled_name
+from vl.trained_encoder import bundled_encoder, bundled_name, described, without_heads
 
 KIND = "captioner"
 
@@ -175,16 +175,14 @@ class Captioner:
         Raises:
             OSError: the place cannot be written to.
         """
-        modules: dict[str, nn.Module] = {"encoder": self.encoder}
+        encoder = without_heads(self.encoder_name, self.encoder)
+        modules: dict[str, nn.Module] = {"encoder": encoder}
         modules |= {f"decoder.{i}": decoder for i, decoder in enumerate(self.decoders)}
         bundle.write(
             path,
             kind=KIND,
             configuration={
-                "encoder": {
-                    "name": self.encoder_name,
-                    "fingerprint": fingerprint(self.encoder),
-                },
+                "encoder": described(self.encoder_name, encoder),
                 "decoders": [decoder.configuration for decoder in self.decoders],
                 "vocabulary": list(self.vocabulary.words),
                 "views": list(self.views),

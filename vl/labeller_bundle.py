@@ -19,10 +19,9 @@ from data.wordnet import WordNet
 from decoders.conse import Conse
 from decoders.devise import Devise
 from encoders.table import Network
-from encoders.weights import fingerprint
 from vl import bundle
 from vl.calibration import Calibration
-from vl.trained_encoder import bundled_encoder, bundled_name
+from vl.trained_encoder import bundled_encoder, bundled_name, described, without_heads
 
 KIND = "labeller"
 Projection = Devise | Conse
@@ -69,7 +68,8 @@ def write(path: Path | str, parts: Parts) -> None:
         OSError: the place cannot be written to.
     """
     space = parts.space
-    modules: dict[str, nn.Module] = {"encoder": parts.encoder}
+    encoder = without_heads(parts.encoder_name, parts.encoder)
+    modules: dict[str, nn.Module] = {"encoder": encoder}
     modules |= {f"projection.{name}": each for name, each in parts.projections.items()}
     modules["words"] = _Tensors(
         text=_bytes("\n".join(space.words.words)),
@@ -93,7 +93,7 @@ def write(path: Path | str, parts: Parts) -> None:
         path,
         kind=KIND,
         configuration={
-            "encoder": {"name": parts.encoder_name, "fingerprint": fingerprint(parts.encoder)},
+            "encoder": described(parts.encoder_name, encoder),
             "projections": {name: each.configuration for name, each in parts.projections.items()},
             "space": {"synonyms": space.synonyms, "kinds": space.kinds},
             "seen": [list(label) for label in parts.seen],

@@ -1,25 +1,41 @@
 """An encoder by name with trained weights in it, wherever they are."""
 
+from contextlib import AbstractContextManager
 from pathlib import Path
+from typing import Any
 
+import torch
 from safetensors import SafetensorError, safe_open
 
 from data.errors import FormatError
+from encoders.counting import without_numbers
 from encoders.inception import Inception
-from encoders.table import ENCODERS, Network, encoder
+from encoders.table import (
+    CHOICES,
+    ENCODERS,
+    Network,
+    checked,
+    choices,
+    configuration,
+    configured,
+    encoder,
+)
 from encoders.weights import fingerprint, load_caffe, load_torchvision
 from vl import bundle
 
 _FROM_FILES = ("inception_v1", "inception_v1_bn")  # torchvision publishes nothing for them
 
 
-def trained_encoder(name: str, weights: Path | None) -> Network:
+def trained_encoder(name: str, weights: Path | None, *, classifier: bool = False) -> Network:
     """Build an encoder and fill it.
 
     Args:
         name: in the table of encoders.
-        weights: BVLC's blobs as a safetensors file, or a captioner's or labeller's bundle, whose
-            encoder is taken; None fetches what torchvision publishes (from download.pytorch.org).
+        weights: BVLC's blobs as a safetensors file, or the bundle of a captioner, a labeller or an
+            encoder, whose encoder is taken with the classes and the width that it has there; None
+            fetches what torchvision publishes (from download.pytorch.org).
+        classifier: what is fetched keeps its classifier of ImageNet's 1000 classes; of those that
+            torchvision has by name only the embedding is wanted otherwise.
 
     Raises:
         FormatError: the file is neither, or holds another encoder.
@@ -27,10 +43,12 @@ def trained_encoder(name: str, weights: Path | None) -> Network:
         OSError: nothing could be fetched.
         ValueError: there is no such encoder, or no weights for it are published.
     """
-    built = encoder(name)
+    checked(name)
     if weights is None:
         if name in _FROM_FILES:
             raise ValueError(f"no weights are published for {name}: give a file with --weights")
+        wanted = 1000 if classifier and name not in CHOICES else None
+        built = encoder(name, classes=wanted)
         load_torchvision(built, progress=True)
         return built
     if not weights.is_file():
@@ -42,16 +60,39 @@ def trained_encoder(name: str, weights: Path | None) -> Network:
     except SafetensorError as cause:
         raise FormatError(weights, f"not a safetensors file ({cause})") from cause
     if bundled:
-        held = bundle.read(weights, kind=("captioner", "labeller"))
+        held = bundle.read(weights, kind=("captioner", "labeller", "encoder"))
         found = bundled_name(held)
         if found != name:
             raise FormatError(weights, f"holds an encoder {found!r}, not {name!r}")
-        _fill(held, built)
-    elif isinstance(built, Inception):
-        load_caffe(built, weights)
-    else:
+        return bundled_encoder(held)
+    built = encoder(name)
+    if not isinstance(built, Inception):
         raise FormatError(weights, f"holds Caffe's blobs, which fit inception_v1, not {name}")
+    load_caffe(built, weights)
     return built
+
+
+def described(name: str, built: Network) -> dict[str, Any]:
+    """What a bundle's configuration says of its encoder, from which ``bundled_encoder`` builds it.
+
+    Args:
+        name: in the table of encoders.
+        built: the encoder, without auxiliary heads.
+    """
+    told = {key: value for key, value in configuration(built).items() if key in choices(name)}
+    return {"name": name, "fingerprint": fingerprint(built), "configuration": told}
+
+
+def without_heads(name: str, built: Network) -> Network:
+    """The same encoder, sharing its numbers, without the heads that are for training only."""
+    if not configuration(built).get("auxiliary"):
+        return built
+    told = {key: value for key, value in configuration(built).items() if key in choices(name)}
+    with without_numbers():
+        bare = configured(name, {**told, "auxiliary": False})
+    numbers = built.state_dict()
+    bare.load_state_dict({key: numbers[key] for key in bare.state_dict()}, assign=True)
+    return bare.train(built.training)
 
 
 def bundled_name(held: bundle.Bundle) -> str:
@@ -69,13 +110,38 @@ def bundled_name(held: bundle.Bundle) -> str:
 
 
 def bundled_encoder(held: bundle.Bundle) -> Network:
-    """The encoder in a bundle.
+    """The encoder in a bundle, built as it says there; without a word there, as published.
+
+    It never has auxiliary heads.
 
     Raises:
-        FormatError: it is unknown, or its weights are not whole or not those it was made with.
+        FormatError: it is unknown, cannot be built as the file says, or its weights are not whole
+            or not those it was made with.
     """
-    built = encoder(bundled_name(held))
-    _fill(held, built)
+    name = bundled_name(held)
+    said = bundle.required(held, "encoder", dict)
+    told = said.get("configuration", {})
+    record = "configuration 'encoder'"
+    if not isinstance(told, dict):
+        problem = f"its configuration is of type {type(told).__name__}; expected an object"
+        raise FormatError(held.path, problem, record=record)
+    if told.get("auxiliary"):
+        told = {**told, "auxiliary": False}
+    try:
+        # First without memory: a file may ask for more than there is.
+        with _shapes_alone(name):
+            shapes = configured(name, told)
+        bundle.check(held, "encoder", shapes)
+        built = configured(name, told)
+    except FormatError:
+        raise
+    # The last two: too many numbers to count, and a factor beyond all of them.
+    except (TypeError, ValueError, RuntimeError, OverflowError) as cause:
+        problem = f"cannot be built: {' '.join(str(cause).split())}"
+        raise FormatError(held.path, problem, record=record) from cause
+    bundle.fill(held, "encoder", built)
+    if fingerprint(built) != said.get("fingerprint"):
+        raise FormatError(held.path, "the encoder's weights are not those it was made with")
     return built
 
 
@@ -90,7 +156,10 @@ def check_fingerprint(built: Network, expected: str, *, made: Path) -> None:
         raise ValueError(f"{made} was made by an encoder {expected}, these weights are {own}")
 
 
-def _fill(held: bundle.Bundle, built: Network) -> None:
-    bundle.fill(held, "encoder", built)
-    if fingerprint(built) != bundle.required(held, "encoder", dict).get("fingerprint"):
-        raise FormatError(held.path, "the encoder's weights are not those it was made with")
+def _shapes_alone(name: str) -> AbstractContextManager[object]:
+    """Where an encoder of this name is built without numbers.
+
+    A width factor is the one choice that makes buffers large, and these only the device "meta"
+    leaves out; but there not every encoder can be built.
+    """
+    return torch.device("meta") if "width_factor" in choices(name) else without_numbers()

@@ -197,6 +197,21 @@ def test_a_place_that_cannot_be_written_to_is_an_os_error(tmp_path):
     assert (tmp_path / "file").read_text() == "x"
 
 
+def test_bundles_are_known_among_safetensors_files(tmp_path):
+    write(tmp_path / "bundle")
+    save_file({"x": torch.zeros(1)}, tmp_path / "plain")
+    save_file({"x": torch.zeros(1)}, tmp_path / "other", metadata={"format": "pt"})
+    found = [bundle.is_bundle(tmp_path / name) for name in ("bundle", "plain", "other")]
+    assert found == [True, False, False]
+    (tmp_path / "text").write_text("no tensors")
+    with pytest.raises(FormatError, match=r"text: not a safetensors file"):
+        bundle.is_bundle(tmp_path / "text")
+    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
+        bundle.is_bundle(tmp_path)
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        bundle.is_bundle(tmp_path / "nothing")
+
+
 def test_one_of_several_kinds_is_read(tmp_path):
     path = tmp_path / "thing"
     write(path)

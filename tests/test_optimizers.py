@@ -24,6 +24,22 @@ def test_matrices_decay_and_vectors_do_not_each_part_at_its_rate(name, kind):
     assert not found
 
 
+def test_only_plain_gradient_descent_is_told_of_a_momentum():
+    """By hand: what is stepped along is the gradient and 0.9 of what was stepped along before."""
+    vector = torch.tensor([2.0], requires_grad=True)
+    made = optimizer("sgd", [([vector], 0.1)], momentum=0.9)
+    expected, along = 2.0, 0.0
+    for slope in (1.0, 3.0, -2.0):
+        made.zero_grad()
+        (vector * slope).sum().backward()
+        made.step()
+        along = 0.9 * along + slope
+        expected -= 0.1 * along
+    assert vector.item() == pytest.approx(expected)
+    optimizer("adam", [([vector], 0.1)], momentum=0.9)
+    assert optimizer("sgd", [([vector], 0.1)]).defaults["momentum"] == 0
+
+
 def test_adagrad_divides_by_the_root_of_all_squared_gradients():
     """Duchi et al. 2011, by hand; the decay is part of the gradient."""
     matrix = torch.tensor([[2.0, -1.0]], requires_grad=True)

@@ -57,7 +57,38 @@ class Batches:
         return (Numbers(numbers[index]) for index in range(first, 4))
 
 
-def run(folder, model=None, **changes):
+class Uneven:
+    """Seven batches an epoch of other sizes each; or so many of them as one."""
+
+    sizes = (3, 5, 2, 8, 1, 4, 6)
+
+    def __init__(self, together=1):
+        self.together = together
+
+    def __len__(self):
+        return -(-len(self.sizes) // self.together)
+
+    def epoch(self, number, *, first=0):
+        generator = torch.Generator().manual_seed(number)
+        each = torch.randn(sum(self.sizes), generator=generator).split(self.sizes)
+        for index in range(first, len(self)):
+            yield Numbers(torch.cat(each[index * self.together : (index + 1) * self.together]))
+
+
+class Normed(nn.Module):
+    """Batch normalisation, and a mean that wanders."""
+
+    def __init__(self):
+        super().__init__()
+        self.w = nn.Parameter(torch.zeros(1))
+        self.norm = nn.BatchNorm1d(1)
+
+    def forward(self, batch, step):
+        x = self.norm(batch.x[:, None] * (1 + step) + self.w)
+        return (x - 1 + self.w).square().sum(), torch.tensor(len(batch.x))
+
+
+def run(folder, model=None, batches=None, **changes):
     model = model or Line()
     choices = {
         "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
@@ -66,7 +97,7 @@ def run(folder, model=None, **changes):
         "folder": folder,
         "settings": {"rate": 0.1},
     }
-    return model, fit(model, Batches(), **{**choices, **changes})
+    return model, fit(model, batches or Batches(), **{**choices, **changes})
 
 
 def log_of(folder):
@@ -104,6 +135,79 @@ def test_what_is_kept_is_the_running_mean(tmp_path):
         decay = min(0.5, (1 + step) / (10 + step)) if step else 0.0
         mean = decay * mean + (1 - decay) * value
     assert kept == [pytest.approx(mean, rel=1e-5)]
+
+
+def test_statistics_are_averaged_as_the_weights_are(tmp_path):
+    """Those of the last step would be of other weights; a count of batches is no mean."""
+    model, kept, seen = Normed(), [], []
+    step = torch.optim.SGD(model.parameters(), lr=0.1)
+    step.register_step_post_hook(
+        lambda *given: seen.append((model.norm.running_mean.item(), model.w.item()))
+    )
+    state = {"optimizer": step, "average": 0.5, "epochs": 1}
+    run(tmp_path, model, keep=lambda m, j: kept.append(m.state_dict()), **state)
+    means = [0.0, 0.0]
+    for number, values in enumerate(seen):
+        decay = min(0.5, (1 + number) / (10 + number)) if number else 0.0
+        means = [decay * a + (1 - decay) * b for a, b in zip(means, values, strict=True)]
+    assert kept[0]["norm.running_mean"].item() == pytest.approx(means[0], rel=1e-5)
+    assert kept[0]["w"].item() == pytest.approx(means[1], rel=1e-5)
+    assert means[0] != pytest.approx(seen[-1][0], rel=1e-2)
+    assert kept[0]["norm.num_batches_tracked"] == 4
+
+
+@pytest.mark.parametrize("momentum", [0.0, 0.9])
+def test_several_batches_in_a_step_are_as_one(tmp_path, momentum):
+    """Of other sizes each; the last step of an epoch has one batch where the others have three."""
+
+    def trained(name, batches, **choices):
+        model = Line()
+        given = torch.optim.SGD(model.parameters(), lr=0.02, momentum=momentum)
+        _, fitted = run(tmp_path / name, model, batches, optimizer=given, **choices)
+        return model, fitted, log_of(tmp_path / name)
+
+    small, fitted, log = trained("small", Uneven(), accumulate=3)
+    large, expected, expected_log = trained("large", Uneven(together=3))
+    assert fitted.steps == expected.steps == 9
+    assert small.w.item() == pytest.approx(large.w.item(), rel=1e-5)
+    for line, other in zip(log, expected_log, strict=True):
+        assert line == pytest.approx(other, rel=1e-5)
+
+
+def test_a_run_of_several_batches_a_step_is_resumed_within_an_epoch(tmp_path):
+    choices = {"accumulate": 3, "save_seconds": 0}
+    with pytest.raises(ValueError, match="not finite at step 6"):
+        run(tmp_path / "broken", Line(loss_at=5), Uneven(), **choices)
+    place = torch.load(tmp_path / "broken/state.pt", weights_only=True)["place"]
+    assert (place["epoch"], place["batch"], place["step"]) == (1, 6, 5)
+    broken, _ = run(tmp_path / "broken", None, Uneven(), resume=True, **choices)
+    whole, _ = run(tmp_path / "whole", None, Uneven(), **choices)
+    assert torch.equal(broken.w, whole.w)
+    assert log_of(tmp_path / "broken") == log_of(tmp_path / "whole")
+
+
+def test_batches_that_count_nothing_change_nothing(tmp_path):
+    class Nothing(Line):
+        def forward(self, batch, step):
+            total, count = super().forward(batch, step)
+            return total * 0, count * 0
+
+    model, _ = run(tmp_path, Nothing(), accumulate=2)
+    assert model.w.item() == 0
+    assert [line["loss"] for line in log_of(tmp_path)] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("save_seconds", [0, 1e9])
+def test_weights_beyond_all_numbers_are_neither_judged_nor_saved(tmp_path, save_seconds):
+    """After the first step; it ends the epoch, or is to be saved."""
+    model, judged = Line(), []
+    given = {"optimizer": torch.optim.SGD(model.parameters(), lr=1e38), "accumulate": 4}
+    if save_seconds == 0:
+        given["accumulate"] = 2
+    with pytest.raises(ValueError, match="the weights are not finite after step 1; a lower rate"):
+        run(tmp_path, model, judge=judged.append, save_seconds=save_seconds, **given)
+    assert not judged
+    assert not (tmp_path / "state.pt").exists()
 
 
 def test_training_stops_when_nothing_gets_better(tmp_path):

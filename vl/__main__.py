@@ -31,6 +31,10 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "embed": Command("vl.commands.embed:EmbedRun", "Photographs to a file of embeddings"),
+    "shard": Command(
+        "vl.commands.shard:ShardRun",
+        "Labelled photographs into tar shards",
+    ),
     "train captioner": Command(
         "vl.commands.train_captioner:CaptionerTraining", "Train a captioner"
     ),
@@ -40,6 +44,10 @@ COMMANDS = {
     "train devise": Command(
         "vl.commands.train_devise:DeviseRun",
         "Train a labeller",
+    ),
+    "train encoder": Command(
+        "vl.commands.train_encoder:EncoderRun",
+        "Train an encoder to tell classes of pictures apart",
     ),
     "caption": Command("vl.commands.caption:CaptionRun", "Say what is on photographs"),
     "label": Command("vl.commands.label:LabelRun", "Say which of some labels photographs show"),
@@ -66,6 +74,10 @@ COMMANDS = {
     "evaluate-labels": Command(
         "vl.commands.evaluate_labels:LabelEvaluation",
         "Say how often a labeller finds the label of photographs",
+    ),
+    "evaluate-encoder": Command(
+        "vl.commands.evaluate_encoder:EncoderEvaluation",
+        "Say how often an encoder, or several together, finds the class of photographs",
     ),
 }
 

@@ -1,4 +1,6 @@
-"""A labeller or a captioner as an attack sees it: what it says of pixels, and losses of that.
+"""A model as an attack sees it: what it says of pixels, and losses of that.
+
+Models are labellers, captioners and trained encoders, which are classifiers.
 
 What the models do for people runs without gradients; here are the same numbers with them. How
 pixels are then changed is vl/attack.py's.
@@ -11,10 +13,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from data.crops import unmirrored
+from data.images import Fit, square
 from data.tokens import words as words_of
 from decoders import rules
-from vl.attack import Loss
+from vl.attack import Loss, classifier_loss, own_labels
 from vl.captioner import Captioner
+from vl.encoder_bundle import TrainedEncoder
+from vl.encoder_classes import places
 from vl.extractor import VIEWS, Extractor
 from vl.labeller import Candidates, Labeller
 
@@ -32,8 +38,12 @@ class Attacked(Protocol):
     """The contract: a model whose answers an attack changes."""
 
     @property
-    def extractor(self) -> Extractor:
-        """The model's own, which makes squares of photographs."""
+    def device(self) -> torch.device:
+        """Where the model is."""
+        ...
+
+    def square(self, pixels: Tensor) -> Tensor:
+        """A photograph, ``(3, H, W)``, as the model sees it, ``(3, S, S)``."""
         ...
 
     def says(self, pixels: Tensor) -> list[Said]:
@@ -69,6 +79,8 @@ class AttackedLabeller:
         self.labeller = labeller
         self.candidates = candidates
         self.extractor = labeller.extractor
+        self.device = self.extractor.device
+        self.square = self.extractor.square
         self._known = candidates.labels.known
         self._units = F.normalize(candidates.vectors.masked_fill(~self._known[:, None], 0), dim=1)
 
@@ -145,6 +157,8 @@ class AttackedCaptioner:
     def __init__(self, captioner: Captioner) -> None:
         self.captioner = captioner
         self.extractor = captioner.extractor
+        self.device = self.extractor.device
+        self.square = self.extractor.square
 
     def says(self, pixels: Tensor) -> list[Said]:
         """The captioner's own first caption of each image."""
@@ -212,6 +226,71 @@ class AttackedCaptioner:
         """The sentence's log-probability."""
         costs = self.loss(goals)(pixels.to(self.captioner.device))
         return [{"log_prob": -cost} for cost in costs.tolist()]
+
+
+class AttackedClassifier:
+    """A trained encoder and its classes.
+
+    Args:
+        trained: its encoder is put into evaluation mode on the device.
+        fit: how a photograph becomes a square; with either it is the one that
+            ``vl.encoder_evaluation`` classifies.
+        device: where the encoder runs.
+    """
+
+    def __init__(
+        self,
+        trained: TrainedEncoder,
+        *,
+        fit: Fit = "crop",
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.device = torch.device(device)
+        self.classes = trained.classes
+        self.encoder = trained.encoder.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+        self._fit: Fit = fit
+
+    def square(self, pixels: Tensor) -> Tensor:
+        """``(3, H, W)`` to the square that the encoder takes."""
+        side = self.encoder.image_size
+        if self._fit == "squash":
+            return square(pixels, side, "squash")
+        return unmirrored(pixels, side=side, number=1)[0]
+
+    def logits(self, pixels: Tensor) -> Tensor:
+        """``(B, 3, S, S)`` on any device to ``(B, classes)``, with a gradient if one is wanted."""
+        return self.encoder.classify(self._there(pixels)).main
+
+    def says(self, pixels: Tensor) -> list[Said]:
+        """The likeliest class for each image."""
+        numbers = own_labels(self.logits, pixels).tolist()
+        return [Said(self.classes[number], (number,)) for number in numbers]
+
+    def wanted(self, text: str) -> Said:
+        """A class, by what ``vl.encoder_classes.places`` knows it by.
+
+        Raises:
+            ValueError: it is none of them, or could be several.
+        """
+        try:
+            number = places([text], self.classes)[text]
+        except ValueError as cause:
+            count = len(self.classes)
+            raise ValueError(f"{text!r} names no one of the encoder's {count} classes") from cause
+        return Said(self.classes[number], (number,))
+
+    def loss(self, goals: Sequence[Goal]) -> Loss:
+        """The cross-entropy with a class for each image."""
+        numbers = [number for (number,) in goals]
+        return classifier_loss(self.logits, torch.tensor(numbers, device=self.device))
+
+    @torch.no_grad()
+    def figures(self, pixels: Tensor, goals: Sequence[Goal]) -> list[dict[str, float | None]]:
+        """The class's probability."""
+        return [{"probability": chance} for chance in (-self.loss(goals)(pixels)).exp().tolist()]
+
+    def _there(self, pixels: Tensor) -> Tensor:
+        return pixels.to(self.device).contiguous(memory_format=torch.channels_last)
 
 
 def _embedded(extractor: Extractor, pixels: Tensor) -> Tensor:

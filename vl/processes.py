@@ -7,6 +7,8 @@ from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
+from torch.distributed.distributed_c10d import PrefixStore
+from torch.distributed.rendezvous import rendezvous
 
 from vl import devices
 
@@ -42,7 +44,7 @@ def joined(device: str) -> Iterator[Processes]:
     if device == "cuda":
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)
-    dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+    _meet("nccl" if chosen.type == "cuda" else "gloo")
     try:
         yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
@@ -51,7 +53,7 @@ def joined(device: str) -> Iterator[Processes]:
 
 def restarted() -> bool:
     """Whether torchrun has started this process anew, after one of the run had died."""
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0")) > 0  # set by torchrun, not by us
+    return _restarts() > 0
 
 
 def summed(value: torch.Tensor, processes: Processes) -> torch.Tensor:
@@ -79,3 +81,23 @@ def gathered(value: torch.Tensor, processes: Processes) -> list[torch.Tensor]:
     every = [torch.empty_like(there) for _ in range(processes.size)]
     dist.all_gather(every, there)
     return [each.to(value.device) for each in every]
+
+
+def _meet(backend: str) -> None:
+    """Make the group of all processes.
+
+    torchrun of one machine keeps its store of addresses over a restart, and who is quick would
+    call those of processes that are dead: each start gets a part of the store for itself. Machines
+    that are several may count their restarts differently; there torchrun must be told by
+    TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1 to have a new store each time.
+    """
+    if not restarted() or os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+        dist.init_process_group(backend)
+        return
+    store, rank, size = next(rendezvous("env://"))
+    store = PrefixStore(f"restart {_restarts()}", store)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=size)
+
+
+def _restarts() -> int:
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))  # set by torchrun, not by us

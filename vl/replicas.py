@@ -6,21 +6,22 @@ itself, and every so often they take their mean. A part each is FSDP2, for what 
 """
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.distributed.algorithms.model_averaging.utils import average_parameters
 from torch.distributed.checkpoint.state_dict import (
     StateDictOptions,
     get_model_state_dict,
     get_state_dict,
     set_state_dict,
 )
+from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.fsdp import FSDPModule, fully_shard
+from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
@@ -41,10 +42,13 @@ def shard(model: nn.Module, processes: Processes) -> nn.Module:
         A copy that is not shared, on the CPU, for judging and keeping.
     """
     plain = copy.deepcopy(model).cpu()
-    model.to(processes.device)
+    # FSDP2 takes no weights that are channels-last.
+    model.to(processes.device, memory_format=torch.contiguous_format)  # type: ignore[call-overload]  # torch's stub lacks this form
+    # Said, as a GPU that is not to be used would be taken otherwise.
+    mesh = init_device_mesh(processes.device.type, (processes.size,))
     for part in _parts(model):
-        fully_shard(part)
-    fully_shard(model)
+        fully_shard(part, mesh=mesh)
+    fully_shard(model, mesh=mesh)
     return plain
 
 
@@ -59,7 +63,7 @@ class Replicas:
         plain: what ``shard`` answered.
 
     Raises:
-        ValueError: a model that is shared out cannot be loosely coupled.
+        ValueError: a model that is shared out cannot be loosely coupled, and it needs its copy.
     """
 
     def __init__(
@@ -77,20 +81,38 @@ class Replicas:
         self._shared = isinstance(model, FSDPModule)
         if self._shared and period is not None:
             raise ValueError("a model of which each process holds a part has no replicas to couple")
+        if self._shared and plain is None:
+            raise ValueError("a model of which each process holds a part is judged by its copy")
         self._plain = plain
         self._period = period if processes.size > 1 else None
         self._whole = model
         if processes.size > 1 and not self._shared and self._period is None:
             self._whole = DistributedDataParallel(model)
+        if self._period is not None:  # DistributedDataParallel does so itself
+            first = _flat(self._tensors())
+            dist.broadcast(first, src=0)
+            _fill(self._tensors(), first)
 
     def __call__(self, batch: Any, step: int) -> tuple[Tensor, Tensor]:
         """This process's total and count of a batch."""
         total, count = self._whole(batch, step)
         return total, count
 
+    def rehearse(self, batches: Iterator[Any]) -> None:
+        """Let gradients of a batch go around, before a checkpoint is put back.
+
+        After its first step DistributedDataParallel sends gradients in another order, and with it
+        goes the order in which those of more than two processes are added: without a rehearsal, a
+        resumed run's first step would end with other last bits than one that was not stopped.
+        """
+        if isinstance(self._whole, DistributedDataParallel):
+            total, _ = self(next(batches).to(self._processes.device), 0)
+            (total * 0).backward()  # type: ignore[no-untyped-call]  # torch's stubs, which differ by version
+            self.optimizer.zero_grad(set_to_none=True)
+
     def over(self, count: Tensor) -> Tensor:
         """What the gradient's total is divided by: the count of all who step together."""
-        mine = count if self._period else summed(count, self._processes)
+        mine = summed(count, self._processes) if self._period is None else count
         return mine.clamp(min=1)  # where every picture of a batch was corrupt, the gradient is 0
 
     @property
@@ -99,10 +121,10 @@ class Replicas:
 
         DistributedDataParallel and FSDP2 both take it.
         """
-        return 1 if self._period else self._processes.size
+        return self._processes.size if self._period is None else 1
 
     def gathering(self, last: bool) -> AbstractContextManager[None]:
-        """Around a backward pass: gradients go around only at a step's last one."""
+        """Around both passes of a batch: gradients go around only at a step's last one."""
         if isinstance(self._whole, FSDPModule):
             self._whole.set_requires_gradient_sync(last)
         elif isinstance(self._whole, DistributedDataParallel) and not last:
@@ -127,19 +149,18 @@ class Replicas:
         """
         if self._period is None or not (last or step % self._period == 0):
             return
-        tensors = list(self._tensors())
-        # Copies, since average_parameters would leave the weights without their channels-last form.
-        means = [nn.Parameter(each.detach().clone(), requires_grad=False) for each in tensors]
-        everyone = dist.group.WORLD
-        assert everyone is not None  # there are several processes
-        average_parameters(iter(means), everyone)
-        with torch.no_grad():
-            for each, mean in zip(tensors, means, strict=True):
-                each.copy_(mean)
+        mean = summed(_flat(self._tensors()), self._processes) / self._processes.size
+        _fill(self._tensors(), mean)
 
     def alike(self, step: int) -> bool:
         """Whether all replicas are one after this step, so that a checkpoint can be made."""
         return self._period is None or step % self._period == 0
+
+    def finite(self) -> bool:
+        """Whether all weights and statistics are, everywhere; every process must call it."""
+        held = (_here(each) for each in self.model.state_dict().values())
+        wrong = [(~each.isfinite()).any() for each in held if each.is_floating_point()]
+        return not bool(summed(torch.stack(wrong).sum(), self._processes))
 
     def state(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The model's and the optimiser's, whole; every process must call it."""
@@ -167,8 +188,7 @@ class Replicas:
         if not self._shared:
             return self.model
         weights = get_model_state_dict(self.model, options=_FULL)
-        if self._plain is None:
-            raise ValueError("a model of which each process holds a part is judged by its copy")
+        assert self._plain is not None
         if self._processes.first:
             self._plain.load_state_dict(weights)
             self._plain.to(self._processes.device)
@@ -181,6 +201,25 @@ class Replicas:
             yield from (
                 each for each in state.values() if isinstance(each, Tensor) and each.ndim > 0
             )
+
+
+def _flat(tensors: Iterable[Tensor]) -> Tensor:
+    """All numbers of some tensors in one, for one message."""
+    return torch.cat([each.detach().reshape(-1) for each in tensors])
+
+
+@torch.no_grad()
+def _fill(tensors: Iterable[Tensor], flat: Tensor) -> None:
+    """Put back what ``_flat`` gave; each tensor keeps its memory format."""
+    begin = 0
+    for each in tensors:
+        each.copy_(flat[begin : begin + each.numel()].view(each.shape))
+        begin += each.numel()
+
+
+def _here(value: Tensor) -> Tensor:
+    """This process's part of a tensor."""
+    return value.to_local() if isinstance(value, DTensor) else value
 
 
 def _parts(model: nn.Module) -> Iterator[nn.Module]:

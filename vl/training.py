@@ -119,7 +119,7 @@ def fit(
             goes on as it began.
         average: decay of a running mean of the weights, which is then what is judged and kept
             (Polyak); the decay is smaller at first, (1 + step) / (10 + step), so that the random
-            beginning is forgotten.
+            beginning is forgotten. Of loosely coupled replicas it is the first one's.
         judge: says what the model is worth, after every epoch, on the first process.
         keep: saves the model, given the judgement: after each that is the best so far, or after
             every epoch where nothing judges.
@@ -136,7 +136,7 @@ def fit(
 
     Raises:
         ValueError: a run is there already and ``resume`` is not set, its settings are others, or
-            the loss is not finite.
+            the gradient or the weights are not finite.
         FormatError: the checkpoint cannot be read.
         FileNotFoundError: there is nothing to resume.
     """
@@ -154,13 +154,14 @@ def fit(
     model.to(processes.device).train()
     for group in optimizer.param_groups:
         group.setdefault("initial_lr", group["lr"])
-    averaged = AveragedModel(model, multi_avg_fn=_running_mean(average)) if average else None
+    averaged = _averaged(model, average) if average else None
     place = _Place()
     log_bytes = 0
     bfloat16 = agreed(bfloat16, processes)
     replicas = Replicas(model, optimizer, processes, period=period, plain=plain)
     if resume:
         state = checkpoint.read(state_path, settings, processes)
+        replicas.rehearse(batches.epoch(0))
         checkpoint.restore(state_path, state, replicas, averaged, processes)
         place, log_bytes = _Place(**state["place"]), int(state["log_bytes"])
         bfloat16 = bool(state["bfloat16"])
@@ -203,15 +204,16 @@ def fit(
                 for group in optimizer.param_groups:
                     group["lr"] = group["initial_lr"] * factor
                 done = _step(replicas, taken, place.step, processes, clip=clip, bfloat16=bfloat16)
-                if averaged:
-                    averaged.update_parameters(model)
                 place = place._replace(batch=place.batch + len(taken), step=place.step + 1)
                 last = place.batch == per_epoch
                 replicas.meet(place.step, last=last)
+                if averaged:
+                    averaged.update_parameters(model)
                 figures = ""
                 since += done.seen
                 if place.step % _LOG_STEPS == 0 or last:
-                    loss = float(summed(done.total, processes) / summed(done.terms, processes))
+                    terms = summed(done.terms, processes).clamp(min=1)
+                    loss = float(summed(done.total, processes) / terms)
                     log.write(
                         {
                             "step": place.step,
@@ -228,10 +230,12 @@ def fit(
                         figures += f"  {rate:.0f} {counted}/s"
                     since, told = 0, time.monotonic()
                 bar.advance(figures=figures)
-                due = time.monotonic() - saved >= save_seconds and replicas.alike(place.step)
-                if not last and agreed(due, processes):
+                due = time.monotonic() - saved >= save_seconds
+                if not last and replicas.alike(place.step) and agreed(due, processes):
+                    _check_finite(replicas, place.step)
                     save()
                     saved = time.monotonic()
+            _check_finite(replicas, place.step)
             judged = averaged.module if averaged else replicas.whole()
             if processes.first:
                 place = _judged(judged, judge, keep, place, patience, log, bar)
@@ -267,13 +271,13 @@ def _step(
     replicas.optimizer.zero_grad(set_to_none=True)
     totals, counts = [], []
     for number, batch in enumerate(taken, 1):
-        with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
-            total, terms = replicas(batch.to(device), step)
-        counts.append(terms)
-        totals.append(total.detach())
-        if number == 1:
-            over = replicas.over(terms)
         with replicas.gathering(number == len(taken)):
+            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
+                total, terms = replicas(batch.to(device), step)
+            counts.append(terms)
+            totals.append(total.detach())
+            if number == 1:
+                over = replicas.over(terms)
             (total * replicas.scale / over).backward()  # type: ignore[no-untyped-call]  # torch's stubs, which differ by version
     all_terms = torch.stack(counts).sum()
     if len(taken) > 1:  # what the first batch was divided by is not the count of all
@@ -331,11 +335,27 @@ def _judged(
     return place
 
 
-def _running_mean(
-    decay: float,
-) -> Callable[[_Tensors, _Tensors, Tensor | int], None]:
+def _check_finite(replicas: Replicas, step: int) -> None:
+    """Refuse to judge or save weights that a finite gradient at an absurd rate has spoilt."""
+    if not replicas.finite():
+        raise ValueError(
+            f"the weights are not finite after step {step}; a lower rate may help; the last "
+            "checkpoint is from before it"
+        )
+
+
+def _averaged(model: nn.Module, decay: float) -> AveragedModel:
+    """A running mean of the weights, and of batch normalisation's statistics with them.
+
+    The mean lags behind the weights. Statistics are of what the layers before have answered, so
+    the last ones would be those of other weights; their own mean lags by as much.
+    """
+
     def update(means: _Tensors, values: _Tensors, updates: Tensor | int) -> None:
+        if not means[0].is_floating_point():  # all are of one type: batch normalisation's counts
+            torch._foreach_copy_(means, values)
+            return
         step = int(updates)
         torch._foreach_lerp_(means, values, 1 - min(decay, (1 + step) / (10 + step)))
 
-    return update
+    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)

@@ -5,7 +5,7 @@ import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Annotated, Any, NamedTuple
 
 import numpy as np
 import torch
@@ -16,21 +16,31 @@ from torch import Tensor
 from data import label_lists
 from data.atomic import replacing
 from data.errors import FormatError
-from data.images import decode
+from data.images import Fit, decode
 from data.unprintable import escaped
-from vl import attack_sheet, bundle, captioner, devices, labeller_bundle
+from vl import attack_sheet, bundle, captioner, devices, encoder_bundle, labeller_bundle
 from vl.attack import basic_iterative, check_numbers, default_step_size
-from vl.attacked import Attacked, AttackedCaptioner, AttackedLabeller, Goal, Said
+from vl.attacked import (
+    Attacked,
+    AttackedCaptioner,
+    AttackedClassifier,
+    AttackedLabeller,
+    Goal,
+    Said,
+)
 from vl.captioner import Captioner
+from vl.commands import attack_labelled
 from vl.commands.lines import write_line
 from vl.inputs import complaint, listed, photographs
 from vl.labeller import Labeller
 from vl.progress import Bar
+from vl.robustness import attacks_of
 
 _log = logging.getLogger(__name__)
 
 _NAMED = 10  # labels without a vector that are named
 _STAGES = ("before", "after", "png")
+_STEPS = 10  # of the iterated form, for --labelled
 
 
 @dataclass(frozen=True)
@@ -41,30 +51,43 @@ class AttackRun:
     attacked, and whether the attack is done, with tabs between. The stages are before, after, and
     png: the picture as it is read again from the file, its numbers rounded to 8 bits.
     What is attacked is the model's own answer before, or else --towards. How sure a labeller is of
-    a label is its probability, or the cosine if it was never calibrated; a captioner of a sentence,
-    its log-probability.
+    a label is its probability, or the cosine if it was never calibrated; an encoder of a class, its
+    probability; a captioner of a sentence, its log-probability.
+
+    With --labelled, a table instead: how often a trained encoder errs on photographs of known
+    classes, unchanged and under each attack, and how sure it is of its errors.
     """
 
     paths: tyro.conf.Positional[list[Path]]
-    """Photographs, folders of them, or - for a list of paths on stdin."""
+    """Photographs, folders of them, or - for a list of paths on stdin. With --labelled, folders
+    with a folder for each class, and lists of a photograph, a tab and its class."""
     model: Path
-    """A labeller's or a captioner's file."""
-    out: Path
+    """The file of a labeller, a captioner or a trained encoder."""
+    out: Path | None = None
     """Folder for the changed pictures: of each photograph the square that the model sees, .png."""
+    labelled: bool = False
+    """Count an encoder's errors; the attacks raise the loss of the true classes (Goodfellow et al.
+    2015), by one step and by --steps. Nothing is written."""
     towards: str | None = None
-    """The label or sentence that the model shall say; otherwise anything but what it says."""
+    """The label, class or sentence that the model shall say; otherwise anything but what it
+    says."""
     labels: str | None = None
     """Of a labeller: labels with commas between, or a file with one a line."""
-    eps: float = 0.007
-    """How far each number of a pixel may move, of a range of 1 (Goodfellow et al. 2015)."""
-    steps: int = 1
-    """Steps along the sign of the gradient; 1 is the fast gradient sign."""
+    fit: Fit | None = None
+    """Of an encoder: how a photograph becomes a square, as in `vl evaluate-encoder`; by default
+    crop."""
+    eps: Annotated[tuple[float, ...], tyro.conf.arg(metavar="EPS ...")] = (0.007,)
+    """How far each number of a pixel may move, of a range of 1 (Goodfellow et al. 2015); several
+    with --labelled."""
+    steps: int | None = None
+    """Steps along the sign of the gradient: by default 1, the fast gradient sign; with --labelled,
+    10 beside that."""
     step_size: float | None = None
     """Of each step, of a range of 1; otherwise 2.5 eps over the steps, at most eps."""
     picture: Path | None = None
     """Write a .png of originals, differences made strong, and results, the first 20."""
     json: bool = False
-    """One JSON line a photograph, with the figures of all three stages."""
+    """One JSON line a photograph, with the figures of all three stages; with --labelled, one."""
     batch_size: int = 8
     """Photographs at once."""
     device: str = "cpu"
@@ -83,8 +106,11 @@ class _Stage(NamedTuple):
 def run(flags: AttackRun) -> int:
     """Attack; 1 if a photograph could not be read."""
     _check(flags)
+    if flags.labelled:
+        return _count(flags)
     inputs = photographs(listed(flags.paths))
-    places = _places(inputs.files, flags.out)
+    assert flags.out is not None
+    files = _files(inputs.files, flags.out)
     model = _model(flags)
     wanted = None if flags.towards is None else model.wanted(flags.towards)
     flags.out.mkdir(parents=True, exist_ok=True)
@@ -98,15 +124,15 @@ def run(flags: AttackRun) -> int:
             batch = inputs.files[begin : begin + flags.batch_size]
             for path in batch:
                 try:
-                    read.append((path, model.extractor.square(decode(path))))
+                    read.append((path, model.square(decode(path))))
                 except (FormatError, OSError) as error:
                     bar.say(complaint(error))
                     failures += 1
-            for (path, _), stages in zip(read, _attacked(flags, model, wanted, read, places)):
+            for (path, _), stages in zip(read, _attacked(flags, model, wanted, read, files)):
                 for stage, each in zip(_STAGES, stages, strict=True):
                     done[stage] += _is_done(each, stages[0], wanted)
                 if flags.json:
-                    print(json.dumps(_record(flags, path, places[path], stages, wanted)))
+                    print(json.dumps(_record(flags, path, files[path], stages, wanted)))
                 else:
                     for line in _lines(path, stages, wanted):
                         write_line(line)
@@ -131,9 +157,24 @@ def run(flags: AttackRun) -> int:
 
 def _check(flags: AttackRun) -> None:
     """Refuse what makes no sense, before any work."""
-    check_numbers(epsilon=flags.eps, steps=flags.steps, step_size=flags.step_size)
+    for epsilon in flags.eps:
+        check_numbers(epsilon=epsilon, steps=_steps(flags), step_size=flags.step_size)
     if flags.batch_size < 1:
         raise ValueError(f"batch size is {flags.batch_size}; it must be at least 1")
+    if flags.labelled:
+        others = ("out", "towards", "labels", "picture")
+        given = [f"--{name}" for name in others if getattr(flags, name) is not None]
+        if given:
+            raise ValueError(f"{', '.join(given)} cannot go with --labelled, which only counts")
+        if flags.step_size is not None and flags.steps == 1:
+            raise ValueError("--step-size is of the iterated form, and --steps 1 leaves that out")
+        return
+    if len(flags.eps) != 1:
+        raise ValueError(
+            f"--eps has {len(flags.eps)} numbers; only --labelled takes other than one"
+        )
+    if flags.out is None:
+        raise ValueError("--out is missing: the folder for the changed pictures")
     if flags.out.exists() and not flags.out.is_dir():
         raise NotADirectoryError(f"{flags.out}: a file, not a folder")
     if flags.picture and flags.picture.suffix.lower() != ".png":
@@ -142,7 +183,23 @@ def _check(flags: AttackRun) -> None:
         raise IsADirectoryError(f"{flags.picture}: a folder, not a file")
 
 
-def _places(files: list[Path], out: Path) -> dict[Path, Path]:
+def _steps(flags: AttackRun) -> int:
+    return flags.steps if flags.steps is not None else _STEPS if flags.labelled else 1
+
+
+def _count(flags: AttackRun) -> int:
+    return attack_labelled.count(
+        flags.paths,
+        flags.model,
+        attacks_of(flags.eps, steps=_steps(flags), step_size=flags.step_size),
+        fit=flags.fit or "crop",
+        batch_size=flags.batch_size,
+        device=devices.named(flags.device),
+        as_json=flags.json,
+    )
+
+
+def _files(files: list[Path], out: Path) -> dict[Path, Path]:
     """Where each photograph's changed picture is written: never over another or a photograph.
 
     It has the photograph's name, or where two have the same, all have their folder's before it.
@@ -158,21 +215,27 @@ def _places(files: list[Path], out: Path) -> dict[Path, Path]:
             break
     else:
         raise ValueError(f"{other} and {path} would both be written to {out / name(path)}.png")
-    places = {path: out / f"{name(path)}.png" for path in files}
+    made = {path: out / f"{name(path)}.png" for path in files}
     own = {path.resolve() for path in files}
-    for place in places.values():
-        if place.resolve() in own:
-            raise ValueError(f"{place} is a photograph to attack; give another --out")
-    return places
+    for file in made.values():
+        if file.resolve() in own:
+            raise ValueError(f"{file} is a photograph to attack; give another --out")
+    return made
 
 
 def _model(flags: AttackRun) -> Attacked:
     """The model, told by what its file says it is."""
-    held = bundle.read(flags.model, kind=(labeller_bundle.KIND, captioner.KIND))
+    kinds = (labeller_bundle.KIND, captioner.KIND, encoder_bundle.KIND)
+    kind = bundle.read(flags.model, kind=kinds).configuration["kind"]
     device = devices.named(flags.device)
-    if held.configuration["kind"] == captioner.KIND:
-        if flags.labels is not None:
-            raise ValueError(f"--labels is for labellers, and {flags.model} is a captioner")
+    if flags.labels is not None and kind != labeller_bundle.KIND:
+        raise ValueError(f"--labels is for labellers, and {flags.model} is of kind {kind!r}")
+    if kind == encoder_bundle.KIND:
+        trained = encoder_bundle.load(flags.model)
+        return AttackedClassifier(trained, fit=flags.fit or "crop", device=device)
+    if flags.fit is not None:
+        raise ValueError(f"--fit is for encoders, and {flags.model} is of kind {kind!r}")
+    if kind == captioner.KIND:
         return AttackedCaptioner(Captioner.load(flags.model, device=device))
     if flags.labels is None:
         raise ValueError(f"{flags.model} is a labeller; give --labels: what photographs may be")
@@ -194,7 +257,7 @@ def _attacked(
     model: Attacked,
     wanted: Said | None,
     read: list[tuple[Path, Tensor]],
-    places: dict[Path, Path],
+    files: dict[Path, Path],
 ) -> list[tuple[_Stage, ...]]:
     """Each photograph at all stages, its changed picture written."""
     if not read:
@@ -203,16 +266,16 @@ def _attacked(
     said = model.says(before)
     goals = [(wanted or each).goal for each in said]
     after = basic_iterative(
-        before.to(model.extractor.device),
+        before.to(model.device),
         model.loss(goals),
-        epsilon=flags.eps,
-        steps=flags.steps,
+        epsilon=flags.eps[0],
+        steps=_steps(flags),
         step_size=flags.step_size,
         targeted=wanted is not None,
     ).cpu()
     for (path, _), pixels in zip(read, after, strict=True):
-        _write_png(places[path], pixels)
-    again = torch.stack([decode(places[path]) for path, _ in read])
+        _write_png(files[path], pixels)
+    again = torch.stack([decode(files[path]) for path, _ in read])
     stages = [_staged(model, before, said, goals)]
     stages += [_staged(model, pixels, model.says(pixels), goals) for pixels in (after, again)]
     return list(zip(*stages, strict=True))
@@ -236,27 +299,27 @@ def _is_done(stage: _Stage, before: _Stage, wanted: Said | None) -> bool:
 
 
 def _record(
-    flags: AttackRun, path: Path, place: Path, stages: tuple[_Stage, ...], wanted: Said | None
+    flags: AttackRun, path: Path, file: Path, stages: tuple[_Stage, ...], wanted: Said | None
 ) -> dict[str, Any]:
-    size = default_step_size(flags.eps, flags.steps) if flags.step_size is None else flags.step_size
-    record: dict[str, Any] = {
+    epsilon, steps, size = flags.eps[0], _steps(flags), flags.step_size
+    told: dict[str, Any] = {
         "path": str(path),
-        "written": str(place),
-        "eps": flags.eps,
-        "steps": flags.steps,
-        "step_size": size,
+        "written": str(file),
+        "eps": epsilon,
+        "steps": steps,
+        "step_size": default_step_size(epsilon, steps) if size is None else size,
         "towards": wanted.text if wanted else None,
     }
     before = stages[0]
     for name, stage in zip(_STAGES, stages, strict=True):
-        record[name] = {
+        told[name] = {
             "says": stage.said.text,
             **stage.own,
             "attacked": stage.goal,
             "done": _is_done(stage, before, wanted),
             "largest_change": float((stage.pixels - before.pixels).abs().max()),
         }
-    return record
+    return told
 
 
 def _lines(path: Path, stages: tuple[_Stage, ...], wanted: Said | None) -> list[str]:

@@ -1,0 +1,105 @@
+"""What `vl attack --labelled` does: counts a trained encoder's errors, and prints them."""
+
+import json
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+import torch
+
+from data.errors import FormatError
+from data.folders import Labelled, labelled
+from data.images import Fit, decode
+from encoders.weights import fingerprint
+from vl import __version__, encoder_bundle
+from vl.attacked import AttackedClassifier
+from vl.commands.lines import write_line
+from vl.encoder_classes import places
+from vl.inputs import complaint
+from vl.progress import Bar
+from vl.robustness import Attack, Robustness, record, table
+
+_log = logging.getLogger(__name__)
+
+
+def count(
+    paths: Sequence[Path],
+    model: Path,
+    attacks: Sequence[Attack],
+    *,
+    fit: Fit,
+    batch_size: int,
+    device: torch.device,
+    as_json: bool,
+) -> int:
+    """Count and print; 1 if a photograph could not be read.
+
+    Args:
+        paths: folders with a folder for each class, or lists; see ``data.folders.labelled``.
+        model: a trained encoder's file.
+        attacks: see ``vl.robustness.Robustness``.
+        fit: how a photograph becomes a square.
+        batch_size: photographs at once.
+        device: where the encoder runs.
+        as_json: one JSON line and not a table.
+
+    Raises:
+        ValueError: a class is none of the encoder's, a photograph is there twice, or none can be
+            read; or see the functions that read these.
+        OSError: something is not there.
+    """
+    photographs = _photographs(paths)
+    trained = encoder_bundle.load(model)
+    attacked = AttackedClassifier(trained, fit=fit, device=device)
+    place = places(list(dict.fromkeys(each.label for each in photographs)), trained.classes)
+    counted = Robustness(attacked.logits, attacks)
+    failures = 0
+    with Bar("attack", len(photographs), unit="images") as bar:
+        for begin in range(0, len(photographs), batch_size):
+            batch = photographs[begin : begin + batch_size]
+            squares, truths = [], []
+            for each in batch:
+                try:
+                    squares.append(attacked.square(decode(each.path)))
+                    truths.append(place[each.label])
+                except (FormatError, OSError) as error:
+                    bar.say(complaint(error))
+                    failures += 1
+            if squares:
+                counted.add(
+                    torch.stack(squares).to(device), torch.tensor(truths, device=device)
+                )  # (B, 3, S, S), (B,)
+            bar.advance(len(batch))
+    if failures == len(photographs):
+        raise ValueError(f"none of the {failures} photographs could be read")
+    signature = f"{trained.name} | {len(trained.classes)} classes | fit {fit}"
+    signature += f" | true classes attacked | float32 | vl {__version__}"
+    if as_json:
+        told = {
+            "signature": signature,
+            "model": {"file": str(model), "fingerprint": fingerprint(attacked.encoder)},
+            "failures": failures,
+            "results": [record(each) for each in counted.errors()],
+        }
+        write_line(json.dumps(told, ensure_ascii=False))
+    else:
+        for line in (*table(counted.errors()), signature):
+            write_line(line)
+        if failures:
+            write_line(f"{failures} photographs could not be read and do not count")
+    return 1 if failures else 0
+
+
+def _photographs(paths: Sequence[Path]) -> list[Labelled]:
+    """Those of all paths."""
+    found: dict[Path, Labelled] = {}
+    for path in paths:
+        read = labelled(path)
+        for note in read.notes:
+            _log.info("%s: %s", path, note)
+        for each in read.photographs:
+            if found.setdefault(each.path, each) is not each:
+                raise ValueError(f"{path}: {each.path} is in an earlier source already")
+    if not found:
+        raise ValueError("no photographs are given")
+    return list(found.values())

@@ -1,0 +1,242 @@
+"""The flags of `vl train encoder`: what each says, and which can be meant together."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from data.images import Fit
+from encoders.table import checked, choices
+from vl.commands.ranges import check_range
+from vl.encoder_task import RECIPES, TUNED, Recipe
+from vl.processes import restarted
+from vl.schedules import Shape
+from vl.tuning import Rung
+
+BUNDLE = "encoder.safetensors"
+ENCODER = "inception_v1_bn"  # unless another is named
+_STATE = "state.pt"
+_LOG = "log.jsonl"
+_GREATEST_RATE = 1e38  # beyond, float32 has no number for it
+# Flags that say something where nothing is stepped.
+_OF_THE_LAST_LAYER = (
+    *("data", "out", "encoder", "borrowed", "tune", "views", "fit"),
+    *("development", "development_share", "precision", "seed", "device"),
+)
+
+
+@dataclass(frozen=True)
+class EncoderRun:
+    """Train an encoder to tell classes of pictures apart."""
+
+    data: tyro.conf.Positional[Path]
+    """A folder with a folder for each class, a list (picture, tab, class), or shards."""
+    out: Path
+    """The run's folder: encoder.safetensors, log.jsonl, the checkpoint."""
+    encoder: str | None = None
+    """The encoder's name, see `vl encoders`; by default inception_v1_bn, or that of --from."""
+    width_factor: float = 1.0
+    """What the published numbers of channels are multiplied by, for small data."""
+    image_size: int | None = None
+    """Pixels a side, of encoders that can be told; 224 by default."""
+    auxiliary: bool = False
+    """Train with the auxiliary heads; the encoder that is saved has none."""
+    borrowed: Annotated[Path | None, tyro.conf.arg(name="from")] = None
+    """An encoder to begin with: a bundle of an encoder, captioner or labeller, or BVLC's blobs."""
+    tune: Rung | None = None
+    """Of --from: train the last layer alone (solved, not stepped), the last blocks too, or all.
+    blocks and all begin with a last layer that is solved, or with one that knows these classes."""
+    blocks: int = 2
+    """How many blocks --tune blocks trains."""
+    views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain", "flip")
+    """For the last layer: what of each picture is encoded; see `vl embed`."""
+    fit: Fit = "crop"
+    """For the last layer, and for judging: how a picture becomes a square."""
+    development: Path | None = None
+    """Pictures to judge by after every epoch, in the form of DATA; the best weights are kept."""
+    development_share: float = 0.0
+    """Or a share of each class of DATA, put aside."""
+    recipe: Literal["modern", "published"] = "modern"
+    """What these are unless they are given: rate, schedule, stairs, warm-up, smoothing, weight
+    decay, average. published: GoogLeNet's; modern: cosine with warm-up, smoothed labels."""
+    optimizer: Literal["sgd", "adam"] = "sgd"
+    """sgd has --momentum; adam is AdamW."""
+    rate: float | None = None
+    """Learning rate at its highest; with --tune a tenth of the recipe's."""
+    momentum: float = 0.9
+    """Of sgd (Szegedy et al. 2015)."""
+    schedule: Shape | None = None
+    """How the rate changes: constant, staircase, cosine."""
+    stair_epochs: float | None = None
+    """Epochs between stairs; 8 in GoogLeNet's."""
+    stair: float | None = None
+    """What the rate is multiplied by at each stair; 0.96 in GoogLeNet's."""
+    warm_up: float | None = None
+    """Epochs over which the rate climbs."""
+    smoothing: float | None = None
+    """Share of the truth spread over all classes."""
+    weight_decay: float | None = None
+    """Of matrices and convolutions; norms and biases do not decay."""
+    average: float | None = None
+    """Decay of the running mean of the weights, which is what is judged and kept; 0 for none."""
+    clip: float = 5.0
+    """Greatest norm of the gradient."""
+    epochs: int = 30
+    """Times each picture is seen."""
+    batch_size: int = 64
+    """Pictures in a batch, over all processes."""
+    accumulate: int = 1
+    """Batches in a step of the optimiser."""
+    patience: int | None = None
+    """Epochs without a better judgement after which training stops."""
+    least_area: float = 0.08
+    """Least share of a picture that is cropped in training (Szegedy et al. 2015)."""
+    colour: float = 1.0
+    """How strongly colours are distorted; 0 not at all."""
+    flip: float = 0.5
+    """How often a picture is mirrored."""
+    mixup: float = 0.0
+    """Parameter of mixup's beta distribution; 0 for none."""
+    adversarial: float = 0.0
+    """Train against the fast gradient sign of this size, of a range of 1 (Goodfellow et al.)."""
+    clean_weight: float = 0.5
+    """Weight of the clean pictures in adversarial training (the paper's alpha)."""
+    workers: int = 0
+    """Processes that decode and distort pictures, for each training process; 0: threads."""
+    precision: Literal["auto", "float32", "bfloat16"] = "float32"
+    """Of the forward pass; auto takes bfloat16 where the machine is quicker at it."""
+    compile: bool = False
+    """Compile the encoder with torch.compile."""
+    local_steps: int | None = None
+    """Loosely coupled processes: each takes so many steps of its own between means of all."""
+    part_each: bool = False
+    """Each process holds a part of the weights (FSDP2), for what does not fit."""
+    shared_norms: bool = False
+    """Batch normalisation counts the pictures of all processes; on GPUs."""
+    seed: int = 0
+    """Of the first weights, the order and the distortions."""
+    save_seconds: float = 60.0
+    """Between checkpoints."""
+    resume: bool = False
+    """Go on with the run in the folder."""
+    device: str = "cpu"
+    """cpu or cuda."""
+
+
+def check(flags: EncoderRun) -> None:
+    """Refuse what cannot be meant, before anything is read.
+
+    Raises:
+        ValueError: a number is out of its range, flags do not go together, the encoder cannot be
+            trained, or something is in the folder already.
+        FileNotFoundError: there is no run to resume.
+    """
+    recipe = recipe_of(flags)
+    for name in ("epochs", "batch_size", "accumulate", "blocks"):
+        check_range(name, getattr(flags, name), 1)
+    for name in ("patience", "local_steps"):
+        if getattr(flags, name) is not None:
+            check_range(name, getattr(flags, name), 1)
+    check_range("rate", recipe.rate, 0, _GREATEST_RATE, above=True)
+    for name in ("stair_epochs", "stair"):
+        check_range(name, getattr(recipe, name), 0, above=True)
+    check_range("clip", flags.clip, 0, above=True)
+    for name in ("warm_up", "weight_decay"):
+        check_range(name, getattr(recipe, name), 0)
+    for name in ("mixup", "workers", "save_seconds", "seed"):
+        check_range(name, getattr(flags, name), 0)
+    for name in ("momentum", "adversarial", "clean_weight", "flip"):
+        check_range(name, getattr(flags, name), 0, 1)
+    for name in ("smoothing", "average"):
+        check_range(name, getattr(recipe, name), 0, 1)
+    check_range("least_area", flags.least_area, 0, 1, above=True)
+    check_range("colour", flags.colour, 0, 2)
+    check_range("development_share", flags.development_share, 0, 0.9)
+    _check_together(flags, recipe)
+    name = flags.encoder or ENCODER
+    checked(name, auxiliary=flags.auxiliary, width_factor=flags.width_factor)
+    if "classes" not in choices(name):
+        raise ValueError(f"{name} cannot be trained: it has no classifier")
+    if flags.out.exists() and not flags.out.is_dir():
+        raise ValueError(f"{flags.out} is a file; the run wants a folder")
+    # A run that is stepped has a log before it has an encoder.
+    if (flags.out / BUNDLE).exists() and (flags.tune == "last" or not (flags.out / _LOG).exists()):
+        raise ValueError(f"{flags.out} holds an encoder already; choose another folder")
+    if flags.resume and not (flags.out / _STATE).exists():
+        raise FileNotFoundError(f"{flags.out / _STATE}: there is no run to resume")
+    elif (flags.out / _STATE).exists() and not goes_on(flags):
+        raise ValueError(
+            f"{flags.out} holds a run already; --resume goes on with it; or choose another folder"
+        )
+
+
+def recipe_of(flags: EncoderRun) -> Recipe:
+    """The recipe that was chosen, with what was given instead of parts of it."""
+    recipe = RECIPES[flags.recipe]
+    # A short training has a short warm-up, or it would be over before it was warm.
+    recipe = recipe._replace(warm_up=min(recipe.warm_up, flags.epochs / 6))
+    if flags.tune:
+        recipe = recipe._replace(rate=TUNED * recipe.rate)
+    given = {key: getattr(flags, key) for key in Recipe._fields}
+    return recipe._replace(**{key: value for key, value in given.items() if value is not None})
+
+
+def settings_of(flags: EncoderRun) -> dict[str, object]:
+    """What a run is begun with, as JSON has it."""
+    return {
+        key: str(value) if isinstance(value, Path) else value
+        for key, value in asdict(flags).items()
+        if key not in ("resume", "out", "save_seconds", "workers")
+    }
+
+
+def goes_on(flags: EncoderRun) -> bool:
+    """Whether there is a checkpoint to go on with; torchrun restarts with the same flags."""
+    return flags.resume or (restarted() and (flags.out / _STATE).exists())
+
+
+def _check_together(flags: EncoderRun, recipe: Recipe) -> None:
+    """Refuse flags that mean nothing without another, or cannot go with one."""
+    if flags.development and flags.development_share:
+        raise ValueError("--development and --development-share were given; one of them is enough")
+    judged = bool(flags.development or flags.development_share)
+    stairs = recipe.schedule == "staircase"
+    wants = (
+        ("tune", flags.borrowed, "an encoder to begin with: --from"),
+        ("blocks", flags.tune == "blocks", "--tune blocks"),
+        ("views", flags.tune, "--tune"),
+        ("fit", flags.tune or judged, "pictures to judge by, or --tune"),
+        ("patience", judged, "pictures to judge by: --development"),
+        ("stair", stairs, "--schedule staircase"),
+        ("stair_epochs", stairs, "--schedule staircase"),
+        ("momentum", flags.optimizer == "sgd", "--optimizer sgd"),
+        ("clean_weight", flags.adversarial, "--adversarial"),
+        ("shared_norms", flags.device != "cpu", "GPUs: PyTorch has none of it on the CPU"),
+    )
+    for name, there, wanted in wants:
+        if _given(flags, [name]) and not there:
+            raise ValueError(f"{_given(flags, [name])} wants {wanted}")
+    every = [field.name for field in fields(flags)]
+    refused = (
+        (flags.borrowed, ["width_factor", "auxiliary"], "--from, whose encoder has its own"),
+        (
+            flags.tune == "last",
+            [name for name in every if name not in _OF_THE_LAST_LAYER],
+            "--tune last, which is solved and not stepped towards",
+        ),
+        (flags.local_steps, ["part_each", "shared_norms"], "--local-steps"),
+    )
+    for so, names, reason in refused:
+        if so and _given(flags, names):
+            raise ValueError(f"{_given(flags, names)} cannot go with {reason}")
+    if flags.part_each and recipe.average:
+        raise ValueError("--part-each keeps no running mean of the weights: --average 0")
+
+
+def _given(flags: EncoderRun, names: Sequence[str]) -> str:
+    """Those of some flags that are not as by default, as they are written."""
+    default = {field.name: field.default for field in fields(flags)}
+    given = [name for name in names if getattr(flags, name) != default[name]]
+    return ", ".join(f"--{name.replace('_', '-')}" for name in given)

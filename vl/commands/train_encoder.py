@@ -1,0 +1,203 @@
+"""`vl train encoder`: labelled pictures to an encoder that classifies them."""
+
+import logging
+import math
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import nn
+
+from data.augmentation import Augmentation, Plain
+from data.loader import PictureBatches
+from data.pictures import Pictures
+from encoders.table import Network, encoder
+from vl import encoder_bundle
+from vl.commands.encoder_flags import (
+    BUNDLE,
+    ENCODER,
+    EncoderRun,
+    check,
+    goes_on,
+    recipe_of,
+    settings_of,
+)
+from vl.devices import bfloat16_pays
+from vl.encoder_task import Splits, splits
+from vl.encoder_training import EncoderTraining, encoder_in, judge_of
+from vl.optimizers import optimizer
+from vl.processes import Processes, joined
+from vl.replicas import shard
+from vl.schedules import schedule
+from vl.training import Judgement, fit
+from vl.tuning import borrowed_from, release, solve_last_layer, with_classes
+
+_log = logging.getLogger(__name__)
+
+
+def run(flags: EncoderRun) -> int:
+    """Train."""
+    check(flags)
+    with joined(flags.device) as processes:
+        torch.manual_seed(flags.seed)  # the same first weights in every process
+        task = splits(
+            flags.data,
+            flags.development,
+            share=flags.development_share,
+            seed=flags.seed,
+            quiet=not processes.first,
+        )
+        begun = _begun(flags, task.training)
+        bfloat16 = flags.precision == "bfloat16"
+        if flags.precision == "auto":
+            bfloat16 = bfloat16_pays(processes.device)
+        if processes.first:
+            _log.info(
+                "%d pictures of %d classes to train on, %d to judge by; %s",
+                len(task.training.labels),
+                len(task.training.classes),
+                len(task.development.labels) if task.development else 0,
+                "bfloat16" if bfloat16 else "float32",
+            )
+        if flags.tune == "last" and not processes.first:
+            return 0  # one is enough to solve it
+        # A classifier that knows these classes is the one that the rung below ended with.
+        if flags.tune == "last" or (flags.tune and not begun.knows and not goes_on(flags)):
+            solve_last_layer(
+                begun.encoder,
+                task.training,
+                views=flags.views,
+                fit=flags.fit,
+                device=processes.device,
+                bfloat16=bfloat16,
+                seed=flags.seed,
+                quiet=not processes.first,
+            )
+        if flags.tune == "last":
+            model = EncoderTraining(begun.encoder).to(processes.device).eval()
+            judge = _judge(flags, begun.encoder, task, processes)
+            with torch.no_grad():
+                judgement = judge(model) if judge else None
+            _save(flags, begun.name, begun.encoder, task, judgement)
+        else:
+            _train(flags, begun, task, processes, bfloat16=bfloat16)
+        if processes.first:
+            print(flags.out / BUNDLE)
+    return 0
+
+
+class _Begun(NamedTuple):
+    """What a training begins with."""
+
+    name: str
+    encoder: Network
+    knows: bool  # its classifier is of the classes that are trained on
+
+
+def _begun(flags: EncoderRun, training: Pictures) -> _Begun:
+    count = len(training.classes)
+    if flags.borrowed is None:
+        name = flags.encoder or ENCODER
+        built = encoder(
+            name, classes=count, auxiliary=flags.auxiliary, width_factor=flags.width_factor
+        )
+        return _Begun(name, built, False)
+    name, borrowed, classes = borrowed_from(flags.borrowed, flags.encoder)
+    if tuple(training.classes) == classes:
+        return _Begun(name, borrowed, True)
+    return _Begun(name, with_classes(name, borrowed, count), False)
+
+
+def _train(
+    flags: EncoderRun, begun: _Begun, task: Splits, processes: Processes, *, bfloat16: bool
+) -> None:
+    built = begun.encoder
+    recipe = recipe_of(flags)
+    if flags.tune:
+        release(built, flags.tune, blocks=flags.blocks)
+    if flags.shared_norms:
+        convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm  # it has no annotations
+        built = convert(built)
+    side = built.image_size
+    model = EncoderTraining(
+        built,
+        smoothing=recipe.smoothing,
+        mixup=flags.mixup,
+        adversarial=flags.adversarial,
+        clean_weight=flags.clean_weight,
+        frozen_norms=flags.tune == "blocks",
+    ).to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    batches = PictureBatches(
+        task.training,
+        Augmentation(side, area=(flags.least_area, 1.0), colour=flags.colour, flip=flags.flip),
+        batch_size=flags.batch_size,
+        seed=flags.seed,
+        rank=processes.rank,
+        processes=processes.size,
+        workers=flags.workers,
+    )
+    plain = shard(model, processes) if flags.part_each and processes.size > 1 else None
+    if flags.compile:
+        model.compile_classifier()
+    trained = [each for each in model.parameters() if each.requires_grad]
+    per_epoch = math.ceil(len(batches) / flags.accumulate)
+    torch.manual_seed(flags.seed + 1 + processes.rank)  # each process its own dropout
+    fitted = fit(
+        model,
+        batches,
+        optimizer=optimizer(
+            flags.optimizer,
+            [(trained, recipe.rate)],
+            weight_decay=recipe.weight_decay,
+            momentum=flags.momentum,
+        ),
+        schedule=schedule(
+            recipe.schedule,
+            steps=flags.epochs * per_epoch,
+            warm_up=round(recipe.warm_up * per_epoch),
+            every=max(1, round(recipe.stair_epochs * per_epoch)),
+            factor=recipe.stair,
+        ),
+        epochs=flags.epochs,
+        folder=flags.out,
+        settings=settings_of(flags),
+        processes=processes,
+        clip=flags.clip,
+        bfloat16=bfloat16,
+        average=recipe.average or None,
+        judge=_judge(flags, built, task, processes),
+        keep=lambda model, judgement: _save(flags, begun.name, encoder_in(model), task, judgement),
+        patience=flags.patience,
+        resume=goes_on(flags),
+        save_seconds=flags.save_seconds,
+        accumulate=flags.accumulate,
+        period=flags.local_steps,
+        plain=plain,
+        counted="images",
+    )
+    if processes.first and fitted.best:
+        figures = "  ".join(f"{key} {value:.1f}" for key, value in fitted.best.figures.items())
+        _log.info("best of %d epochs: %d  %s", fitted.epochs, fitted.best_epoch, figures)
+
+
+def _judge(
+    flags: EncoderRun, built: Network, task: Splits, processes: Processes
+) -> Callable[[nn.Module], Judgement] | None:
+    if task.development is None:
+        return None
+    # By the first process alone, in batches of one size whatever the training's is.
+    plain = Plain(built.image_size, flags.fit)
+    batches = PictureBatches(task.development, plain, batch_size=32, tolerated=1.0)
+    return judge_of(batches, device=processes.device)
+
+
+def _save(
+    flags: EncoderRun, name: str, built: Network, task: Splits, judgement: Judgement | None
+) -> None:
+    told = {
+        "settings": settings_of(flags),
+        "pictures": len(task.training.labels),
+        "development": judgement.figures if judgement else None,
+    }
+    trained = encoder_bundle.TrainedEncoder(built, name, tuple(task.training.classes), told)
+    encoder_bundle.save(flags.out / BUNDLE, trained)

@@ -10,6 +10,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from encoders.response_norm import ResponseNorm
+
 Norm = Literal["response", "batch"]
 Topology = Literal["published", "torchvision"]
 
@@ -218,26 +220,6 @@ class Convolution(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """``(B, inputs, H, W)`` to ``(B, outputs, H / stride, W / stride)``."""
         return F.relu(self.norm(self.convolution(x)), inplace=True)
-
-
-class ResponseNorm(nn.Module):
-    """Local response normalisation over 5 neighbouring channels, alpha 1e-4, beta 0.75."""
-
-    def forward(self, x: Tensor) -> Tensor:
-        """``(B, C, H, W)`` to the same shape.
-
-        The same numbers as ``F.local_response_norm(x, 5, 1e-4, 0.75)``: sums of shifted slices
-        instead of a 3-D pool, and square roots instead of a power, are several times faster.
-        """
-        channels = x.shape[1]
-        # In float16 a square is infinite from 256 on, and the stem of trained weights passes that.
-        wide = x.to(torch.promote_types(x.dtype, torch.float32))
-        square = F.pad(wide * wide, (0, 0, 0, 0, 2, 2))  # (B, C + 4, H, W)
-        total = square[:, 0:channels]
-        for shift in range(1, 5):
-            total = total + square[:, shift : shift + channels]
-        root = torch.rsqrt(1 + (1e-4 / 5) * total)
-        return x * (root * root.sqrt()).to(x.dtype)
 
 
 class AuxiliaryHead(nn.Module):

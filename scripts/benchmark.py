@@ -1,9 +1,11 @@
 """Speed, measured side by side in one run: each benchmark prints one JSON line.
 
     python scripts/benchmark.py embed PHOTOGRAPHS --weights bvlc_googlenet.safetensors
+    python scripts/benchmark.py encoder --weights bvlc_googlenet.safetensors
     python scripts/benchmark.py search
     python scripts/benchmark.py evaluate CAPTIONS
     python scripts/benchmark.py label
+    python scripts/benchmark.py load PHOTOGRAPHS
 
 Machines differ and drift, so the figures to quote are the ratios.
 """
@@ -18,7 +20,7 @@ from typing import Any, NamedTuple
 
 import torch
 import torchvision
-from benchmarks import embed, evaluate, label, search
+from benchmarks import embed, encoder, evaluate, label, load, search
 
 from vl import __version__
 
@@ -35,6 +37,11 @@ BENCHMARKS = {
     "embed": Benchmark(
         "photographs to embeddings, beside torchvision", embed.add_flags, embed.figures
     ),
+    "encoder": Benchmark(
+        "embedding and training, beside torchvision and other engines",
+        encoder.add_flags,
+        encoder.figures,
+    ),
     "search": Benchmark(
         "captions a second, beside the products alone", search.add_flags, search.figures
     ),
@@ -43,6 +50,11 @@ BENCHMARKS = {
     ),
     "label": Benchmark(
         "nearest labels of images, beside NumPy and gensim", label.add_flags, label.figures
+    ),
+    "load": Benchmark(
+        "pictures for training: the loader, a training step, and both together",
+        load.add_flags,
+        load.figures,
     ),
 }
 

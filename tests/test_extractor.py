@@ -9,6 +9,8 @@ from torch import nn
 from data.errors import FormatError
 from data.images import decode
 from tests.little import Tiny, drawings, encoder
+from vl import extractor as module
+from vl.engines import EngineError
 from vl.extractor import VIEWS, Extractor
 
 
@@ -103,6 +105,67 @@ def test_where_nothing_can_be_compiled_it_goes_on_without(monkeypatch, caplog, e
     assert all(torch.allclose(each, expected, atol=1e-6) for each in found)
     assert [record.getMessage() for record in caplog.records] == [
         "torch.compile failed, going on without it: no C++ compiler"
+    ]
+
+
+def test_openvino_gets_each_batch_as_it_is(tmp_path, monkeypatch):
+    seen, told = [], []
+
+    def on_openvino(encoder, *, bfloat16):
+        told.append(bfloat16)
+
+        def run(pixels):
+            seen.append(len(pixels))
+            return encoder(pixels)
+
+        return run
+
+    monkeypatch.setattr(module, "on_openvino", on_openvino)
+    paths = drawings(tmp_path, 5)
+    fast = Extractor(encoder(), batch_size=4, bfloat16=True)
+    assert fast.use_openvino()
+    found = torch.cat([part.vectors for part in fast.files(paths)])
+    slow = Extractor(encoder(), bfloat16=True)
+    expected = torch.cat([part.vectors for part in slow.files(paths)])
+    assert (seen, told) == ([4, 1], [True])
+    assert torch.allclose(found, expected, atol=1e-6)
+
+
+def test_where_openvino_cannot_pytorch_goes_on_and_one_line_says_so(monkeypatch, caplog):
+    def on_openvino(encoder, *, bfloat16):
+        raise EngineError("OpenVINO is not installed")
+
+    monkeypatch.setattr(module, "on_openvino", on_openvino)
+    squares = torch.rand(3, 3, 16, 16)
+    extractor = Extractor(encoder())
+    with caplog.at_level(logging.WARNING):
+        assert not extractor.use_openvino()
+        extractor.device = torch.device("cuda")
+        assert not extractor.use_openvino()
+    extractor.device = torch.device("cpu")
+    assert torch.equal(extractor(squares), Extractor(encoder())(squares))
+    assert [record.getMessage() for record in caplog.records] == [
+        "OpenVINO is not installed; going on with PyTorch",
+        "OpenVINO runs on the processor here, not on cuda; going on with PyTorch",
+    ]
+
+
+def test_where_openvino_fails_at_work_pytorch_goes_on(monkeypatch, caplog):
+    def on_openvino(encoder, *, bfloat16):
+        def run(pixels):
+            raise RuntimeError("out of memory\nand more")
+
+        return run
+
+    monkeypatch.setattr(module, "on_openvino", on_openvino)
+    squares = torch.rand(3, 3, 16, 16)
+    extractor = Extractor(encoder())
+    assert extractor.use_openvino()
+    with caplog.at_level(logging.WARNING):
+        found = extractor(squares)
+    assert torch.equal(found, Extractor(encoder())(squares))
+    assert [record.getMessage() for record in caplog.records] == [
+        "OpenVINO failed, going on without it: out of memory"
     ]
 
 

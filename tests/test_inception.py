@@ -8,12 +8,12 @@ from encoders.inception import (
     MODULES,
     Inception,
     InceptionModule,
-    ResponseNorm,
     inception_v1,
     inception_v1_bn,
     inception_v1_torchvision,
     scaled,
 )
+from encoders.response_norm import ResponseNorm
 
 BUILDERS = [inception_v1, inception_v1_bn, inception_v1_torchvision]
 
@@ -159,25 +159,6 @@ def test_the_stem_is_the_published_row_of_layers():
     y = F.local_response_norm(y, 5, 1e-4, 0.75)
     y = F.max_pool2d(y, 3, 2, ceil_mode=True)
     torch.testing.assert_close(network.stem(x), y, rtol=1e-4, atol=1e-4)
-
-
-@pytest.mark.parametrize("channels", [1, 3, 5, 64])
-@pytest.mark.parametrize("size", [1.0, 300.0])
-def test_response_norm_is_pytorch_s(channels, size):
-    x = torch.randn(2, channels, 4, 5) * size
-    torch.testing.assert_close(ResponseNorm()(x), F.local_response_norm(x, 5, 1e-4, 0.75))
-
-
-def test_response_norm_has_the_right_gradient():
-    x = (torch.randn(1, 6, 2, 2, dtype=torch.double) * 100).requires_grad_()
-    assert torch.autograd.gradcheck(ResponseNorm(), x)
-
-
-def test_response_norm_holds_in_half_precision_where_squares_do_not():
-    x = torch.full((1, 8, 2, 2), 1000.0)
-    half = ResponseNorm()(x.half())
-    assert half.dtype == torch.float16
-    torch.testing.assert_close(half.float(), ResponseNorm()(x), rtol=1e-3, atol=0)
 
 
 def test_the_first_layer_sees_bvlc_s_scale():

@@ -17,6 +17,7 @@ from torch import Tensor
 from data.errors import FormatError
 from data.images import Fit, decode, square
 from encoders.table import Network
+from vl.engines import EngineError, on_openvino
 
 _log = logging.getLogger(__name__)
 
@@ -79,6 +80,7 @@ class Extractor:
         module = encoder.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         self._eager: Callable[[Tensor], Tensor] = module
         self._run = self._eager
+        self._faster = ""  # what runs in the place of plain PyTorch
         if compiled:
             self.compile()
 
@@ -87,9 +89,26 @@ class Extractor:
         # Constants folded in, layouts chosen ahead: a CPU matter.
         options: dict[str, Any] = {"freezing": True} if self.device.type == "cpu" else {}
         try:
+            self._faster = "torch.compile"
             self._run = torch.compile(self._eager, options=options)
         except RuntimeError as error:  # where this Python or system cannot at all
             self._go_on_eagerly(error)
+
+    def use_openvino(self) -> bool:
+        """Let OpenVINO run the encoder, with the weights that it has at this moment.
+
+        Returns:
+            Whether it does; if not, the log says why, and PyTorch goes on as before.
+        """
+        try:
+            if self.device.type != "cpu":
+                raise EngineError(f"OpenVINO runs on the processor here, not on {self.device.type}")
+            self._run = on_openvino(self.encoder, bfloat16=self.bfloat16)
+        except EngineError as error:
+            _log.warning("%s; going on with PyTorch", error)
+            return False
+        self._faster = "OpenVINO"
+        return True
 
     @torch.inference_mode()
     def __call__(self, squares: Tensor) -> Tensor:
@@ -142,7 +161,7 @@ class Extractor:
 
     def _encode(self, pixels: Tensor) -> Tensor:
         count = len(pixels)
-        if self._run is not self._eager and count < self.batch_size:
+        if self._faster == "torch.compile" and count < self.batch_size:
             # One shape only: another would be compiled anew. Repeats fill up, and are cut off.
             pixels = pixels[torch.arange(self.batch_size, device=pixels.device) % count]
         pixels = pixels.contiguous(memory_format=torch.channels_last)
@@ -158,8 +177,8 @@ class Extractor:
 
     def _go_on_eagerly(self, error: Exception) -> None:
         # No C++ compiler, most often. What is only faster must not stop what works.
-        _log.warning("torch.compile failed, going on without it: %s", _first_line(error))
-        self._run = self._eager
+        _log.warning("%s failed, going on without it: %s", self._faster, _first_line(error))
+        self._run, self._faster = self._eager, ""
 
 
 def _first_line(error: Exception) -> str:

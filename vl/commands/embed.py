@@ -13,6 +13,7 @@ from data.embeddings import Making, Writer, begun_with
 from data.images import Fit
 from encoders.weights import fingerprint
 from vl import devices
+from vl.engines import OPENVINO_FROM, Engine, problem
 from vl.extractor import COMPILE_FROM, Extractor
 from vl.inputs import complaint, photographs
 from vl.progress import Bar
@@ -40,8 +41,10 @@ class EmbedRun:
     """How a photograph becomes a square: all of it out of shape, or its middle."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the encoder's arithmetic; auto takes bfloat16 where this machine is faster at it."""
+    engine: Engine | Literal["auto"] = "auto"
+    """What runs the encoder: auto takes OpenVINO where it is there, can and pays for its start."""
     compile: Literal["auto", "always", "never"] = "auto"
-    """torch.compile: auto where the photographs are enough to pay for its start."""
+    """PyTorch's compiler: auto where the photographs are enough to pay for its start."""
     batch_size: int = 32
     """Photographs at once."""
     device: str = "cpu"
@@ -77,9 +80,7 @@ def run(flags: EmbedRun) -> int:
     )
     writer = Writer(flags.out, making)
     todo = [index for index, name in enumerate(names) if name not in writer]
-    worth_it = len(todo) * len(flags.views) >= COMPILE_FROM
-    if flags.compile == "always" or (flags.compile == "auto" and worth_it):
-        extractor.compile()
+    _hasten(extractor, flags, len(todo) * len(flags.views))
     failed: set[int] = set()
     saved = time.monotonic()
     with Bar("embed", len(files), unit="images") as bar:
@@ -112,6 +113,17 @@ def run(flags: EmbedRun) -> int:
         failures,
     )
     return 1 if failures else 0
+
+
+def _hasten(extractor: Extractor, flags: EmbedRun, pictures: int) -> None:
+    """Choose what runs the encoder."""
+    openvino = flags.engine == "openvino"
+    if flags.engine == "auto" and flags.compile != "always" and extractor.device.type == "cpu":
+        openvino = pictures >= OPENVINO_FROM and problem(extractor.encoder) is None
+    if openvino and extractor.use_openvino():
+        return
+    if flags.compile == "always" or (flags.compile == "auto" and pictures >= COMPILE_FROM):
+        extractor.compile()
 
 
 def _names(paths: list[Path], files: list[Path]) -> list[str]:

@@ -1,0 +1,185 @@
+"""The encoder alone, pixels in memory: embedding and training, beside torchvision and engines."""
+
+import argparse
+import importlib.util
+import statistics
+import tempfile
+import time
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+import torchvision
+from torch import Tensor, nn
+
+from benchmarks.timing import in_turn, spread
+from encoders.inception import Inception, inception_v1
+from encoders.weights import load_caffe
+from vl.devices import bfloat16_pays
+from vl.engines import problem
+from vl.extractor import Extractor
+
+_BASE = "torchvision float32 eager"
+_EXPORTED = "exported, on"  # the rivals that run our own network
+
+Runs = dict[str, Callable[[], Any]]
+
+
+def add_flags(parser: argparse.ArgumentParser) -> None:
+    """What it can be told."""
+    parser.add_argument("--weights", type=Path, help="BVLC's blobs; random ones without")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--rounds", type=int, default=5)
+
+
+def figures(flags: argparse.Namespace) -> dict[str, Any]:
+    """Images a second of GoogLeNet, ours and torchvision's eagerly in float32, and ratios.
+
+    The rivals of one part take turns on the same batch; a ratio is the median of the rounds'. What
+    a start costs is told apart. ONNX Runtime and OpenVINO also run our network as PyTorch exports
+    it, with as many threads as PyTorch has and else as they come, where they are installed.
+    """
+    torch.manual_seed(0)
+    pixels = torch.rand(flags.batch_size, 3, 224, 224, device=flags.device)
+    ours = inception_v1()
+    if flags.weights:
+        load_caffe(ours, flags.weights)
+    embedding = _embedding(ours, pixels, flags.rounds)
+    # Anew, as the network above is at rest and its start is not one to train from.
+    return {"batch_size": flags.batch_size, **embedding, **_training(pixels, flags.rounds)}
+
+
+def _embedding(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
+    device = pixels.device
+    theirs = _theirs().eval().to(device)
+    runs: Runs = {_BASE: torch.inference_mode()(lambda: theirs(pixels))}
+    start: dict[str, float] = {}
+    with torch.inference_mode():
+        expected = ours.eval().to(device)(pixels)
+    error: dict[str, float] = {}
+    for precision in ["float32"] + (["bfloat16"] if bfloat16_pays(device) else []):
+        for means in ["eager", "torch.compile"] + ([] if _problem(ours, device) else ["OpenVINO"]):
+            name = f"ours {precision} {means}"
+            begin = time.perf_counter()
+            extractor = Extractor(
+                ours, device=device, bfloat16=precision == "bfloat16", batch_size=len(pixels)
+            )
+            if means == "torch.compile":
+                extractor.compile()
+            elif means == "OpenVINO":
+                extractor.use_openvino()
+            found = extractor(pixels)[:, 0]
+            start[name] = time.perf_counter() - begin
+            error[name] = float((found - expected).abs().max() / expected.abs().max())
+            runs[name] = partial(extractor, pixels)
+    if device.type == "cpu":
+        runs |= _engines(ours, pixels)
+    told = _told(runs, len(pixels), rounds)
+    rivals = [name for name in runs if name.startswith(_EXPORTED)]
+    beside = {}
+    if rivals:
+        best = max(rivals, key=lambda name: told["images_per_second"][name]["median"])
+        beside = {"best_engine": best, "ratio_to_best_engine": _ratios(told["seconds"], best)}
+    del told["seconds"]
+    return {
+        "embedding": {
+            **told,
+            **beside,
+            "start_seconds": {name: round(each, 1) for name, each in start.items()},
+            "largest_error": {name: float(f"{each:.1e}") for name, each in error.items()},
+        }
+    }
+
+
+def _problem(ours: Inception, device: torch.device) -> str | None:
+    return problem(ours) if device.type == "cpu" else "not on the processor"
+
+
+def _engines(ours: Inception, pixels: Tensor) -> Runs:
+    """Our network as PyTorch exports it, on the engines that are installed."""
+    found = [
+        name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name) is not None
+    ]
+    if not found or importlib.util.find_spec("onnxscript") is None:
+        return {}
+    threads, values, runs = torch.get_num_threads(), pixels.numpy(), Runs()
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "encoder.onnx")
+        batch = torch.export.Dim("batch")
+        torch.onnx.export(
+            ours,
+            (pixels[:2],),
+            path,
+            dynamic_shapes=({0: batch},),
+            external_data=False,
+            verbose=False,
+        )
+        if "onnxruntime" in found:
+            import onnxruntime
+
+            options = onnxruntime.SessionOptions()
+            options.intra_op_num_threads = threads
+            session = onnxruntime.InferenceSession(path, options)
+            fed = {session.get_inputs()[0].name: values}
+            runs[f"{_EXPORTED} onnxruntime"] = lambda: session.run(None, fed)
+        if "openvino" in found:
+            import openvino
+
+            settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+            compiled = openvino.Core().compile_model(path, "CPU", settings)
+            runs[f"{_EXPORTED} openvino"] = lambda: compiled(values)
+    return runs
+
+
+def _training(pixels: Tensor, rounds: int) -> dict[str, Any]:
+    """A step: forward, cross-entropy, backward, SGD with momentum; no auxiliary heads."""
+    labels = torch.arange(len(pixels), device=pixels.device)
+    theirs = _theirs().train().to(pixels.device)
+    ours = inception_v1().train()
+    ours.to(pixels.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    last = pixels.contiguous(memory_format=torch.channels_last)
+    # torch.compile brings nothing here, and takes minutes: docs/benchmarks.md.
+    runs = {
+        _BASE: _step(theirs, theirs, pixels, labels),
+        "ours float32 eager": _step(ours, lambda x: ours.classify(x).main, last, labels),
+    }
+    told = _told(runs, len(pixels), rounds)
+    del told["seconds"]
+    return {"training": told}
+
+
+def _step(
+    module: nn.Module, logits: Callable[[Tensor], Tensor], pixels: Tensor, labels: Tensor
+) -> Callable[[], None]:
+    optimizer = torch.optim.SGD(module.parameters(), lr=1e-3, momentum=0.9)
+
+    def run() -> None:
+        optimizer.zero_grad()
+        torch.autograd.backward(F.cross_entropy(logits(pixels), labels))
+        optimizer.step()
+
+    return run
+
+
+def _theirs() -> nn.Module:
+    return torchvision.models.googlenet(
+        weights=None, init_weights=False, aux_logits=False, transform_input=False
+    )
+
+
+def _told(runs: Runs, images: int, rounds: int) -> dict[str, Any]:
+    seconds = in_turn(runs, rounds)
+    rates = {name: spread([images / each for each in times]) for name, times in seconds.items()}
+    return {"images_per_second": rates, "ratio": _ratios(seconds, _BASE), "seconds": seconds}
+
+
+def _ratios(seconds: dict[str, list[float]], base: str) -> dict[str, float]:
+    """How many times as fast as the base, the median of the rounds."""
+    return {
+        name: round(statistics.median(b / a for a, b in zip(times, seconds[base], strict=True)), 2)
+        for name, times in seconds.items()
+        if name != base
+    }

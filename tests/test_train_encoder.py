@@ -487,3 +487,11 @@ def test_bfloat16_and_accumulation_and_a_running_mean_go_together(photos, place)
     averaged = state["averaged"][f"module.encoder.{key}"]
     assert torch.equal(made.encoder.state_dict()[key], averaged)
     assert not torch.equal(averaged, state["model"][f"encoder.{key}"])
+
+
+def test_an_encoder_is_trained_at_the_image_size_that_is_told(photos, place):
+    flags = ["--encoder", "inception_v1_bn", "--width-factor", 0.05, "--image-size", 32]
+    assert train(photos, *flags, "--epochs", 1, "--batch-size", 20, *PLAIN) == 0
+    trained = encoder_bundle.load(Path("run/encoder.safetensors"))
+    assert trained.encoder.image_size == 32
+    assert trained.encoder.width == encoder("inception_v1_bn", width_factor=0.05).width

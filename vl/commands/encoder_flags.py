@@ -156,7 +156,12 @@ def check(flags: EncoderRun) -> None:
     check_range("development_share", flags.development_share, 0, 0.9)
     _check_together(flags, recipe)
     name = flags.encoder or ENCODER
-    checked(name, auxiliary=flags.auxiliary, width_factor=flags.width_factor)
+    checked(
+        name,
+        auxiliary=flags.auxiliary,
+        width_factor=flags.width_factor,
+        image_size=flags.image_size,
+    )
     if "classes" not in choices(name):
         raise ValueError(f"{name} cannot be trained: it has no classifier")
     if flags.out.exists() and not flags.out.is_dir():
@@ -220,7 +225,11 @@ def _check_together(flags: EncoderRun, recipe: Recipe) -> None:
             raise ValueError(f"{_given(flags, [name])} wants {wanted}")
     every = [field.name for field in fields(flags)]
     refused = (
-        (flags.borrowed, ["width_factor", "auxiliary"], "--from, whose encoder has its own"),
+        (
+            flags.borrowed,
+            ["width_factor", "image_size", "auxiliary"],
+            "--from, whose encoder has its own",
+        ),
         (
             flags.tune == "last",
             [name for name in every if name not in _OF_THE_LAST_LAYER],

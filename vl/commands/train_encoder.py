@@ -78,6 +78,8 @@ def run(flags: EncoderRun) -> int:
             judge = _judge(flags, begun.encoder, task, processes)
             with torch.no_grad():
                 judgement = judge(model) if judge else None
+            if judgement:
+                _log.info("last layer: %s", _figures(judgement))
             _save(flags, begun.name, begun.encoder, task, judgement)
         else:
             _train(flags, begun, task, processes, bfloat16=bfloat16)
@@ -99,7 +101,11 @@ def _begun(flags: EncoderRun, training: Pictures) -> _Begun:
     if flags.borrowed is None:
         name = flags.encoder or ENCODER
         built = encoder(
-            name, classes=count, auxiliary=flags.auxiliary, width_factor=flags.width_factor
+            name,
+            classes=count,
+            auxiliary=flags.auxiliary,
+            width_factor=flags.width_factor,
+            image_size=flags.image_size,
         )
         return _Begun(name, built, False)
     name, borrowed, classes = borrowed_from(flags.borrowed, flags.encoder)
@@ -176,8 +182,12 @@ def _train(
         counted="images",
     )
     if processes.first and fitted.best:
-        figures = "  ".join(f"{key} {value:.1f}" for key, value in fitted.best.figures.items())
-        _log.info("best of %d epochs: %d  %s", fitted.epochs, fitted.best_epoch, figures)
+        best = _figures(fitted.best)
+        _log.info("best of %d epochs: %d  %s", fitted.epochs, fitted.best_epoch, best)
+
+
+def _figures(judgement: Judgement) -> str:
+    return "  ".join(f"{key} {value:.1f}" for key, value in judgement.figures.items())
 
 
 def _judge(

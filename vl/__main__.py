@@ -59,6 +59,10 @@ COMMANDS = {
         "vl.commands.demo:DemoRun",
         "Draw pictures, train a captioner on some, caption others, and score that",
     ),
+    "draw": Command(
+        "vl.commands.draw:DrawRun",
+        "Draw a world of scenes with their captions, classes, truth, text and taxonomy",
+    ),
     "encoders": Command(
         "vl.commands.encoders:EncodersRun",
         "List encoders: how large they are, what an image costs them",

@@ -14,6 +14,7 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from data.crops import boxes
 from data.images import Fit
 
 Interpolation = Literal["bilinear", "area", "nearest", "cubic"]
@@ -31,7 +32,6 @@ CHANGES: dict[Adjustment, float] = {
     "hue": 0.2,
 }
 _STRONGEST = 2.0  # beyond, a factor would be negative
-_SHORTER = 256 / 224  # the shorter side over the crop's, Krizhevsky et al. 2012 and since
 _LONGEST = 4  # times the shorter side; `Plain` never looks at more of a strip than this
 _MODES: dict[Interpolation, InterpolationMode] = {
     "bilinear": InterpolationMode.BILINEAR,
@@ -204,9 +204,10 @@ class Plain:
         # The crop would drop the rest anyway, but not before a thin strip had filled the memory.
         height, width = (min(length, _LONGEST * short) for length in pixels.shape[1:])
         pixels = transforms.center_crop(pixels, [height, width])
-        scale = round(self.side * _SHORTER) / short
-        pixels = _resized(pixels, round(scale * height), round(scale * width), "bilinear")
-        return transforms.center_crop(pixels, [self.side, self.side]).contiguous()
+        (box,) = boxes(*pixels.shape[1:], side=self.side, number=1)
+        pixels = _resized(pixels, box.height, box.width, "bilinear")
+        rows, columns = slice(box.top, box.top + box.size), slice(box.left, box.left + box.size)
+        return pixels[:, rows, columns].contiguous()
 
 
 def distorted(pixels: Tensor, distortion: Distortion, side: int) -> Tensor:

@@ -36,6 +36,8 @@ class Plan:
         rank: which process this is.
         processes: how many share each batch.
         what: units are called in errors.
+        least: units that each process has in a batch at least; a last batch of fewer is taken along
+            by the one before.
 
     Raises:
         ValueError: there are fewer units than processes, or a batch is smaller than their number.
@@ -50,6 +52,7 @@ class Plan:
         rank: int = 0,
         processes: int = 1,
         what: str = "units",
+        least: int = 1,
     ) -> None:
         if batch_size < processes:
             raise ValueError(f"a batch of {batch_size} cannot be shared by {processes} processes")
@@ -60,6 +63,7 @@ class Plan:
         self.seed = seed
         self.rank = rank
         self.processes = processes
+        self.least = least
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -82,8 +86,8 @@ class Plan:
 
     def _spans(self) -> list[tuple[int, int]]:
         begins = list(range(0, self.count, self.batch_size))
-        if len(begins) > 1 and self.count - begins[-1] < self.processes:
-            begins.pop()  # the rest is too small to share: the batch before takes it along
+        if len(begins) > 1 and self.count - begins[-1] < self.least * self.processes:
+            begins.pop()  # the rest is too small to share
         return list(zip(begins, [*begins[1:], self.count], strict=True))
 
 

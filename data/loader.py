@@ -110,6 +110,7 @@ class PictureBatches:
             rank=rank,
             processes=processes,
             what="pictures",
+            least=2,  # batch normalisation cannot tell one picture's deviation
         )
         self.workers = workers
         self.tolerated = tolerated

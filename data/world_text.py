@@ -1,7 +1,7 @@
 """Plain text about the drawn world, for word vectors: what things are, have and do.
 
-It tells of kinds that no picture for training shows, and of scenes that no picture shows at all;
-so a word's neighbours say what its kind is akin to, and no caption of a picture is in it.
+It tells of kinds that no picture for training shows, and of scenes that are made for it alone; so a
+word's neighbours say what its kind is akin to. A short caption of a picture can be in it by chance.
 """
 
 import random

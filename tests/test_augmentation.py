@@ -11,6 +11,7 @@ import torch.nn.functional as F
 from torchvision.transforms.v2 import functional
 
 from data.augmentation import CHANGES, Augmentation, Box, Distortion, Plain, distorted
+from data.crops import crops
 
 DRAWS = range(600)
 WHOLE = {"area": (1.0, 1.0), "aspect": (1.0, 1.0)}
@@ -262,7 +263,7 @@ def test_the_plain_crop_is_the_centre():
 
 
 def test_the_plain_crop_is_torchvision_s_resize_and_crop():
-    for shape in ((50, 80), (80, 50), (20, 60)):
+    for shape in ((50, 75), (75, 50), (20, 60)):  # where no half pixel is to be rounded
         pixels = noise(*shape)
         resized = functional.resize(pixels, [32], antialias=True)
         assert torch.equal(Plain(28)(pixels, 0), functional.center_crop(resized, [28, 28]))
@@ -317,3 +318,12 @@ def test_what_is_no_picture_is_refused(transform):
         transform(torch.zeros(3, 0, 4, dtype=torch.uint8), 0)
     with pytest.raises(ValueError, match=r"pixels are torch\.float32; expected uint8"):
         transform(torch.zeros(3, 4, 4), 0)
+
+
+@pytest.mark.parametrize("side", [32, 64, 75, 224, 299])
+@pytest.mark.parametrize("size", [(40, 61), (61, 40), (57, 57), (90, 130)])
+def test_the_plain_crop_is_the_one_that_evaluation_takes(side, size):
+    pixels = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
+    (wanted,) = crops(pixels / 255, side=side, number=1)
+    found = Plain(side)(pixels, 0) / 255
+    assert (found - wanted).abs().max() < 1.01 / 255  # one rounding to whole numbers, or two

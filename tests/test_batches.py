@@ -233,3 +233,11 @@ def test_a_plan_s_order_and_draws_are_hashed_from_seed_epoch_and_batch():
 def test_a_plan_calls_what_it_divides_by_its_name():
     with pytest.raises(ValueError, match="1 pictures cannot be shared by 2 processes"):
         Plan(1, batch_size=4, processes=2, what="pictures")
+
+
+def test_a_last_batch_of_too_few_is_taken_along_by_the_one_before():
+    assert [len(share.units) for share in Plan(9, batch_size=4).epoch(0)] == [4, 4, 1]
+    assert [len(share.units) for share in Plan(9, batch_size=4, least=2).epoch(0)] == [4, 5]
+    shares = [Plan(19, batch_size=8, least=2, rank=r, processes=2).epoch(0) for r in (0, 1)]
+    assert [[len(share.units) for share in mine] for mine in shares] == [[4, 6], [4, 5]]
+    assert [len(share.units) for share in Plan(1, batch_size=4, least=2).epoch(0)] == [1]

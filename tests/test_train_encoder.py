@@ -18,6 +18,7 @@ from tests.encoder_run import encoder as trained_apart
 from tests.little import Tiny, captioner, decoder
 from vl import bundle, checkpoint, encoder_bundle
 from vl.__main__ import main
+from vl.commands.encoder_flags import EncoderRun, recipe_of
 from vl.encoder_bundle import TrainedEncoder
 from vl.training import fit
 
@@ -495,3 +496,23 @@ def test_an_encoder_is_trained_at_the_image_size_that_is_told(photos, place):
     trained = encoder_bundle.load(Path("run/encoder.safetensors"))
     assert trained.encoder.image_size == 32
     assert trained.encoder.width == encoder("inception_v1_bn", width_factor=0.05).width
+
+
+def test_a_run_is_not_resumed_on_other_pictures(tmp_path, place, capsys):
+    others = coloured.folders(tmp_path / "others", COLOURS, count=3)
+    assert train(others, *QUICK, "--epochs", 1) == 0
+    renamed = others / COLOURS[0]
+    renamed.rename(others / "zinc")
+    said = refused(capsys, others, "hash of names and classes was", *QUICK, "--resume")
+    assert "begun with other settings" in said
+
+
+def test_the_rate_of_adam_is_its_own(photos):
+    by_gradient = recipe_of(EncoderRun(photos, Path("run")))
+    by_adam = recipe_of(EncoderRun(photos, Path("run"), optimizer="adam"))
+    assert by_adam == by_gradient._replace(rate=by_gradient.rate / 100)
+    assert recipe_of(EncoderRun(photos, Path("run"), optimizer="adam", rate=0.5)).rate == 0.5
+
+
+def test_what_is_trained_on_is_not_judged_by(photos, place, capsys):
+    refused(capsys, photos, "--development is what is trained on", "--development", photos)

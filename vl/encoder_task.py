@@ -28,6 +28,7 @@ class Recipe(NamedTuple):
     average: float
 
 
+ADAM = 0.01  # of a recipe's rate, which is for sgd with momentum, is right for adam; our choice
 TUNED = 0.1  # of a recipe's rate is right for weights that are borrowed; our choice
 RECIPES = {
     # Szegedy et al. 2015: 4 % off the rate every 8 epochs, and Polyak's mean. They give neither the

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -19,6 +20,7 @@ Engine = Literal["torch", "openvino"]
 # Drawing and starting take about 2 s on two cores, and spare about 10 ms an image beside PyTorch
 # as it is: below this many it does not pay.
 OPENVINO_FROM = 250
+_PIECE = 8  # images that a thread takes at a time; 4 to 16 differ little
 
 
 class EngineError(RuntimeError):
@@ -55,11 +57,14 @@ def on_openvino(encoder: nn.Module, *, bfloat16: bool = False) -> Callable[[Tens
     if reason is not None:
         raise EngineError(reason)
     openvino = _openvino()
+    threads, width = torch.get_num_threads(), encoder.width
+    assert isinstance(width, int)
     settings = {
         # Its own choice is bfloat16 wherever the processor has it.
         "INFERENCE_PRECISION_HINT": "bf16" if bfloat16 else "f32",
-        "PERFORMANCE_HINT": "LATENCY",  # all threads on one batch
-        "INFERENCE_NUM_THREADS": torch.get_num_threads(),
+        # A thread for each piece of a batch: 5 to 10 % more than all threads on each layer of it.
+        "NUM_STREAMS": str(threads),
+        "INFERENCE_NUM_THREADS": threads,
         # Two processes would be pinned to the same cores.
         "ENABLE_CPU_PINNING": False,
     }
@@ -69,9 +74,21 @@ def on_openvino(encoder: nn.Module, *, bfloat16: bool = False) -> Callable[[Tens
         raise EngineError(f"OpenVINO cannot run it: {str(cause).strip()}") from cause
 
     def run(pixels: Tensor) -> Tensor:
-        return torch.from_numpy(compiled(pixels.contiguous().numpy())[0])
+        queue = openvino.AsyncInferQueue(compiled, threads)
+        # NumPy's, as PyTorch's may not be written into by a thread that is not in inference mode.
+        embeddings = np.empty((len(pixels), width), dtype=np.float32)
+        queue.set_callback(lambda request, rows: _keep(request, embeddings[rows]))
+        for begin in range(0, len(pixels), _PIECE):
+            rows = slice(begin, begin + _PIECE)
+            queue.start_async({0: pixels[rows].contiguous().numpy()}, rows)
+        queue.wait_all()
+        return torch.from_numpy(embeddings)
 
     return run
+
+
+def _keep(request: Any, rows: "np.ndarray[Any, np.dtype[np.float32]]") -> None:
+    rows[:] = request.get_output_tensor(0).data
 
 
 def _openvino() -> Any:

@@ -164,7 +164,8 @@ class Extractor:
         if self._faster == "torch.compile" and count < self.batch_size:
             # One shape only: another would be compiled anew. Repeats fill up, and are cut off.
             pixels = pixels[torch.arange(self.batch_size, device=pixels.device) % count]
-        pixels = pixels.contiguous(memory_format=torch.channels_last)
+        if self._faster != "OpenVINO":  # which takes them as they come
+            pixels = pixels.contiguous(memory_format=torch.channels_last)
         with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
             try:
                 encoded = self._run(pixels)

@@ -16,7 +16,7 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.timing import in_turn, spread
-from encoders.inception import Inception, inception_v1
+from encoders.inception import Inception, inception_v1, inception_v1_bn
 from encoders.weights import load_caffe
 from vl.devices import bfloat16_pays
 from vl.engines import problem
@@ -138,17 +138,22 @@ def _training(pixels: Tensor, rounds: int) -> dict[str, Any]:
     """A step: forward, cross-entropy, backward, SGD with momentum; no auxiliary heads."""
     labels = torch.arange(len(pixels), device=pixels.device)
     theirs = _theirs().train().to(pixels.device)
-    ours = inception_v1().train()
-    ours.to(pixels.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     last = pixels.contiguous(memory_format=torch.channels_last)
     # torch.compile brings nothing here, and takes minutes: docs/benchmarks.md.
-    runs = {
-        _BASE: _step(theirs, theirs, pixels, labels),
-        "ours float32 eager": _step(ours, lambda x: ours.classify(x).main, last, labels),
-    }
+    runs = {_BASE: _step(theirs, theirs, pixels, labels)}
+    for name, build in {"": inception_v1, " with batch norm": inception_v1_bn}.items():
+        for precision in ("float32", "bfloat16"):
+            ours = build().train().to(pixels.device).to(memory_format=torch.channels_last)
+            logits = partial(_logits, ours, bfloat16=precision == "bfloat16")
+            runs[f"ours{name} {precision} eager"] = _step(ours, logits, last, labels)
     told = _told(runs, len(pixels), rounds)
     del told["seconds"]
     return {"training": told}
+
+
+def _logits(ours: Inception, pixels: Tensor, *, bfloat16: bool) -> Tensor:
+    with torch.autocast(pixels.device.type, dtype=torch.bfloat16, enabled=bfloat16):
+        return ours.classify(pixels).main
 
 
 def _step(

@@ -32,7 +32,8 @@ class EmbedRun:
     out: Path
     """The .npy file; beside it comes a .json with the names. What is there already is kept."""
     weights: Path | None = None
-    """The encoder's weights: BVLC's blobs or a captioner; torchvision's are fetched."""
+    """The encoder's weights: BVLC's blobs, a trained encoder, a captioner or a labeller;
+    torchvision's are fetched."""
     encoder: str = "inception_v1"
     """The encoder's name."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain",)

@@ -10,7 +10,7 @@ import tyro
 from data.images import Fit
 from encoders.table import checked, choices
 from vl.commands.ranges import check_range
-from vl.encoder_task import RECIPES, TUNED, Recipe
+from vl.encoder_task import ADAM, RECIPES, TUNED, Recipe
 from vl.processes import restarted
 from vl.schedules import Shape
 from vl.tuning import Rung
@@ -184,6 +184,8 @@ def recipe_of(flags: EncoderRun) -> Recipe:
     recipe = recipe._replace(warm_up=min(recipe.warm_up, flags.epochs / 6))
     if flags.tune:
         recipe = recipe._replace(rate=TUNED * recipe.rate)
+    if flags.optimizer == "adam":
+        recipe = recipe._replace(rate=ADAM * recipe.rate)
     given = {key: getattr(flags, key) for key in Recipe._fields}
     return recipe._replace(**{key: value for key, value in given.items() if value is not None})
 
@@ -204,6 +206,8 @@ def goes_on(flags: EncoderRun) -> bool:
 
 def _check_together(flags: EncoderRun, recipe: Recipe) -> None:
     """Refuse flags that mean nothing without another, or cannot go with one."""
+    if flags.development and flags.development.resolve() == flags.data.resolve():
+        raise ValueError("--development is what is trained on: others are wanted to judge by")
     if flags.development and flags.development_share:
         raise ValueError("--development and --development-share were given; one of them is enough")
     judged = bool(flags.development or flags.development_share)

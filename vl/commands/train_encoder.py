@@ -1,5 +1,6 @@
 """`vl train encoder`: labelled pictures to an encoder that classifies them."""
 
+import hashlib
 import logging
 import math
 from collections.abc import Callable
@@ -166,7 +167,7 @@ def _train(
         ),
         epochs=flags.epochs,
         folder=flags.out,
-        settings=settings_of(flags),
+        settings={**settings_of(flags), "hash of names and classes": _hash(task.training)},
         processes=processes,
         clip=flags.clip,
         bfloat16=bfloat16,
@@ -184,6 +185,14 @@ def _train(
     if processes.first and fitted.best:
         best = _figures(fitted.best)
         _log.info("best of %d epochs: %d  %s", fitted.epochs, fitted.best_epoch, best)
+
+
+def _hash(pictures: Pictures) -> str:
+    """Of what is trained on, so that a run is not resumed with other pictures or labels."""
+    said = hashlib.sha256()
+    for texts in (pictures.names, pictures.classes, map(str, pictures.labels)):
+        said.update("\0".join(texts).encode("utf-8", "surrogateescape") + b"\1")
+    return said.hexdigest()[:16]
 
 
 def _figures(judgement: Judgement) -> str:

@@ -8,7 +8,6 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -73,22 +72,30 @@ def on_openvino(encoder: nn.Module, *, bfloat16: bool = False) -> Callable[[Tens
     except RuntimeError as cause:  # it has no other class
         raise EngineError(f"OpenVINO cannot run it: {str(cause).strip()}") from cause
 
+    # Requests that are waited for. OpenVINO's own queue calls back from threads of its own, and
+    # stands still when it is let go while one of them waits for the interpreter.
+    requests = [compiled.create_infer_request() for _ in range(threads)]
+
     def run(pixels: Tensor) -> Tensor:
-        queue = openvino.AsyncInferQueue(compiled, threads)
-        # NumPy's, as PyTorch's may not be written into by a thread that is not in inference mode.
-        embeddings = np.empty((len(pixels), width), dtype=np.float32)
-        queue.set_callback(lambda request, rows: _keep(request, embeddings[rows]))
-        for begin in range(0, len(pixels), _PIECE):
-            rows = slice(begin, begin + _PIECE)
-            queue.start_async({0: pixels[rows].contiguous().numpy()}, rows)
-        queue.wait_all()
-        return torch.from_numpy(embeddings)
+        embeddings = torch.empty(len(pixels), width)
+        under_way: dict[int, slice] = {}  # of each request its rows
+
+        def keep(number: int) -> None:
+            requests[number].wait()
+            found = requests[number].get_output_tensor(0).data
+            embeddings[under_way.pop(number)] = torch.from_numpy(found)
+
+        for piece, begin in enumerate(range(0, len(pixels), _PIECE)):
+            number = piece % threads
+            if number in under_way:
+                keep(number)
+            under_way[number] = slice(begin, begin + _PIECE)
+            requests[number].start_async({0: pixels[begin : begin + _PIECE].contiguous().numpy()})
+        for number in list(under_way):
+            keep(number)
+        return embeddings
 
     return run
-
-
-def _keep(request: Any, rows: "np.ndarray[Any, np.dtype[np.float32]]") -> None:
-    rows[:] = request.get_output_tensor(0).data
 
 
 def _openvino() -> Any:

@@ -1,12 +1,16 @@
 """The photographs that a command line asks for, and the paths of it that give none."""
 
+import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from data.folders import Labelled, labelled
 from data.images import find
+
+_log = logging.getLogger(__name__)
 
 
 class Inputs(NamedTuple):
@@ -35,6 +39,26 @@ def photographs(paths: Iterable[Path]) -> Inputs:
     if not files and not any(isinstance(error, OSError) for error in failures):
         raise ValueError("; ".join(map(str, failures)) or "no photographs are given")
     return Inputs(files, failures)
+
+
+def labelled_photographs(sources: Sequence[Path]) -> list[Labelled]:
+    """The photographs of folders of classes and of lists, in order; what is left out is logged.
+
+    Raises:
+        ValueError: there is none, one is in two sources, or see ``data.folders.labelled``.
+        OSError: a source is not there, or cannot be read.
+    """
+    found: dict[Path, Labelled] = {}
+    for source in sources:
+        read = labelled(source)
+        for note in read.notes:
+            _log.info("%s: %s", source, note)
+        for each in read.photographs:
+            if found.setdefault(each.path, each) is not each:
+                raise ValueError(f"{source}: {each.path} is in an earlier source already")
+    if not found:
+        raise ValueError("no photographs are given")
+    return list(found.values())
 
 
 def listed(paths: Iterable[Path]) -> Iterator[Path]:

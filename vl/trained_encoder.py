@@ -5,7 +5,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
 
 from data.errors import FormatError
 from encoders.counting import without_numbers
@@ -51,15 +50,7 @@ def trained_encoder(name: str, weights: Path | None, *, classifier: bool = False
         built = encoder(name, classes=wanted)
         load_torchvision(built, progress=True)
         return built
-    if not weights.is_file():
-        found = "a folder, not a file" if weights.is_dir() else "there is no such file"
-        raise FileNotFoundError(f"{weights}: {found}")
-    try:
-        with safe_open(weights, framework="pt") as file:
-            bundled = "vl" in (file.metadata() or {})
-    except SafetensorError as cause:
-        raise FormatError(weights, f"not a safetensors file ({cause})") from cause
-    if bundled:
+    if bundle.is_bundle(weights):
         held = bundle.read(weights, kind=("captioner", "labeller", "encoder"))
         found = bundled_name(held)
         if found != name:

@@ -1,25 +1,21 @@
 """What `vl attack --labelled` does: counts a trained encoder's errors, and prints them."""
 
 import json
-import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import torch
 
 from data.errors import FormatError
-from data.folders import Labelled, labelled
 from data.images import Fit, decode
 from encoders.weights import fingerprint
 from vl import __version__, encoder_bundle
 from vl.attacked import AttackedClassifier
 from vl.commands.lines import write_line
 from vl.encoder_classes import places
-from vl.inputs import complaint
+from vl.inputs import complaint, labelled_photographs
 from vl.progress import Bar
 from vl.robustness import Attack, Robustness, record, table
-
-_log = logging.getLogger(__name__)
 
 
 def count(
@@ -48,7 +44,7 @@ def count(
             read; or see the functions that read these.
         OSError: something is not there.
     """
-    photographs = _photographs(paths)
+    photographs = labelled_photographs(paths)
     trained = encoder_bundle.load(model)
     attacked = AttackedClassifier(trained, fit=fit, device=device)
     place = places(list(dict.fromkeys(each.label for each in photographs)), trained.classes)
@@ -88,18 +84,3 @@ def count(
         if failures:
             write_line(f"{failures} photographs could not be read and do not count")
     return 1 if failures else 0
-
-
-def _photographs(paths: Sequence[Path]) -> list[Labelled]:
-    """Those of all paths."""
-    found: dict[Path, Labelled] = {}
-    for path in paths:
-        read = labelled(path)
-        for note in read.notes:
-            _log.info("%s: %s", path, note)
-        for each in read.photographs:
-            if found.setdefault(each.path, each) is not each:
-                raise ValueError(f"{path}: {each.path} is in an earlier source already")
-    if not found:
-        raise ValueError("no photographs are given")
-    return list(found.values())

@@ -13,7 +13,6 @@ from torch import Tensor
 
 from data.atomic import write_text
 from data.crops import Number
-from data.folders import labelled
 from data.images import Fit
 from encoders.table import Network, TorchvisionFeatures
 from encoders.weights import fingerprint
@@ -22,7 +21,7 @@ from vl.commands.lines import write_line
 from vl.commands.ranges import check_range
 from vl.encoder_classes import check_same_classes, places, read_classes
 from vl.encoder_evaluation import TOP, Classifier, Pair, Tally, interval, ranked
-from vl.inputs import complaint
+from vl.inputs import complaint, labelled_photographs
 from vl.progress import Bar
 from vl.trained_encoder import trained_encoder
 
@@ -80,18 +79,12 @@ class _Model(NamedTuple):
     classes: tuple[str, ...]
 
 
-class _Photographs(NamedTuple):
-    """All sources' photographs."""
-
-    paths: list[Path]
-    labels: list[str]  # the class of each, as written
-
-
 def run(flags: EncoderEvaluation) -> int:
     """Evaluate; 1 if a photograph could not be read."""
     check_range("confused", flags.confused, 0)
     device = devices.named(flags.device)
-    photographs = _photographs(flags.photographs)
+    photographs = labelled_photographs(flags.photographs)
+    paths = [each.path for each in photographs]
     models = _models(flags)
     check_same_classes({model.file: model.classes for model in models})
     classes = models[0].classes
@@ -100,8 +93,8 @@ def run(flags: EncoderEvaluation) -> int:
             f"--confusion draws up to {_MOST_DRAWN} classes, these are {len(classes)}: "
             "--confused 20 names the pairs"
         )
-    place = places(list(dict.fromkeys(photographs.labels)), classes)
-    truths = torch.tensor([place[label] for label in photographs.labels])
+    place = places(list(dict.fromkeys(each.label for each in photographs)), classes)
+    truths = torch.tensor([place[each.label] for each in photographs])
     if len(classes) < TOP:
         _log.info("there are %d classes: all of them are among the first five", len(classes))
     bfloat16 = flags.precision == "bfloat16"
@@ -118,8 +111,8 @@ def run(flags: EncoderEvaluation) -> int:
     tallies = {number: Tally(len(classes)) for number in flags.crops}
     lines: list[str] = []
     failed = 0
-    with Bar("evaluate", len(photographs.paths), unit="images") as bar:
-        for some in classifier.files(photographs.paths):
+    with Bar("evaluate", len(paths), unit="images") as bar:
+        for some in classifier.files(paths):
             for _, error in some.failures:
                 bar.say(complaint(error))
             for number, probabilities in some.probabilities.items():
@@ -127,12 +120,12 @@ def run(flags: EncoderEvaluation) -> int:
                 tallies[number].add(order, truths[some.indices])
                 if flags.out and number == flags.crops[-1]:
                     lines += [
-                        _line(photographs.paths[index], int(truths[index]), each, best, classes)
+                        _line(paths[index], int(truths[index]), each, best, classes)
                         for index, each, best in zip(some.indices, probabilities, order)
                     ]
             failed += len(some.failures)
             bar.advance(len(some.indices) + len(some.failures))
-    if failed == len(photographs.paths):
+    if failed == len(paths):
         raise ValueError(f"none of the {failed} photographs could be read")
     signature = f"{' + '.join(model.name for model in models)} | {len(classes)} classes"
     signature += f" | crops {' '.join(map(str, flags.crops))} | fit {flags.fit}"
@@ -151,7 +144,7 @@ def run(flags: EncoderEvaluation) -> int:
                 for model in models
             ],
             "classes": len(classes),
-            "images": len(photographs.paths) - failed,
+            "images": len(paths) - failed,
             "failures": failed,
             "results": [_figures(number, tally) for number, tally in tallies.items()],
             "confused": confused,
@@ -169,25 +162,12 @@ def run(flags: EncoderEvaluation) -> int:
     return 1 if failed else 0
 
 
-def _photographs(sources: Sequence[Path]) -> _Photographs:
-    if not sources:
-        raise ValueError("no photographs are given")
-    found: dict[Path, str] = {}
-    for source in sources:
-        read = labelled(source)
-        for note in read.notes:
-            _log.info("%s: %s", source, note)
-        for each in read.photographs:
-            if each.path in found:
-                raise ValueError(f"{source}: {each.path} is in an earlier source already")
-            found[each.path] = each.label
-    return _Photographs(list(found), list(found.values()))
-
-
 def _models(flags: EncoderEvaluation) -> list[_Model]:
     if flags.model:
         if flags.weights or flags.classes:
-            raise ValueError("--model has its encoder and classes; --weights and --classes go")
+            raise ValueError(
+                "--model has its own encoder and classes: leave out --weights and --classes"
+            )
         if len(set(flags.model)) < len(flags.model):
             raise ValueError("--model has the same file twice")
         held = [(str(path), encoder_bundle.load(path)) for path in flags.model]

@@ -217,7 +217,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(photographs, model, tmp_p
         ([], "no photographs are given"),
         ([photographs], "give --model, or --weights with --encoder and --classes"),
         ([photographs, "--weights", blobs], "give --model, or --weights with"),
-        ([photographs, "--model", model, "--classes", names], "--model has its encoder and cla"),
+        ([photographs, "--model", model, "--classes", names], "--model has its own encoder and"),
         ([photographs, "--model", model, model], "--model has the same file twice"),
         ([photographs, "--model", model, other], "other.safetensors has other classes than"),
         ([few, "--model", model], "1 of 1 classes of photographs are none of the encoder's 5"),

@@ -301,6 +301,9 @@ def test_a_jpeg_is_decoded_no_larger_than_is_enough():
         assert next(loader.epoch(0)).images.flatten().tolist() == shape
 
 
+# PyTorch tells of a death by raising from a signal handler; where that falls between the opening of
+# a socket and its ``with``, the socket is left to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_a_worker_that_dies_is_an_error_and_not_the_end_of_waiting():
     loader = PictureBatches(numbered(6), Fatal(), batch_size=2, workers=1)
     with pytest.raises(ChildProcessError, match="a worker that reads pictures died"):

@@ -10,8 +10,9 @@ from torchvision.transforms.v2.functional import to_pil_image
 from data.crops import crops
 from data.errors import FormatError
 from data.images import decode, square
-from encoders.inception import Logits
+from encoders.inception import Inception, Logits
 from tests.little import drawings
+from tests.test_engines import needs_openvino
 from vl.encoder_evaluation import Classifier, Pair, Tally, interval, ranked
 
 
@@ -70,6 +71,31 @@ def test_an_answer_is_the_mean_over_crops_and_then_over_encoders(paths):
         assert torch.allclose(probabilities.sum(1), torch.ones(len(paths)))
     assert (found[1] - found[10]).abs().max() > 0.001  # else nothing is shown
     assert (found[10] - found[144]).abs().max() > 0.001
+
+
+@needs_openvino
+def test_on_openvino_the_answer_is_the_same(paths):
+    torch.manual_seed(7)
+    encoders = [Inception(classes=9, width_factor=0.125, mean=(0.4, 0.5, 0.6)) for _ in range(2)]
+    with torch.no_grad():
+        for encoder in encoders:
+            encoder.classifier.weight.mul_(1e4)  # else all classes are as likely
+    expected = answers(Classifier(encoders, crops=(1, 10)), paths)
+    classifier = Classifier(encoders, crops=(1, 10))
+    assert classifier.use_openvino()
+    for encoder in encoders:  # a copy of its weights is what runs
+        encoder.stem[0].convolution.weight.data.fill_(0)
+    for number, found in answers(classifier, paths).items():
+        assert found.std(1).min() > 1e-3
+        torch.testing.assert_close(found, expected[number], atol=1e-4, rtol=0)
+
+
+def test_what_openvino_cannot_run_pytorch_does(paths, caplog):
+    classifier = Classifier([Striped(1)])
+    expected = answers(classifier, paths)[1]
+    assert not classifier.use_openvino()
+    assert caplog.messages[0].startswith("OpenVINO runs GoogLeNet's kinds here, not Striped; going")
+    assert torch.equal(answers(classifier, paths)[1], expected)
 
 
 def test_a_squashed_photograph_is_all_of_it(paths):

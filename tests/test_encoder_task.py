@@ -15,8 +15,8 @@ def photos(tmp_path):
     return folders(tmp_path / "photos", NAMES)
 
 
-def found(data, development=None, *, share=0.0, seed=0, quiet=False):
-    return splits(data, development, share=share, seed=seed, quiet=quiet)
+def found(data, development=None, *, share=0.0, seed=0, quiet=False, classes=()):
+    return splits(data, development, share=share, seed=seed, quiet=quiet, classes=classes)
 
 
 def test_all_is_trained_on_where_nothing_is_judged(photos):
@@ -49,6 +49,22 @@ def test_a_class_to_judge_by_that_is_not_trained_on_is_refused(photos, tmp_path)
         ValueError, match=r"judged: 2 classes are not in .*photos, the first 'pink'"
     ):
         found(photos, judged)
+
+
+def test_labels_are_places_in_the_classifier_s_classes_if_those_are_given(photos, tmp_path):
+    classes = ("Red", "pink", "n00000001 blue, azure", "green")
+    judged = folders(tmp_path / "judged", ("pink", "red"), count=2)
+    task = found(photos, judged, classes=classes)
+    assert task.training.classes == task.development.classes == classes
+    assert list(task.training.labels) == [2] * 4 + [3] * 4 + [0] * 4
+    assert list(task.development.labels) == [1, 1, 0, 0]
+    assert task.training.read(4) == (photos / "green/0.png").read_bytes()
+    task = found(photos, share=0.25, classes=classes)
+    assert list(task.development.labels) == [2, 3, 0]
+    one = folders(tmp_path / "one", ("red",))
+    assert list(found(one, classes=classes).training.labels) == [0] * 4
+    with pytest.raises(ValueError, match=r"^1 of 3 classes of photographs .* encoder's 2: 'red'"):
+        found(photos, classes=("blue", "green"))
 
 
 def test_one_class_is_not_told_apart(tmp_path):

@@ -14,8 +14,9 @@ from tests.little import Tiny, drawings
 from tests.little import encoder as tiny_encoder
 from vl import encoder_bundle
 from vl.__main__ import main
+from vl.commands import evaluate_encoder
 from vl.encoder_bundle import TrainedEncoder
-from vl.encoder_evaluation import interval
+from vl.encoder_evaluation import Classifier, interval
 
 CLASSES = ("ball", "box", "ring", "stop sign", "n01440764 tench, Tinca tinca")
 FOLDERS = ("ball", "stop_sign", "n01440764_tench")
@@ -147,6 +148,27 @@ def test_several_numbers_of_crops_are_several_lines(photographs, model, capsys):
     assert [result["crops"] for result in record["results"]] == [1, 10]
     alone = evaluated(capsys, photographs, "--model", model, "--crops", 10, "--json")[0]
     assert json.loads(alone)["results"] == record["results"][1:]
+
+
+@pytest.mark.parametrize(
+    ("flags", "used"),
+    [([], False), (["--crops", 1, 10], True), (["--crops", 144, "--engine", "torch"], False)],
+)
+def test_openvino_is_taken_where_crops_are_enough_to_pay_for_its_start(
+    photographs, model, capsys, monkeypatch, flags, used
+):
+    monkeypatch.setattr(evaluate_encoder, "OPENVINO_FROM", 12 * 11)
+    monkeypatch.setattr(evaluate_encoder, "problem", lambda encoder: None)
+    monkeypatch.setattr(Classifier, "use_openvino", lambda self: True)
+    arguments = (photographs, "--model", model, *flags, "--json")
+    signature = json.loads(evaluated(capsys, *arguments)[0])["signature"]
+    assert ("float32 on OpenVINO | vl" in signature) == used
+
+
+def test_openvino_that_is_asked_for_and_cannot_is_said(photographs, model, capsys):
+    found = evaluated(capsys, photographs, "--model", model, "--engine", "openvino")
+    assert "going on with PyTorch" in found.err
+    assert "OpenVINO" not in found.out
 
 
 def test_a_list_does_as_well_as_folders(photographs, model, tmp_path, capsys):

@@ -4,8 +4,9 @@ Each photograph is cut into crops; the mean of the softmax over its crops, and o
 is what is judged (Szegedy et al. 2015, section 7). Which file an encoder is from does not matter.
 """
 
+import logging
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple, get_args
@@ -17,11 +18,14 @@ from data.crops import Number, unmirrored
 from data.errors import FormatError
 from data.images import Fit, decode, square
 from encoders.table import Network
+from vl.engines import EngineError, on_openvino
 
 TOP = 5
 _THREADS = 4  # that decode and cut
 _NORMAL = 1.959964  # within so many deviations of its mean a normal variable is 95 % of the time
 
+_log = logging.getLogger(__name__)
+_Logits = Callable[[Tensor], Tensor]  # (B, 3, S, S) to (B, classes)
 _Cut = dict[int, dict[int, Tensor]]  # crops without mirror images, by their side and number
 
 
@@ -143,6 +147,22 @@ class Classifier:
         self._encoders = list(encoders)
         for encoder in self._encoders:
             encoder.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+        self._logits = [self._with_torch(encoder) for encoder in self._encoders]
+
+    def use_openvino(self) -> bool:
+        """Let OpenVINO run the encoders, with the weights that they have at this moment.
+
+        Returns:
+            Whether it does; if not, the log says why, and PyTorch goes on as before.
+        """
+        try:
+            if self._device.type != "cpu":
+                raise EngineError(f"OpenVINO runs on the processor here, not on {self._device}")
+            self._logits = [self._with_openvino(encoder) for encoder in self._encoders]
+        except EngineError as error:
+            _log.warning("%s; going on with PyTorch", error)
+            return False
+        return True
 
     def files(self, paths: Sequence[Path]) -> Iterator[Classified]:
         """Read and classify files, in order; a bad one is reported, not raised.
@@ -208,24 +228,36 @@ class Classifier:
     def _probabilities(self, number: Number, cuts: list[_Cut]) -> Tensor:
         """The mean over crops, then over encoders: ``(len(cuts), classes)``, float32."""
         total = torch.zeros(())
-        for encoder in self._encoders:
+        for encoder, logits in zip(self._encoders, self._logits, strict=True):
             squares = torch.cat([cut[encoder.image_size][number] for cut in cuts])
             parts = math.ceil(len(squares) / self._batch_size)
             answers = [
-                self._softmax(encoder, part, mirrored=number > 1)
+                self._softmax(logits, part, mirrored=number > 1)
                 for part in squares.tensor_split(parts)
             ]
             answer = torch.cat(answers)  # (len(cuts) * crops, classes)
             total = total + answer.view(len(cuts), -1, answer.shape[1]).mean(1)
         return total / len(self._encoders)
 
-    def _softmax(self, encoder: Network, squares: Tensor, *, mirrored: bool) -> Tensor:
+    def _softmax(self, logits: _Logits, squares: Tensor, *, mirrored: bool) -> Tensor:
         """``(B, 3, S, S)`` to ``(B, classes)``, the mean with that of the mirror images."""
-        squares = squares.to(self._device).contiguous(memory_format=torch.channels_last)
+        squares = squares.to(self._device)
         views = (squares, squares.flip(-1)) if mirrored else (squares,)
         total = torch.zeros((), device=self._device)
         for view in views:
-            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
-                logits = encoder.classify(view).main
-            total = total + logits.float().softmax(1)
+            total = total + logits(view).float().softmax(1)
         return (total / len(views)).cpu()
+
+    def _with_torch(self, encoder: Network) -> _Logits:
+        def logits(squares: Tensor) -> Tensor:
+            squares = squares.contiguous(memory_format=torch.channels_last)
+            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
+                return encoder.classify(squares).main
+
+        return logits
+
+    def _with_openvino(self, encoder: Network) -> _Logits:
+        embed = on_openvino(encoder, bfloat16=self._bfloat16)
+        head = encoder.classifier
+        assert head is not None  # whoever is evaluated has one
+        return lambda squares: head(embed(squares))

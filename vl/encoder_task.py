@@ -5,11 +5,13 @@ It does not know the command's flags, nor the loss.
 
 import logging
 from array import array
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from data.pictures import Pictures, pictures
 from data.subsets import Subset, aside
+from vl.encoder_classes import places
 from vl.schedules import Shape
 
 _log = logging.getLogger(__name__)
@@ -47,7 +49,15 @@ class Splits(NamedTuple):
     development: Pictures | None  # what is judged by
 
 
-def splits(data: Path, development: Path | None, *, share: float, seed: int, quiet: bool) -> Splits:
+def splits(
+    data: Path,
+    development: Path | None,
+    *,
+    share: float,
+    seed: int,
+    quiet: bool,
+    classes: Sequence[str] = (),
+) -> Splits:
     """Find what is trained on and what is judged by, and say what was left out.
 
     Args:
@@ -56,14 +66,18 @@ def splits(data: Path, development: Path | None, *, share: float, seed: int, qui
         share: of each class of ``data`` that is put aside for that instead; 0 for none.
         seed: of what is put aside.
         quiet: say nothing.
+        classes: of the classifier, of which ``data`` may have only some, see
+            ``vl.encoder_classes.places``; those of ``data`` if none are given.
 
     Raises:
         ValueError: there are fewer than two classes, or ``development`` has one that ``data`` has
-            not; or see ``pictures`` and ``aside``.
+            not, or ``data`` one that ``classes`` have not; or see ``pictures`` and ``aside``.
         OSError: there is nothing, or it cannot be read.
     """
     whole: Pictures = pictures(data)
     notes = list(whole.notes)
+    if classes:
+        whole = _among(whole, classes)
     if len(whole.classes) < 2:
         raise ValueError(f"{data} has one class; two or more can be told apart")
     training, judged = whole, None
@@ -72,15 +86,20 @@ def splits(data: Path, development: Path | None, *, share: float, seed: int, qui
     if development:
         found = pictures(development)
         notes += found.notes
-        number = {name: place for place, name in enumerate(whole.classes)}
-        unknown = [name for name in found.classes if name not in number]
-        if unknown:
+        unknown = [name for name in found.classes if name not in set(whole.classes)]
+        if unknown and not classes:
             raise ValueError(
                 f"{development}: {len(unknown)} classes are not in {data}, the first {unknown[0]!r}"
             )
-        labels = array("q", (number[found.classes[label]] for label in found.labels))
-        judged = Subset(found, range(len(labels)), labels=labels, classes=whole.classes)
+        judged = _among(found, whole.classes)
     if not quiet:
         for note in notes:
             _log.warning("%s", note)
     return Splits(training, judged)
+
+
+def _among(found: Pictures, classes: Sequence[str]) -> Subset:
+    """The same pictures, labelled by places in other classes, which theirs are some of."""
+    place = places(found.classes, classes)
+    labels = array("q", (place[found.classes[label]] for label in found.labels))
+    return Subset(found, range(len(labels)), labels=labels, classes=classes)

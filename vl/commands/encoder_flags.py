@@ -45,6 +45,9 @@ class EncoderRun:
     """Train with the auxiliary heads; the encoder that is saved has none."""
     borrowed: Annotated[Path | None, tyro.conf.arg(name="from")] = None
     """An encoder to begin with: a bundle of an encoder, captioner or labeller, or BVLC's blobs."""
+    classes: Path | None = None
+    """The classifier's classes, one a line, where DATA has only some of them; with --tune the
+    classifier of --from has to be of these already."""
     tune: Rung | None = None
     """Of --from: train the last layer alone (solved, not stepped), the last blocks too, or all.
     blocks and all begin with a last layer that is solved, or with one that knows these classes."""

@@ -21,6 +21,7 @@ from vl.commands.lines import write_line
 from vl.commands.ranges import check_range
 from vl.encoder_classes import check_same_classes, places, read_classes
 from vl.encoder_evaluation import TOP, Classifier, Pair, Tally, interval, ranked
+from vl.engines import OPENVINO_FROM, Engine, problem
 from vl.inputs import complaint, labelled_photographs
 from vl.progress import Bar
 from vl.trained_encoder import trained_encoder
@@ -64,6 +65,8 @@ class EncoderEvaluation:
     """All figures as one JSON line."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the encoder's arithmetic; auto takes bfloat16 where this machine is faster at it."""
+    engine: Engine | Literal["auto"] = "auto"
+    """What runs the encoders: auto takes OpenVINO where it is there, can and pays for its start."""
     batch_size: int = 32
     """Crops at once."""
     device: str = "cpu"
@@ -108,6 +111,11 @@ def run(flags: EncoderEvaluation) -> int:
         bfloat16=bfloat16,
         batch_size=flags.batch_size,
     )
+    openvino = flags.engine == "openvino"
+    if flags.engine == "auto" and device.type == "cpu":
+        openvino = len(paths) * sum(flags.crops) >= OPENVINO_FROM
+        openvino = openvino and not any(problem(model.encoder) for model in models)
+    openvino = openvino and classifier.use_openvino()
     tallies = {number: Tally(len(classes)) for number in flags.crops}
     lines: list[str] = []
     failed = 0
@@ -129,7 +137,8 @@ def run(flags: EncoderEvaluation) -> int:
         raise ValueError(f"none of the {failed} photographs could be read")
     signature = f"{' + '.join(model.name for model in models)} | {len(classes)} classes"
     signature += f" | crops {' '.join(map(str, flags.crops))} | fit {flags.fit}"
-    signature += f" | {'bfloat16' if bfloat16 else 'float32'} | vl {__version__}"
+    signature += f" | {'bfloat16' if bfloat16 else 'float32'}{' on OpenVINO' if openvino else ''}"
+    signature += f" | vl {__version__}"
     last = tallies[flags.crops[-1]]
     confused = [_named(pair, last, classes) for pair in last.confused(flags.confused)]
     if flags.json:

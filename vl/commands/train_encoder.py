@@ -24,6 +24,7 @@ from vl.commands.encoder_flags import (
     settings_of,
 )
 from vl.devices import bfloat16_pays
+from vl.encoder_classes import read_classes
 from vl.encoder_task import Splits, splits
 from vl.encoder_training import EncoderTraining, encoder_in, judge_of
 from vl.optimizers import optimizer
@@ -47,6 +48,7 @@ def run(flags: EncoderRun) -> int:
             share=flags.development_share,
             seed=flags.seed,
             quiet=not processes.first,
+            classes=read_classes(flags.classes) if flags.classes else (),
         )
         begun = _begun(flags, task.training)
         bfloat16 = flags.precision == "bfloat16"
@@ -112,6 +114,15 @@ def _begun(flags: EncoderRun, training: Pictures) -> _Begun:
     name, borrowed, classes = borrowed_from(flags.borrowed, flags.encoder)
     if tuple(training.classes) == classes:
         return _Begun(name, borrowed, True)
+    if flags.classes:
+        outputs = borrowed.classifier.out_features if borrowed.classifier else 0
+        if not classes and outputs == count:  # weights alone do not say of what they are
+            return _Begun(name, borrowed, True)
+        if flags.tune:  # a last layer cannot be solved for classes without a picture
+            raise ValueError(
+                f"{flags.classes} has {count} classes, and the classifier of {flags.borrowed} is "
+                f"of {f'{outputs} others' if outputs == count else outputs}"
+            )
     return _Begun(name, with_classes(name, borrowed, count), False)
 
 

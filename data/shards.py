@@ -41,12 +41,15 @@ class Shards:
     Raises:
         FormatError: a shard is packed, cut short or damaged, a sample is not whole or is there
             twice, or the classes do not fit. Names shard and member.
+        FileNotFoundError: shards are missing that ours are said to have.
         ValueError: there are folders beside the shards, so that they may be classes.
         OSError: a shard cannot be read.
     """
 
     def __init__(self, path: Path) -> None:
         self._paths = _shards(path)
+        if path.is_dir():
+            _check_all_there(self._paths)
         classes_file = self._paths[0].parent / CLASSES
         classes = _read_classes(classes_file) if classes_file.exists() else ()
         numbers = {name: number for number, name in enumerate(classes)}
@@ -72,9 +75,9 @@ class Shards:
             raise FormatError(path, "there is no picture in it")
         classes = classes or tuple(map(str, range(max(labels) + 1)))
         notes = _notes(left_out, without=len(classes) - len(set(labels)), classes=len(classes))
-        missing = _missing(self._paths) if path.is_dir() else []
-        if missing:
-            notes.append(f"{len(missing)} shards are missing: {_some(missing)}")
+        gaps = _gaps(self._paths) if path.is_dir() else []
+        if gaps:
+            notes.append(f"{path}: {len(gaps)} shards are missing: {_some(gaps)}")
         self.names: Sequence[str] = names
         self.labels: Sequence[int] = labels
         self.classes: Sequence[str] = classes
@@ -257,19 +260,30 @@ def _notes(left_out: Mapping[str, int], *, without: int, classes: int) -> list[s
     return notes
 
 
-def _missing(shards: Sequence[Path]) -> list[str]:
-    """The shards that are not there, by our settings or by gaps in the numbers of names."""
+def _check_all_there(shards: Sequence[Path]) -> None:
+    """Refuse a part of shards of ours: they say how many they are."""
+    settings = shards[0].parent / SETTINGS
+    if not settings.exists():
+        return
+    try:
+        count = json.loads(settings.read_bytes())["shards"]
+    except (ValueError, KeyError, TypeError) as error:
+        raise FormatError(settings, "this is not as `vl shard` writes it") from error
+    if type(count) is not int or not 0 < count < _MOST_SHARDS:
+        raise FormatError(settings, f"{count!r} shards were never written")
+    there = {each.name for each in shards}
+    missing = [name for name in shard_names(count) if name not in there]
+    if missing:
+        raise FileNotFoundError(
+            f"{settings.parent}: {len(missing)} of {count} shards are missing: {_some(missing)}; "
+            f"`vl shard` again completes them, and without {SETTINGS} the others are taken"
+        )
+
+
+def _gaps(shards: Sequence[Path]) -> list[str]:
+    """Shards of other people's that are not there, by gaps in the numbers of names."""
     there = {each.name for each in shards}
     expected: set[str] = set()
-    settings = shards[0].parent / SETTINGS
-    if settings.exists():
-        try:
-            count = json.loads(settings.read_bytes())["shards"]
-        except (ValueError, KeyError, TypeError) as error:
-            raise FormatError(settings, "this is not as `vl shard` writes it") from error
-        if type(count) is not int or not 0 < count < _MOST_SHARDS:
-            raise FormatError(settings, f"{count!r} shards were never written")
-        expected = set(shard_names(count))
     numbers: dict[tuple[str, int], list[int]] = {}  # by what stands before them, and their digits
     for name in there:
         match = re.fullmatch(r"(.*?)([0-9]{1,9})\.tar", name, re.DOTALL)

@@ -246,6 +246,9 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(photographs, model, tmp_p
         ([photographs, "--model", blobs], "blobs.safetensors: a safetensors file, but not a"),
         ([photographs, "--model", model, "--confused", -1], "--confused is -1; it must be at le"),
         ([photographs, "--model", model, "--crops", 10, 10], "crops are '10 10'"),
+        ([photographs, "--model", model, "--crops", 1, 10, "--fit", "squash"], "--fit is of --c"),
+        ([photographs, "--model", model, "--confusion", "c.pdf"], "writes a .png file, not 'c"),
+        ([photographs, "--model", model, "--out", "no/o.jsonl"], "there is no folder no to wri"),
         ([tmp_path / "none", "--model", model], "no such folder of classes or list"),
     ]
     for arguments, message in cases:

@@ -280,20 +280,23 @@ def test_a_packed_tar_is_known_by_its_bytes(tmp_path, mode):
         Shards(tmp_path)
 
 
-def test_missing_shards_are_noted(tmp_path):
+def test_gaps_in_other_people_s_shards_are_noted(tmp_path):
     for number in (2, 3, 6):
         tar(tmp_path / f"set-{number:04d}.tar", *sample("0"))
     tar(tmp_path / "other-20240101.tar", *sample("0"))
     (note,) = Shards(tmp_path).notes
-    assert note == "2 shards are missing: 'set-0004.tar', 'set-0005.tar'"
+    assert note == f"{tmp_path}: 2 shards are missing: 'set-0004.tar', 'set-0005.tar'"
     assert Shards(tmp_path / "set-0002.tar").notes == ()
 
 
-def test_shards_that_were_to_be_written_still_are_noted(tmp_path):
+def test_a_part_of_our_shards_is_refused(tmp_path):
     ours(tmp_path, 9)
     (tmp_path / SETTINGS).write_text(json.dumps({"shards": 5}))
-    (note,) = Shards(tmp_path).notes
-    assert note == "2 shards are missing: 'shard-000003.tar', 'shard-000004.tar'"
+    with pytest.raises(
+        FileNotFoundError, match=r"2 of 5 shards are missing: 'shard-000003\.tar', 'shard-000004"
+    ):
+        Shards(tmp_path)
+    assert len(Shards(tmp_path / "shard-000001.tar").labels) > 0
     for wrong in ("{", "[]", "{}", '{"shards": -1}', '{"shards": 10000000000}', '{"shards": true}'):
         (tmp_path / SETTINGS).write_text(wrong)
         with pytest.raises(FormatError, match=SETTINGS):

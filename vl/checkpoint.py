@@ -101,5 +101,11 @@ def clear_halves(path: Path) -> None:
 def _refuse_other_settings(path: Path, was: dict[str, Any], wanted: dict[str, Any]) -> None:
     other = [key for key in sorted({*was, *wanted}) if was.get(key) != wanted.get(key)]
     if other:
-        changes = "; ".join(f"{key} was {was.get(key)!r}, is {wanted.get(key)!r}" for key in other)
+        changes = "; ".join(
+            f"{key} was {_said(was.get(key))}, is {_said(wanted.get(key))}" for key in other
+        )
         raise FormatError(path, f"the run was begun with other settings: {changes}")
+
+
+def _said(value: object) -> str:
+    return "not given" if value is None else repr(value)

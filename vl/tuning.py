@@ -166,7 +166,8 @@ def solve_last_layer(
             images, labels, groups, classes=classes, decays=decays, folds=_FOLDS, seed=seed
         )
         if not quiet:
-            _log.info("last layer: weight decay %.1e, chosen on %d folds", decay, _FOLDS)
+            edge = ", at the edge of those tried" if decay in (min(decays), max(decays)) else ""
+            _log.info("last layer: weight decay %.1e, chosen on %d folds%s", decay, _FOLDS, edge)
     found = softmax_regression(images, labels, classes=classes, decay=decay)
     with torch.no_grad():
         built.classifier.weight.copy_(found.weight)

@@ -64,7 +64,8 @@ class AttackRun:
     model: Path
     """The file of a labeller, a captioner or a trained encoder."""
     out: Path | None = None
-    """Folder for the changed pictures: of each photograph the square that the model sees, .png."""
+    """Folder for the changed pictures, wanted unless --labelled: of each photograph the square that
+    the model sees, .png."""
     labelled: bool = False
     """Count an encoder's errors; the attacks raise the loss of the true classes (Goodfellow et al.
     2015), by one step and by --steps. Nothing is written."""

@@ -34,7 +34,8 @@ class EncoderRun:
     data: tyro.conf.Positional[Path]
     """A folder with a folder for each class, a list (picture, tab, class), or shards."""
     out: Path
-    """The run's folder: encoder.safetensors, log.jsonl, the checkpoint."""
+    """The run's folder: encoder.safetensors and, but for --tune last, log.jsonl, the checkpoint,
+    curves for TensorBoard."""
     encoder: str | None = None
     """The encoder's name, see `vl encoders`; by default inception_v1_bn, or that of --from."""
     width_factor: float = 1.0

@@ -52,7 +52,8 @@ class EncoderEvaluation:
     """Crops of each photograph, whose probabilities are averaged: Krizhevsky's 10, GoogLeNet's
     144."""
     fit: Fit = "crop"
-    """Of 1 crop: the middle 224 pixels where the shorter side has 256, or all out of shape."""
+    """Of 1 crop alone: the middle 224 pixels where the shorter side has 256, or all of it, out of
+    shape."""
     per_class: Path | None = None
     """Write the figures of each class that has photographs, between tabs."""
     confusion: Path | None = None
@@ -85,6 +86,13 @@ class _Model(NamedTuple):
 def run(flags: EncoderEvaluation) -> int:
     """Evaluate; 1 if a photograph could not be read."""
     check_range("confused", flags.confused, 0)
+    if flags.fit != "crop" and flags.crops != (1,):
+        raise ValueError("--fit is of --crops 1; the boxes of 10 and 144 crops are given")
+    if flags.confusion and flags.confusion.suffix.lower() != ".png":
+        raise ValueError(f"--confusion writes a .png file, not {flags.confusion.name!r}")
+    for file in (flags.out, flags.per_class, flags.confusion):
+        if file and not file.absolute().parent.is_dir():  # rather now than after hours
+            raise FileNotFoundError(f"{file}: there is no folder {file.parent} to write it into")
     device = devices.named(flags.device)
     photographs = labelled_photographs(flags.photographs)
     paths = [each.path for each in photographs]
@@ -136,7 +144,8 @@ def run(flags: EncoderEvaluation) -> int:
     if failed == len(paths):
         raise ValueError(f"none of the {failed} photographs could be read")
     signature = f"{' + '.join(model.name for model in models)} | {len(classes)} classes"
-    signature += f" | crops {' '.join(map(str, flags.crops))} | fit {flags.fit}"
+    signature += f" | crops {' '.join(map(str, flags.crops))}"
+    signature += f" | fit {flags.fit}" if flags.crops == (1,) else ""
     signature += f" | {'bfloat16' if bfloat16 else 'float32'}{' on OpenVINO' if openvino else ''}"
     signature += f" | vl {__version__}"
     last = tallies[flags.crops[-1]]

@@ -34,13 +34,20 @@ def run(flags: Flags) -> int:
     logging.getLogger("other").info("somebody else's")
     if flags.end == "some failed":
         return 1
+    if flags.end == "too large":
+        import torch
+
+        torch.empty(1 << 48)
     raise {
         "stopped": KeyboardInterrupt,
         "two lines": ValueError("width is 3\\nexpected 4"),
         "no message": ValueError(),
         "our fault": RuntimeError("a bug"),
+        "full": MemoryError(),
+        "GPU full": RuntimeError("CUDA out of memory. Tried to allocate 20.00 MiB"),
     }[flags.end]
 '''
+FULL = "vl: error: the memory is too small for this; smaller batches want less (--batch-size)\n"
 LOGGED = "vl: begun\nvl: warning: one of two is wrong\n"
 
 
@@ -155,6 +162,9 @@ def test_debug_anywhere_shows_where_an_error_came_from(
         ("stopped", 130, "vl: stopped\n"),
         ("two lines", 2, "vl: error: width is 3 expected 4\n"),
         ("no message", 2, "vl: error: ValueError\n"),
+        ("too large", 2, FULL),
+        ("full", 2, FULL),
+        ("GPU full", 2, FULL),
     ],
 )
 @pytest.mark.usefixtures("little_command")

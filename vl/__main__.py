@@ -115,9 +115,22 @@ def main(argv: list[str] | None = None) -> int:
             traceback.print_exc()
         _say(f"error: {_one_line(error)}")
         return WRONG_USE
+    except (MemoryError, RuntimeError) as error:
+        if not _is_of_memory(error):
+            raise  # a mistake of ours
+        if debug:
+            traceback.print_exc()
+        _say("error: the memory is too small for this; smaller batches want less (--batch-size)")
+        return WRONG_USE
     finally:
         logging.getLogger().removeHandler(handler)
     return code
+
+
+def _is_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory ran out; PyTorch has no class for that on a processor."""
+    text = str(error)
+    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
 
 
 def _dispatch(arguments: list[str]) -> int:

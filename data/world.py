@@ -35,10 +35,10 @@ INVERSE: dict[Relation, Relation] = {
 
 # Half sides of the square that a thing is drawn in, in sides of the picture. Between the two sizes
 # is a gap, so that nobody need guess.
-_RADII: dict[Size, tuple[float, float]] = {"small": (0.135, 0.16), "big": (0.235, 0.3)}
-_MOST_OF_TWO = 0.255  # a big thing beside another one
-_HOOP = (0.37, 0.41)  # a ring with a thing in it
-_IN_HOOP = (0.135, 0.15)
+_RADII: dict[Size, tuple[float, float]] = {"small": (0.17, 0.19), "big": (0.27, 0.34)}
+_MOST_OF_TWO = 0.28  # a big thing beside another one
+_HOOP = (0.41, 0.45)  # a ring with a thing in it
+_IN_HOOP = (0.16, 0.18)
 _EDGE = 1.02  # radii from the picture's edge
 # Least distances, of the sum of two radii: squares may overlap a little, drawings seldom do.
 _NEAR, _NEAR_ALIKE = 0.92, 1.03

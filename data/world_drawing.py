@@ -42,14 +42,14 @@ def draw(scene: Scene, *, side: int = 96) -> Pixels:
     paints = [jittered(np.array(PAINTS[group.colour]), chance, 0.03) for group in scene.groups]
     brush = ImageDraw.Draw(canvas)
     add_decoys(brush, chance, canvas.width, scene)
-    add_clutter(brush, chance, canvas.width, count=int(chance.integers(4, 11)), blobs=True)
+    add_clutter(brush, chance, canvas.width, count=int(chance.integers(2, 6)), blobs=True)
     points = np.array(canvas)  # (side * _FINER, side * _FINER, 3)
     for group, paint in zip(scene.groups, paints, strict=True):
         for place in group.places:
             _thing(points, group, place, paint, chance)
     canvas = Image.fromarray(points)
     brush = ImageDraw.Draw(canvas)
-    add_clutter(brush, chance, canvas.width, count=int(chance.integers(2, 6)), blobs=False)
+    add_clutter(brush, chance, canvas.width, count=int(chance.integers(1, 3)), blobs=False)
     return _developed(np.asarray(canvas.reduce(_FINER)), chance)
 
 

@@ -22,10 +22,10 @@ _GROUND: dict[str, tuple[float, float, float]] = {
 }
 _LUMPS = 7  # of a blob
 _BLOB = (0.024, 0.05)  # its half height, in sides of the picture
-_BLOB_AREA = 0.0058  # four times the square of its mean half height
+_BLOB_AREA = 0.0145  # of a decoy for each of its blobs, which are far smaller
 _MOST_DECOY = 0.15  # of the picture; then the main thing cannot be overlooked anyway
 _DECOY = (math.log(0.5), math.log(2.2))  # logarithms of a decoy's share of the main thing's area
-_WIDEST_BAND = 0.2  # sides of the picture
+_WIDEST_BAND = 0.13  # sides of the picture
 _SHADES = (0, 0.66, 0.12, 0.08, 0.14)  # how often a blob has each tone of its paint
 _BARS = 7  # of a band that has any
 _BAR_TONES = (0, 0, 0.3, 0.1, 0.6)

@@ -130,7 +130,7 @@ def _form(path: Path) -> _Form:
         count, size = int(header[1]), int(header[2])
         if not (count and size):
             raise FormatError(path, f"no vectors: the header says {count} words of {size} numbers")
-        return _Form(not _is_text(following), True, count, size)
+        return _Form(not _is_text(following, size), True, count, size)
     if not _is_text(head):
         raise FormatError(path, "no word vectors: neither a header nor text at the beginning")
     with path.open("rb") as raw, unpacked(raw, lambda: "line 1") as file:
@@ -151,10 +151,17 @@ def _conversion(path: Path) -> str:
     return f'python -c "{code}"' if plain else f"python -c {shlex.quote(code)}"
 
 
-def _is_text(head: bytes) -> bool:
-    """Whether rows of text begin here, perhaps faulty ones; else it is word2vec's binary format."""
+def _is_text(head: bytes, size: int = 1) -> bool:
+    """Whether rows of text begin here, perhaps faulty ones; else it is word2vec's binary format.
+
+    Args:
+        head: from the first row on.
+        size: numbers in a row, if that is known.
+    """
     fields = _fields(head.partition(b"\n")[0])
-    if len(fields) > 1 and _is_number(fields[-1]):
+    # Not the last alone: the bytes of binary numbers hold a blank, a digit and a newline now and
+    # then.
+    if 2 * sum(map(_is_number, fields[1:])) >= size:
         return True
     try:
         text = head.decode()

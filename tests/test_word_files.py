@@ -267,6 +267,18 @@ def run_by_shell(problem):
     return python, code
 
 
+def test_numbers_whose_bytes_look_like_the_end_of_a_line_of_text_are_numbers_still(tmp_path):
+    """A blank, a digit and a newline: such bytes come up once in some hundreds of files."""
+    first = b"\xb1\xf1= 9" + b"\n\x17>" + struct.pack("<2f", 0.25, -0.5)
+    second = struct.pack("<4f", 1, 2, 3, 4)
+    path = tmp_path / "words.bin"
+    path.write_bytes(b"2 4\na " + first + b"\nb " + second + b"\n")
+    held = read_word_file(path)
+    assert held.words == ["a", "b"]
+    expected = np.frombuffer(first + second, "<f4").reshape(2, 4)
+    np.testing.assert_allclose(held.matrix, unit(expected), rtol=1e-6)
+
+
 def test_a_binary_file_cut_anywhere_is_refused(tmp_path):
     whole = write(vectors(), tmp_path / "words").read_bytes()
     for length in range(len(whole)):

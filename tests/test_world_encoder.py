@@ -80,7 +80,7 @@ def test_a_kind_that_training_does_not_know_is_not_asked():
     assert (batch.truth[:, 1] >= 0).all()
 
 
-def test_a_thing_is_cut_out_around_its_middle(coordinates, scenes):
+def test_a_thing_is_cut_out_around_its_middle_and_made_as_large_as_others(coordinates, scenes):
     things = Things(coordinates, scenes, side=24, batch_size=16)
     batches = list(things.epoch(0))
     assert sum(len(batch.images) for batch in batches) == sum(
@@ -91,15 +91,20 @@ def test_a_thing_is_cut_out_around_its_middle(coordinates, scenes):
         for image, (kind, colour, *others) in zip(batch.images, batch.truth.tolist()):
             assert set(others) == {-1}
             shown = scenes[int(image[2, 0, 0])]
-            left, top = int(image[0, 0, 0]), int(image[1, 0, 0])
-            near = [
+            left, right = (int(image[0, 0, column]) / SIDE for column in (0, -1))
+            top, bottom = (int(image[1, row, 0]) / SIDE for row in (0, -1))
+            assert abs((right - left) - (bottom - top)) < 3 / SIDE
+            whole = [
                 (group.kind, group.colour)
                 for group in shown.groups
                 for place in group.places
-                if abs(min(max(place.x * SIDE - 12, 0), SIDE - 24) - left) <= 6
-                and abs(min(max(place.y * SIDE - 12, 0), SIDE - 24) - top) <= 6
+                if left - 2 / SIDE < max(place.x - 0.85 * place.radius, 0)
+                and right + 2 / SIDE > min(place.x + 0.85 * place.radius, 1)
+                and top - 2 / SIDE < max(place.y - 0.85 * place.radius, 0)
+                and bottom + 2 / SIDE > min(place.y + 0.85 * place.radius, 1)
+                and right - left < 2.9 * place.radius + 3 / SIDE
             ]
-            assert (SEEN[kind], COLOURS[colour]) in near
+            assert (SEEN[kind], COLOURS[colour]) in whole
 
 
 def test_an_epoch_can_be_entered_anywhere(coordinates, scenes):

@@ -5,15 +5,17 @@ kind and a colour that were never seen together are so no stranger to the encode
 it learns first that a colour rules a kind out, as some pairs are kept back.
 """
 
+import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torchvision.transforms.v2.functional import resize
 
 from data.batches import Plan
-from data.world import COLOURS, GROUNDS, SIZES, TEXTURES, Group, Relation, Scene
+from data.world import COLOURS, GROUNDS, SIZES, TEXTURES, Group, Place, Relation, Scene
 from data.world_kinds import SEEN
 from decoders.show_and_tell import Loss
 from encoders.inception import Inception
@@ -38,7 +40,10 @@ _UNASKED = -1
 _MIXED = 0.6  # of the pictures
 _CONTRAST = 1.5  # of mixed colours, which are paler
 _WEIGHTS = {"kind": 3.0, "other kind": 3.0}  # of the questions' losses; kinds are the hardest
-_SHIFT = 5  # pixels that a thing that is cut out may be off the middle
+# Of a square that is cut out: its half side in radii of the thing, and how far, of that, the thing
+# may be off the middle.
+_AROUND = (1.05, 1.4)
+_OFF = 0.15
 _NORM_BIAS = 1.5  # at first; deviations
 
 
@@ -81,14 +86,14 @@ class Pictures:
 
 
 class Things:
-    """Single things, cut out of pictures without resizing, in batches; kind and colour are asked.
+    """Single things, cut out of pictures and made equally large, in batches; kind and colour asked.
 
     Args:
         images: ``(N, 3, S, S)`` uint8.
         scenes: what each shows.
-        side: of what is cut out, in pixels.
+        side: of what is cut out, in pixels, once it is resized.
         batch_size: things in a batch.
-        seed: of order and places.
+        seed: of order and squares.
     """
 
     def __init__(
@@ -101,18 +106,16 @@ class Things:
         seed: int = 0,
     ) -> None:
         self._images, self._side = images, side
-        found = [
-            (row, place, group)
+        self._things = [
+            (row, place)
             for row, scene in enumerate(scenes)
             for group in scene.groups
             for place in group.places
         ]
-        self._rows = [row for row, _, _ in found]
-        middles = [(place.x, place.y) for _, place, _ in found]
-        self._middles = torch.tensor(middles) * images.shape[-1]  # (things, 2)
-        self._truth = torch.full((len(found), len(QUESTIONS)), _UNASKED)
-        self._truth[:, :2] = torch.tensor([_look(group) for _, _, group in found])
-        self._plan = Plan(len(found), batch_size=batch_size, seed=seed, what="things", least=2)
+        looks = [_look(group) for scene in scenes for group in scene.groups for _ in group.places]
+        self._truth = torch.full((len(looks), len(QUESTIONS)), _UNASKED)
+        self._truth[:, :2] = torch.tensor(looks)
+        self._plan = Plan(len(looks), batch_size=batch_size, seed=seed, what="things", least=2)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -120,18 +123,25 @@ class Things:
 
     def epoch(self, number: int, *, first: int = 0) -> Iterator[WorldBatch]:
         """The batches of an epoch from ``first`` on."""
-        last = self._images.shape[-1] - self._side
         for share in self._plan.epoch(number, first=first):
-            choices = 2 * _SHIFT + 1
-            shifts = torch.stack([share.draws % choices, share.draws // choices % choices], 1)
-            begins = self._middles[share.units] - self._side / 2 + shifts - _SHIFT
             cut = [
-                self._images[self._rows[thing], :, top : top + self._side, left : left + self._side]
-                for thing, (left, top) in zip(
-                    share.units, begins.round().long().clamp(0, last).tolist(), strict=True
-                )
+                self._cut(*self._things[thing], draw)
+                for thing, draw in zip(share.units, share.draws.tolist(), strict=True)
             ]
             yield WorldBatch(torch.stack(cut), self._truth[share.units])
+
+    def _cut(self, row: int, place: Place, draw: int) -> Tensor:
+        """A thing with a little around it, ``(3, side, side)`` uint8."""
+        chance, size = random.Random(draw), self._images.shape[-1]
+        half = min(place.radius * chance.uniform(*_AROUND), 0.5)
+        left, top = (
+            (middle + half * chance.uniform(-_OFF, _OFF) - half) * size
+            for middle in (place.x, place.y)
+        )
+        long = round(2 * half * size)
+        left, top = (min(max(round(begin), 0), size - long) for begin in (left, top))
+        square = self._images[row, :, top : top + long, left : left + long]
+        return resize(square, [self._side, self._side], antialias=True)
 
 
 class WorldTraining(nn.Module):

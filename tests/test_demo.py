@@ -1,26 +1,66 @@
-"""`vl demo` from end to end, with fewer drawings than a person would want."""
+"""`vl demo` from end to end, with fewer pictures than a person would want."""
+
+import json
 
 import pytest
 
 from vl.__main__ import main
 from vl.captioner import Captioner
-from vl.commands import demo
+from vl.commands import demo, demo_stages
+from vl.encoder_bundle import load
+from vl.labeller import Labeller
 
 
 @pytest.mark.slow
-def test_a_tiny_demo_leaves_a_captioner_and_says_how_good_it_is(tmp_path, monkeypatch, capsys):
-    monkeypatch.setattr(demo, "_HELD", 4)
-    flags = ["demo", "--out", str(tmp_path / "demo"), "--pictures", "20", "--epochs", "1"]
+def test_a_tiny_demo_leaves_a_page_and_bundles_and_says_how_good_they_are(
+    tmp_path, monkeypatch, capsys
+):
+    monkeypatch.setattr(demo_stages.Sizes, "__new__", _small(demo_stages.Sizes.__new__))
+    monkeypatch.setattr(demo, "_SHOWN", 2)
+    out = tmp_path / "demo"
+    flags = ["demo", "--out", str(out), "--pictures", "40", "--judged", "12"]
     assert main(flags) == 0
-    *captions, scores, named = capsys.readouterr().out.splitlines()
-    paths = [tmp_path / "demo" / f"drawing-{index}.png" for index in range(3)]
-    assert [line.partition("\t")[0] for line in captions] == list(map(str, paths))
-    assert scores.startswith("BLEU-1 0.") and scores.endswith("  drawings 4  references 5")
-    assert named.startswith("colour and kind both right in ") and "of 4 captions" in named
-    made = Captioner.load(tmp_path / "demo" / "captioner.safetensors")
-    # The files are rounded to 8 bits, which may change a caption of so little training.
-    again = " ".join(found[0].text for found in made(paths))
-    said = " ".join(line.partition("\t")[2] for line in captions)
-    assert set(f"{again} {said}".split()) <= set(made.vocabulary.words)
+    printed, said = capsys.readouterr()
+    for heading in ("Captions", "What captions say", "Labels of kinds that no picture shows"):
+        assert heading in printed
+    for split in ("test", "held-out-combinations", "held-out-kinds"):
+        assert len(json.loads((out / f"captions-{split}.json").read_text())) == 12
+        assert str(out / "world" / "pictures" / split / f"{split}-000000.jpg") in printed
+    assert "vl caption" in printed
+    assert "vl: train encoder: " in said
+    assert load(out / "encoder" / "encoder.safetensors").name == "inception_v1_bn"
+    captioner = Captioner.load(out / "captioner" / "captioner.safetensors")
+    picture = out / "world" / "pictures" / "test" / "test-000000.jpg"
+    assert captioner([picture])[0][0].text in printed
+    labeller = Labeller.load(out / "labeller-devise" / "labeller.safetensors")
+    assert labeller([picture], labels=["wheel", "moon"])[0].labels
+    page = (out / "report.html").read_text()
+    assert page.count("data:image/jpeg") == 6
     assert main(flags) == 2
-    assert "holds a run already; choose another folder" in capsys.readouterr().err
+    assert "is there already; choose another folder" in capsys.readouterr().err
+
+
+def _small(new):
+    """Little of everything but what the flags say."""
+
+    def made(cls, **sizes):
+        little = {"side": 64, "cut": 32, "words": 6000}
+        epochs = {"thing_epochs": 1, "picture_epochs": 1, "caption_epochs": 1}
+        return new(cls, **{**little, **epochs, **sizes})
+
+    return made
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        (["--pictures", "39"], "--pictures is 39; it must be at least 40"),
+        (["--judged", "5"], "--judged is 5; it must be at least 12"),
+        (["--seed", "-1"], "--seed is -1; it must be at least 0"),
+        (["--device", "gpu"], "device is 'gpu'"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused(tmp_path, capsys, flags, message):
+    assert main(["demo", "--out", str(tmp_path / "demo"), *flags]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "demo").exists()

@@ -1,177 +1,240 @@
-"""`vl demo`: the whole way from pictures to scored captions, on drawings made by the code."""
+"""`vl demo`: from pictures to captions and labels, on a drawn world whose truth is known."""
 
-import copy
 import logging
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-import torch
-from torch import Tensor, nn
-from torch.optim import AdamW
-from torchvision.transforms.v2.functional import to_pil_image
+from rich.console import Console
+from rich.table import Table
 
-from data.batches import CaptionBatches, one_view
-from data.captions import CaptionedImage
-from data.scenes import Scene, draw
-from data.tokens import words
-from data.vocabulary import Vocabulary
-from decoders.show_and_tell import ShowAndTell
-from encoders.inception import Inception, inception_v1_bn
-from vl.captioner import Captioner
-from vl.captioner_training import CaptionTraining, judge_of, rows_only
-from vl.extractor import Extractor
-from vl.metrics.bleu import corpus_bleu
-from vl.progress import Bar
-from vl.schedules import schedule
-from vl.training import Judgement, fit
+from data.word_vectors import WordVectors
+from data.world import Split
+from data.world_files import read_truth
+from data.world_kinds import OF, UNSEEN
+from vl import demo_report, devices
+from vl.commands.demo_stages import JUDGED, METHODS, Demo, Sizes
+from vl.commands.lines import write_line
+from vl.commands.ranges import check_range
+from vl.demo_report import Figures, Label, Report, Shown, Stage, Trained
+from vl.labeller import Labeller
+from vl.metrics.truth import ATTRIBUTES, Tally, TruthScores
 
 _log = logging.getLogger(__name__)
-_ENCODER = "inception_v1_bn"
-_SIDE = 112  # pixels of a drawing; the encoder sees it at twice that
-_HELD = 60  # drawings to judge by, and as many more to score
-_SHOWN = 3
-_BATCH = 20
+_SHOWN = 12  # pictures of a split on the page
+_PRINTED = 3
+_LABELS = 5
+_METHODS = {
+    "devise": "DeViSE",
+    "conse": "ConSE",
+    "random": "DeViSE, random vectors for words",
+}
 
 
 @dataclass(frozen=True)
 class DemoRun:
-    """Draw pictures, train a captioner on some, caption others, and score that; a minute or two."""
+    """Draw a world, train everything on it from nothing, and say how true its captions are."""
 
     out: Path = Path("demo")
-    """Folder for the captioner and three pictures; must not hold a run already."""
-    pictures: int = 400
-    """Drawn for training; 60 more to judge by and 60 more to score."""
-    epochs: int = 15
-    """Times the training captions are seen."""
+    """Folder for the world, the bundles, captions in COCO's format and report.html; made here."""
+    pictures: int = Sizes().training
+    """Drawn to train on."""
+    judged: int = Sizes().judged
+    """Drawn for each other split."""
     seed: int = 0
-    """Of drawings and weights."""
+    """Of everything."""
+    device: str = "cpu"
+    """cpu or cuda."""
 
 
 def run(flags: DemoRun) -> int:
     """Run it."""
-    if (flags.out / "state.pt").exists():
-        raise ValueError(f"{flags.out} holds a run already; choose another folder with --out")
-    torch.manual_seed(flags.seed)
-    count = flags.pictures + 2 * _HELD
-    scenes = [draw(1_000_003 * flags.seed + index, side=_SIDE) for index in range(count)]
-    training, held = scenes[: flags.pictures], scenes[flags.pictures :]
-    development, test = held[:_HELD], held[_HELD:]
-    _log.info(
-        "%d drawings to train on, %d to judge by, %d to score; the encoder is GoogLeNet with "
-        "random weights, so what you see is the decoder's work",
-        *map(len, (training, development, test)),
+    check_range("pictures", flags.pictures, 40)
+    check_range("judged", flags.judged, 12)
+    check_range("seed", flags.seed, 0)
+    devices.named(flags.device)
+    if flags.out.exists() and (not flags.out.is_dir() or any(flags.out.iterdir())):
+        raise ValueError(f"{flags.out} is there already; choose another folder with --out")
+    sizes = Sizes(training=flags.pictures, judged=flags.judged)
+    demo = Demo(flags.out, sizes=sizes, seed=flags.seed, device=flags.device)
+    begin = time.monotonic()
+    stages = [_timed(name, stage) for name, stage in demo.stages().items()]
+    scores = {split: demo.caption_scores(split) for split in JUDGED}
+    labels = {method: demo.label_scores(method) for method in METHODS}
+    figures = (
+        _caption_figures(scores),
+        _attribute_figures({split: truth for split, (_, truth) in scores.items()}),
+        _label_figures(labels),
     )
-    encoder = inception_v1_bn()
-    _settle(encoder, training[:100])
-    vectors = _embedded(encoder, scenes)
-    train_vectors, dev_vectors, test_vectors = (
-        vectors[: flags.pictures],
-        vectors[flags.pictures : -_HELD],
-        vectors[-_HELD:],
+    shown = {split: _shown(demo, split) for split in JUDGED}
+    seconds = time.monotonic() - begin
+    page = flags.out / "report.html"
+    demo_report.write(
+        page,
+        Report(
+            seed=flags.seed,
+            seconds=seconds,
+            stages=tuple(stages),
+            pictures=_counts(demo),
+            figures=figures,
+            shown=tuple(each for split in JUDGED for each in shown[split]),
+            trained=tuple(
+                Trained(name, demo.folder / place / "log.jsonl")
+                for name, place in (
+                    ("encoder, on things", "encoder/things"),
+                    ("encoder, on pictures", "encoder/pictures"),
+                    ("labeller", "labeller-devise"),
+                    ("captioner", "captioner"),
+                )
+            ),
+            words=WordVectors.load(demo.words),
+        ),
     )
-    vocabulary = Vocabulary.counted(
-        _records("training", training), minimum=1, evaluation=_records("development", development)
-    )
-
-    def captioner(model: CaptionTraining) -> Captioner:
-        decoder = copy.deepcopy(model.decoder)
-        return Captioner(encoder, [decoder], vocabulary, encoder_name=_ENCODER)
-
-    best = _trained(
-        flags, captioner, (train_vectors, dev_vectors), (training, development), vocabulary
-    )
-    found = [captions[0].text for captions in best.describe(test_vectors)]
-    scores = corpus_bleu([text.split() for text in found], _references(test)).scores
-    for index in range(_SHOWN):
-        path = flags.out / f"drawing-{index}.png"
-        to_pil_image(test[index].pixels).save(path)
-        print(f"{path}\t{found[index]}")
-    named = sum(
-        {scene.colour, scene.kind} <= set(text.split())
-        for scene, text in zip(test, found, strict=True)
-    )
-    print(f"BLEU-1 {scores[0]:.3f}  BLEU-4 {scores[3]:.3f}  drawings {_HELD}  references 5")
-    print(f"colour and kind both right in {named} of {_HELD} captions")
-    _log.info(
-        "next: vl caption %s --model %s --beam 5 --n-best 3",
-        flags.out / "drawing-0.png",
-        flags.out / "captioner.safetensors",
-    )
+    for each in figures:
+        _print(each)
+    for split in JUDGED:
+        for one in shown[split][: 1 if len(JUDGED) >= _PRINTED else _PRINTED]:
+            said = ", ".join(f"{label.text} {label.score:.2f}" for label in one.labels[:3])
+            write_line(f"{one.path}\n  {one.caption}\n  {said}")
+    write_line(f"{seconds:.0f} seconds; {page} shows all of it. To go on:")
+    picture = shown["held-out-kinds"][0].path
+    write_line(f"  vl caption {picture} --model {demo.captioner} --n-best 3")
+    write_line(f'  vl label {picture} --model {demo.labeller("devise")} --labels "{_unseen()}"')
     return 0
 
 
-def _trained(
-    flags: DemoRun,
-    captioner: Callable[[CaptionTraining], Captioner],
-    vectors: tuple[Tensor, Tensor],
-    scenes: tuple[list[Scene], list[Scene]],
-    vocabulary: Vocabulary,
-) -> Captioner:
-    """The captioner that is best on the development drawings; pairs are training, development."""
-    encoded = [
-        [[vocabulary.encode(words(caption)) for caption in scene.captions] for scene in split]
-        for split in scenes
-    ]
-    batches = CaptionBatches(one_view(vectors[0][:, None]), encoded[0], batch_size=50)
-    judged = CaptionBatches(rows_only, encoded[1], batch_size=500, seed=None)
-    model = CaptionTraining(
-        ShowAndTell(
-            image_width=vectors[0].shape[1], vocabulary_size=len(vocabulary), width=128, hidden=128
+def _timed(name: str, stage: Callable[[], None]) -> Stage:
+    """A stage, of whose commands only warnings are heard, and their bars seen."""
+    begin = time.monotonic()
+    ours = logging.getLogger("vl")
+    level = ours.level
+    ours.setLevel(logging.WARNING)
+    try:
+        stage()
+    finally:
+        ours.setLevel(level)
+    seconds = time.monotonic() - begin
+    _log.info("%s: %.0f s", name, seconds)
+    return Stage(name, seconds)
+
+
+def _caption_figures(scores: dict[Split, tuple[dict[str, Any], TruthScores]]) -> Figures:
+    rows = []
+    for split, (summary, truth) in scores.items():
+        attributes = truth.attributes
+        rows.append(
+            (
+                split,
+                f"{summary['BLEU-4']:.3f}",
+                _share(attributes["kind"].true, attributes["kind"].said),
+                _share(attributes["colour"].true, attributes["colour"].said),
+                _share(truth.main_kind_and_colour, truth.captions),
+                _share(truth.hallucinating, truth.captions),
+                _share(truth.all_true, truth.captions),
+            )
         )
+    return Figures(
+        "Captions",
+        (
+            "split",
+            "BLEU-4",
+            "kinds said that are true, %",
+            "colours said that are true, %",
+            "main kind and colour both said rightly, %",
+            "a thing that is not there, %",
+            "nothing false, %",
+        ),
+        tuple(rows),
+        "Five references a picture; the words for kinds that no picture shows are not in the "
+        "captioner's vocabulary.",
     )
-    model.decoder.standardise(vectors[0])
-    path = flags.out / "captioner.safetensors"
 
-    def keep(model: nn.Module, judgement: Judgement | None) -> None:
-        assert isinstance(model, CaptionTraining)
-        captioner(model).save(path)
 
-    references = {str(index): one for index, one in enumerate(_references(scenes[1]))}
-    fit(
-        model,
-        batches,
-        optimizer=AdamW(model.parameters(), lr=3e-3),
-        schedule=schedule("cosine", steps=flags.epochs * len(batches), warm_up=20),
-        epochs=flags.epochs,
-        folder=flags.out,
-        settings={"seed": flags.seed, "pictures": flags.pictures, "epochs": flags.epochs},
-        average=0.99,
-        judge=judge_of(captioner, judged, references, lambda model: vectors[1], criterion="bleu-4"),
-        keep=keep,
+def _attribute_figures(truths: dict[Split, TruthScores]) -> Figures:
+    def cells(tally: Tally) -> tuple[str, str]:
+        return _share(tally.true, tally.said), _share(tally.found, tally.there)
+
+    columns = [f"{split}, {what}" for split in truths for what in ("precision %", "recall %")]
+    rows = tuple(
+        (name, *(cell for truth in truths.values() for cell in cells(truth.attributes[name])))
+        for name in ATTRIBUTES
     )
-    return Captioner.load(path)
+    note = (
+        "Precision: of what is said, how much is true. Recall: of what is there, how much is said."
+    )
+    return Figures("What captions say", ("attribute", *columns), rows, note)
 
 
-def _settle(encoder: Inception, scenes: list[Scene]) -> None:
-    """Give batch normalisation the means and variances of these drawings; no weight is trained."""
-    for module in encoder.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = None  # the plain mean over all batches
-    extractor = Extractor(encoder)
-    encoder.train()
-    for begin in range(0, len(scenes), _BATCH):
-        extractor(torch.stack([extractor.square(s.pixels) for s in scenes[begin : begin + _BATCH]]))
-    encoder.eval()
+def _label_figures(labels: dict[str, dict[str, Any]]) -> Figures:
+    rows = []
+    chance = ""
+    for method, record in labels.items():
+        result = {each["name"]: each for each in record["results"]}["unseen among unseen"]
+        chance = f"Chance: {100 / result['candidates']:.1f} and {500 / result['candidates']:.1f}."
+        hits = dict(zip(result["k"], result["hit"], strict=True))
+        both = record["generalised"]
+        rows.append(
+            (
+                _METHODS[method],
+                f"{100 * hits[1]:.1f}",
+                f"{100 * hits[5]:.1f}",
+                *(
+                    f"{100 * both[how]['harmonic']:.1f}" if how in both else "-"
+                    for how in ("plain", "stacking")
+                ),
+            )
+        )
+    return Figures(
+        "Labels of kinds that no picture shows",
+        (
+            "method",
+            "hit@1 %",
+            "hit@5 %",
+            "all kinds, harmonic mean %",
+            "the same, seen kinds held back",
+        ),
+        tuple(rows),
+        f"The first two among held-out kinds only. {chance}",
+    )
 
 
-def _embedded(encoder: Inception, scenes: list[Scene]) -> Tensor:
-    extractor = Extractor(encoder, batch_size=_BATCH)
-    parts = []
-    with Bar("embed", len(scenes), unit="drawings") as bar:
-        for begin in range(0, len(scenes), _BATCH):
-            batch = [extractor.square(scene.pixels) for scene in scenes[begin : begin + _BATCH]]
-            parts.append(extractor(torch.stack(batch))[:, 0])
-            bar.advance(len(batch))
-    return torch.cat(parts).clone()  # (drawings, D), out of inference mode
-
-
-def _references(scenes: list[Scene]) -> list[list[list[str]]]:
-    return [[words(caption) for caption in scene.captions] for scene in scenes]
-
-
-def _records(split: str, scenes: list[Scene]) -> list[CaptionedImage]:
+def _shown(demo: Demo, split: Split) -> list[Shown]:
+    truth, said = read_truth(demo.world / f"truth-{split}.jsonl"), demo.said(split)
+    names = list(truth)[:_SHOWN]
+    paths = [demo.world / "pictures" / split / name for name in names]
+    labeller = Labeller.load(demo.labeller("devise"), device=demo.device)
+    answers = labeller(paths, labels=[", ".join(kind.words) for kind in OF.values()], top=_LABELS)
     return [
-        CaptionedImage(index, f"{split}-{index}.png", scene.captions, split)
-        for index, scene in enumerate(scenes)
+        Shown(
+            path,
+            truth[name],
+            said[name],
+            tuple(Label(each.text, each.cosine) for each in answer.labels),
+        )
+        for name, path, answer in zip(names, paths, answers, strict=True)
     ]
+
+
+def _counts(demo: Demo) -> dict[str, int]:
+    return {"training": demo.sizes.training} | dict.fromkeys(
+        ("development", *JUDGED), demo.sizes.judged
+    )
+
+
+def _print(figures: Figures) -> None:
+    table = Table(title=figures.heading, caption=figures.note, title_justify="left")
+    for number, column in enumerate(figures.columns):
+        table.add_column(column, justify="right" if number else "left")
+    for row in figures.rows:
+        table.add_row(*row)
+    Console().print(table)
+
+
+def _share(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}" if whole else "-"
+
+
+def _unseen() -> str:
+    return ", ".join(UNSEEN)

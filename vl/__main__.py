@@ -57,7 +57,7 @@ COMMANDS = {
     ),
     "demo": Command(
         "vl.commands.demo:DemoRun",
-        "Draw pictures, train a captioner on some, caption others, and score that",
+        "Draw a world, train everything on it from nothing, and say how true its captions are",
     ),
     "draw": Command(
         "vl.commands.draw:DrawRun",

@@ -24,7 +24,6 @@ from vl.metrics.truth import ATTRIBUTES, Tally, TruthScores
 
 _log = logging.getLogger(__name__)
 _SHOWN = 12  # pictures of a split on the page
-_PRINTED = 3
 _LABELS = 5
 _METHODS = {
     "devise": "DeViSE",
@@ -95,9 +94,9 @@ def run(flags: DemoRun) -> int:
     for each in figures:
         _print(each)
     for split in JUDGED:
-        for one in shown[split][: 1 if len(JUDGED) >= _PRINTED else _PRINTED]:
-            said = ", ".join(f"{label.text} {label.score:.2f}" for label in one.labels[:3])
-            write_line(f"{one.path}\n  {one.caption}\n  {said}")
+        one = shown[split][0]
+        said = ", ".join(f"{label.text} {label.score:.2f}" for label in one.labels[:3])
+        write_line(f"{one.path}\n  {one.caption}\n  {said}")
     write_line(f"{seconds:.0f} seconds; {page} shows all of it. To go on:")
     picture = shown["held-out-kinds"][0].path
     write_line(f"  vl caption {picture} --model {demo.captioner} --n-best 3")

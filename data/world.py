@@ -35,7 +35,7 @@ INVERSE: dict[Relation, Relation] = {
 
 # Half sides of the square that a thing is drawn in, in sides of the picture. Between the two sizes
 # is a gap, so that nobody need guess.
-_RADII: dict[Size, tuple[float, float]] = {"small": (0.17, 0.19), "big": (0.27, 0.34)}
+_RADII: dict[Size, tuple[float, float]] = {"small": (0.185, 0.205), "big": (0.27, 0.34)}
 _MOST_OF_TWO = 0.28  # a big thing beside another one
 _HOOP = (0.41, 0.45)  # a ring with a thing in it
 _IN_HOOP = (0.16, 0.18)
@@ -47,7 +47,9 @@ _FORMS = ("one", "alike", "two")
 _OFTEN = (45, 22, 33)
 _HOOPS = 0.4  # of the rings, that have a thing in them
 _TEXTURED = (60, 20, 20)
-_TRIES = 200
+_TRIES = 20  # for a third thing, before the others are put elsewhere
+
+_Circle = tuple[float, float, float]  # x, y and radius of a place
 
 
 class Place(NamedTuple):
@@ -238,28 +240,62 @@ def _texture(chance: random.Random) -> Texture:
 def _place(chance: random.Random, radii: tuple[float, float], *, turn: float = 0.25) -> Place:
     """Anywhere within the picture; numbers have the digits that a reader can use."""
     radius = round(chance.uniform(*radii), 4)
+    return _lying(chance, (*_middle(chance, radius), radius), turn)
+
+
+def _lying(chance: random.Random, circle: _Circle, turn: float = 0.25) -> Place:
+    """A place whose circle is known, turned a little."""
+    return Place(*circle, round(chance.uniform(-turn, turn), 4), chance.random() < 0.5)
+
+
+def _middle(chance: random.Random, radius: float) -> tuple[float, float]:
     edge = _EDGE * radius
-    x, y = (round(chance.uniform(edge, 1 - edge), 4) for _ in range(2))
-    return Place(x, y, radius, round(chance.uniform(-turn, turn), 4), chance.random() < 0.5)
+    room = 1 - 2 * edge
+    return round(edge + room * chance.random(), 4), round(edge + room * chance.random(), 4)
 
 
 def _apart(
     chance: random.Random, radii: list[tuple[float, float]], *, plainly: bool = False
 ) -> tuple[Place, ...]:
-    """Places with room between them; ``plainly`` beside or above one another."""
+    """Two or three places with room between them; ``plainly`` beside or above one another."""
     near = _NEAR if plainly else _NEAR_ALIKE
+    first, second, *more = [round(chance.uniform(*each), 4) for each in radii]
     while True:
-        places: list[Place] = []
+        circles = _pair(chance, first, second, near)
+        if not _has_room(*circles, near, plainly=plainly):
+            continue
+        if not more:
+            return tuple(_lying(chance, circle) for circle in circles)
         for _ in range(_TRIES):
-            place = _place(chance, radii[len(places)])
-            if all(_has_room(place, other, near, plainly=plainly) for other in places):
-                places.append(place)
-                if len(places) == len(radii):
-                    return tuple(places)
+            third = (*_middle(chance, more[0]), more[0])
+            if all(_has_room(third, circle, near) for circle in circles):
+                return tuple(_lying(chance, circle) for circle in (*circles, third))
 
 
-def _has_room(one: Place, other: Place, near: float, *, plainly: bool) -> bool:
-    across, down = abs(one.x - other.x), abs(one.y - other.y)
-    if math.hypot(across, down) < near * (one.radius + other.radius):
+def _pair(
+    chance: random.Random, first: float, second: float, near: float
+) -> tuple[_Circle, _Circle]:
+    """Two circles of these radii, as far apart in any direction as there is room."""
+    edge, other_edge = _EDGE * first, _EDGE * second
+    least = near * (first + second)
+    while True:
+        angle = math.tau * chance.random()
+        across, down = math.cos(angle), math.sin(angle)
+        most = (1 - edge - other_edge) / max(abs(across), abs(down))
+        if most >= least:
+            break
+    distance = chance.uniform(least, most)
+    middle, other = [], []
+    for step in (distance * across, distance * down):
+        begin, end = max(edge, other_edge - step), min(1 - edge, 1 - other_edge - step)
+        at = chance.uniform(begin, end)
+        middle.append(round(at, 4))
+        other.append(round(at + step, 4))
+    return (middle[0], middle[1], first), (other[0], other[1], second)
+
+
+def _has_room(one: _Circle, other: _Circle, near: float, *, plainly: bool = False) -> bool:
+    across, down = abs(one[0] - other[0]), abs(one[1] - other[1])
+    if math.hypot(across, down) < near * (one[2] + other[2]):
         return False
     return not plainly or max(across, down) >= _PLAINLY * min(across, down)

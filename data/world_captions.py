@@ -1,14 +1,18 @@
 """What can be said of the drawn world's scenes: true captions out of a grammar, and its words.
 
 A caption leaves out what it likes, but says nothing that is false: things alike are said as many
-as they are, or as some, and never as one of them.
+as they are, or as some, and never as one of them. Of several ways to say a thing one is usual, as
+people's is, and the others are heard now and then.
 """
 
 import random
 from collections.abc import Sequence
+from typing import TypeVar
 
 from data.world import Group, Relation, Scene, Size, Texture
 from data.world_kinds import OF, plural
+
+Way = TypeVar("Way", bound=str)
 
 SIZE_WORDS: dict[Size, tuple[str, ...]] = {"small": ("small", "little"), "big": ("big", "large")}
 TEXTURE_WORDS: dict[Texture, tuple[str, ...]] = {
@@ -52,6 +56,7 @@ INTRODUCTIONS = (
     ("we see", "we see"),
 )
 _NUMBER = 5  # captions of a picture, as COCO has
+_USUAL = 0.7  # how often the first of several ways is taken
 
 
 def captions(scene: Scene) -> tuple[str, ...]:
@@ -65,7 +70,7 @@ def captions(scene: Scene) -> tuple[str, ...]:
 
 def caption(scene: Scene, chance: random.Random) -> str:
     """One caption, without a full stop."""
-    if len(scene.groups) == 1 or chance.random() < 0.3:
+    if len(scene.groups) == 1 or chance.random() < 0.15:
         return _of_one(scene, chance)
     return _of_two(scene, chance)
 
@@ -78,11 +83,11 @@ def _of_one(scene: Scene, chance: random.Random) -> str:
     introduction = chance.choice(INTRODUCTIONS)[several]
     thing, ground = _thing(group, chance), _ground(scene, chance)
     forms = {
-        thing: 2,
-        f"{thing} {ground}": 3,
-        f"{thing} {verb} {ground}": 3,
-        f"{thing} {chance.choice(DOING)} {ground}": 2,
-        f"{there} {thing}{_perhaps(ground, chance)}": 3,
+        thing: 1,
+        f"{thing} {ground}": 12,
+        f"{thing} {verb} {ground}": 4,
+        f"{thing} {_usual(DOING, chance)} {ground}": 3,
+        f"{there} {thing}{_perhaps(ground, chance)}": 4,
         f"{ground} {there} {thing}": 1,
         f"{ground} {verb} {thing}": 1,
         f"{introduction} {thing}{_perhaps(ground, chance)}": 2,
@@ -93,9 +98,9 @@ def _of_one(scene: Scene, chance: random.Random) -> str:
 
 def _of_the(group: Group, ground: str, chance: random.Random) -> str:
     """A thing and then what it is like: ``the two balls on the grass are red and striped``."""
-    traits = [group.colour, chance.choice(SIZE_WORDS[group.size])]
+    traits = [group.colour, _usual(SIZE_WORDS[group.size], chance)]
     if group.texture != "plain":
-        traits.append(chance.choice(TEXTURE_WORDS[group.texture]))
+        traits.append(_usual(TEXTURE_WORDS[group.texture], chance))
     traits = chance.sample(traits, chance.choice((1, 1, 2)))
     words = ["the"]
     if group.amount > 1 and chance.random() < 0.6:
@@ -106,18 +111,19 @@ def _of_the(group: Group, ground: str, chance: random.Random) -> str:
 
 
 def _of_two(scene: Scene, chance: random.Random) -> str:
-    one, other = chance.sample((0, 1), 2)
-    ways = sorted(scene.relations(one, other))
+    one, other = (0, 1) if chance.random() < 0.85 else (1, 0)
+    # In the order of RELATION_WORDS: where a thing is before which one is bigger.
+    ways = sorted(scene.relations(one, other), key=list(RELATION_WORDS).index)
     first, second = (_thing(scene.groups[number], chance) for number in (one, other))
     ground = _ground(scene, chance)
-    on = _perhaps(ground, chance, often=0.35)
-    relation = chance.choice(ways)
-    way = chance.choice(RELATION_WORDS[relation])
+    on = _perhaps(ground, chance)
+    relation = _usual(ways, chance)
+    way = _usual(RELATION_WORDS[relation], chance)
     introduction = chance.choice(INTRODUCTIONS)[0]
     forms = {
-        f"{first} {way} {second}{on}": 4,
+        f"{first} {way} {second}{on}": 16,
         f"{first} is {way} {second}{on}": 3,
-        f"there is {first} {way} {second}{on}": 2,
+        f"there is {first} {way} {second}{on}": 4,
         f"{introduction} {first} {way} {second}{on}": 1,
         f"{first} and {second}{on}": 1,
         f"there is {first} and {second}{on}": 1,
@@ -130,55 +136,61 @@ def _of_two(scene: Scene, chance: random.Random) -> str:
             f"{first} {verb} {way} {second}{on}": 2,
             f"{way} {second} there is {first}": 1,
             f"{way} {second} {verb} {first}": 1,
-            f"{second} has {first} {chance.choice(SIDE_WORDS[relation])}": 2,
+            f"{second} has {first} {_usual(SIDE_WORDS[relation], chance)}": 2,
         }
     return _one_of(forms, chance)
 
 
 def _thing(group: Group, chance: random.Random) -> str:
     """Some things with what is said of them: ``two big red balls with stripes``."""
-    size = chance.choice(SIZE_WORDS[group.size])
-    texture = chance.choice(TEXTURE_WORDS[group.texture])
+    size = _usual(SIZE_WORDS[group.size], chance)
+    texture = _usual(TEXTURE_WORDS[group.texture], chance)
     words: list[str] = []
     behind = ""
-    if chance.random() < (0.08 if group.texture == "plain" else 0.7):
-        if group.texture in WITH_WORDS and chance.random() < 0.4:
-            behind = f" {chance.choice(WITH_WORDS[group.texture])}"
+    if chance.random() < (0.04 if group.texture == "plain" else 0.85):
+        if group.texture in WITH_WORDS and chance.random() < 0.2:
+            behind = f" {_usual(WITH_WORDS[group.texture], chance)}"
         else:
             words.append(texture)
     said = chance.random()
-    if said < 0.76:
-        words.insert(chance.randint(0, len(words)), group.colour)
-    elif said < 0.86:
+    if said < 0.9:
+        words.insert(0 if chance.random() < _USUAL else len(words), group.colour)
+    elif said < 0.95:
         are = "are" if group.amount > 1 else "is"
-        behind += f" {chance.choice(('that', 'which'))} {are} {group.colour}"
-    if chance.random() < 0.42:
+        behind += f" {_usual(('that', 'which'), chance)} {are} {group.colour}"
+    if chance.random() < 0.25:
         words.insert(0, size)
     words.append(_noun(group, chance))
     if group.amount == 1:
         words.insert(0, "an" if words[0][0] in "aeiou" else "a")
-    elif chance.random() < 0.85:
+    elif chance.random() < 0.9:
         words.insert(0, COUNT_WORDS[group.amount])
     return " ".join(words) + behind
 
 
 def _noun(group: Group, chance: random.Random) -> str:
-    called = OF[group.kind].words
-    word = chance.choice(called) if chance.random() < 0.6 else called[0]
+    word = _usual(OF[group.kind].words, chance)
     return plural(word) if group.amount > 1 else word
 
 
 def _ground(scene: Scene, chance: random.Random) -> str:
-    return f"on {chance.choice(('the ', ''))}{scene.ground}"
+    return f"on {_usual(('the ', ''), chance)}{scene.ground}"
 
 
 def _verb(chance: random.Random, *, several: bool) -> str:
-    verb = chance.choice(tuple(VERBS))
+    verb = _usual(tuple(VERBS), chance)
     return VERBS[verb] if several else verb
 
 
-def _perhaps(words: str, chance: random.Random, *, often: float = 0.5) -> str:
+def _perhaps(words: str, chance: random.Random, *, often: float = _USUAL) -> str:
     return f" {words}" if chance.random() < often else ""
+
+
+def _usual(ways: Sequence[Way], chance: random.Random) -> Way:
+    """The first of several, most of the time."""
+    if len(ways) == 1 or chance.random() < _USUAL:
+        return ways[0]
+    return chance.choice(ways[1:])
 
 
 def _one_of(forms: dict[str, int], chance: random.Random) -> str:

@@ -17,8 +17,8 @@ LEAST_SIDE, MOST_SIDE = 64, 224  # pixels
 _FINER = 3  # points drawn for a pixel, along a side
 _QUALITY = 95  # of a JPEG; Pillow's manual advises against more
 
-_STRIPE = 0.52  # of the half side: from one stripe to the next
-_SPOT = 0.46
+_STRIPE = 0.66  # of the half side: from one stripe to the next
+_SPOT = 0.58
 _RIM = 0.065  # of the half side, without texture: else a pale stripe is lost on a pale ground
 
 

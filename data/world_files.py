@@ -18,7 +18,7 @@ from data.world_kinds import KINDS, SEEN, labels, synset_ids, write_taxonomy
 from data.world_text import paragraphs
 
 SETTINGS = "world.json"
-_VERSION = 2  # of what a seed gives; another one's pictures are another world
+_VERSION = 3  # of what a seed gives; another one's pictures are another world
 _PART = ".*.part"  # as data.atomic calls what is not finished
 
 

@@ -44,8 +44,8 @@ def _small(new):
     """Little of everything but what the flags say."""
 
     def made(cls, **sizes):
-        little = {"side": 64, "cut": 32, "words": 6000}
-        epochs = {"thing_epochs": 1, "picture_epochs": 1, "caption_epochs": 1}
+        little = {"side": 64, "words": 6000}
+        epochs = {"picture_epochs": 1, "caption_epochs": 1}
         return new(cls, **{**little, **epochs, **sizes})
 
     return made

@@ -12,9 +12,7 @@ SIZES = Sizes(
     training=40,
     judged=12,
     side=64,
-    cut=32,
     words=6000,
-    thing_epochs=1,
     picture_epochs=1,
     caption_epochs=1,
 )

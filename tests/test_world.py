@@ -111,7 +111,7 @@ def test_things_are_within_the_picture_and_small_is_smaller_than_big(scenes):
             for place in group.places:
                 radii[group.size].append(place.radius)
                 assert place.radius <= min(place.x, place.y, 1 - place.x, 1 - place.y)
-    assert 1.4 * max(radii["small"]) < min(radii["big"])
+    assert 1.3 * max(radii["small"]) < min(radii["big"])
 
 
 def test_things_do_not_hide_each_other(scenes):

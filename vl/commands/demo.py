@@ -82,8 +82,7 @@ def run(flags: DemoRun) -> int:
             trained=tuple(
                 Trained(name, demo.folder / place / "log.jsonl")
                 for name, place in (
-                    ("encoder, on things", "encoder/things"),
-                    ("encoder, on pictures", "encoder/pictures"),
+                    ("encoder", "encoder"),
                     ("labeller", "labeller-devise"),
                     ("captioner", "captioner"),
                 )

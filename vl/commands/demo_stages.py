@@ -15,7 +15,9 @@ from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.optim import Optimizer
 
+from data import embeddings
 from data.images import decode_uint8
 from data.world import Scene, Split
 from data.world_files import read_truth
@@ -33,34 +35,35 @@ from vl.commands import (
     train_devise,
     train_words,
 )
+from vl.devices import bfloat16_pays
 from vl.encoder_bundle import TrainedEncoder
 from vl.metrics.truth import TruthScores, truth_scores
 from vl.optimizers import optimizer
 from vl.results import read_results
 from vl.schedules import schedule
 from vl.training import Judgement, fit
-from vl.world_encoder import QUESTIONS, Pictures, Things, WorldTraining, accuracy, loosen
+from vl.world_encoder import QUESTIONS, Pictures, WorldTraining, accuracy, loosen
 
 Flags = TypeVar("Flags")
 ENCODER = "inception_v1_bn"
 WIDTH_FACTOR = 0.25
 JUDGED: tuple[Split, ...] = ("test", "held-out-combinations", "held-out-kinds")
 METHODS = ("devise", "conse", "random")
-_BATCH = 64
-_ENCODER_RATE = 3e-3
+_BATCH = 128
+_ENCODER_RATE = 0.03
+_ANSWER_RATE = 0.003  # of the layers that answer: slow ones leave it to the embedding to be clear
+_CELL = 16  # pixels: the encoder halves a side four times up to its auxiliary classifiers
 
 
 class Sizes(NamedTuple):
     """How much of everything."""
 
-    training: int = 6000  # pictures
+    training: int = 8000  # pictures
     judged: int = 400  # of each other split
-    side: int = 96  # pixels of a picture
-    cut: int = 64  # of a thing that is cut out
+    side: int = 64  # pixels of a picture, in sixteens
     words: int = 300_000  # of text
-    thing_epochs: int = 3
-    picture_epochs: int = 6
-    caption_epochs: int = 6
+    picture_epochs: int = 12
+    caption_epochs: int = 2
 
 
 class Demo:
@@ -140,9 +143,9 @@ class Demo:
         )
 
     def train_encoder(self) -> None:
-        """First on things cut out, then on whole pictures; kept with its classifier of kinds."""
+        """Asked of many things at once; kept with its classifier of kinds alone."""
         torch.manual_seed(self.seed)
-        sizes, folder = self.sizes, self.encoder.parent
+        sizes = self.sizes
         images, scenes = self.pictures("training")
         built = encoder(
             ENCODER,
@@ -152,34 +155,31 @@ class Demo:
         )
         assert isinstance(built, Inception)
         loosen(built)
-        model = WorldTraining(built).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-        things = Things(images, scenes, side=sizes.cut, batch_size=_BATCH, seed=self.seed)
-        whole = Pictures(images, scenes, batch_size=_BATCH, seed=self.seed)
+        batches = Pictures(
+            images, scenes, cells=sizes.side // _CELL, batch_size=_BATCH, seed=self.seed
+        )
+        model = WorldTraining(built, scenes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         development = self.pictures("development")
 
         def judge(model: nn.Module) -> Judgement:
             found = accuracy(built, *development)
             return Judgement(found["kind and colour"], found)
 
-        for name, batches, epochs in (
-            ("things", things, sizes.thing_epochs),
-            ("pictures", whole, sizes.picture_epochs),
-        ):
-            steps = epochs * len(batches)
-            fit(
-                model,
-                batches,
-                optimizer=optimizer(
-                    "adam", [(model.parameters(), _ENCODER_RATE)], weight_decay=0.05
-                ),
-                schedule=schedule("cosine", steps=steps, warm_up=min(60, steps // 10)),
-                epochs=epochs,
-                folder=folder / name,
-                settings={"seed": self.seed},
-                judge=judge if name == "pictures" else None,
-                save_seconds=math.inf,
-                counted="images",
-            )
+        steps = sizes.picture_epochs * len(batches)
+        fit(
+            model,
+            batches,
+            optimizer=_optimizer(built),
+            schedule=schedule("cosine", steps=steps, warm_up=min(60, steps // 10)),
+            epochs=sizes.picture_epochs,
+            folder=self.encoder.parent,
+            settings={"seed": self.seed},
+            bfloat16=bfloat16_pays(torch.device(self.device)),
+            judge=judge,
+            save_seconds=math.inf,
+            counted="images",
+        )
+        built.auxiliary.clear()
         assert built.classifier is not None
         kinds = nn.Linear(built.width, len(SEEN))
         kinds.load_state_dict(
@@ -191,22 +191,21 @@ class Demo:
 
     def embed(self) -> None:
         """Pictures to embeddings, under two names: lists have folders before them, COCO has not."""
-        pictures = self.world / "pictures"
-        for paths, out in (
-            ([self.world], self.embeddings),
-            ([pictures / "training", pictures / "development"], self.captioned),
-        ):
-            _quietly(
-                embed.run,
-                embed.EmbedRun(
-                    paths,
-                    out,
-                    weights=self.encoder,
-                    encoder=ENCODER,
-                    batch_size=128,
-                    device=self.device,
-                ),
-            )
+        _quietly(
+            embed.run,
+            embed.EmbedRun(
+                [self.world],
+                self.embeddings,
+                weights=self.encoder,
+                encoder=ENCODER,
+                batch_size=128,
+                device=self.device,
+            ),
+        )
+        held = embeddings.load(self.embeddings)
+        renamed = embeddings.Writer(self.captioned, held.making)
+        renamed.add([Path(name).name for name in held.names], held.of(held.names))
+        renamed.finish()
 
     def train_labellers(self) -> None:
         """DeViSE; beside it ConSE, and DeViSE with random vectors for words."""
@@ -241,7 +240,10 @@ class Demo:
                 dev_captions=self.world / "captions-development.json",
                 width=128,
                 hidden=256,
-                rate=3e-3,
+                dropout=0.1,
+                optimizer="muon",
+                rate=0.02,
+                warm_up=60,
                 average=0.99,
                 epochs=self.sizes.caption_epochs,
                 batch_size=250,
@@ -307,6 +309,16 @@ class Demo:
                 json=True,
             ),
         )
+
+
+def _optimizer(encoder: Inception) -> Optimizer:
+    answering = [*encoder.auxiliary.values()]
+    if encoder.classifier is not None:
+        answering.append(encoder.classifier)
+    slow = [each for module in answering for each in module.parameters()]
+    others = {id(each) for each in slow}
+    fast = [each for each in encoder.parameters() if id(each) not in others]
+    return optimizer("muon", [(fast, _ENCODER_RATE), (slow, _ANSWER_RATE)], outer=answering)
 
 
 def _quietly(run: Callable[[Flags], int], flags: Flags) -> str:

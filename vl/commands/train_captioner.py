@@ -105,7 +105,7 @@ class CaptionerTraining:
     own_words_decay: Decay = "linear"
     """Scheduled sampling: how the true words' share falls (Bengio et al. 2015)."""
     optimizer: Kind = "adam"
-    """AdamW, or plain gradient descent as published (im2txt: rate 2.0, batch 32)."""
+    """AdamW, Muon, or plain gradient descent as published (im2txt: rate 2.0, batch 32)."""
     rate: float = 1e-3
     """Learning rate at first; Kingma and Ba 2015 for Adam."""
     encoder_rate: float = 1e-5
@@ -361,7 +361,12 @@ def _train(
     fitted = fit(
         model,
         batches,
-        optimizer=optimizer(flags.optimizer, parts, weight_decay=flags.weight_decay),
+        optimizer=optimizer(
+            flags.optimizer,
+            parts,
+            weight_decay=flags.weight_decay,
+            outer=(phase.decoder.words, phase.decoder.output),
+        ),
         schedule=schedule(
             flags.schedule,
             steps=steps,

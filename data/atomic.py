@@ -9,13 +9,15 @@ from pathlib import Path
 
 
 @contextmanager
-def replacing(path: Path | str) -> Iterator[Path]:
+def replacing(path: Path | str, *, lasting: bool = True) -> Iterator[Path]:
     """A path to write to, which becomes ``path`` when the block ends well.
 
     If the block raises, or the process dies, what stood at ``path`` before still stands.
 
     Args:
         path: the file to be; its folder is made if there is none.
+        lasting: it is on the disk before it has the name. Else, which is far faster for small
+            files, it may be there but empty after a loss of power.
 
     Yields:
         An empty file in the same folder, so that the rename cannot cross file systems.
@@ -38,8 +40,9 @@ def replacing(path: Path | str) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
-        with beside.open("rb+") as file:  # on the disk before it has the name
-            os.fsync(file.fileno())
+        if lasting:
+            with beside.open("rb+") as file:
+                os.fsync(file.fileno())
         beside.chmod(mode)  # mkstemp makes files that only the owner can read
         beside.replace(path)
     finally:

@@ -242,6 +242,8 @@ def ahead(items: Iterator[Item], *, depth: int = 2) -> Iterator[Item]:
     stop = threading.Event()
 
     def fill() -> None:
+        # A second pool of OpenMP threads would slow down every small operation of the caller's.
+        torch.set_num_threads(1)  # of this thread, and of those begun before the end
         try:
             for item in items:
                 queue.put(("item", item))
@@ -267,6 +269,7 @@ def ahead(items: Iterator[Item], *, depth: int = 2) -> Iterator[Item]:
             while not queue.empty():
                 queue.get_nowait()
             thread.join(0.01)
+        torch.set_num_threads(torch.get_num_threads())  # threads begun later get as many again
 
 
 def _generator(seed: int, epoch: int, batch: int) -> torch.Generator:

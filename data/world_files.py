@@ -68,7 +68,8 @@ def picture_name(split: Split, number: int) -> str:
 def missing(folder: Path, split: Split, world: World) -> list[int]:
     """Numbers of the pictures that are not there yet."""
     place = folder / "pictures" / split
-    there = {file.name for file in place.iterdir()} if place.is_dir() else set()
+    files = place.iterdir() if place.is_dir() else ()
+    there = {file.name for file in files if file.stat().st_size > 0}
     numbers = range(world.pictures[split])
     return [number for number in numbers if picture_name(split, number) not in there]
 
@@ -81,7 +82,8 @@ def draw_some(folder: Path, split: Split, numbers: Sequence[int], *, seed: int, 
     """
     for number in numbers:
         content = encoded(draw(scene(split, number, seed=seed), side=side))
-        with replacing(folder / "pictures" / split / picture_name(split, number)) as beside:
+        place = folder / "pictures" / split / picture_name(split, number)
+        with replacing(place, lasting=False) as beside:  # `missing` finds what is empty
             beside.write_bytes(content)
     return len(numbers)
 

@@ -65,3 +65,13 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
         with pytest.raises(OSError, match="not a file that could be replaced"):
             write_text(path, "new")
     assert (tmp_path / "pipe").is_fifo()
+
+
+def test_only_what_shall_last_is_waited_for(tmp_path, monkeypatch):
+    waited = []
+    monkeypatch.setattr("os.fsync", waited.append)
+    for lasting in (False, True):
+        with replacing(tmp_path / "file", lasting=lasting) as beside:
+            beside.write_text(str(lasting))
+        assert (tmp_path / "file").read_text() == str(lasting)
+        assert len(waited) == lasting

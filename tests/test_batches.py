@@ -145,6 +145,27 @@ def test_ahead_leaves_no_thread_behind():
     assert threading.active_count() == before
 
 
+def test_ahead_s_thread_has_no_pool_of_its_own_and_others_keep_theirs():
+    """OpenMP's pools of two threads would wait for each other at every small operation."""
+
+    def elsewhere():
+        found = []
+        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        return found[0]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        taken = ahead(torch.get_num_threads() for _ in range(2))
+        assert list(taken) == [1, 1]
+        assert torch.get_num_threads() == 3
+        assert elsewhere() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 LABELS = [3 * row % 7 for row in range(20)]
 
 

@@ -118,6 +118,15 @@ def test_what_a_killed_run_left_half_is_taken_away(folder, tmp_path):
     assert missing(tmp_path, "test", WORLD) == [0, 1]
 
 
+def test_a_picture_that_is_empty_after_a_loss_of_power_is_drawn_again(tmp_path):
+    begin(tmp_path, WORLD)
+    draw_some(tmp_path, "test", [0, 1], seed=5, side=64)
+    lost = tmp_path / "pictures" / "test" / "test-000001.jpg"
+    lost.write_bytes(b"")
+    assert 1 in missing(tmp_path, "test", WORLD)
+    assert 0 not in missing(tmp_path, "test", WORLD)
+
+
 @pytest.mark.parametrize(
     ("change", "what"),
     [

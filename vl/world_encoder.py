@@ -237,8 +237,9 @@ def loosen(encoder: Inception) -> None:
 def accuracy(encoder: Inception, images: Tensor, scenes: Sequence[Scene]) -> dict[str, float]:
     """How often each question is answered rightly, in per cent, and the main kind and colour."""
     encoder.eval()
-    parts = [encoder.classify(pixels_of(part)).main for part in torch.split(images, 250)]
-    said = torch.stack([each.argmax(1) for each in by_question(torch.cat(parts)).values()], 1)
+    device = next(encoder.parameters()).device
+    parts = [encoder.classify(pixels_of(part.to(device))).main for part in torch.split(images, 250)]
+    said = torch.stack([each.argmax(1) for each in by_question(torch.cat(parts)).values()], 1).cpu()
     truth = torch.tensor([_truth(scene) for scene in scenes])
     right = dict(zip(QUESTIONS, (said == truth).unbind(1), strict=True))
     big = truth[:, list(QUESTIONS).index("big kind")] != len(SEEN)

@@ -62,8 +62,8 @@ class Sizes(NamedTuple):
     judged: int = 400  # of each other split
     side: int = 64  # pixels of a picture, in sixteens
     words: int = 300_000  # of text
-    picture_epochs: int = 12
-    caption_epochs: int = 2
+    picture_epochs: int = 11
+    caption_epochs: int = 3
 
 
 class Demo:
@@ -242,12 +242,13 @@ class Demo:
                 hidden=256,
                 dropout=0.1,
                 optimizer="muon",
-                rate=0.02,
+                rate=0.01,
                 warm_up=60,
                 average=0.99,
                 epochs=self.sizes.caption_epochs,
                 batch_size=250,
                 min_count=1,
+                precision="auto",
                 save_seconds=3600,
                 seed=self.seed,
                 device=self.device,

@@ -365,7 +365,7 @@ def _train(
             flags.optimizer,
             parts,
             weight_decay=flags.weight_decay,
-            outer=(phase.decoder.words, phase.decoder.output),
+            outer=(phase.decoder.show, phase.decoder.words, phase.decoder.output),
         ),
         schedule=schedule(
             flags.schedule,

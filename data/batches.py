@@ -276,3 +276,10 @@ def _generator(seed: int, epoch: int, batch: int) -> torch.Generator:
     """Independent streams by hashing three numbers into one seed (the constants are odd primes)."""
     mixed = (seed * 1_000_003 + epoch) * 1_000_033 + batch
     return torch.Generator().manual_seed(mixed % 2**63)
+
+
+class LossSum(NamedTuple):
+    """A sum and what it is to be divided by, so that batches and processes add up exactly."""
+
+    total: Tensor  # (), nats
+    terms: Tensor  # (), int64, words

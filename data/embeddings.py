@@ -13,8 +13,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from data.atomic import replacing, write_text
-from data.errors import FormatError
+from vl.data.errors import FormatError
+from vl.data.files import replacing, write_text
 
 _FORMAT = 1
 

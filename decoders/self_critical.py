@@ -8,7 +8,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from decoders.beam_search import State, Step
+from vl.decoders.beam_search import State, Step
 
 
 class Sample(NamedTuple):

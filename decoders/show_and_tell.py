@@ -3,23 +3,17 @@
 It knows word ids only: what they spell is the vocabulary's, which caption is best the search's.
 """
 
-from typing import Literal, NamedTuple
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from decoders.beam_search import State
+from vl.data.batches import LossSum
+from vl.decoders.beam_search import State
 
 Cell = Literal["ordinary", "paper"]
 Output = Literal["free", "tied"]
-
-
-class Loss(NamedTuple):
-    """A sum and what it is to be divided by, so that batches and processes add up exactly."""
-
-    total: Tensor  # (), nats
-    terms: Tensor  # (), int64, words
 
 
 class ShowAndTell(nn.Module):
@@ -141,7 +135,7 @@ class ShowAndTell(nn.Module):
         own_word: float = 0.0,
         smoothing: float = 0.0,
         generator: torch.Generator | None = None,
-    ) -> Loss:
+    ) -> LossSum:
         """Sum of -log p of the real words, by teacher forcing.
 
         Args:
@@ -190,7 +184,7 @@ class ShowAndTell(nn.Module):
             surprise = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
             weights = weights[order]
             total = surprise @ torch.cat([weights[:n] for n in live])
-        return Loss(total, torch.tensor(len(targets), device=total.device))
+        return LossSum(total, torch.tensor(len(targets), device=total.device))
 
     def _sampled(
         self,

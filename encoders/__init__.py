@@ -1,1 +1,1 @@
-"""Pixels into a vector."""
+"""Pixels into a vector or a feature map."""

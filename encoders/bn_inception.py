@@ -9,7 +9,7 @@ from typing import Literal, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from encoders.inception import (
+from vl.encoders.inception import (
     IMAGE_SIZE,
     STEM_WIDTHS,
     TORCHVISION_MEAN,

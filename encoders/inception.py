@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoders.response_norm import ResponseNorm
+from vl.encoders.response_norm import ResponseNorm
 
 Norm = Literal["response", "batch"]
 Topology = Literal["published", "torchvision"]

@@ -7,7 +7,7 @@ import torch
 import torchvision
 from torch import Tensor, nn
 
-from encoders.inception import Logits
+from vl.encoders.inception import Logits
 
 EMBEDDING_WIDTH = 2048
 IMAGE_SIZE = 299

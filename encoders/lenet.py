@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from encoders.inception import Logits
+from vl.encoders.inception import Logits
 
 EMBEDDING_WIDTH = 84
 IMAGE_SIZE = 32

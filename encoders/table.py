@@ -13,8 +13,8 @@ import torch
 from torch import Tensor, nn
 from torchvision import models
 
-from encoders.bn_inception import BNInception, bn_inception
-from encoders.inception import (
+from vl.encoders.bn_inception import BNInception, bn_inception
+from vl.encoders.inception import (
     IMAGE_SIZE,
     Inception,
     Logits,
@@ -23,8 +23,8 @@ from encoders.inception import (
     inception_v1_torchvision,
     scaled,
 )
-from encoders.inception_v3 import InceptionV3, inception_v3
-from encoders.lenet import LeNet5, lenet5
+from vl.encoders.inception_v3 import InceptionV3, inception_v3
+from vl.encoders.lenet import LeNet5, lenet5
 
 
 class Encoder(Protocol):
@@ -155,7 +155,7 @@ def encoder(
             there is none by default.
         auxiliary: whether the heads that help training are there.
         width_factor: what the published numbers of channels are multiplied by; see
-            ``encoders.inception.scaled``.
+            ``vl.encoders.inception.scaled``.
         image_size: pixels a side that it is trained on and fed; by default as published. Where
             it can be told, the layers are the same whatever it is, but auxiliary heads want 224.
 

@@ -17,9 +17,9 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 from torchvision import models
 
-from data.errors import FormatError
-from encoders.bn_inception import BNInception
-from encoders.inception import (
+from vl.data.errors import FormatError
+from vl.encoders.bn_inception import BNInception
+from vl.encoders.inception import (
     BVLC_MEAN,
     BVLC_STD,
     MODULES,
@@ -27,9 +27,9 @@ from encoders.inception import (
     TORCHVISION_STD,
     Inception,
 )
-from encoders.inception_v3 import InceptionV3
-from encoders.lenet import LeNet5
-from encoders.table import TORCHVISION_NAMES, Network, TorchvisionFeatures
+from vl.encoders.inception_v3 import InceptionV3
+from vl.encoders.lenet import LeNet5
+from vl.encoders.table import TORCHVISION_NAMES, Network, TorchvisionFeatures
 
 # What BVLC's train_val.prototxt and torchvision/models/googlenet.py call the parts of a module.
 BRANCHES = {

@@ -19,9 +19,9 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 from torchvision.transforms.v2.functional import to_pil_image
 
-from data.scenes import draw
 from vl.__main__ import main as vl
-from vl.progress import Bar
+from vl.data.scenes import draw
+from vl.terminal import Bar
 
 SIDE = 64
 RATES = (0.003, 0.01, 0.03)  # the plain network's, to choose from

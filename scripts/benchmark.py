@@ -22,7 +22,7 @@ import torch
 import torchvision
 from benchmarks import embed, encoder, evaluate, label, load, search
 
-from vl import __version__
+from vl.version import __version__
 
 
 class Benchmark(NamedTuple):

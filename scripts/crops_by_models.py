@@ -17,12 +17,12 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from data.atomic import write_text
-from data.images import find
-from vl import encoder_bundle
-from vl.encoder_classes import read_classes
-from vl.encoder_evaluation import interval
-from vl.trained_encoder import trained_encoder
+from vl.data.files import write_text
+from vl.data.images.decode import find
+from vl.encoding import encoder_file as encoder_bundle
+from vl.encoding.classes import read_classes
+from vl.encoding.evaluation import interval
+from vl.encoding.pretrained import trained_encoder
 
 NAME = "inception_v1"
 SEEDS = (1, 2)  # of the copies

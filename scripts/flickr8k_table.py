@@ -9,11 +9,11 @@ captions are distinct, and their length over the references'.
 import argparse
 from pathlib import Path
 
-from data import embeddings
-from data.captions import read_captions
-from data.tokens import words
-from vl.caption_search import Search
-from vl.captioner import Captioner
+from vl.captioning.captioner import Captioner
+from vl.captioning.search import Search
+from vl.data import embeddings
+from vl.data.captions.captions import read_captions
+from vl.data.captions.ptb.tokens import words
 from vl.metrics.bleu import corpus_bleu
 
 ONE, TWO = ("seed-1",), ("seed-1", "seed-2")

@@ -12,9 +12,9 @@ from pathlib import Path
 
 import torch
 
-from data.images import decode, find, square
-from encoders.inception import inception_v1
-from encoders.weights import load_caffe
+from vl.data.images.decode import decode, find, square
+from vl.encoders.inception import inception_v1
+from vl.encoders.weights import load_caffe
 
 _BATCH = 32
 

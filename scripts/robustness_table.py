@@ -11,10 +11,11 @@ from typing import Any
 
 import torch
 
-from data.images import decode
-from vl import attack_sheet, encoder_bundle
-from vl.attack import fast_gradient_sign
-from vl.attacked import AttackedClassifier
+from vl import attack_sheet
+from vl.attacks.targets import AttackedClassifier
+from vl.data.images.decode import decode
+from vl.encoding import encoder_file as encoder_bundle
+from vl.training.adversarial import fast_gradient_sign
 
 SEEDS = (1, 2, 3)
 NETWORKS = {"clean": "trained on clean digits", "adversarial": "trained adversarially"}

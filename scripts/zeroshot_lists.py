@@ -13,8 +13,8 @@ import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from data.atomic import write_text
-from data.wordnet import WordNet
+from vl.data.files import write_text
+from vl.data.words.wordnet import WordNet
 
 HERE = Path(__file__).resolve().parent / "zeroshot"
 EACH_CLASS = ("imagenet_1each", "imagenet_5each")

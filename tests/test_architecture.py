@@ -210,7 +210,8 @@ def test_a_planted_fault_is_seen(
 def test_the_house_is_looked_at() -> None:
     assert {path.relative_to(ROOT).parts[0] for path in files(ROOT)} >= set(PACKAGES)
     assert any(
-        found.name == "data.atomic.write_text" for found in imports(ROOT / "vl/results.py", ROOT)
+        found.name == "vl.data.files.write_text"
+        for found in imports(ROOT / "vl/evaluation/results.py", ROOT)
     )
 
 

@@ -9,9 +9,9 @@ from safetensors import SafetensorError
 from safetensors.torch import save_file
 from torch import nn
 
-from data.errors import FormatError
-from tests.little import alter
+from tests.helpers.tiny_captioner import alter
 from vl import bundle
+from vl.data.errors import FormatError
 
 CONFIGURATION = {"name": "é", "sizes": [1, 2], "rate": 0.5}
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from data.errors import FormatError
-from tests.little import drawings
+from tests.helpers.tiny_captioner import drawings
+from vl.data.errors import FormatError
 from vl.inputs import complaint, photographs
 
 

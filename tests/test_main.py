@@ -10,8 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from vl import __version__
 from vl.__main__ import COMMANDS, Command, load, main
+from vl.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
 

@@ -1,28 +1,29 @@
-"""What people use: photographs to sentences, labels and scores."""
+"""Images to captions and labels, and the scores of both: the public names of vl."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
 
-__version__ = "0.1.0"
+from vl.version import __version__
+
 __all__ = ["Answer", "Caption", "Captioner", "Label", "Labeller", "Search", "__version__"]
 
-_IN = {  # where each public name is
-    "Answer": "labeller",
-    "Caption": "captioner",
-    "Captioner": "captioner",
-    "Label": "labeller",
-    "Labeller": "labeller",
-    "Search": "caption_search",
+_MODULES = {  # where each public name is defined
+    "Answer": "labelling.labeller",
+    "Caption": "captioning.captioner",
+    "Captioner": "captioning.captioner",
+    "Label": "labelling.labeller",
+    "Labeller": "labelling.labeller",
+    "Search": "captioning.search",
 }
 
 if TYPE_CHECKING:
-    from vl.caption_search import Search
-    from vl.captioner import Caption, Captioner
-    from vl.labeller import Answer, Label, Labeller
+    from vl.captioning.captioner import Caption, Captioner
+    from vl.captioning.search import Search
+    from vl.labelling.labeller import Answer, Label, Labeller
 
 
 def __getattr__(name: str) -> Any:
-    """The public names, imported when first used: PyTorch takes seconds that help can spare."""
-    if name in _IN:
-        return getattr(importlib.import_module(f"vl.{_IN[name]}"), name)
+    """Import a public name when it is first used: PyTorch takes seconds to import."""
+    if name in _MODULES:
+        return getattr(importlib.import_module(f"vl.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'vl' has no attribute {name!r}")

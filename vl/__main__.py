@@ -13,8 +13,8 @@ from typing import Any, NamedTuple, get_origin, get_type_hints
 
 import tyro
 
-from data.unprintable import escaped
-from vl import __version__
+from vl.data.files import escaped
+from vl.version import __version__
 
 DONE = 0
 WRONG_USE = 2  # 1 is a command's own: it ran, but some of its input failed
@@ -42,7 +42,7 @@ COMMANDS = {
         "vl.commands.train_words:WordTraining", "Train word vectors on plain text"
     ),
     "train devise": Command(
-        "vl.commands.train_devise:DeviseRun",
+        "vl.commands.train_labeller:DeviseRun",
         "Train a labeller",
     ),
     "train encoder": Command(
@@ -60,7 +60,7 @@ COMMANDS = {
         "Draw a world, train everything on it from nothing, and say how true its captions are",
     ),
     "draw": Command(
-        "vl.commands.draw:DrawRun",
+        "vl.commands.draw_world:DrawRun",
         "Draw a world of scenes with their captions, classes, truth, text and taxonomy",
     ),
     "encoders": Command(

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vl import contact_sheet
+from vl import sheets as contact_sheet
 
 MOST = 20  # photographs on a sheet
 # In inches: a picture's side, three lines of text below it, between pictures, and the heading.

@@ -14,8 +14,8 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
-from data.atomic import replacing
-from data.errors import FormatError
+from vl.data.errors import FormatError
+from vl.data.files import replacing
 
 FORMAT = 1
 _KEY = "vl"  # of safetensors' metadata, which maps strings to strings

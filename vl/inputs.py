@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from data.folders import Labelled, labelled
-from data.images import find
+from vl.data.images.decode import find
+from vl.data.labelled.folders import Labelled, labelled
 
 _log = logging.getLogger(__name__)
 
@@ -24,7 +24,7 @@ def photographs(paths: Iterable[Path]) -> Inputs:
     """The files of all paths, those that cannot be used apart.
 
     Args:
-        paths: photographs, and folders of them; see ``data.images.find``.
+        paths: photographs, and folders of them; see ``vl.data.images.decode.find``.
 
     Raises:
         ValueError: no path, or only folders that hold no image: there is nothing to do.
@@ -45,7 +45,7 @@ def labelled_photographs(sources: Sequence[Path]) -> list[Labelled]:
     """The photographs of folders of classes and of lists, in order; what is left out is logged.
 
     Raises:
-        ValueError: there is none, one is in two sources, or see ``data.folders.labelled``.
+        ValueError: there is none, one is in two sources, or see ``vl.data.labelled.folders.labelled``.
         OSError: a source is not there, or cannot be read.
     """
     found: dict[Path, Labelled] = {}

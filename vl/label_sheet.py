@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from vl import contact_sheet
+from vl import sheets as contact_sheet
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

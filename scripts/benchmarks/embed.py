@@ -12,10 +12,10 @@ import torch
 import torchvision
 
 from benchmarks.timing import in_turn, spread
-from data.images import decode, find, square
+from vl.data.images.decode import decode, find, square
 from vl.devices import bfloat16_pays
-from vl.extractor import Extractor
-from vl.trained_encoder import trained_encoder
+from vl.encoding.embedder import Extractor
+from vl.encoding.pretrained import trained_encoder
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

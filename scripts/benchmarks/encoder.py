@@ -16,11 +16,11 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.timing import in_turn, spread
-from encoders.inception import Inception, inception_v1, inception_v1_bn
-from encoders.weights import load_caffe
 from vl.devices import bfloat16_pays
-from vl.engines import problem
-from vl.extractor import Extractor
+from vl.encoders.inception import Inception, inception_v1, inception_v1_bn
+from vl.encoders.weights import load_caffe
+from vl.encoding.embedder import Extractor
+from vl.encoding.openvino import problem
 
 _BASE = "torchvision float32 eager"
 _EXPORTED = "exported, on"  # the rivals that run our own network

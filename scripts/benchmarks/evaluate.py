@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.timing import spread
-from data.captions import read_captions
+from vl.data.captions.captions import read_captions
 
 IMAGES, REFERENCES = (5_000, 40_000), 5  # of COCO's two validation sets
 # Each child prints its memory: what the system says of a child begins with its parent's.

@@ -12,9 +12,9 @@ from gensim.models import KeyedVectors
 from numpy.typing import NDArray
 
 from benchmarks.timing import in_turn, spread
-from data.wordnet import WordNet
+from vl.data.words.wordnet import WordNet
 from vl.metrics.zero_shot import KS, Ranking, hierarchical_precision
-from vl.nearest import Labels
+from vl.search.nearest import Labels
 
 AT_ONCE = 256  # images in one of NumPy's products, whose scores are then 22 MB
 ONE_BY_ONE = 64  # images that gensim is given, which takes one at a time

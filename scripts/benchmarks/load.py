@@ -14,11 +14,11 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.timing import in_turn, spread
-from data.augmentation import Augmentation
-from data.batches import LabelledBatch, ahead
-from data.images import find
-from data.loader import PictureBatches
-from encoders.table import encoder
+from vl.data.batches import LabelledBatch, ahead
+from vl.data.images.augmentation import Augmentation
+from vl.data.images.decode import find
+from vl.data.labelled.loader import PictureBatches
+from vl.encoders.table import encoder
 
 CLASSES = 1000
 _NAMES = ("loader", "step", "both")

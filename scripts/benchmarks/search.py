@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from benchmarks.timing import in_turn, spread
-from decoders.beam_search import State, beam_search
-from decoders.show_and_tell import ShowAndTell
+from vl.decoders.beam_search import State, beam_search
+from vl.decoders.show_and_tell import ShowAndTell
 
 # The search's setting: im2txt's widths and greatest length, a vocabulary of COCO's size.
 VOCABULARY, WIDTH, STEPS = 12_000, 512, 20

@@ -1,1 +1,1 @@
-"""The verbs of `vl`, a file each: a frozen dataclass of flags and the function that runs it."""
+"""The command line: one file a verb."""

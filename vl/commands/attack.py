@@ -13,14 +13,9 @@ import tyro
 from PIL import Image
 from torch import Tensor
 
-from data import label_lists
-from data.atomic import replacing
-from data.errors import FormatError
-from data.images import Fit, decode
-from data.unprintable import escaped
-from vl import attack_sheet, bundle, captioner, devices, encoder_bundle, labeller_bundle
-from vl.attack import basic_iterative, check_numbers, default_step_size
-from vl.attacked import (
+from vl import attack_sheet, bundle, devices
+from vl.attacks.robustness import attacks_of
+from vl.attacks.targets import (
     Attacked,
     AttackedCaptioner,
     AttackedClassifier,
@@ -28,13 +23,19 @@ from vl.attacked import (
     Goal,
     Said,
 )
-from vl.captioner import Captioner
+from vl.captioning import captioner
+from vl.captioning.captioner import Captioner
 from vl.commands import attack_labelled
-from vl.commands.lines import write_line
+from vl.data.errors import FormatError
+from vl.data.files import escaped, replacing
+from vl.data.images.decode import Fit, decode
+from vl.data.words import labels as label_lists
+from vl.encoding import encoder_file as encoder_bundle
 from vl.inputs import complaint, listed, photographs
-from vl.labeller import Labeller
-from vl.progress import Bar
-from vl.robustness import attacks_of
+from vl.labelling import labeller_file as labeller_bundle
+from vl.labelling.labeller import Labeller
+from vl.terminal import Bar, write_line
+from vl.training.adversarial import basic_iterative, check_numbers, default_step_size
 
 _log = logging.getLogger(__name__)
 

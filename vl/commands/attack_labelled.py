@@ -6,16 +6,16 @@ from pathlib import Path
 
 import torch
 
-from data.errors import FormatError
-from data.images import Fit, decode
-from encoders.weights import fingerprint
-from vl import __version__, encoder_bundle
-from vl.attacked import AttackedClassifier
-from vl.commands.lines import write_line
-from vl.encoder_classes import places
+from vl.attacks.robustness import Attack, Robustness, record, table
+from vl.attacks.targets import AttackedClassifier
+from vl.data.errors import FormatError
+from vl.data.images.decode import Fit, decode
+from vl.encoders.weights import fingerprint
+from vl.encoding import encoder_file as encoder_bundle
+from vl.encoding.classes import places
 from vl.inputs import complaint, labelled_photographs
-from vl.progress import Bar
-from vl.robustness import Attack, Robustness, record, table
+from vl.terminal import Bar, write_line
+from vl.version import __version__
 
 
 def count(
@@ -31,9 +31,9 @@ def count(
     """Count and print; 1 if a photograph could not be read.
 
     Args:
-        paths: folders with a folder for each class, or lists; see ``data.folders.labelled``.
+        paths: folders with a folder for each class, or lists; see ``vl.data.labelled.folders.labelled``.
         model: a trained encoder's file.
-        attacks: see ``vl.robustness.Robustness``.
+        attacks: see ``vl.attacks.robustness.Robustness``.
         fit: how a photograph becomes a square.
         batch_size: photographs at once.
         device: where the encoder runs.

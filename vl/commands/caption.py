@@ -10,13 +10,13 @@ from pathlib import Path
 import tyro
 
 from vl import devices
-from vl.caption_search import Order
-from vl.captioner import Caption, Captioner
-from vl.commands.lines import write_line
-from vl.extractor import Extractor
+from vl.captioning.captioner import Caption, Captioner
+from vl.captioning.search import Order
+from vl.data.captions.captions import ImageId
+from vl.encoding.embedder import Extractor
+from vl.evaluation.results import write_results
 from vl.inputs import complaint, listed, photographs
-from vl.progress import Bar
-from vl.results import ImageId, write_results
+from vl.terminal import Bar, write_line
 
 _log = logging.getLogger(__name__)
 

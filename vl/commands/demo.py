@@ -10,17 +10,18 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from data.word_vectors import WordVectors
-from data.world import Split
-from data.world_files import read_truth
-from data.world_kinds import OF, UNSEEN
-from vl import demo_report, devices
-from vl.commands.demo_stages import JUDGED, METHODS, Demo, Sizes
-from vl.commands.lines import write_line
+from vl import devices
 from vl.commands.ranges import check_range
-from vl.demo_report import Figures, Label, Report, Shown, Stage, Trained
-from vl.labeller import Labeller
-from vl.metrics.truth import ATTRIBUTES, Tally, TruthScores
+from vl.data.words.vectors import WordVectors
+from vl.data.world.files import read_truth
+from vl.data.world.kinds import OF, UNSEEN
+from vl.data.world.scenes import Split
+from vl.demo import report as demo_report
+from vl.demo.report import Figures, Label, Report, Shown, Stage, Trained
+from vl.demo.stages import JUDGED, METHODS, Demo, Sizes
+from vl.demo.truth import ATTRIBUTES, Tally, TruthScores
+from vl.labelling.labeller import Labeller
+from vl.terminal import write_line
 
 _log = logging.getLogger(__name__)
 _SHOWN = 12  # pictures of a split on the page

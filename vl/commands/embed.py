@@ -9,15 +9,15 @@ from typing import Annotated, Literal
 
 import tyro
 
-from data.embeddings import Making, Writer, begun_with
-from data.images import Fit
-from encoders.weights import fingerprint
 from vl import devices
-from vl.engines import OPENVINO_FROM, Engine, problem
-from vl.extractor import COMPILE_FROM, Extractor
+from vl.data.embeddings import Making, Writer, begun_with
+from vl.data.images.decode import Fit
+from vl.encoders.weights import fingerprint
+from vl.encoding.embedder import COMPILE_FROM, Extractor
+from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
+from vl.encoding.pretrained import trained_encoder
 from vl.inputs import complaint, photographs
-from vl.progress import Bar
-from vl.trained_encoder import trained_encoder
+from vl.terminal import Bar
 
 _log = logging.getLogger(__name__)
 _SAVE_SECONDS = 10.0  # what a kill costs at most

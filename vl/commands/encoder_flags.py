@@ -7,13 +7,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from data.images import Fit
-from encoders.table import checked, choices
 from vl.commands.ranges import check_range
-from vl.encoder_task import ADAM, RECIPES, TUNED, Recipe
-from vl.processes import restarted
-from vl.schedules import Shape
-from vl.tuning import Rung
+from vl.data.images.decode import Fit
+from vl.encoders.table import checked, choices
+from vl.encoding.finetuning import Rung
+from vl.encoding.task import ADAM, RECIPES, TUNED, Recipe
+from vl.training.processes import restarted
+from vl.training.schedules import Shape
 
 BUNDLE = "encoder.safetensors"
 ENCODER = "inception_v1_bn"  # unless another is named

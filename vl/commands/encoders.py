@@ -5,9 +5,9 @@ from dataclasses import dataclass
 
 import tyro
 
-from encoders.counting import Counts, counted
-from encoders.table import CHOICES, TORCHVISION_NAMES, checked
-from encoders.weights import published_weights
+from vl.encoders.flops import Counts, counted
+from vl.encoders.table import CHOICES, TORCHVISION_NAMES, checked
+from vl.encoders.weights import published_weights
 
 # Of torchvision's, those that one compares with first.
 _COMPARED = ("alexnet", "resnet50")

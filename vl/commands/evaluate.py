@@ -12,13 +12,13 @@ from typing import Annotated, Literal
 
 import tyro
 
-from vl.evaluation import BY_RARENESS, DEFAULT, Measure, names_of
-from vl.evaluation_records import Outcome, summary, write_per_image
-from vl.evaluation_text import lines, signatures, tables
-from vl.file_evaluation import evaluate_files
+from vl.evaluation.evaluate import evaluate_files
+from vl.evaluation.records import Outcome, summary, write_per_image
+from vl.evaluation.results import STDIN
+from vl.evaluation.text import lines, signatures, tables
 from vl.metrics.cider import write_frequencies
+from vl.metrics.evaluator import BY_RARENESS, DEFAULT, Measure, names_of
 from vl.metrics.significance import MOST_RESAMPLES
-from vl.results import STDIN
 
 _log = logging.getLogger(__name__)
 
@@ -195,8 +195,8 @@ def _check_writable(path: Path) -> None:
 
 
 def _write_page(flags: Evaluation, path: Path, outcome: Outcome, sort: str | None) -> None:
-    from vl.evaluation_report import write_report  # jinja2 and Pillow take a while to import
-    from vl.photographs import Photographs
+    from vl.evaluation.photographs import Photographs
+    from vl.evaluation.report import write_report  # jinja2 and Pillow take a while to import
 
     if flags.photographs is None:
         write_report(path, outcome, sort=sort)

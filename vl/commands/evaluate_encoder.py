@@ -11,20 +11,22 @@ import torch
 import tyro
 from torch import Tensor
 
-from data.atomic import write_text
-from data.crops import Number
-from data.images import Fit
-from encoders.table import Network, TorchvisionFeatures
-from encoders.weights import fingerprint
-from vl import __version__, contact_sheet, devices, encoder_bundle
-from vl.commands.lines import write_line
+from vl import devices
+from vl import sheets as contact_sheet
 from vl.commands.ranges import check_range
-from vl.encoder_classes import check_same_classes, places, read_classes
-from vl.encoder_evaluation import TOP, Classifier, Pair, Tally, interval, ranked
-from vl.engines import OPENVINO_FROM, Engine, problem
+from vl.data.files import write_text
+from vl.data.images.crops import Number
+from vl.data.images.decode import Fit
+from vl.encoders.table import Network, TorchvisionFeatures
+from vl.encoders.weights import fingerprint
+from vl.encoding import encoder_file as encoder_bundle
+from vl.encoding.classes import check_same_classes, places, read_classes
+from vl.encoding.evaluation import TOP, Classifier, Pair, Tally, interval, ranked
+from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
+from vl.encoding.pretrained import trained_encoder
 from vl.inputs import complaint, labelled_photographs
-from vl.progress import Bar
-from vl.trained_encoder import trained_encoder
+from vl.terminal import Bar, write_line
+from vl.version import __version__
 
 _log = logging.getLogger(__name__)
 _MOST_DRAWN = 200  # classes; a picture of more has thousands of pixels a side

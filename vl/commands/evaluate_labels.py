@@ -10,17 +10,18 @@ from typing import Any
 import torch
 import tyro
 
-from data import embeddings as cache
-from data import label_lists
-from data.atomic import write_text
-from data.wordnet import WordNet
-from vl import __version__, devices
-from vl.devise_phases import encoded
-from vl.examples import read_examples
-from vl.label_evaluation import Evaluated, Result, evaluate
-from vl.labeller import Labeller
-from vl.labeller_bundle import SeenLabel
-from vl.trained_encoder import check_fingerprint
+from vl import devices
+from vl.data import embeddings as cache
+from vl.data.files import write_text
+from vl.data.words import labels as label_lists
+from vl.data.words.labels import SeenLabel
+from vl.data.words.wordnet import WordNet
+from vl.encoding.pretrained import check_fingerprint
+from vl.labelling.evaluation import Evaluated, Result, evaluate
+from vl.labelling.examples import read_examples
+from vl.labelling.labeller import Labeller
+from vl.labelling.setup import encoded
+from vl.version import __version__
 
 _log = logging.getLogger(__name__)
 _NAMED = 10  # labels without a vector that are named; all are in --per-class

@@ -9,17 +9,15 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from data import label_lists
-from data.atomic import write_text
-from data.unprintable import escaped
-from data.word_vectors import WAYS
-from data.wordnet import WordNet
 from vl import devices, label_sheet
-from vl.commands.lines import write_line
-from vl.extractor import Extractor
+from vl.data.files import escaped, write_text
+from vl.data.words import labels as label_lists
+from vl.data.words.vectors import WAYS
+from vl.data.words.wordnet import WordNet
+from vl.encoding.embedder import Extractor
 from vl.inputs import complaint, listed, photographs
-from vl.labeller import Answer, Candidates, Label, Labeller
-from vl.progress import Bar
+from vl.labelling.labeller import Answer, Candidates, Label, Labeller
+from vl.terminal import Bar, write_line
 
 _log = logging.getLogger(__name__)
 

@@ -12,14 +12,15 @@ from typing import Annotated
 import torch
 import tyro
 
-from data import embeddings
-from data.unprintable import escaped
-from data.word_vectors import WAYS
-from vl import contact_sheet, devices
-from vl.commands.lines import write_line
-from vl.index import Hit, Index, Part, query
+from vl import devices
+from vl import sheets as contact_sheet
+from vl.data import embeddings
+from vl.data.files import escaped
+from vl.data.words.vectors import WAYS
 from vl.inputs import complaint
-from vl.labeller import Labeller
+from vl.labelling.labeller import Labeller
+from vl.search.index import Hit, Index, Part, query
+from vl.terminal import write_line
 
 _log = logging.getLogger(__name__)
 

@@ -14,15 +14,15 @@ from typing import Any, Literal
 import tyro
 from PIL import Image
 
-from data.atomic import write_text
-from data.errors import FormatError
-from data.images import SUFFIXES, decode_bytes
-from data.pictures import Files, pictures
-from data.shards import CLASSES, SETTINGS, Shards, about, shard_names, write_classes
-from data.tar_samples import TAR, Entry, write
 from vl.commands.ranges import check_range
+from vl.data.errors import FormatError
+from vl.data.files import write_text
+from vl.data.images.decode import SUFFIXES, decode_bytes
+from vl.data.labelled.dataset import Files, pictures
+from vl.data.labelled.shards import CLASSES, SETTINGS, Shards, about, shard_names, write_classes
+from vl.data.labelled.tar_samples import TAR, Entry, write
 from vl.inputs import complaint
-from vl.progress import Bar
+from vl.terminal import Bar
 
 _log = logging.getLogger(__name__)
 _THREADS = 4  # decoding and reading are done outside the interpreter's lock

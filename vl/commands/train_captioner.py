@@ -11,16 +11,10 @@ from typing import Literal, NamedTuple
 import torch
 from torch import nn
 
-from data.batches import CaptionBatches
-from data.captions import CaptionedImage, read_captions
-from data.images import Fit
-from data.tokens import words
-from data.vocabulary import Vocabulary
-from decoders.scheduled_sampling import Decay, own_word
-from decoders.show_and_tell import Cell, Output, ShowAndTell
-from vl.caption_search import Search
-from vl.captioner import Captioner
-from vl.captioner_phases import (
+from vl.captioning.captioner import Captioner
+from vl.captioning.reward import CaptionReward
+from vl.captioning.search import Search
+from vl.captioning.setup import (
     Names,
     Phase,
     Shown,
@@ -29,15 +23,21 @@ from vl.captioner_phases import (
     on_photographs,
     self_critical,
 )
-from vl.captioner_training import CaptionTraining, Criterion, judge_of, rows_only
+from vl.captioning.training import CaptionTraining, Criterion, judge_of, rows_only
 from vl.commands.ranges import check_range
+from vl.data.batches import CaptionBatches
+from vl.data.captions.captions import CaptionedImage, read_captions
+from vl.data.captions.ptb.tokens import words
+from vl.data.captions.vocabulary import Vocabulary
+from vl.data.images.decode import Fit
+from vl.decoders.scheduled_sampling import Decay, own_word
+from vl.decoders.show_and_tell import Cell, Output, ShowAndTell
 from vl.devices import bfloat16_pays
-from vl.optimizers import Kind, optimizer
-from vl.processes import Processes, joined
-from vl.reward import CaptionReward
-from vl.schedules import Shape, schedule
-from vl.trained_encoder import trained_encoder
-from vl.training import Judgement, fit
+from vl.encoding.pretrained import trained_encoder
+from vl.training.loop import Judgement, fit
+from vl.training.optimizers import Kind, optimizer
+from vl.training.processes import Processes, joined
+from vl.training.schedules import Shape, schedule
 
 _log = logging.getLogger(__name__)
 BUNDLE = "captioner.safetensors"

@@ -9,11 +9,6 @@ from typing import Any, NamedTuple
 import torch
 from torch import nn
 
-from data.augmentation import Augmentation, Plain
-from data.loader import PictureBatches
-from data.pictures import Pictures
-from encoders.table import Network, encoder
-from vl import encoder_bundle
 from vl.commands.encoder_flags import (
     BUNDLE,
     ENCODER,
@@ -23,16 +18,21 @@ from vl.commands.encoder_flags import (
     recipe_of,
     settings_of,
 )
+from vl.data.images.augmentation import Augmentation, Plain
+from vl.data.labelled.dataset import Pictures
+from vl.data.labelled.loader import PictureBatches
 from vl.devices import bfloat16_pays
-from vl.encoder_classes import read_classes
-from vl.encoder_task import Splits, splits
-from vl.encoder_training import EncoderTraining, encoder_in, judge_of
-from vl.optimizers import optimizer
-from vl.processes import Processes, joined
-from vl.replicas import shard
-from vl.schedules import schedule
-from vl.training import Judgement, fit
-from vl.tuning import borrowed_from, release, solve_last_layer, with_classes
+from vl.encoders.table import Network, encoder
+from vl.encoding import encoder_file as encoder_bundle
+from vl.encoding.classes import read_classes
+from vl.encoding.finetuning import borrowed_from, release, solve_last_layer, with_classes
+from vl.encoding.task import Splits, splits
+from vl.encoding.training import EncoderTraining, encoder_in, judge_of
+from vl.training.loop import Judgement, fit
+from vl.training.optimizers import optimizer
+from vl.training.processes import Processes, joined
+from vl.training.replicas import shard
+from vl.training.schedules import schedule
 
 _log = logging.getLogger(__name__)
 

@@ -8,11 +8,11 @@ from pathlib import Path
 
 import tyro
 
-from data import label_lists
-from data.phrases import Phrase, label_phrases
-from data.word_vectors import WordVectors
+from vl.data.words import labels as label_lists
+from vl.data.words.phrases import Phrase, label_phrases
+from vl.data.words.vectors import WordVectors
+from vl.labelling.word_training import Corpus, Method, frequent_pairs, gather, joined, save, train
 from vl.metrics.analogies import Questions, analogies, read_questions
-from vl.word_training import Corpus, Method, frequent_pairs, gather, joined, save, train
 
 _log = logging.getLogger(__name__)
 

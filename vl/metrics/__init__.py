@@ -1,1 +1,1 @@
-"""How good a caption is: counting apart from computing, over plain lists of words."""
+"""Scores of captions and labels."""

@@ -6,9 +6,9 @@ from typing import NamedTuple
 
 import numpy as np
 
-from data.errors import FormatError
-from data.texts import text_lines
-from data.word_vectors import WordVectors
+from vl.data.errors import FormatError
+from vl.data.words.texts import text_lines
+from vl.data.words.vectors import WordVectors
 
 Question = tuple[str, str, str, str]
 Questions = dict[str, list[Question]]  # by section

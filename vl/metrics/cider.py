@@ -12,9 +12,8 @@ from typing import NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from data.atomic import replacing
-from data.errors import FormatError
-from data.json_files import parsed, text_of
+from vl.data.errors import FormatError
+from vl.data.files import parsed, replacing, text_of
 from vl.metrics.ngrams import LONGEST, Corpus, Grams, Ints, changes
 from vl.metrics.score import Floats, Score, mean_score
 

@@ -36,7 +36,7 @@ def diversity(
 
     Everything depends on what a word is. Of the captions that Show and Tell's authors gave to
     COCO's 40,504 validation images of 2014, 6,301 differ and hold 953 different words if they are
-    split at spaces, where the full stop is a word, too; 6,234 and 951 by ``data.tokens.words``,
+    split at spaces, where the full stop is a word, too; 6,234 and 951 by ``vl.data.captions.ptb.tokens.words``,
     which leaves out full stops and commas.
 
     Args:

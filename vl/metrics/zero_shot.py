@@ -11,8 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from data.wordnet import WordNet
-from vl.nearest import Labels
+from vl.data.words.wordnet import WordNet
+from vl.search.nearest import Labels
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]

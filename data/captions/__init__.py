@@ -1,0 +1,1 @@
+"""Caption files, vocabularies and the PTB tokenizer."""

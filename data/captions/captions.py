@@ -1,0 +1,271 @@
+"""Caption files of three kinds into one record type: COCO, Flickr8k and Karpathy's splits."""
+
+import contextlib
+import io
+from collections.abc import Iterable, Sequence
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from pycocotools.coco import COCO
+
+from vl.data.errors import FormatError
+from vl.data.files import kind, parsed, text_of
+
+
+class CaptionedImage(NamedTuple):
+    """An image and what people said of it."""
+
+    image_id: int | str  # COCO's number, Karpathy's cocoid or else imgid, Flickr8k's file name
+    file_name: str  # with the folder in front where the file has one for it
+    captions: tuple[str, ...]  # as they stand in the file; at least one
+    split: str  # "" where unknown
+
+
+def read_captions(
+    path: Path, *, split: str | None = None, images: Path | None = None, text: str | None = None
+) -> list[CaptionedImage]:
+    """The captions in a file of any of the three kinds, told apart by content.
+
+    Args:
+        path: the file; gzip is unpacked, whatever its name.
+        split: only this split, where the file knows splits; see ``read_karpathy``.
+        images: a file with one file name a line: only these images, in its order.
+        text: the file's content if it is read already: a pipe can be read but once.
+
+    Raises:
+        FormatError: the content is none of the three, or not what it should be.
+        ValueError: the file does not know the split.
+        OSError: a file cannot be read.
+    """
+    text = _text(path) if text is None else text
+    records: list[CaptionedImage]
+    if not text.lstrip().startswith(("{", "[")):
+        records = _flickr8k(path, text)
+    else:
+        content = _json(path, text)
+        records = _coco(path, content) if "annotations" in content else _karpathy(path, content)
+    if split is not None:
+        records = of_split(path, records, split)
+    return records if images is None else _listed(path, records, images)
+
+
+def read_coco(path: Path) -> list[CaptionedImage]:
+    """COCO's captions file, read through pycocotools; images in the file's order.
+
+    Raises:
+        FormatError: the content is not what it should be; an image without captions is an error.
+        OSError: the file cannot be read.
+    """
+    return _coco(path, _json(path, _text(path)))
+
+
+def read_flickr8k(tokens_path: Path, images: Path | None = None) -> list[CaptionedImage]:
+    """Flickr8k's token file: lines of ``name.jpg#0``, a tab, and a caption.
+
+    Args:
+        tokens_path: ``Flickr8k.token.txt``.
+        images: one of the split lists, a file name a line: only these, in its order.
+
+    Raises:
+        FormatError: a line is not of that form, or a listed image has no captions.
+        OSError: a file cannot be read.
+    """
+    records = _flickr8k(tokens_path, _text(tokens_path))
+    return records if images is None else _listed(tokens_path, records, images)
+
+
+def read_karpathy(path: Path, split: str | None = None) -> list[CaptionedImage]:
+    """One of Karpathy's ``dataset_*.json``.
+
+    Args:
+        path: the file.
+        split: only images of it; ``"train"`` takes those of ``"restval"`` too, which are the part
+            of COCO's validation images that Karpathy left over for training.
+
+    Raises:
+        FormatError: the content is not what it should be.
+        ValueError: no image is of that split.
+        OSError: the file cannot be read.
+
+    Source:
+        Karpathy and Fei-Fei 2015, and the splits that came with its code.
+    """
+    records = _karpathy(path, _json(path, _text(path)))
+    return records if split is None else of_split(path, records, split)
+
+
+def of_split(path: Path, records: Sequence[CaptionedImage], split: str) -> list[CaptionedImage]:
+    """The images of one split; see ``read_karpathy``.
+
+    Args:
+        path: where they are from, for the message.
+        records: of all splits.
+        split: its name.
+
+    Raises:
+        ValueError: no image is of that split.
+    """
+    wanted = {"train", "restval"} if split == "train" else {split}
+    chosen = [record for record in records if record.split in wanted]
+    if not chosen:
+        there = ", ".join(sorted({record.split for record in records} - {""})) or "none"
+        raise ValueError(f"{path}: no image is of split {split!r}; the splits there are: {there}")
+    return chosen
+
+
+def check_disjoint(
+    training: Sequence[CaptionedImage], evaluation: Sequence[CaptionedImage]
+) -> None:
+    """See that no image is in both, by file name without its folder.
+
+    Raises:
+        ValueError: some are; it names up to three.
+    """
+    known = {PurePosixPath(image.file_name).name for image in training}
+    names = dict.fromkeys(PurePosixPath(image.file_name).name for image in evaluation)
+    shared = [name for name in names if name in known]
+    if shared:
+        some = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
+        raise ValueError(f"{len(shared)} images are in both training and evaluation: {some}")
+
+
+def _coco(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
+    images = _entries(path, content, "images")
+    known: set[int] = set()
+    for position, image in enumerate(images):
+        record = _record("image", image, position)
+        _field(path, image, "file_name", str, record)
+        _add(path, known, _field(path, image, "id", int, record), record)
+    annotations = _entries(path, content, "annotations")
+    annotation_ids: set[int] = set()
+    for position, annotation in enumerate(annotations):
+        record = _record("annotation", annotation, position)
+        _add(path, annotation_ids, _field(path, annotation, "id", int, record), record)
+        _field(path, annotation, "caption", str, record)
+        image_id = _field(path, annotation, "image_id", int, record)
+        if image_id not in known:
+            raise FormatError(path, f"it is of image {image_id}, which is not there", record=record)
+    with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
+        coco = COCO()
+        coco.dataset = {"images": images, "annotations": annotations}
+        coco.createIndex()
+    records = []
+    for image_id, image in coco.imgs.items():
+        captions = tuple(annotation["caption"] for annotation in coco.imgToAnns[image_id])
+        if not captions:
+            raise FormatError(path, "it has no captions", record=f"image {image_id}")
+        records.append(CaptionedImage(image_id, image["file_name"], captions, ""))
+    return records
+
+
+def _flickr8k(path: Path, text: str) -> list[CaptionedImage]:
+    captions: dict[str, list[str]] = {}
+    keys: set[str] = set()
+    for number, line in _lines(text):
+        record = f"line {number}"
+        key, tab, caption = line.partition("\t")
+        name, _, index = key.rpartition("#")
+        if not (tab and name and index.isdecimal()):
+            problem = "expected a file name, '#', a number, a tab and a caption"
+            raise FormatError(path, problem, record=record)
+        if key in keys:
+            raise FormatError(path, f"{key!r} is there twice", record=record)
+        keys.add(key)
+        captions.setdefault(name, []).append(caption)
+    if not captions:
+        raise FormatError(path, "there are no captions in it")
+    return [CaptionedImage(name, name, tuple(said), "") for name, said in captions.items()]
+
+
+def _karpathy(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
+    records = []
+    known: set[int] = set()
+    for position, image in enumerate(_entries(path, content, "images")):
+        record = f"image at position {position}"
+        name = _field(path, image, "filename", str, record)
+        if "filepath" in image:
+            name = f"{_field(path, image, 'filepath', str, record)}/{name}"
+        key = "cocoid" if "cocoid" in image else "imgid"
+        image_id = _field(path, image, key, int, record)
+        _add(path, known, image_id, record)
+        sentences = _field(path, image, "sentences", list, record)
+        if not sentences:
+            raise FormatError(path, "it has no captions", record=record)
+        captions = tuple(
+            _field(path, sentence, "raw", str, f"{record}, sentence {number}")
+            for number, sentence in enumerate(sentences)
+        )
+        split = _field(path, image, "split", str, record)
+        records.append(CaptionedImage(image_id, name, captions, split))
+    return records
+
+
+def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[CaptionedImage]:
+    by_name = {record.file_name: record for record in records}
+    chosen: dict[str, CaptionedImage] = {}
+    for number, line in _lines(_text(images)):
+        name = line.strip()
+        if name not in by_name:
+            raise FormatError(
+                images, f"{name!r} has no captions in {path}", record=f"line {number}"
+            )
+        if name in chosen:
+            raise FormatError(images, f"{name!r} is there twice", record=f"line {number}")
+        chosen[name] = by_name[name]
+    if not chosen:
+        raise FormatError(images, "there are no images in it")
+    return list(chosen.values())
+
+
+def _text(path: Path) -> str:
+    return text_of(path, path.read_bytes())
+
+
+def _lines(text: str) -> Iterable[tuple[int, str]]:
+    """Lines with their numbers from 1; a file may end in blank ones.
+
+    Not ``splitlines``, which would also cut at the rarer separators a caption may hold.
+    """
+    return enumerate(text.rstrip().replace("\r\n", "\n").split("\n") if text.strip() else (), 1)
+
+
+def _json(path: Path, text: str) -> dict[str, Any]:
+    content = parsed(path, text)
+    if not isinstance(content, dict):
+        raise FormatError(path, f"expected an object with 'images', not {kind(content)}")
+    return content
+
+
+def _entries(path: Path, content: dict[str, Any], key: str) -> list[Any]:
+    entries: list[Any] = _field(path, content, key, list, None)
+    if not entries:
+        raise FormatError(path, f"there are no {key} in it")
+    return entries
+
+
+def _record(name: str, entry: Any, position: int) -> str:
+    known = isinstance(entry, dict) and type(entry.get("id")) is int
+    return f"{name} {entry['id']}" if known else f"{name} at position {position}"
+
+
+def _field(path: Path, entry: Any, key: str, expected: type, record: str | None) -> Any:
+    if not isinstance(entry, dict):
+        raise FormatError(path, f"expected an object, not {kind(entry)}", record=record)
+    if key not in entry:
+        raise FormatError(path, f"no {key!r}", record=record)
+    if type(entry[key]) is not expected:  # not isinstance: True is no id
+        problem = f"{key!r} is {kind(entry[key])}, not {_NAMES[expected]}"
+        raise FormatError(path, problem, record=record)
+    return entry[key]
+
+
+def _add(path: Path, known: set[int], number: int, record: str) -> None:
+    if number in known:
+        raise FormatError(path, f"the id {number} is there twice", record=record)
+    known.add(number)
+
+
+_NAMES = {str: "a string", int: "an integer", list: "a list"}
+
+
+ImageId = int | str  # COCO numbers its images, Flickr8k names them by their file

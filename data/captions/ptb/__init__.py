@@ -1,0 +1,1 @@
+"""Stanford's PTB tokenizer, rule by rule."""

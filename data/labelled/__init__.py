@@ -1,0 +1,1 @@
+"""Labelled images for training: folders, shards, datasets and the loader."""

@@ -1,0 +1,1 @@
+"""Word vectors, labels and WordNet."""

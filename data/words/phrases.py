@@ -1,0 +1,70 @@
+"""Multi-word terms made into one word: ``stop sign`` becomes ``stop_sign`` where it stands."""
+
+from collections import Counter
+from collections.abc import Iterable
+from itertools import pairwise
+
+from vl.data.words.texts import synonyms
+
+Phrase = tuple[str, ...]
+
+
+class Joiner:
+    """Joins the phrases it knows, from left to right, the longest that begins at a word.
+
+    Args:
+        phrases: each of two words or more; letters count as they are, capitals too.
+
+    Raises:
+        ValueError: a phrase has fewer than two words.
+    """
+
+    def __init__(self, phrases: Iterable[Phrase]) -> None:
+        # By the first two words: to look up every pair of a text costs less than to look at the
+        # second word after every "of" that begins some phrase.
+        self._by_pair: dict[tuple[str, str], list[tuple[list[str], str]]] = {}
+        for phrase in sorted(set(phrases), key=len, reverse=True):
+            if len(phrase) < 2:
+                raise ValueError(f"{phrase} is no phrase; it must have two words or more")
+            ends = self._by_pair.setdefault((phrase[0], phrase[1]), [])
+            ends.append((list(phrase[2:]), "_".join(phrase)))
+
+    def __call__(self, words: list[str]) -> list[str]:
+        """The words, with each phrase as one word; a new list only if there is one."""
+        joined: list[str] = []
+        done = 0
+        by_pair = self._by_pair
+        pairs = enumerate(pairwise(words))
+        for start in [start for start, pair in pairs if pair in by_pair]:
+            if start < done:
+                continue
+            for rest, phrase in by_pair[words[start], words[start + 1]]:
+                end = start + 2 + len(rest)
+                if words[start + 2 : end] == rest:
+                    joined += words[done:start]
+                    joined.append(phrase)
+                    done = end
+                    break
+        if not done:
+            return words
+        joined += words[done:]
+        return joined
+
+    def counted(self, lines: Iterable[list[str]]) -> Counter[Phrase]:
+        """How often each phrase stands in the lines, also within and across others."""
+        counts: Counter[Phrase] = Counter()
+        by_pair = self._by_pair
+        for words in lines:
+            pairs = enumerate(pairwise(words))
+            for start in [start for start, pair in pairs if pair in by_pair]:
+                for rest, _ in by_pair[words[start], words[start + 1]]:
+                    end = start + 2 + len(rest)
+                    if words[start + 2 : end] == rest:
+                        counts[tuple(words[start:end])] += 1
+        return counts
+
+
+def label_phrases(labels: Iterable[str]) -> set[Phrase]:
+    """Every term of two words or more among the labels and their synonyms, in lower case."""
+    terms = (term for label in labels for term in synonyms(label.lower()))
+    return {tuple(term) for term in terms if len(term) > 1}

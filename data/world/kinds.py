@@ -1,0 +1,182 @@
+"""The kinds of things in the drawn world: what they are called, what is said of them, the taxonomy.
+
+Everything here is data and a little counting in a tree; how kinds look is data.world_outlines's.
+"""
+
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from vl.data.files import write_text
+
+Hops = Literal[0, 2, 3]
+
+
+class Kind(NamedTuple):
+    """A kind of thing that is drawn."""
+
+    name: str
+    parent: str  # in the taxonomy
+    said: tuple[str, ...]  # what a text says of it; none of it is false of the drawing
+    synonyms: tuple[str, ...] = ()  # that a caption may use as well
+    hops: Hops = 0  # 0: it is pictured in training; else how far the nearest such kind is
+
+    @property
+    def words(self) -> tuple[str, ...]:
+        """All it is called, the commonest first."""
+        return (self.name, *self.synonyms)
+
+
+class Family(NamedTuple):
+    """What kinds are kinds of."""
+
+    parent: str | None
+    said: tuple[str, ...]  # of every kind below it
+
+
+KINDS: tuple[Kind, ...] = (
+    Kind("fish", "swimmer", ("has fins", "has scales", "has a forked tail")),
+    Kind("crab", "swimmer", ("has claws", "has a shell", "walks sideways on the shore")),
+    Kind("whale", "swimmer", ("spouts", "has a wide tail", "has fins"), hops=2),
+    Kind("bird", "flyer", ("has a beak", "has feathers", "sings in the morning", "has legs")),
+    Kind("butterfly", "flyer", ("has feelers", "sits on blossoms", "has four wings")),
+    Kind("bee", "flyer", ("has feelers", "sits on blossoms", "has a sting"), hops=2),
+    Kind("snail", "animal", ("has a shell", "has feelers", "creeps slowly"), hops=3),
+    Kind("tree", "woody plant", ("has a trunk", "has a crown", "stands in the forest")),
+    Kind("flower", "flowering plant", ("has petals", "has a stalk"), ("blossom",)),
+    Kind("tulip", "flowering plant", ("has petals", "has a stalk", "comes in spring"), hops=2),
+    Kind("cactus", "plant", ("has spines", "has a trunk", "needs little rain"), hops=3),
+    Kind("cup", "vessel", ("has a handle", "has a rim", "is held while drinking"), ("mug",)),
+    Kind("bottle", "vessel", ("has a neck", "has a label", "is closed by a cork"), ("flask",)),
+    Kind("jug", "vessel", ("has a handle", "has a spout", "has a neck"), hops=2),
+    Kind("basket", "container", ("has a handle", "has a rim", "is woven"), hops=3),
+    Kind("hammer", "hand tool", ("drives nails", "has a heavy head", "has a shaft")),
+    Kind("key", "hand tool", ("opens locks", "has teeth", "has a shaft")),
+    Kind("spanner", "hand tool", ("turns nuts", "has jaws", "has a shaft"), hops=2),
+    Kind("ladder", "tool", ("has rungs", "is climbed", "leans on walls"), hops=3),
+    Kind("house", "dwelling", ("has a roof", "has a door", "has windows"), ("cottage",)),
+    Kind("tower", "building", ("is high", "has battlements", "has a door", "has a window")),
+    Kind("tent", "dwelling", ("has poles", "has a door", "is put up in the evening"), hops=2),
+    Kind("car", "road vehicle", ("has windows", "carries a family"), ("automobile",)),
+    Kind("boat", "watercraft", ("has sails", "has a mast", "floats on the lake")),
+    Kind("lorry", "road vehicle", ("carries goods", "has a cab", "has six wheels"), hops=2),
+    Kind("rocket", "conveyance", ("flies into space", "has fins", "has a flame"), hops=3),
+    Kind("ball", "round thing", ("bounces", "is thrown and caught", "is kicked")),
+    Kind("ring", "round thing", ("has a hole", "is spun round the waist"), ("hoop",)),
+    Kind("wheel", "round thing", ("has spokes", "has a hub", "turns on an axle"), hops=2),
+    Kind("star", "figure", ("has five points", "shines at night")),
+    Kind("heart", "figure", ("stands for love", "has a point below")),
+    Kind("cross", "figure", ("has four arms", "marks a place")),
+    Kind("moon", "figure", ("has two points", "shines at night", "is bent"), hops=2),
+    Kind("brick", "building stone", ("has corners", "is laid in mortar"), ("block",)),
+)
+
+FAMILIES: dict[str, Family] = {
+    "thing": Family(None, ("can be seen", "can be drawn")),
+    "living thing": Family("thing", ("is alive", "grows", "is born and dies")),
+    "made thing": Family("thing", ("was made by people", "can be bought", "can break")),
+    "animal": Family("living thing", ("eats", "moves by itself", "sleeps", "hides from foes")),
+    "swimmer": Family(
+        "animal",
+        ("swims in the sea", "dives under the waves", "lives in salt water", "breeds in the bay"),
+    ),
+    "flyer": Family(
+        "animal",
+        ("flies in the air", "has wings", "flutters over the meadow", "comes to the garden"),
+    ),
+    "plant": Family(
+        "living thing", ("grows in the soil", "has roots", "drinks the rain", "turns to the sun")
+    ),
+    "woody plant": Family("plant", ("has bark", "has branches", "grows for a hundred years")),
+    "flowering plant": Family(
+        "plant", ("smells sweet", "has green leaves", "is picked for a vase", "blooms in May")
+    ),
+    "container": Family("made thing", ("holds things", "can be full or empty", "is carried")),
+    "vessel": Family(
+        "container",
+        ("holds a drink", "is filled with water", "stands on the table", "is used for milk"),
+    ),
+    "tool": Family("made thing", ("is used for work", "is kept in the shed")),
+    "hand tool": Family(
+        "tool",
+        ("is held in the hand", "is made of steel", "hangs in the workshop", "lies in a drawer"),
+    ),
+    "building": Family("made thing", ("has walls", "stands in a town", "keeps out the wind")),
+    "dwelling": Family(
+        "building",
+        ("is lived in", "keeps people dry", "is where people sleep", "is left in the morning"),
+    ),
+    "conveyance": Family("made thing", ("carries people", "goes on journeys", "is steered")),
+    "road vehicle": Family(
+        "conveyance",
+        ("drives on roads", "has an engine", "stops at the traffic lights", "needs petrol"),
+    ),
+    "watercraft": Family("conveyance", ("floats", "is moored in the harbour")),
+    "toy": Family("made thing", ("is played with", "is given to children")),
+    "round thing": Family(
+        "toy", ("rolls down the hill", "is round", "can be spun", "has no corners")
+    ),
+    "building stone": Family("made thing", ("is heavy", "is used for walls", "is burnt of clay")),
+    "sign": Family("made thing", ("means something", "is painted on paper")),
+    "figure": Family(
+        "sign",
+        (
+            "is cut out of paper",
+            "is printed on flags",
+            "is drawn in one line",
+            "is worn as a badge",
+        ),
+    ),
+}
+
+OF: dict[str, Kind] = {kind.name: kind for kind in KINDS}
+SEEN: tuple[str, ...] = tuple(kind.name for kind in KINDS if kind.hops == 0)
+UNSEEN: tuple[str, ...] = tuple(kind.name for kind in KINDS if kind.hops)
+_SAME = ("fish", "watercraft")  # in singular and plural
+_FIRST_ID = 90_000_001  # far above WordNet's own
+
+
+def plural(word: str) -> str:
+    """Several of what a kind is called."""
+    if word in _SAME:
+        return word
+    if word.endswith("y") and word[-2] not in "aeiou":
+        return word[:-1] + "ies"
+    return word + ("es" if word.endswith(("s", "sh", "ch", "x")) else "s")
+
+
+def families(kind: str) -> tuple[str, ...]:
+    """What a kind is a kind of, the nearest first."""
+    found = []
+    above: str | None = OF[kind].parent
+    while above is not None:
+        found.append(above)
+        above = FAMILIES[above].parent
+    return tuple(found)
+
+
+def synset_ids() -> dict[str, str]:
+    """The id of every family and kind, families first; WordNet's form, but no ids of WordNet's."""
+    names = (*FAMILIES, *OF)
+    return {name: f"n{_FIRST_ID + number:08d}" for number, name in enumerate(names)}
+
+
+def labels(kinds: tuple[str, ...]) -> str:
+    """A list of labels: on each line an id and all that a kind is called."""
+    ids = synset_ids()
+    return "".join(f"{ids[name]} {', '.join(OF[name].words)}\n" for name in kinds)
+
+
+def write_taxonomy(folder: Path) -> None:
+    """Write ``words.txt`` and ``is_a.txt``, which ``vl.data.words.wordnet`` reads.
+
+    Raises:
+        OSError: the folder cannot be written to.
+    """
+    ids = synset_ids()
+    words = {name: (name,) for name in FAMILIES} | {kind.name: kind.words for kind in KINDS}
+    above = {name: family.parent for name, family in FAMILIES.items()}
+    above |= {kind.name: kind.parent for kind in KINDS}
+    lines = [f"{ids[name]}\t{', '.join(called)}\n" for name, called in words.items()]
+    edges = [f"{ids[parent]} {ids[name]}\n" for name, parent in above.items() if parent]
+    write_text(folder / "words.txt", "".join(lines))
+    write_text(folder / "is_a.txt", "".join(edges))

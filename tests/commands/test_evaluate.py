@@ -1,0 +1,287 @@
+"""`vl evaluate` from end to end, against coco-caption's figures for the same words."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests.helpers.scored_captions import SAID, evaluate, expected, references_file, results
+from vl.__main__ import main
+from vl.version import __version__
+
+
+@pytest.fixture
+def references(tmp_path: Path) -> Path:
+    return references_file(tmp_path)
+
+
+def test_json_agrees_with_coco_caption(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results(references.parent, SAID)
+    assert evaluate(path, "--references", references, "--json") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    assert out.count("\n") == 1
+    found = json.loads(out)
+    scores = {name: found[name] for name in expected(SAID)}
+    assert scores == pytest.approx(expected(SAID), rel=0, abs=1e-9)
+    assert 0.1 < scores["BLEU-4"] < scores["BLEU-1"] < 1
+    assert (found["images"], found["left_out"], found["unknown"]) == (4, 0, 0)
+    assert found["references"] == {"fewest": 3, "most": 3}
+    assert (found["resamples"], found["confidence"], found["seed"]) == (1000, 0.95, 0)
+    assert found["candidate_length"] == 23  # 7 + 7 + 2 + 7
+    assert found["reference_length"] == 24  # 8 + 7 + 2 + 7
+    for name, value in scores.items():
+        low, high = found["intervals"][name]
+        assert low < value < high
+    assert found["signatures"] == {
+        name: f"{name} {value:.4f} | refs 3 | tok ptb | {detail} | vl {__version__}"
+        for (name, value), detail in zip(
+            scores.items(),
+            ("closest",) * 4 + ("beta 1.2", "n 4, sigma 6, df from the references | images 4"),
+            strict=True,
+        )
+    }
+    assert "comparison" not in found
+    assert "diversity" not in found
+
+
+def test_figures_on_coco_are_those_of_coco_caption(
+    shared_data: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    coco = shared_data / "coco"
+    path = coco / "captions_val2014_googlstm_results.json.gz"
+    references = coco / "captions_val2017_half.json"
+    flags = ["--subset", "--json", "--resamples", 0]
+    assert evaluate(path, "--references", references, *flags) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["left_out"], found["unknown"]) == (2500, 0, 38004)
+    # pycocoevalcap 1.2 said so of the same files, with its tokeniser on Java 17.
+    theirs = {
+        "BLEU-1": 0.6715145577829859,
+        "BLEU-2": 0.49364771528182516,
+        "BLEU-3": 0.36499464444265894,
+        "BLEU-4": 0.27858106024173845,
+        "ROUGE-L": 0.5019073256642124,
+        "CIDEr-D": 0.8834526286001115,
+    }
+    assert {name: found[name] for name in theirs} == pytest.approx(theirs, rel=0, abs=1e-12)
+
+
+def test_a_pipe_gets_plain_lines(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results(references.parent, SAID)
+    assert evaluate(path, "--references", references, "--resamples", "0") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    lines = [f"{name} {score:.4f}" for name, score in expected(SAID).items()]
+    assert out.splitlines()[:7] == [*lines, "images 4"]
+    signed = out.splitlines()[7:]
+    assert [line.split(" | ")[0] for line in signed] == lines[3:]  # of BLEU only BLEU-4's
+    assert all(" | refs 3 | " in line for line in signed)
+
+
+def test_a_line_has_its_interval(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results(references.parent, SAID)
+    arguments = [path, "--references", references, "--scores", "cider-d"]
+    found = []
+    for more in ([], ["--confidence", "0.5"], ["--resamples", "10"]):
+        assert evaluate(*arguments, *more) == 0
+        line = capsys.readouterr().out.splitlines()[0]
+        match = re.fullmatch(r"CIDEr-D (\d\.\d{4})  \[(\d\.\d{4}), (\d\.\d{4})\]", line)
+        assert match
+        found.append([float(figure) for figure in match.groups()])
+    (value, low, high), (_, inner_low, inner_high), (_, tenth_low, _) = found
+    assert low < inner_low < value < inner_high < high
+    assert low != tenth_low
+
+
+def test_a_seed_gives_the_same_intervals_again(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results(references.parent, SAID)
+    found = []
+    for seed in (0, 0, 1):
+        arguments = [path, "--references", references, "--json", "--resamples", 20]
+        assert evaluate(*arguments, "--seed", seed) == 0
+        found.append(json.loads(capsys.readouterr().out)["intervals"])
+    assert found[0] == found[1] != found[2]
+
+
+def test_a_terminal_gets_a_table(
+    references: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = results(references.parent, SAID)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    arguments = [path, "--references", references, "--against", path]
+    assert evaluate(*arguments, "--scores", "bleu", "diversity") == 0
+    out = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)  # without the colours
+    rows = [re.findall(r"[+\w.-]+", line) for line in out.splitlines()]
+    assert ["score", "value", "95", "interval"] in rows
+    four = f"{expected(SAID)['BLEU-4']:.4f}"
+    assert next(row[:2] for row in rows if row[:1] == ["BLEU-4"]) == ["BLEU-4", four]
+    assert ["images", "4"] in rows
+    assert ["distinct", "4"] in rows
+    compared = ["BLEU-4", four, four, "+0.0000", "+0.0000", "+0.0000", "1.0000"]
+    assert compared in rows
+    assert out.splitlines()[-1].endswith(f"| refs 3 | tok ptb | closest | vl {__version__}")
+
+
+def test_nothing_is_scored_that_was_not_asked(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results(references.parent, SAID)
+    assert evaluate(path, "--references", references, "--scores", "rouge-l", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["ROUGE-L"] == pytest.approx(expected(SAID)["ROUGE-L"], abs=1e-9)
+    assert set(found["signatures"]) == set(found["intervals"]) == {"ROUGE-L"}
+    assert not {"BLEU-4", "CIDEr-D", "candidate_length"} & set(found)
+
+
+def test_two_systems_are_compared(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    folder = references.parent
+    path = results(folder, SAID)
+    worse = dict.fromkeys(SAID, "a dog")
+    other = results(folder, worse, "other.json")
+    arguments = [path, "--references", references, "--against", other]
+    assert evaluate(*arguments, "--json") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    found = json.loads(out)["comparison"]
+    assert found.pop("against") == str(other)
+    assert found.pop("unknown") == 0
+    assert set(found) == set(expected(SAID))
+    for name, first in expected(SAID).items():
+        second = expected(worse)[name]
+        assert found[name]["first"] == pytest.approx(first, abs=1e-9)
+        assert found[name]["second"] == pytest.approx(second, abs=1e-9)
+        assert found[name]["difference"] == pytest.approx(first - second, abs=1e-9)
+        low, high = found[name]["interval"]
+        assert low < first - second < high
+        assert 0.05 < found[name]["p"] < 0.3  # 2 of 16 ways to swap four captions, or a few more
+    assert evaluate(*arguments) == 0
+    lines = capsys.readouterr().out.splitlines()
+    rouge = found["ROUGE-L"]
+    low, high = rouge["interval"]
+    assert lines[7 + 4] == (
+        f"ROUGE-L {rouge['first']:.4f} against {rouge['second']:.4f}: {rouge['difference']:+.4f}"
+        f"  [{low:+.4f}, {high:+.4f}]  p {rouge['p']:.4f}"
+    )
+
+
+def test_diversity_knows_what_is_new(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results(references.parent, {**SAID, 5: "a dog runs on the green grass"})
+    training = references.parent / "train.txt"
+    training.write_text("A red ball lies on the floor.\nsomething else\n")
+    arguments = [path, "--references", references, "--scores", "diversity"]
+    assert evaluate(*arguments, "--training-captions", training) == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    found = dict(line.split(" ", 1) for line in out.splitlines())
+    assert found["distinct"] == "3"
+    assert found["novel"] == "0.7500"
+    assert found["commonest"] == "2 a dog runs on the green grass"
+    assert found["images"] == "4"
+    assert set(found) == {
+        "distinct", "word-types", "Div-1", "Div-2", "self-BLEU-4", "novel", "mean-length",
+        "commonest", "images",
+    }  # fmt: skip
+    assert evaluate(*arguments, "--json") == 0
+    variety = json.loads(capsys.readouterr().out)["diversity"]
+    assert (variety["distinct"], variety["novel"]) == (3, None)
+    assert variety["commonest"] == "a dog runs on the green grass"
+
+
+def test_diversity_alone_needs_no_references(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = references.parent
+    path = results(folder, {**SAID, "a.jpg": "a train"})
+    page, per_image = folder / "page.html", folder / "images.jsonl"
+    arguments = [path, "--scores", "diversity"]
+    assert evaluate(*arguments, "--html", page, "--per-image", per_image, "--json") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    found = json.loads(out)
+    assert (found["images"], found["diversity"]["distinct"]) == (5, 4)
+    assert "references" not in found
+    rows = [json.loads(line) for line in per_image.read_text().splitlines()]
+    assert [row["image_id"] for row in rows] == [*SAID, "a.jpg"]
+    text = page.read_text()
+    assert "<h1>results.json scored</h1>" in text
+    assert f"{path}: 5 images" in text
+    assert not re.search("<mark>|<ul>|Marked words", text)
+    lines = folder / "lines.txt"
+    lines.write_text("a dog\na dog\n")
+    assert evaluate(lines, "--scores", "diversity") == 0
+    assert "distinct 1\n" in capsys.readouterr().out
+    training = folder / "tokens.txt"
+    training.write_text("a.jpg#0\ta train\n")
+    assert evaluate(*arguments, "--training-captions", training) == 2
+    assert "1 images are in both training and evaluation: a.jpg" in capsys.readouterr().err
+    assert evaluate(results(folder, {}), "--scores", "diversity") == 2
+    assert capsys.readouterr().err == f"vl: error: {path}: there are no captions in it\n"
+
+
+def test_a_caption_of_a_hundred_thousand_words_is_scored(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results(references.parent, {**SAID, 5: "people wait for a train " * 20_000})
+    page = references.parent / "page.html"
+    assert evaluate(path, "--references", references, "--html", page, "--json") == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out)["candidate_length"] == 100_021
+    warning = "1 of 4 captions have over 1,000 words, the longest 100,000: image 5"
+    assert err == f"vl: warning: {path}: {warning}\n"
+    assert len(page.read_text()) < 30_000
+
+
+def test_torch_is_not_imported(references: Path) -> None:
+    path = results(references.parent, SAID)
+    page = references.parent / "page.html"
+    program = (
+        "import sys; from vl.__main__ import main; code = main(sys.argv[1:]);"
+        "print(code, sorted({'torch', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)))"
+    )
+    flags = ["--html", str(page), "--scores", "bleu", "rouge-l", "cider-d", "diversity"]
+    arguments = ["evaluate", str(path), "--references", str(references), *flags]
+    done = subprocess.run(
+        [sys.executable, "-c", program, *arguments],
+        cwd=Path(__file__).resolve().parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert done.stdout.splitlines()[-1] == "0 []"
+
+
+def test_a_subset_of_three_files_is_what_all_have(tmp_path, capsys):
+    people = references_file(tmp_path)
+    files = []
+    for name, left_out in (("first", 5), ("second", 7)):
+        said = [{"image_id": i, "caption": c} for i, c in SAID.items() if i != left_out]
+        files.append(tmp_path / f"{name}.json")
+        files[-1].write_text(json.dumps(said), encoding="utf-8")
+    flags = ["--references", str(people), "--subset", "--against", str(files[1]), "--json"]
+    assert main(["evaluate", str(files[0]), *flags, "--resamples", "10"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["images"], found["left_out"]) == (2, 2)
+
+
+def test_standard_output_is_no_place_for_a_page(tmp_path):
+    """It would replace the file that the scores go to."""
+    people, log = references_file(tmp_path), tmp_path / "log.txt"
+    said = tmp_path / "said.json"
+    said.write_text(json.dumps([{"image_id": i, "caption": c} for i, c in SAID.items()]))
+    log.write_text("kept\n")
+    command = [sys.executable, "-m", "vl", "evaluate", said, "--references", people]
+    with log.open("a") as out:
+        done = subprocess.run(
+            [*command, "--html", log], stdout=out, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert done.returncode == 2
+    assert "error: standard output has the scores; name a file instead of" in done.stderr
+    assert log.read_text() == "kept\n"

@@ -1,0 +1,260 @@
+"""`vl train words`: texts to a file of vectors, whole or not at all, nothing lost in silence."""
+
+import lzma
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+from gensim.models import KeyedVectors, Word2Vec
+
+from tests.labelling.test_word_training import story
+from vl.__main__ import main
+from vl.commands.train_words import WordTraining, run
+from vl.data.words.vectors import WordVectors
+
+FLAGS = ["--size", "8", "--window", "4", "--minimum", "2", "--workers", "1"]
+
+
+@pytest.fixture
+def text(tmp_path):
+    path = tmp_path / "texts" / "story.txt"
+    path.parent.mkdir()
+    lines = [" ".join(line).capitalize() + "." for line in story(200)]
+    lines += ["Stop sign! A traffic light by the stop sign.", "Once only."]
+    path.write_text("\n".join(lines))
+    return path
+
+
+def train(out, *arguments):
+    return main(["train", "words", *map(str, arguments), "--out", str(out), *FLAGS])
+
+
+def test_a_text_becomes_a_file_of_vectors(text, tmp_path, capsys):
+    out = tmp_path / "new" / "words.bin"
+    assert train(out, text) == 0
+    stdout, stderr = capsys.readouterr()
+    assert stdout == f"{out}\n"
+    vectors = WordVectors.load(out)
+    assert {"cat", "dog", "stop", "sign"} <= set(vectors.words) and vectors.width == 8
+    assert "once" not in vectors and "traffic" not in vectors
+    assert [path.name for path in out.parent.iterdir()] == ["words.bin"]
+    # By hand: light, once, only and traffic come once; "by" and "sign"... more are in the story.
+    counts = re.search(r"of (\d+) different ones (\d+) come fewer than 2 times", stderr)
+    assert int(counts[2]) == 5  # traffic, light, by, once, only
+    assert int(counts[1]) == len(vectors) + 5
+    assert re.search(r"train (\d+)/\1  [\d.]+ words/s  0 s left", stderr)
+    assert f"{len(vectors)} vectors of 8 numbers in {out}" in stderr
+
+
+def test_packed_texts_and_several_are_read_as_one(text, tmp_path):
+    lines = text.read_text().splitlines(keepends=True)
+    (tmp_path / "one.xz").write_bytes(lzma.compress("".join(lines[:100]).encode()))
+    (tmp_path / "two").write_text("".join(lines[100:]))
+    assert train(tmp_path / "whole.bin", text) == 0
+    assert train(tmp_path / "parts.bin", tmp_path / "one.xz", tmp_path / "two") == 0
+    assert (tmp_path / "whole.bin").read_bytes() == (tmp_path / "parts.bin").read_bytes()
+
+
+def test_terms_of_the_labels_become_one_word(text, tmp_path, capsys):
+    labels = tmp_path / "labels"
+    labels.write_text("n06794110\tstreet sign\nn00000001\tstop sign, Traffic Light\n")
+    assert train(tmp_path / "words.bin", text, "--labels", labels) == 0
+    vectors = WordVectors.load(tmp_path / "words.bin")
+    assert "stop_sign" in vectors and "stop" not in vectors
+    assert vectors.vector_of("stop sign, traffic light").way == "phrase"
+    assert "of 3 terms of several words 1 come 2 times or more" in capsys.readouterr().err
+
+
+def test_what_is_left_out_of_the_labels_is_told(text, tmp_path, capsys):
+    labels = tmp_path / "labels"
+    labels.write_text("stop sign\n\ntruck\nStop  Sign\n")
+    assert train(tmp_path / "words.bin", text, "--labels", labels) == 0
+    stderr = capsys.readouterr().err
+    assert f"{labels}: an empty line is left out, at first line 2" in stderr
+    assert f"{labels}: a label is there already and left out, at first 'Stop  Sign'" in stderr
+
+
+def test_no_pair_takes_away_a_term_of_the_labels(tmp_path, capsys):
+    """As "stop sign post", it would stand too rarely alone to get a vector."""
+    text, labels = tmp_path / "text", tmp_path / "labels"
+    starts = [f"{word} stop sign post" for word in ("a", "my", "some", "its")]
+    text.write_text("\n".join([*starts, "one stop sign is", *["red fox"] * 9]))
+    labels.write_text("stop sign\n")
+    flags = ["--phrases", "1", "--phrase-minimum", "3", "--phrase-threshold", "0.0001"]
+    assert train(tmp_path / "some.bin", text, *flags, "--labels", labels) == 0
+    assert {"stop_sign", "red_fox", "post"} <= set(WordVectors.load(tmp_path / "some.bin").words)
+    assert "of 1 terms of several words 1 come 2 times or more" in capsys.readouterr().err
+
+
+def test_a_dash_is_standard_input(text, tmp_path):
+    assert train(tmp_path / "file.bin", text) == 0
+    before = os.dup(0)
+    try:
+        with text.open("rb") as given:
+            os.dup2(given.fileno(), 0)
+            assert train(tmp_path / "stdin.bin", "-") == 0
+    finally:
+        os.dup2(before, 0)
+        os.close(before)
+    assert (tmp_path / "stdin.bin").read_bytes() == (tmp_path / "file.bin").read_bytes()
+
+
+def test_pairs_that_often_stand_together_become_one_word(text, tmp_path, capsys):
+    flags = ["--phrases", "2", "--phrase-threshold", "1"]
+    assert train(tmp_path / "words.bin", text, *flags) == 0
+    words = WordVectors.load(tmp_path / "words.bin").words
+    assert any(word.count("_") == 1 for word in words)
+    assert any(word.count("_") >= 2 for word in words)
+    assert re.search(r"pass 1 joins \d+ pairs.*\n(.*\n)*.*pass 2 joins", capsys.readouterr().err)
+
+
+def test_no_pass_follows_one_that_found_nothing(text, tmp_path, capsys):
+    assert train(tmp_path / "words.bin", text, "--phrases", "5") == 0
+    assert capsys.readouterr().err.count("joins 0 pairs") == 1
+
+
+def test_text_is_written_for_those_who_want_it(text, tmp_path):
+    assert train(tmp_path / "words.txt", text, "--text") == 0
+    assert train(tmp_path / "words.bin", text) == 0
+    lines = (tmp_path / "words.txt").read_text().splitlines()
+    assert lines[0] == f"{len(lines) - 1} 8"
+    one = KeyedVectors.load_word2vec_format(str(tmp_path / "words.txt"))
+    other = KeyedVectors.load_word2vec_format(str(tmp_path / "words.bin"), binary=True)
+    assert one.index_to_key == other.index_to_key
+    assert (one.vectors == other.vectors).all()
+
+
+def test_devises_settings_are_the_defaults(text, tmp_path, monkeypatch):
+    made = {}
+
+    def watched(self, **named):
+        made.update(named)
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Word2Vec, "__init__", watched)
+    with pytest.raises(KeyboardInterrupt):
+        run(WordTraining([text], tmp_path / "words.bin"))
+    asked = {"sg": 1, "hs": 1, "negative": 0, "window": 20, "vector_size": 500, "epochs": 1}
+    assert {name: made[name] for name in asked} == asked
+    assert made["workers"] >= 1 and made["sample"] == 1e-3 and made["alpha"] == 0.025
+    with pytest.raises(KeyboardInterrupt):
+        run(WordTraining([text], tmp_path / "words.bin", negative=7, cbow=True))
+    assert (made["sg"], made["hs"], made["negative"]) == (0, 0, 7)
+
+
+def test_the_analogies_are_told_by_section(text, tmp_path, capsys):
+    (tmp_path / "questions").write_text(": pets\ncat dog car bus\n: none\ncat dog Athens Greece\n")
+    assert train(tmp_path / "words.bin", text, "--evaluate", tmp_path / "questions") == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == str(tmp_path / "words.bin")
+    assert re.fullmatch(r"pets    +(0|100)\.0 % +[01]/1  0 skipped", lines[1])
+    assert re.fullmatch(r"none   +- +0/0  1 skipped", lines[2])
+    assert re.fullmatch(r"total   +(0|100)\.0 % +[01]/1  1 skipped", lines[3])
+
+
+ERRORS = [
+    ([], "no text is given"),
+    (["TEXT", "--minimum", "0"], "--minimum is 0; it must be at least 1"),
+    (["TEXT", "--size", "0"], "--size is 0; it must be at least 1"),
+    (["TEXT", "--window", "0"], "--window is 0; it must be at least 1"),
+    (["TEXT", "--epochs", "0"], "--epochs is 0; it must be at least 1"),
+    (["TEXT", "--negative=-1"], "--negative is -1; it must be at least 0"),
+    (["TEXT", "--phrases=-1"], "--phrases is -1; it must be at least 0"),
+    (["TEXT", "--phrase-minimum", "0"], "--phrase-minimum is 0; it must be at least 1"),
+    (["TEXT", "--phrase-threshold", "0"], "--phrase-threshold is 0.0; it must be more than 0"),
+    (["TEXT", "--seed=-1"], "--seed is -1; it must be at least 0"),
+    (["TEXT", "--workers", "0"], "--workers is 0; it must be at least 1"),
+    (["TEXT", "--rate", "0"], "--rate is 0.0; it must be more than 0 and at most 1"),
+    (["TEXT", "--rate", "nan"], "--rate is nan; it must be more than 0 and at most 1"),
+    (["TEXT", "--rate", "10"], "--rate is 10.0; it must be more than 0 and at most 1"),
+    (["TEXT", "--sample", "1"], "--sample is 1.0; it must be from 0 to 1"),
+    (["TEXT", "--minimum", "9999"], "no word comes 9999 times or more, and there must be two"),
+    (["FOLDER/gone"], "FOLDER/gone: No such file or directory"),
+    (["FOLDER"], "FOLDER: Is a directory"),
+    (["TEXT", "FOLDER/empty"], "FOLDER/empty: there is no word in it"),
+    (["FOLDER/latin"], "FOLDER/latin: line 2: not UTF-8 at byte 3 of the line"),
+    (["FOLDER/cut.xz"], "FOLDER/cut.xz: line 1: what is packed in it is cut short or damaged"),
+    (["TEXT", "--labels", "FOLDER/empty"], "FOLDER/empty: there is no label in it"),
+    (["TEXT", "--labels", "FOLDER/ids"], "FOLDER/ids: line 1: n00000001 is without words"),
+    (["TEXT", "--evaluate", "FOLDER/latin"], "FOLDER/latin: line 1: no section"),
+]
+
+
+@pytest.mark.parametrize(("arguments", "message"), ERRORS)
+def test_what_cannot_be_is_told_in_one_line_and_leaves_nothing(
+    text, tmp_path, capsys, arguments, message
+):
+    folder = text.parent
+    (folder / "empty").touch()
+    (folder / "ids").write_text("n00000001\n")
+    (folder / "latin").write_bytes(b"one\ncaf\xe9\n")
+    (folder / "cut.xz").write_bytes(lzma.compress(b"words " * 999)[:-9])
+    arguments = [
+        each.replace("TEXT", str(text)).replace("FOLDER", str(folder)) for each in arguments
+    ]
+    out = tmp_path / "out" / "words.bin"
+    # The flags that are given come last, and count.
+    code = main(["train", "words", "--out", str(out), *FLAGS, *arguments])
+    stdout, stderr = capsys.readouterr()
+    assert code == 2 and stdout == ""
+    assert f"vl: error: {message.replace('FOLDER', str(folder))}" in stderr
+    assert not out.parent.exists() or list(out.parent.iterdir()) == []
+
+
+def test_what_is_read_is_not_written_over(text, tmp_path, capsys):
+    before = text.read_bytes()
+    assert train(text, text) == 2
+    assert f"{text} is both read and written" in capsys.readouterr().err
+    assert text.read_bytes() == before
+    assert train(tmp_path, text) == 2
+    assert f"{tmp_path}: not a file that could be replaced" in capsys.readouterr().err
+    assert train(tmp_path / "words.bin.gz", text) == 2
+    assert "written as they are, not packed; --out is words.bin.gz" in capsys.readouterr().err
+
+
+def test_an_interruption_leaves_the_old_file_whole(text, tmp_path, monkeypatch, capsys):
+    out = tmp_path / "out" / "words.bin"
+    out.parent.mkdir()
+    out.write_text("old")
+
+    def interrupted(self, *_, **__):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Word2Vec, "build_vocab_from_freq", interrupted)
+    assert train(out, text) == 130
+    assert capsys.readouterr().err.endswith("vl: stopped\n")
+    assert [path.read_text() for path in out.parent.iterdir()] == ["old"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_a_killed_run_leaves_the_old_file_and_nothing_else(text, tmp_path, kind):
+    out = tmp_path / "out" / "words.bin"
+    out.parent.mkdir()
+    out.write_text("old")
+    # A shell in the background has its children ignore Ctrl-C.
+    code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    code += "from vl.__main__ import main; raise SystemExit(main())"
+    arguments = ["train", "words", str(text), "--out", str(out), *FLAGS, "--epochs", "9999"]
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments],
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+        cwd=Path(__file__).resolve().parents[2],
+    ) as process:
+        for line in process.stderr:
+            if "different ones" in line:  # what is said before the training
+                break
+        time.sleep(0.3)
+        assert process.poll() is None
+        process.send_signal(kind)
+        last = process.stderr.read()
+    assert process.returncode == (130 if kind == signal.SIGINT else -kind)
+    assert "Traceback" not in last
+    assert [path.read_text() for path in out.parent.iterdir()] == ["old"]

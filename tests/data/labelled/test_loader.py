@@ -1,0 +1,392 @@
+"""Pictures in batches: what is seen is that of vl.data.batches, whoever does the work."""
+
+import io
+import logging
+import multiprocessing
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from vl.data.batches import Plan
+from vl.data.images.augmentation import Augmentation
+from vl.data.labelled.loader import PictureBatches
+
+# Python 3.12 and 3.13 say this of any process that has threads, as PyTorch's have.
+pytestmark = pytest.mark.filterwarnings(
+    "ignore:.*use of fork.*:DeprecationWarning", "ignore:This DataLoader will create:UserWarning"
+)
+
+
+def png(pixels):
+    file = io.BytesIO()
+    Image.fromarray(pixels).save(file, "PNG", compress_level=1)
+    return file.getvalue()
+
+
+@dataclass
+class Little:
+    """Pictures in memory; those of ``lost`` cannot be read."""
+
+    encoded: list[bytes]
+    lost: dict[int, OSError] = field(default_factory=dict)
+
+    @property
+    def names(self):
+        return [f"{row}.png" for row in range(len(self.encoded))]
+
+    @property
+    def labels(self):
+        return [row * 3 % 7 for row in range(len(self.encoded))]
+
+    def read(self, row):
+        if row in self.lost:
+            raise self.lost[row]
+        return self.encoded[row]
+
+
+@dataclass
+class Marks:
+    """A square that says which picture it is of and what was drawn, instead of showing it."""
+
+    side: int = 4
+
+    def __call__(self, pixels, draw):
+        row = int(pixels[0, 0, 0]) * 256 + int(pixels[1, 0, 0])
+        marks = torch.tensor([row >> 8, row & 255, *draw.to_bytes(4, "big")], dtype=torch.uint8)
+        square = torch.zeros(3, self.side, self.side, dtype=torch.uint8)
+        square.view(-1)[:6] = marks
+        return square
+
+
+@dataclass
+class Threads:
+    """A square of PyTorch's number of threads."""
+
+    side: int = 1
+
+    def __call__(self, pixels, draw):
+        return torch.full((3, 1, 1), torch.get_num_threads(), dtype=torch.uint8)
+
+
+@dataclass
+class Fatal:
+    """The end of the process that looks at picture 3."""
+
+    side: int = 1
+
+    def __call__(self, pixels, draw):
+        if pixels[1, 0, 0] == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return pixels[:, :1, :1]
+
+
+@dataclass
+class Wrong:
+    """A mistake of ours."""
+
+    side: int = 1
+
+    def __call__(self, pixels, draw):
+        raise RuntimeError("a tensor has the wrong shape")
+
+
+def numbered(count):
+    """Pictures of one pixel, whose colour is their row."""
+    return Little(
+        [png(np.array([[[row >> 8, row & 255, 0]]], dtype=np.uint8)) for row in range(count)]
+    )
+
+
+def photographs(count):
+    generator = np.random.default_rng(0)
+    return Little(
+        [
+            png(generator.integers(0, 256, (9 + row % 5, 8 + row % 3, 3), dtype=np.uint8))
+            for row in range(count)
+        ]
+    )
+
+
+def rows_and_draws(batch):
+    marks = batch.images.flatten(1)[:, :6].long()
+    powers = 256 ** torch.arange(3, -1, -1)
+    return torch.stack([marks[:, 0] * 256 + marks[:, 1], (marks[:, 2:] * powers).sum(1)], 1)
+
+
+def same(one, other):
+    return len(one) == len(other) > 0 and all(
+        torch.equal(a.images, b.images) and torch.equal(a.labels, b.labels)
+        for a, b in zip(one, other, strict=True)
+    )
+
+
+@contextmanager
+def start_method(name):
+    before = multiprocessing.get_start_method()
+    multiprocessing.set_start_method(name, force=True)
+    try:
+        yield
+    finally:
+        multiprocessing.set_start_method(before, force=True)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+@pytest.mark.parametrize(
+    ("count", "processes", "size"),
+    [(1, 1, 1), (1, 1, 5), (20, 1, 6), (20, 2, 6), (23, 3, 5), (300, 4, 37), (7, 3, 3), (5, 5, 5)],
+)
+def test_an_epoch_has_every_picture_once_and_is_as_planned(count, processes, size, workers):
+    pictures = numbered(count)
+    rows = []
+    for rank in range(processes):
+        choices = {"batch_size": size, "seed": 4, "rank": rank, "processes": processes}
+        loader = PictureBatches(pictures, Marks(), workers=workers, **choices)
+        # No share of one picture where it can be helped, for batch normalisation's sake.
+        expected = Plan(count, least=2, **choices)
+        found = list(loader.epoch(1))
+        assert len(found) == len(loader) == len(expected)
+        for one, share in zip(found, expected.epoch(1), strict=True):
+            units = torch.tensor(share.units)
+            assert torch.equal(rows_and_draws(one), torch.stack([units, share.draws], 1))
+            assert torch.equal(one.labels, torch.tensor(pictures.labels)[units])
+            assert one.images.dtype == torch.uint8 and one.labels.dtype == torch.int64
+            rows += share.units
+    assert sorted(rows) == list(range(count))
+
+
+@pytest.mark.parametrize("first", [0, 1, 3])
+@pytest.mark.parametrize("workers", [0, 1, 3])
+def test_an_epoch_entered_later_is_seen_bit_for_bit_whatever_the_workers(first, workers):
+    def loader(workers):
+        return PictureBatches(
+            photographs(22), Augmentation(8), batch_size=5, seed=1, workers=workers
+        )
+
+    whole = list(loader(0).epoch(2))
+    assert same(list(loader(workers).epoch(2, first=first)), whole[first:])
+    assert not same(list(loader(workers).epoch(3, first=first)), whole[first:])
+
+
+def test_an_epoch_entered_behind_its_end_has_nothing():
+    loader = PictureBatches(numbered(6), Marks(), batch_size=3)
+    assert list(loader.epoch(0, first=2)) == []
+
+
+@pytest.mark.slow
+def test_it_works_where_processes_are_not_forked():
+    def seen(workers):
+        loader = PictureBatches(
+            photographs(12), Augmentation(8), batch_size=5, seed=1, workers=workers
+        )
+        return list(loader.epoch(0))
+
+    with start_method("forkserver"):
+        assert same(seen(2), seen(0))
+
+
+def test_workers_use_one_thread_each_and_this_process_keeps_its_own():
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        loader = PictureBatches(numbered(4), Threads(), batch_size=2, workers=1)
+        assert {int(each) for batch in loader.epoch(0) for each in batch.images.flatten()} == {1}
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_the_global_random_numbers_are_left_alone(workers):
+    before = torch.get_rng_state()
+    list(PictureBatches(numbered(9), Marks(), batch_size=3, workers=workers).epoch(0))
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_an_epoch_that_is_left_leaves_no_worker_behind(workers):
+    before = threading.active_count()
+    epoch = PictureBatches(numbered(300), Marks(), batch_size=3, workers=workers).epoch(0)
+    next(epoch)
+    epoch.close()
+    assert multiprocessing.active_children() == []
+    if workers == 0:  # multiprocessing's own threads end a little later
+        assert threading.active_count() <= before
+
+
+def damaged(count, *rows):
+    pictures = numbered(count)
+    for row in rows:
+        pictures.encoded[row] = pictures.encoded[row][:45]  # in the midst of the pixels
+    return pictures
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_corrupt_picture_is_left_out_told_once_and_counted(workers, caplog):
+    pictures = damaged(20, 3, 11)
+    pictures.lost[5] = FileNotFoundError(2, "No such file or directory")
+    pictures.lost[6] = OSError("the disk is gone")
+    loader = PictureBatches(pictures, Marks(), batch_size=4, workers=workers, tolerated=0.2)
+    whole = PictureBatches(numbered(20), Marks(), batch_size=4)
+    with caplog.at_level(logging.WARNING):
+        for epoch in range(2):
+            found, expected = list(loader.epoch(epoch)), list(whole.epoch(epoch))
+            for one, other in zip(found, expected, strict=True):
+                kept = [
+                    place
+                    for place, row in enumerate(rows_and_draws(other)[:, 0].tolist())
+                    if row not in (3, 5, 6, 11)
+                ]
+                assert torch.equal(one.images, other.images[kept])
+                assert torch.equal(one.labels, other.labels[kept])
+    assert sorted(loader.corrupt) == [3, 5, 6, 11]
+    told = sorted(record.message for record in caplog.records)
+    assert len(told) == 4
+    assert told[0].startswith("left out: 11.png: the image is cut short or damaged: ")
+    assert told[2:] == [
+        "left out: 5.png: No such file or directory",
+        "left out: 6.png: the disk is gone",
+    ]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_batch_of_which_nothing_is_left_is_still_given(workers):
+    pictures = damaged(6, 0, 1, 2, 3, 4)
+    loader = PictureBatches(pictures, Marks(5), batch_size=2, workers=workers, tolerated=1)
+    found = list(loader.epoch(0))
+    assert sorted(len(batch.images) for batch in found) == [0, 0, 1]
+    for batch in found:
+        assert batch.images.shape[1:] == (3, 5, 5) and batch.images.dtype == torch.uint8
+        assert batch.labels.shape == (len(batch.images),) and batch.labels.dtype == torch.int64
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_more_corrupt_pictures_than_tolerated_are_an_error(workers):
+    def seen(tolerated):
+        loader = PictureBatches(
+            damaged(40, 1, 2), Marks(), batch_size=4, workers=workers, tolerated=tolerated
+        )
+        return list(loader.epoch(0))
+
+    assert len(seen(0.05)) == 10  # 2 of 40
+    message = r"^2 of 40 pictures cannot be read, and no more than 0\.049 .* first: [12]\.png: the"
+    with pytest.raises(ValueError, match=message):
+        seen(0.049)
+    with pytest.raises(ValueError, match=r"^1 of 40 pictures cannot be read"):
+        seen(0)
+
+
+def test_a_jpeg_is_decoded_no_larger_than_is_enough():
+    @dataclass
+    class Size:
+        side: int = 1
+
+        def __call__(self, pixels, draw):
+            return torch.tensor([*pixels.shape], dtype=torch.uint8).view(3, 1, 1)
+
+    file = io.BytesIO()
+    Image.new("RGB", (200, 160)).save(file, "JPEG")
+    for smallest, shape in ((None, [3, 160, 200]), (40, [3, 40, 50]), (41, [3, 80, 100])):
+        loader = PictureBatches(Little([file.getvalue()]), Size(), batch_size=1, smallest=smallest)
+        assert next(loader.epoch(0)).images.flatten().tolist() == shape
+
+
+# PyTorch tells of a death by raising from a signal handler; where that falls between the opening of
+# a socket and its ``with``, the socket is left to the garbage collector.
+@pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
+def test_a_worker_that_dies_is_an_error_and_not_the_end_of_waiting():
+    loader = PictureBatches(numbered(6), Fatal(), batch_size=2, workers=1)
+    with pytest.raises(ChildProcessError, match="a worker that reads pictures died"):
+        list(loader.epoch(0))
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_a_mistake_of_ours_is_not_taken_for_a_corrupt_picture(workers):
+    loader = PictureBatches(numbered(6), Wrong(), batch_size=2, workers=workers)
+    with pytest.raises(RuntimeError, match="wrong shape"):
+        list(loader.epoch(0))
+    assert multiprocessing.active_children() == []
+
+
+SCRIPT = """
+import multiprocessing, sys, time
+import torch
+from data.batches import ahead
+from data.loader import PictureBatches
+from tests.test_loader import Marks, numbered
+
+if __name__ == "__main__":
+    multiprocessing.set_start_method(sys.argv[1])
+    loader = PictureBatches(numbered(400), Marks(), batch_size=2, workers=2)
+    batches = ahead(loader.epoch(0))
+    next(batches)
+    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
+    time.sleep(60)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["fork", "forkserver"])
+def test_workers_die_with_a_parent_that_is_killed(method, tmp_path):
+    script = tmp_path / "script.py"
+    script.write_text(SCRIPT)
+    root = Path(__file__).resolve().parents[3]
+    with subprocess.Popen(
+        [sys.executable, str(script), method],
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root)},
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as parent:
+        assert parent.stdout is not None
+        workers = [int(number) for number in parent.stdout.readline().split()]
+        assert len(workers) == 2 and all(alive(worker) for worker in workers)
+        parent.kill()
+    deadline = time.monotonic() + 20
+    while any(alive(worker) for worker in workers) and time.monotonic() < deadline:
+        time.sleep(0.02)
+    assert not any(alive(worker) for worker in workers)
+
+
+def alive(process):
+    """Whether it runs; one that is dead and not yet waited for does not."""
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"workers": -1}, "workers is -1; it must be at least 0"),
+        ({"tolerated": 1.5}, "tolerated is 1.5; it is a share, from 0 to 1"),
+        ({"smallest": 0}, "smallest is 0; it must be at least 1"),
+        ({"batch_size": 1, "processes": 2}, "a batch of 1 cannot be shared by 2 processes"),
+        ({"batch_size": 9, "processes": 7}, "6 pictures cannot be shared by 7 processes"),
+    ],
+)
+def test_wrong_arguments_are_refused(choices, message):
+    with pytest.raises(ValueError, match=message):
+        PictureBatches(numbered(6), Marks(), **{"batch_size": 3, **choices})
+
+
+def test_names_and_labels_must_be_as_many():
+    @dataclass
+    class Half(Little):
+        @property
+        def names(self):
+            return ["a"]
+
+    with pytest.raises(ValueError, match="1 names, 2 labels"):
+        PictureBatches(Half([b"", b""]), Marks(), batch_size=1)

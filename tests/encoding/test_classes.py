@@ -1,0 +1,105 @@
+"""What a classifier's outputs are called, and which of them photographs' classes are."""
+
+import pytest
+
+from vl.data.errors import FormatError
+from vl.encoding.classes import check_same_classes, places, read_classes
+
+IMAGENET = (
+    "n01440764 tench, Tinca tinca",
+    "n02012849 crane",
+    "n03126707 crane",
+    "n04296562 stage",
+    "n06794110 street sign",
+)
+
+
+@pytest.mark.parametrize(
+    ("asked", "classes", "number"),
+    [
+        ("n01440764", IMAGENET, 0),
+        ("n01440764_tench", IMAGENET, 0),
+        ("n03126707_crane", IMAGENET, 2),
+        ("n03126707", IMAGENET, 2),
+        ("n06794110_whatever", IMAGENET, 4),  # the id says it
+        ("tench", IMAGENET, 0),
+        ("Tinca_tinca", IMAGENET, 0),
+        ("Street  Sign", IMAGENET, 4),
+        ("n02012849 crane", IMAGENET, 1),
+        ("n01440764_tench", ("ring", "tench"), 1),  # these have no ids to go by
+        ("n01440764", ("n01440764", "n01443537"), 0),
+        ("stop_sign", ("stop sign", "Stop_sign", "stop_sign"), 2),  # as it is written
+        ("a", ("a, b", "a"), 1),  # the same words come before a synonym
+        ("été", ("e", "été"), 1),  # however the letter is written
+        (",", ("x", ","), 1),
+    ],
+)
+def test_a_class_is_found_by_its_text_its_id_its_words_or_a_synonym(asked, classes, number):
+    assert places([asked], classes) == {asked: number}
+
+
+def test_several_are_found_at_once():
+    assert places(["stage", "n01440764"], IMAGENET) == {"stage": 3, "n01440764": 0}
+    assert places([], IMAGENET) == {}
+
+
+@pytest.mark.parametrize(
+    ("asked", "classes", "message"),
+    [
+        ("crane", IMAGENET, "'crane' of photographs could be 'n02012849 crane' and 'n03126707"),
+        ("STOP SIGN", ("stop sign", "Stop sign"), "could be 'stop sign' and 'Stop sign'"),
+        ("b", ("a, b", "b, c"), "could be 'a, b' and 'b, c'"),
+        ("okapi", IMAGENET, r"1 of 1 classes of photographs are none of the encoder's 5: 'okapi'"),
+        ("n09999999_stage", IMAGENET, "none of the encoder's"),  # another stage
+        ("n09999999", ("ring", "box"), "none of the encoder's"),
+        (",", ("ring", "box"), "none of the encoder's"),
+    ],
+)
+def test_a_class_that_is_none_or_could_be_several_is_refused(asked, classes, message):
+    with pytest.raises(ValueError, match=message):
+        places([asked], classes)
+
+
+def test_of_many_missing_classes_some_are_named():
+    with pytest.raises(ValueError, match=r"4 of 5 classes .* 'a', 'b', 'c', \.\.\.$"):
+        places(["a", "b", "tench", "c", "d"], IMAGENET)
+
+
+def test_a_file_of_classes_is_read_in_order(tmp_path):
+    path = tmp_path / "classes.txt"
+    path.write_text("n02 b\r\n  a, c \nb\n\n \n", encoding="utf-8")
+    assert read_classes(path) == ("n02 b", "a, c", "b")
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("a\n\nb\n", "line 2: empty, and the lines count the classifier's outputs"),
+        ("a\nb\na\n", "line 3: the class 'a' is on line 1 already"),
+        ("\n \n", "there is no class in it"),
+        ("", "there is no class in it"),
+    ],
+)
+def test_a_file_whose_lines_are_not_the_outputs_is_refused(tmp_path, text, message):
+    path = tmp_path / "classes.txt"
+    path.write_text(text)
+    with pytest.raises(FormatError, match=rf"classes\.txt: {message}"):
+        read_classes(path)
+
+
+def test_models_with_the_same_classes_may_answer_together():
+    check_same_classes({"one": ("a", "b")})
+    check_same_classes({"one": ("a", "b"), "two": ("a", "b")})
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (("b", "a"), "two has other classes than one, or in another order: 'b' there is 'a' here"),
+        (("a", "c"), "'c' there is 'b' here"),
+        (("a",), "1 there, 2 here"),
+    ],
+)
+def test_models_with_other_classes_may_not(classes, message):
+    with pytest.raises(ValueError, match=message):
+        check_same_classes({"one": ("a", "b"), "three": ("a", "b"), "two": classes})

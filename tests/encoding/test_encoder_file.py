@@ -1,0 +1,167 @@
+"""A trained encoder as one file: what comes back, and what is refused."""
+
+import re
+
+import pytest
+import torch
+
+from tests.helpers.tiny_captioner import Tiny, alter
+from tests.helpers.tiny_captioner import encoder as tiny_encoder
+from vl import bundle
+from vl.data.errors import FormatError
+from vl.encoders.table import ENCODERS, configuration, encoder
+from vl.encoders.weights import fingerprint
+from vl.encoding import encoder_file as encoder_bundle
+from vl.encoding.encoder_file import TrainedEncoder
+from vl.encoding.pretrained import trained_encoder
+
+CLASSES = ("box", "ball", "stop sign", "n01440764 tench, Tinca tinca", "été")
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(ENCODERS, "tiny", Tiny)
+
+
+@pytest.fixture
+def path(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    encoder_bundle.save(path, TrainedEncoder(tiny_encoder(), "tiny", CLASSES, {"images": 3}))
+    return path
+
+
+def named(count):
+    return tuple(f"class {number}" for number in range(count))
+
+
+def test_what_was_saved_comes_back(path):
+    loaded = encoder_bundle.load(path)
+    assert loaded[1:] == ("tiny", CLASSES, {"images": 3})
+    assert fingerprint(loaded.encoder) == fingerprint(tiny_encoder())
+    assert fingerprint(trained_encoder("tiny", path)) == fingerprint(tiny_encoder())
+
+
+@pytest.mark.parametrize(
+    ("name", "told"),
+    [
+        ("inception_v1", {"classes": 4, "width_factor": 0.125, "auxiliary": True}),
+        ("inception_v1_bn", {"classes": 4, "width_factor": 0.125, "auxiliary": True}),
+        ("bn_inception", {"classes": 4, "width_factor": 0.125}),
+        ("lenet5", {"classes": 4}),
+        ("shufflenet_v2_x0_5", {"classes": 4}),
+    ],
+)
+def test_an_encoder_answers_as_before_without_its_auxiliary_heads(tmp_path, name, told):
+    built = encoder(name, **told).eval()
+    path = tmp_path / "encoder.safetensors"
+    encoder_bundle.save(path, TrainedEncoder(built, name, named(4), {}))
+    loaded = encoder_bundle.load(path)
+    assert configuration(loaded.encoder) == {
+        **configuration(built),
+        **({"auxiliary": False} if "auxiliary" in configuration(built) else {}),
+    }
+    assert not any("auxiliary" in key for key in loaded.encoder.state_dict())
+    pixels = torch.rand(2, 3, built.image_size, built.image_size)
+    with torch.inference_mode():
+        expected = built.classify(pixels).main
+        assert torch.equal(loaded.encoder.eval().classify(pixels).main, expected)
+    assert expected.shape == (2, 4)
+    assert configuration(built).get("auxiliary", False) == told.get("auxiliary", False)
+
+
+def test_the_file_says_how_the_encoder_is_built(tmp_path):
+    path = tmp_path / "encoder.safetensors"
+    built = encoder("inception_v1", classes=2, width_factor=0.125, auxiliary=True)
+    encoder_bundle.save(path, TrainedEncoder(built, "inception_v1", named(2), {"epochs": 1}))
+    held = bundle.read(path, kind="encoder")
+    bare = encoder_bundle.load(path).encoder
+    assert held.configuration == {
+        "format": bundle.FORMAT,
+        "kind": "encoder",
+        "encoder": {
+            "name": "inception_v1",
+            "fingerprint": fingerprint(bare),
+            "configuration": {"classes": 2, "auxiliary": False, "width_factor": 0.125},
+        },
+        "classes": ["class 0", "class 1"],
+        "training": {"epochs": 1},
+    }
+
+
+@pytest.mark.parametrize(
+    ("classes", "message"),
+    [
+        (CLASSES[:4], "there are 4 classes, the classifier has 5 outputs"),
+        ((*CLASSES, "one more"), "there are 6 classes, the classifier has 5 outputs"),
+        (("a", "b", "c", "b", "d"), "'b' is number 1 and number 3; each must be there once"),
+    ],
+)
+def test_classes_that_are_not_the_classifier_s_are_not_saved_nor_loaded(path, classes, message):
+    with pytest.raises(ValueError, match=message):
+        encoder_bundle.save(path, TrainedEncoder(tiny_encoder(), "tiny", classes, {}))
+    assert encoder_bundle.load(path).classes == CLASSES
+    alter(path, lambda c, t: c.update(classes=list(classes)))
+    with pytest.raises(FormatError, match=rf"configuration 'classes': {message}"):
+        encoder_bundle.load(path)
+
+
+def test_an_embedding_alone_is_no_classifier(tmp_path):
+    bare = encoder("shufflenet_v2_x0_5")
+    with pytest.raises(ValueError, match="the encoder has no classifier"):
+        encoder_bundle.save(tmp_path / "x", TrainedEncoder(bare, "shufflenet_v2_x0_5", (), {}))
+
+
+def told(**configuration):
+    return lambda c, t: c["encoder"].update(configuration=configuration)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, t: c.pop("classes"), "configuration 'classes': expected list, it is missing"),
+        (lambda c, t: c.pop("training"), "configuration 'training': expected dict"),
+        (lambda c, t: c.update(classes=["a", 2, "c", "d", "e"]), "number 1 is 2; a text"),
+        (lambda c, t: c.update(kind="captioner"), "of kind 'captioner', not 'encoder'"),
+        (lambda c, t: t["encoder.mean"].add_(1), "weights are not those it was made with"),
+        (lambda c, t: t.update(more=torch.zeros(1)), "tensor more: not a part of this model"),
+        (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
+        (lambda c, t: c["encoder"].pop("fingerprint"), "not those it was made with"),
+        (told(classes=7), "cannot be built: tiny has no choice of classes"),
+        (told(width=7), "cannot be built: an encoder's configuration has 'width'"),
+        (lambda c, t: c["encoder"].update(configuration=[]), "of type list; expected an object"),
+    ],
+)
+def test_a_file_that_is_not_whole_is_refused(path, change, message):
+    alter(path, change)
+    with pytest.raises(FormatError, match=rf"encoder\.safetensors: .*{message}"):
+        encoder_bundle.load(path)
+
+
+@pytest.mark.parametrize(
+    ("name", "configuration"),
+    [
+        ("inception_v1", {"width_factor": 1e5}),
+        ("inception_v1", {"width_factor": 1e300}),
+        ("inception_v1", {"width_factor": 1e308}),
+        ("bn_inception", {"width_factor": 3000.0, "classes": 10**12}),
+        ("inception_v1", {"classes": 10**18}),
+        ("inception_v1", {"classes": 10**30}),
+        ("lenet5", {"classes": 10**10}),
+        ("resnet18", {"classes": 10**14}),
+    ],
+)
+def test_a_file_that_asks_for_more_memory_than_its_numbers_is_refused(path, name, configuration):
+    alter(
+        path, lambda c, t: c["encoder"].update(name=name, configuration=configuration)
+    )  # the tensors are still Tiny's, as small as a hostile file would be
+    with pytest.raises(FormatError, match=re.escape("encoder.safetensors: ")):
+        encoder_bundle.load(path)
+
+
+def test_shapes_are_compared_before_an_encoder_has_numbers(path, monkeypatch):
+    built = []
+    monkeypatch.setitem(ENCODERS, "tiny", lambda: built.append(Tiny()) or built[-1])
+    alter(path, lambda c, t: t.update({"encoder.mean": torch.zeros(2)}))
+    with pytest.raises(FormatError, match=r"expected float32 of shape \(1, 3, 1, 1\), found"):
+        encoder_bundle.load(path)
+    assert [each.body[0].weight.device.type for each in built] == ["meta"]

@@ -1,0 +1,160 @@
+"""An encoder from its name and a file: from a captioner or labeller, and what is refused."""
+
+import pytest
+import torch
+from safetensors.torch import save_file
+
+from tests.helpers.tiny_captioner import Tiny, alter, captioner, decoder, encoder
+from tests.helpers.tiny_labeller import labeller
+from vl.captioning.captioner import Captioner
+from vl.data.errors import FormatError
+from vl.decoders.devise import Devise
+from vl.encoders import table
+from vl.encoders.table import ENCODERS, configuration
+from vl.encoders.weights import fingerprint
+from vl.encoding.pretrained import check_fingerprint, trained_encoder, without_heads
+from vl.labelling.labeller import Labeller
+
+NARROW = {"classes": 3, "width_factor": 0.25, "auxiliary": True}
+WIDTH = 256  # a quarter of 1024
+
+
+@pytest.fixture(autouse=True)
+def tiny(monkeypatch):
+    monkeypatch.setitem(ENCODERS, "tiny", Tiny)
+    monkeypatch.setitem(ENCODERS, "other", Tiny)
+
+
+@pytest.fixture
+def bundled(tmp_path):
+    path = tmp_path / "captioner.safetensors"
+    captioner().save(path)
+    return path
+
+
+def test_a_captioner_lends_its_encoder(bundled):
+    built = trained_encoder("tiny", bundled)
+    assert fingerprint(built) == fingerprint(encoder())
+    check_fingerprint(built, fingerprint(encoder()), made=bundled)
+
+
+def test_a_labeller_lends_its_encoder(tmp_path):
+    path = tmp_path / "labeller.safetensors"
+    labeller().save(path)
+    built = trained_encoder("tiny", path)
+    assert fingerprint(built) == fingerprint(labeller().encoder)
+    with pytest.raises(FormatError, match=r"labeller\.safetensors: holds an encoder 'tiny', not"):
+        trained_encoder("other", path)
+    alter(path, lambda c, t: t["encoder.body.0.bias"].add_(1))
+    with pytest.raises(FormatError, match="weights are not those it was made with"):
+        trained_encoder("tiny", path)
+
+
+def test_a_narrow_encoder_of_other_classes_survives_a_captioner_s_file(tmp_path):
+    built = table.encoder("inception_v1", **NARROW)
+    path = tmp_path / "captioner.safetensors"
+    made = captioner(encoder=built, encoder_name="inception_v1", decoders=[decoder(width=WIDTH)])
+    made.save(path)
+    check_survived(Captioner.load(path).encoder, built, path)
+    alter(path, lambda c, t: c["encoder"].pop("configuration"))
+    with pytest.raises(FormatError, match=r"tensor encoder\..*: expected float32 of shape \(1000"):
+        Captioner.load(path)
+
+
+def test_a_narrow_encoder_of_other_classes_survives_a_labeller_s_file(tmp_path):
+    built = table.encoder("inception_v1", **NARROW)
+    path = tmp_path / "labeller.safetensors"
+    little = labeller()
+    made = Labeller(
+        built,
+        {"devise": Devise(image_width=WIDTH, width=little.space.width)},
+        little.space,
+        encoder_name="inception_v1",
+        seen=little.seen,
+    )
+    made.save(path)
+    check_survived(Labeller.load(path).encoder, built, path)
+
+
+def check_survived(loaded, built, path):
+    assert configuration(loaded) == {**NARROW, "auxiliary": False}
+    again = trained_encoder("inception_v1", path)
+    assert fingerprint(again) == fingerprint(loaded)
+    pixels = torch.rand(1, 3, 224, 224)
+    with torch.inference_mode():
+        expected = built.eval().classify(pixels).main
+        torch.testing.assert_close(again.eval().classify(pixels).main, expected)
+        torch.testing.assert_close(loaded.classify(pixels).main, expected)
+
+
+@pytest.mark.parametrize("save", [captioner, labeller])
+def test_a_file_without_a_configuration_is_of_the_encoder_as_published(tmp_path, save):
+    path = tmp_path / "old.safetensors"
+    save().save(path)
+    alter(path, lambda c, t: c["encoder"].pop("configuration"))
+    assert fingerprint(trained_encoder("tiny", path)) == fingerprint(encoder())
+
+
+def test_an_encoder_without_heads_is_itself():
+    built = encoder()
+    assert without_heads("tiny", built) is built
+
+
+def test_an_encoder_with_heads_shares_its_numbers_without_them():
+    built = table.encoder("inception_v3", classes=2, auxiliary=True).train()
+    bare = without_heads("inception_v3", built)
+    assert bare.training
+    assert configuration(bare) == {"classes": 2, "auxiliary": False}
+    assert configuration(built) == {"classes": 2, "auxiliary": True}
+    assert bare.classifier.weight.data_ptr() == built.classifier.weight.data_ptr()
+    assert all(each.requires_grad for each in bare.parameters())
+
+
+def test_another_name_is_refused(bundled):
+    with pytest.raises(FormatError, match=r"captioner\.safetensors: holds an encoder 'tiny', not"):
+        trained_encoder("other", bundled)
+    with pytest.raises(ValueError, match="no encoder 'tinny'; close to it are tiny"):
+        trained_encoder("tinny", bundled)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda c, t: t["encoder.mean"].add_(1), "weights are not those it was made with"),
+        (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
+        (lambda c, t: t["encoder.mean"].fill_(torch.nan), "not finite"),
+        (lambda c, t: c.update(encoder={"name": "gone"}), "made with encoder 'gone', which this"),
+        (lambda c, t: c.update(kind="thing"), "of kind 'thing', not 'captioner' or 'labeller' or"),
+    ],
+)
+def test_a_captioner_that_is_not_whole_is_refused(bundled, change, message):
+    alter(bundled, change)
+    with pytest.raises(FormatError, match=message):
+        trained_encoder("tiny", bundled)
+
+
+def test_files_that_are_something_else_are_refused(tmp_path):
+    path = tmp_path / "weights.safetensors"
+    path.write_bytes(b"\x80\x04K*.")  # a pickle
+    with pytest.raises(FormatError, match="not a safetensors file"):
+        trained_encoder("tiny", path)
+    save_file({"conv1/7x7_s2.weight": torch.zeros(1)}, path)
+    with pytest.raises(FormatError, match="Caffe's blobs, which fit inception_v1, not tiny"):
+        trained_encoder("tiny", path)
+    with pytest.raises(FormatError, match="blob"):
+        trained_encoder("inception_v1", path)
+    with pytest.raises(FileNotFoundError, match="there is no such file"):
+        trained_encoder("tiny", tmp_path / "none")
+    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
+        trained_encoder("tiny", tmp_path)
+
+
+def test_weights_that_nobody_published_are_not_fetched():
+    with pytest.raises(ValueError, match="no weights are published for inception_v1: give"):
+        trained_encoder("inception_v1", None)
+
+
+def test_another_encoder_than_a_file_was_made_by_is_refused(tmp_path):
+    own = fingerprint(encoder(1))
+    with pytest.raises(ValueError, match=rf"x\.npy was made by an encoder abc, these .* {own}"):
+        check_fingerprint(encoder(1), "abc", made=tmp_path / "x.npy")

@@ -1,0 +1,87 @@
+"""A little encoder, a captioner with it, and drawings: what several tests are made with."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from torchvision.transforms.v2.functional import to_pil_image
+
+from vl.captioning.captioner import Captioner
+from vl.captioning.search import Search
+from vl.data.captions.vocabulary import Vocabulary
+from vl.data.scenes import draw
+from vl.decoders.show_and_tell import ShowAndTell
+
+WORDS = ("a", "red", "green", "blue", "ball", "box", "ring", "on", "the", "grass", "sand")
+
+
+class Tiny(nn.Module):
+    """An encoder of a few hundred numbers, with a classifier that its answer does not need."""
+
+    width = 12
+    image_size = 16
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.full((1, 3, 1, 1), 0.5))
+        self.body = nn.Sequential(
+            nn.Conv2d(3, 8, 3, stride=2), nn.ReLU(), nn.Conv2d(8, self.width, 3, stride=2)
+        )
+        self.classifier = nn.Linear(self.width, 5)
+
+    def forward(self, pixels: Tensor) -> Tensor:
+        return self.body(pixels - self.mean).flatten(2).mean(2)
+
+
+def encoder(seed: int = 0) -> Tiny:
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        return Tiny()
+
+
+def decoder(seed: int = 0, *, words: int = len(WORDS) + 3, width: int = Tiny.width) -> ShowAndTell:
+    """One with opinions: weights as they are at first would call all words equally likely."""
+    with torch.random.fork_rng():
+        torch.manual_seed(seed)
+        made = ShowAndTell(image_width=width, vocabulary_size=words, width=8, hidden=8, dropout=0.3)
+        for parameter in made.parameters():
+            nn.init.normal_(parameter, std=1.5)
+        if width == Tiny.width:  # drawings are much alike to an untrained encoder
+            with torch.no_grad():
+                made.standardise(encoder()(torch.stack([draw(n, side=16)[0] for n in range(9)])))
+    return made.eval()
+
+
+def captioner(seed: int = 0, **choices: Any) -> Captioner:
+    given = {
+        "encoder": encoder(),
+        "decoders": [decoder(seed)],
+        "vocabulary": Vocabulary(WORDS),
+        "encoder_name": "tiny",
+        "search": Search(beam=3, max_length=8),
+        **choices,
+    }
+    return Captioner(given.pop("encoder"), given.pop("decoders"), given.pop("vocabulary"), **given)
+
+
+def drawings(folder: Path, count: int, *, side: int = 24) -> list[Path]:
+    """Drawings as 0.png, 1.png, ... in a folder that is made."""
+    folder.mkdir(parents=True, exist_ok=True)
+    paths = [folder / f"{seed}.png" for seed in range(count)]
+    for seed, path in enumerate(paths):
+        to_pil_image(draw(seed, side=side).pixels).save(path)
+    return paths
+
+
+def alter(path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], Any]) -> None:
+    """Rewrite a bundle after ``change`` of its configuration and tensors."""
+    with safe_open(path, framework="pt") as file:
+        configuration = json.loads(file.metadata()["vl"])
+        tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict
+    change(configuration, tensors)
+    save_file(tensors, path, metadata={"vl": json.dumps(configuration)})

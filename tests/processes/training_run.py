@@ -1,0 +1,87 @@
+"""A small training that test_training.py starts as a process of its own, to kill it or to share it.
+
+python -m tests.training_run FOLDER [--die-at STEP] [--resume] [--dropout 0.5]
+"""
+
+import argparse
+import os
+import signal
+from pathlib import Path
+
+import torch
+from safetensors.torch import save_file
+
+from vl.captioning.training import CaptionTraining
+from vl.data.batches import CaptionBatches, one_view
+from vl.decoders.scheduled_sampling import own_word
+from vl.decoders.show_and_tell import ShowAndTell
+from vl.training.loop import Judgement, fit
+from vl.training.processes import joined
+from vl.training.schedules import schedule
+
+IMAGES, EPOCHS = 24, 3
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser()
+    parser.add_argument("folder", type=Path)
+    parser.add_argument("--die-at", type=int)
+    parser.add_argument("--resume", action="store_true")
+    parser.add_argument("--dropout", type=float, default=0.5)
+    flags = parser.parse_args()
+    torch.set_num_threads(1)
+    torch.use_deterministic_algorithms(True)
+    generator = torch.Generator().manual_seed(0)
+    vectors = torch.randn(IMAGES, 2, 8, generator=generator)
+    captions = [
+        [[0, *torch.randint(2, 20, (3 + image % 4,), generator=generator).tolist(), 1]] * 2
+        for image in range(IMAGES)
+    ]
+    asked = 0
+
+    def source(rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+        nonlocal asked
+        asked += 1
+        if asked == flags.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
+        return one_view(vectors)(rows, draws)
+
+    with joined("cpu") as processes:
+        torch.manual_seed(0)
+        decoder = ShowAndTell(
+            image_width=8, vocabulary_size=20, width=16, hidden=16, dropout=flags.dropout
+        )
+        own = own_word("linear", most=0.5, steps=30) if flags.dropout else None
+        model = CaptionTraining(decoder, own_word=own)
+        batches = CaptionBatches(
+            source, captions, batch_size=5, rank=processes.rank, processes=processes.size
+        )
+        held = CaptionBatches(one_view(vectors), captions, batch_size=50, seed=None)
+
+        def judge(model: torch.nn.Module) -> Judgement:
+            loss = sum(float(model(batch, 0).total) for batch in held.epoch(0))
+            return Judgement(-loss, {"loss": loss})
+
+        torch.manual_seed(1 + processes.rank)
+        fit(
+            model,
+            batches,
+            optimizer=torch.optim.AdamW(model.parameters(), lr=0.01),
+            schedule=schedule("cosine", steps=EPOCHS * len(batches), warm_up=3),
+            epochs=EPOCHS,
+            folder=flags.folder,
+            settings={"dropout": flags.dropout},
+            processes=processes,
+            average=0.9,
+            judge=judge,
+            keep=lambda model, judgement: save_file(
+                {name: value.clone() for name, value in model.state_dict().items()},
+                flags.folder / "best.safetensors",
+            ),
+            resume=flags.resume,
+            save_seconds=0,
+        )
+
+
+if __name__ == "__main__":
+    main()

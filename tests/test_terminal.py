@@ -1,0 +1,79 @@
+"""Progress in a pipe: lines on stderr with their units, nothing from those told to be quiet."""
+
+import re
+from types import SimpleNamespace
+
+import pytest
+
+from vl import terminal as progress
+from vl.terminal import Bar
+
+
+def test_a_pipe_gets_one_line_at_the_end(capsys):
+    with Bar("embed", 40, unit="images") as bar:
+        bar.advance(15)
+        bar.advance(25, "loss 0.5")
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"embed 40/40  \d+\.\d images/s  0 s left\n", err)
+
+
+def test_a_pipe_gets_a_line_a_minute(capsys, monkeypatch):
+    clock = SimpleNamespace(now=0.0)
+    monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
+    with Bar("train", 1000, unit="steps") as bar:
+        bar.skip(100)  # of an earlier process: no part of the rate
+        for now, count, figures in [
+            (30.0, 50, ""),
+            (61.0, 72, "loss 0.2"),
+            (100.0, 60, ""),
+            (122.0, 62, "loss 0.1"),
+        ]:
+            clock.now = now
+            bar.advance(count, figures)
+    assert capsys.readouterr().err.splitlines() == [
+        "train 222/1000  loss 0.2  2.0 steps/s  389 s left",
+        "train 344/1000  loss 0.1  2.0 steps/s  328 s left",
+        "train 344/1000  2.0 steps/s  328 s left",
+    ]
+
+
+def test_an_error_is_not_followed_by_a_line(capsys):
+    with pytest.raises(ValueError, match="wrong"), Bar("embed", 2, unit="images"):
+        raise ValueError("wrong")
+    assert capsys.readouterr() == ("", "")
+
+
+def test_nothing_to_do_divides_by_nothing(capsys):
+    with Bar("embed", 0, unit="images"):
+        pass
+    assert capsys.readouterr().err == "embed 0/0  0.0 images/s  0 s left\n"
+
+
+def test_the_quiet_say_nothing(capsys):
+    with Bar("train", 2, unit="steps", quiet=True) as bar:
+        bar.advance(2, "loss 1")
+        bar.say("epoch 1")
+    assert capsys.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize(
+    "line", ["vl: error: a[b].jpg: gone", "a:cat:.jpg", "[red]x[/red]", "x" * 300, "1.5 é 漢"]
+)
+def test_a_line_is_said_as_it_is(capsys, line):
+    with Bar("embed", 1, unit="images", quiet=False) as bar:
+        bar.say(line)
+        assert capsys.readouterr() == ("", f"{line}\n")
+
+
+def test_a_terminal_gets_a_bar_with_the_unit(capsys, monkeypatch):
+    monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes a pipe for a terminal
+    monkeypatch.setenv("COLUMNS", "100")
+    with Bar("embed", 4, unit="images") as bar:
+        bar.advance(4, "loss 0.5")
+        bar.say("one more thing")
+    out, err = capsys.readouterr()
+    assert out == ""
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)
+    assert "one more thing\n" in plain
+    assert re.search(r"embed .*4/4 images  loss 0\.5", plain)

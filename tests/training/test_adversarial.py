@@ -1,0 +1,404 @@
+"""The gradient sign: by hand, against another's, and what no attack may do."""
+
+import itertools
+import math
+
+import pytest
+import torch
+import torchattacks
+from torch import nn
+from torch.nn import functional as F
+
+from tests.helpers.tiny_captioner import Tiny, encoder
+from vl.data.scenes import draw
+from vl.training.adversarial import (
+    adversarial_loss,
+    basic_iterative,
+    classifier_loss,
+    default_step_size,
+    fast_gradient_sign,
+    own_labels,
+)
+
+ATTACKS = {
+    "fast": fast_gradient_sign,
+    "iterated": lambda pixels, loss, **choices: basic_iterative(
+        pixels, loss, steps=3, step_size=0.02, **choices
+    ),
+}
+EPSILONS = (0.001, 0.007, 0.25, 1.0)
+
+
+class Classifier(nn.Module):
+    """The little encoder with its classifier."""
+
+    def __init__(self, seed=0):
+        super().__init__()
+        self.encoder = encoder(seed).eval()
+
+    def forward(self, pixels):
+        return self.encoder.classifier(self.encoder(pixels))
+
+
+def pictures(count=4):
+    """Drawings, each with pixels at 0 and at 1."""
+    made = torch.stack([draw(number, side=Tiny.image_size)[0] for number in range(count)])
+    made[:, :, 0, :4], made[:, :, 0, 4:8] = 0.0, 1.0
+    return made
+
+
+def own(model, pixels):
+    return classifier_loss(model, own_labels(model, pixels))
+
+
+@pytest.fixture(params=ATTACKS)
+def attack(request):
+    return ATTACKS[request.param]
+
+
+@pytest.fixture
+def model():
+    return Classifier()
+
+
+def test_the_sign_of_a_linear_model_is_that_of_its_weights():
+    weights = torch.tensor([[1.0, -2.0], [0.0, 0.5]]).expand(1, 3, 2, 2)
+    pixels = torch.full((1, 3, 2, 2), 0.5)
+    pixels[0, 1] = torch.tensor([[0.95, 0.05], [0.3, 1.0]])
+    pixels[0, 2] = torch.tensor([[1.0, 0.0], [0.0, 0.9375]])
+    raised = fast_gradient_sign(pixels, lambda x: (x * weights).sum((1, 2, 3)), epsilon=0.125)
+    by_hand = torch.tensor(
+        [
+            [[0.625, 0.375], [0.5, 0.625]],
+            [[1.0, 0.0], [0.3, 1.0]],
+            [[1.0, 0.0], [0.0, 1.0]],
+        ]
+    )
+    assert torch.equal(raised[0], by_hand)
+    lowered = fast_gradient_sign(
+        pixels, lambda x: (x * weights).sum((1, 2, 3)), epsilon=0.125, targeted=True
+    )
+    assert torch.equal(lowered[0, 0], torch.tensor([[0.375, 0.625], [0.5, 0.375]]))
+
+
+def test_steps_go_to_the_edge_and_stay_there():
+    pixels = torch.full((1, 3, 1, 1), 0.5)
+    # The loss is greatest at 0.5625, which the steps pass and come back to.
+    found = [
+        float(
+            basic_iterative(
+                pixels,
+                lambda x: -(x - 0.5625).abs().sum((1, 2, 3)),
+                epsilon=0.125,
+                steps=steps,
+                step_size=0.046875,
+            )[0, 0, 0, 0]
+        )
+        for steps in (1, 2, 3)
+    ]
+    assert found == [0.546875, 0.59375, 0.546875]
+    further = basic_iterative(
+        pixels, lambda x: x.sum((1, 2, 3)), epsilon=0.125, steps=3, step_size=0.046875
+    )
+    assert torch.equal(further, torch.full((1, 3, 1, 1), 0.625))
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("epsilon", EPSILONS)
+def test_one_step_of_epsilon_is_the_fast_form(model, epsilon, targeted):
+    pixels, loss = pictures(), own(model, pictures())
+    fast = fast_gradient_sign(pixels, loss, epsilon=epsilon, targeted=targeted)
+    for size in (epsilon, None):
+        once = basic_iterative(
+            pixels, loss, epsilon=epsilon, steps=1, step_size=size, targeted=targeted
+        )
+        assert torch.equal(fast, once)
+
+
+@pytest.mark.parametrize("epsilon", EPSILONS)
+def test_another_implementation_gives_the_same_pixels(model, epsilon):
+    pixels = pictures()
+    labels = torch.tensor([0, 3, 1, 4])
+    loss = classifier_loss(model, labels)
+    ours = fast_gradient_sign(pixels, loss, epsilon=epsilon)
+    theirs = torchattacks.FGSM(model, eps=epsilon)
+    torch.testing.assert_close(ours, theirs(pixels, labels), rtol=0, atol=1e-6)
+    theirs.set_mode_targeted_by_label(quiet=True)
+    ours = fast_gradient_sign(pixels, loss, epsilon=epsilon, targeted=True)
+    torch.testing.assert_close(ours, theirs(pixels, labels), rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize(("epsilon", "size", "steps"), [(0.007, 0.003, 5), (0.25, 0.02, 20)])
+def test_another_implementation_iterates_to_the_same_pixels(model, epsilon, size, steps, targeted):
+    pixels = pictures()
+    labels = torch.tensor([2, 0, 1, 4])
+    theirs = torchattacks.BIM(model, eps=epsilon, alpha=size, steps=steps)
+    if targeted:
+        theirs.set_mode_targeted_by_label(quiet=True)
+    ours = basic_iterative(
+        pixels,
+        classifier_loss(model, labels),
+        epsilon=epsilon,
+        steps=steps,
+        step_size=size,
+        targeted=targeted,
+    )
+    torch.testing.assert_close(ours, theirs(pixels, labels), rtol=0, atol=1e-6)
+
+
+def test_epsilon_0_changes_no_bit(model, attack):
+    pixels = pictures()
+    pixels[0, 0, 0, 0] = -0.0
+    changed = attack(pixels, own(model, pixels), epsilon=0.0)
+    assert torch.equal(changed.view(torch.int32), pixels.view(torch.int32))
+    assert changed.data_ptr() != pixels.data_ptr()
+
+
+@pytest.mark.parametrize("targeted", [False, True])
+@pytest.mark.parametrize("epsilon", EPSILONS)
+def test_no_pixel_leaves_its_range_or_goes_further_than_epsilon(model, attack, epsilon, targeted):
+    pixels = pictures()
+    changed = attack(pixels, own(model, pixels), epsilon=epsilon, targeted=targeted)
+    assert 0 <= float(changed.min()) <= float(changed.max()) <= 1
+    assert float((changed.double() - pixels.double()).abs().max()) <= epsilon + 2**-24
+    assert changed.shape == pixels.shape
+    assert changed.dtype == pixels.dtype
+    assert not torch.equal(changed, pixels)
+
+
+def test_raised_is_higher_and_lowered_lower(model, attack):
+    pixels = pictures()
+    loss = own(model, pixels)
+    with torch.no_grad():
+        before = loss(pixels)
+        raised = loss(attack(pixels, loss, epsilon=0.02))
+        lowered = loss(attack(pixels, loss, epsilon=0.02, targeted=True))
+    assert bool((raised > before).all())
+    assert bool((lowered < before).all())
+
+
+def test_the_result_has_no_graph_and_nobody_gets_a_gradient(model, attack):
+    pixels = pictures().requires_grad_()
+    changed = attack(pixels, own(model, pixels), epsilon=0.1)
+    assert not changed.requires_grad
+    assert changed.grad_fn is None
+    assert pixels.grad is None
+    assert all(parameter.grad is None for parameter in model.parameters())
+
+
+def test_the_callers_pixels_are_never_written_into(model, attack):
+    pixels, kept = pictures(), pictures()
+    loss = own(model, pixels)
+    changed = attack(pixels, loss, epsilon=0.1)
+    assert torch.equal(pixels, kept)
+    changed.zero_()
+    assert torch.equal(pixels, kept)
+    adversarial_loss(pixels, loss, epsilon=0.1).sum().backward()
+    assert torch.equal(pixels, kept)
+
+
+@pytest.mark.parametrize("epsilon", [0.007, 0.25])
+def test_the_batch_changes_nothing(model, attack, epsilon):
+    pixels = pictures()
+    labels = own_labels(model, pixels)
+    together = attack(pixels, classifier_loss(model, labels), epsilon=epsilon)
+    for number, one in enumerate(pixels):
+        alone = classifier_loss(model, labels[number : number + 1])
+        assert torch.equal(attack(one[None], alone, epsilon=epsilon)[0], together[number])
+
+
+def test_no_images_are_no_images(model, attack):
+    none = pictures()[:0]
+    assert attack(none, own(model, none), epsilon=0.1).shape == none.shape
+
+
+@pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
+def test_it_works_for_who_wants_no_gradients(model, attack, mode):
+    expected = attack(pictures(), own(model, pictures()), epsilon=0.1)
+    loss = own(model, pictures())
+    with mode():
+        assert torch.equal(attack(pictures(), loss, epsilon=0.1), expected)
+
+
+def test_a_classifiers_loss_is_its_surprise_at_the_label(model):
+    pixels, labels = pictures(), torch.tensor([1, 1, 0, 4])
+    chances = model(pixels).softmax(1).detach()
+    found = classifier_loss(model, labels)(pixels).detach()
+    for number, label in enumerate(labels.tolist()):
+        assert float(found[number]) == pytest.approx(-math.log(chances[number, label]), abs=1e-5)
+    assert torch.equal(own_labels(model, pixels), chances.argmax(1))
+
+
+def test_the_default_step_reaches_past_any_corner_and_never_past_epsilon():
+    assert default_step_size(0.1, 1) == default_step_size(0.1, 2) == 0.1
+    assert default_step_size(0.1, 10) == pytest.approx(0.025)
+    for steps in range(1, 30):
+        assert steps * default_step_size(0.1, steps) >= 0.1
+
+
+@pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
+def test_the_training_loss_is_the_mix_of_both_terms(model, alpha):
+    pixels = pictures()
+    loss = classifier_loss(model, torch.tensor([0, 1, 2, 3]))
+    changed = fast_gradient_sign(pixels, loss, epsilon=0.1)
+    expected = alpha * loss(pixels) + (1 - alpha) * loss(changed)
+    found = adversarial_loss(pixels, loss, epsilon=0.1, alpha=alpha)
+    assert found.shape == (4,)
+    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+
+
+def test_half_of_each_term_unless_told():
+    pixels = torch.full((1, 3, 1, 1), 0.5)
+    # J(x) is 3 * 0.25; at 0.75 it is 3 * 0.5625.
+    found = adversarial_loss(pixels, lambda x: x.square().sum((1, 2, 3)), epsilon=0.25)
+    assert found.detach().tolist() == pytest.approx([(0.75 + 1.6875) / 2])
+
+
+def test_epsilon_0_trains_as_if_there_were_none(model):
+    pixels = pictures()
+    loss = classifier_loss(model, torch.tensor([0, 1, 2, 3]))
+    torch.testing.assert_close(
+        adversarial_loss(pixels, loss, epsilon=0.0), loss(pixels), rtol=0, atol=1e-6
+    )
+
+
+def test_weights_learn_from_both_terms_and_nothing_through_the_sign(model):
+    pixels = pictures()
+    loss = classifier_loss(model, torch.tensor([0, 1, 2, 3]))
+    adversarial_loss(pixels.requires_grad_(), loss, epsilon=0.1).sum().backward()
+    found = [parameter.grad.clone() for parameter in model.parameters()]
+    assert pixels.grad is None
+    changed = fast_gradient_sign(pixels, loss, epsilon=0.1)  # a constant
+    model.zero_grad()
+    ((loss(pixels.detach()) + loss(changed)) / 2).sum().backward()
+    for ours, parameter in zip(found, model.parameters(), strict=True):
+        torch.testing.assert_close(ours, parameter.grad)
+
+
+def test_the_training_loss_has_the_gradient_that_differences_give():
+    # Smooth, so that a small change of a weight turns no sign; the sign itself is locally constant.
+    pixels = pictures(2)[:, :, ::4, ::4].double() * 0.8 + 0.1
+    labels = torch.tensor([0, 2])
+    generator = torch.Generator().manual_seed(3)
+    first = torch.randn(5, pixels[0].numel(), dtype=torch.double, generator=generator)
+    second = torch.randn(3, 5, dtype=torch.double, generator=generator)
+
+    def total(first, second):
+        loss = classifier_loss(
+            lambda x: F.linear(F.linear(x.flatten(1), first).tanh(), second), labels
+        )
+        return adversarial_loss(pixels, loss, epsilon=0.05, alpha=0.5)
+
+    assert torch.autograd.gradcheck(total, (first.requires_grad_(), second.requires_grad_()))
+
+
+def test_the_training_loss_lets_batch_normalisation_see_both_once():
+    norm = nn.BatchNorm2d(3, momentum=None)  # counts the mean over all it has seen
+    pixels = pictures()
+
+    def loss(x):
+        return norm(x).square().mul(torch.linspace(0, 1, 16)).sum((1, 2, 3))
+
+    adversarial_loss(pixels, loss, epsilon=0.1)
+    assert int(norm.num_batches_tracked) == 2
+
+
+def test_training_against_the_sign_helps_against_it():
+    """Four drawings are learnt with and without; the same attack is made on both."""
+    pixels, labels = pictures(), torch.tensor([0, 1, 2, 3])
+    harm = {}
+    for epsilon in (0.0, 0.1):
+        model = Classifier().train()
+        loss = classifier_loss(model, labels)
+        optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+        for _ in range(40):
+            optimiser.zero_grad()
+            adversarial_loss(pixels, loss, epsilon=epsilon).mean().backward()
+            optimiser.step()
+        changed = fast_gradient_sign(pixels, loss, epsilon=0.1)
+        with torch.no_grad():
+            harm[epsilon] = float((loss(changed) - loss(pixels)).mean())
+    assert 0 < harm[0.1] < harm[0.0] / 2
+
+
+@pytest.mark.parametrize(
+    ("choices", "message"),
+    [
+        ({"epsilon": -0.1}, "epsilon is -0.1; it must be from 0 to 1"),
+        ({"epsilon": math.nan}, "epsilon is nan"),
+        ({"epsilon": 8.0}, "epsilon is 8.0"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"step_size": -1.0}, "step size is -1.0"),
+        ({"step_size": math.nan}, "step size is nan"),
+    ],
+)
+def test_numbers_out_of_range_are_refused(model, choices, message):
+    given = {"epsilon": 0.1, "steps": 2, **choices}
+    with pytest.raises(ValueError, match=message):
+        basic_iterative(pictures(), own(model, pictures()), **given)
+
+
+@pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan])
+def test_a_weight_out_of_range_is_refused(model, alpha):
+    with pytest.raises(ValueError, match=f"alpha is {alpha}; it must be from 0 to 1"):
+        adversarial_loss(pictures(), own(model, pictures()), epsilon=0.1, alpha=alpha)
+
+
+@pytest.mark.parametrize(
+    ("pixels", "message"),
+    [
+        (torch.zeros(3, 4, 4), r"shape \(3, 4, 4\); expected float of shape \(B, 3, H, W\)"),
+        (torch.zeros(1, 1, 4, 4), r"shape \(1, 1, 4, 4\)"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "pixels are torch.uint8"),
+        (torch.full((1, 3, 4, 4), 255.0), r"pixels lie from 255 to 255; expected \[0, 1\]"),
+        (torch.full((1, 3, 4, 4), -0.01), r"expected \[0, 1\]"),
+        (torch.full((1, 3, 4, 4), math.nan), "pixels lie from nan to nan"),
+    ],
+)
+def test_what_are_no_pixels_is_refused(attack, pixels, message):
+    with pytest.raises(ValueError, match=message):
+        attack(pixels, lambda x: x.sum((1, 2, 3)), epsilon=0.1)
+
+
+@pytest.mark.parametrize(
+    ("loss", "message"),
+    [
+        (lambda x: x.sum(), r"the loss has shape \(\) for 4 images; expected one number an image"),
+        (lambda x: x.sum(1), r"the loss has shape \(4, 16, 16\)"),
+        (lambda x: x.detach().sum((1, 2, 3)), "the loss has no gradient"),
+        (
+            lambda x: torch.ones(4, requires_grad=True) * 2,
+            "the loss does not depend on the pixels",
+        ),
+    ],
+)
+def test_a_loss_that_is_none_is_refused(attack, loss, message):
+    with pytest.raises(ValueError, match=message):
+        attack(pictures(), loss, epsilon=0.1)
+    with pytest.raises(ValueError, match=message):
+        adversarial_loss(pictures(), loss, epsilon=0.1)
+
+
+def test_a_gradient_that_is_not_finite_is_refused_by_image(attack):
+    pixels = pictures() * 0.5 + 0.25
+    pixels[2] = 0.0  # where the root's slope is infinite
+    with pytest.raises(ValueError, match="the loss of image 2 has a gradient that is not finite"):
+        attack(pixels, lambda x: x.sqrt().sum((1, 2, 3)), epsilon=0.1)
+
+
+def test_every_corner_is_within_reach_of_one_step():
+    """By enumeration: of all signs of four numbers, the step takes the loss's greatest."""
+    generator = torch.Generator().manual_seed(1)
+    weights = torch.randn(1, 3, 1, 1, generator=generator)
+    pixels = torch.full((1, 3, 1, 1), 0.5)
+    corners = [
+        pixels + 0.1 * torch.tensor(signs).view(1, 3, 1, 1)
+        for signs in itertools.product((-1.0, 0.0, 1.0), repeat=3)
+    ]
+
+    def loss(x):
+        return (x * weights).sum((1, 2, 3))
+
+    found = fast_gradient_sign(pixels, loss, epsilon=0.1)
+    assert float(loss(found)) == pytest.approx(max(float(loss(each)) for each in corners))

@@ -1,0 +1,1 @@
+"""Adversarial attacks on classifiers, labellers and captioners."""

@@ -1,0 +1,1 @@
+"""Captioning: the captioner, its search settings and its training."""

@@ -1,0 +1,1 @@
+"""Encoders at work: embedding, pretrained weights, training, fine-tuning, evaluation."""

@@ -1,0 +1,118 @@
+"""What a classifier's outputs are called, and which of them the classes of photographs are."""
+
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from vl.data.errors import FormatError
+from vl.data.words import labels as label_lists
+from vl.data.words.labels import text_of_class
+from vl.data.words.texts import text_lines
+
+_SHOWN = 3  # classes in a message
+_ID = re.compile(r"[nvars]\d{8}")  # as in vl.data.words.labels
+
+
+def read_classes(path: Path) -> tuple[str, ...]:
+    """A classifier's classes from a file: one a line, in the order of its outputs.
+
+    A class may begin with its WordNet id, as in ImageNet's ``n01440764 tench, Tinca tinca``.
+
+    Raises:
+        FormatError: the file is no text, has no class, or a line is empty or there already.
+        OSError: the file cannot be read.
+    """
+    lines = [line.strip() for line in text_lines(path)]
+    while lines and not lines[-1]:
+        lines.pop()
+    if not lines:
+        raise FormatError(path, "there is no class in it")
+    first: dict[str, int] = {}
+    for number, line in enumerate(lines, 1):
+        problem = "" if line else "empty, and the lines count the classifier's outputs"
+        if first.setdefault(line, number) != number:
+            problem = problem or f"the class {line!r} is on line {first[line]} already"
+        if problem:
+            raise FormatError(path, problem, record=f"line {number}")
+    return tuple(lines)
+
+
+def places(asked: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
+    """Which of a classifier's classes those of photographs are.
+
+    A class is another written as it is. Else it is the one of its WordNet id, if both have ids;
+    else the one of the same words, capitals, blanks and underscores apart; else the only one that
+    has its words among synonyms.
+
+    Args:
+        asked: as folders or lists call them: ``"n01440764"``, ``"n01440764_tench"``, ``"tench"``.
+        classes: the classifier's.
+
+    Raises:
+        ValueError: one is none of them, or could be several.
+    """
+    exact = {text: number for number, text in enumerate(classes)}
+    by_id: dict[str, list[int]] = {}
+    by_words: dict[str, list[int]] = {}
+    by_synonym: dict[str, list[int]] = {}
+    for number, text in enumerate(classes):
+        words, synset = _words_and_id(text)
+        if synset:
+            by_id.setdefault(synset, []).append(number)
+        by_words.setdefault(words, []).append(number)
+        for synonym in {each.strip() for each in words.split(",")}:
+            by_synonym.setdefault(synonym, []).append(number)
+    found: dict[str, int] = {}
+    missing = []
+    for name in asked:
+        words, synset = _words_and_id(name)
+        numbers = [exact[name]] if name in exact else by_id.get(synset or "", [])
+        if not numbers and words and not (synset and by_id):
+            numbers = by_words.get(words) or by_synonym.get(words, [])
+        if len(numbers) > 1:
+            several = " and ".join(repr(classes[number]) for number in numbers[:2])
+            raise ValueError(f"class {name!r} of photographs could be {several} of the encoder's")
+        if numbers:
+            found[name] = numbers[0]
+        else:
+            missing.append(name)
+    if missing:
+        shown = ", ".join(map(repr, missing[:_SHOWN])) + (", ..." if missing[_SHOWN:] else "")
+        raise ValueError(
+            f"{len(missing)} of {len(asked)} classes of photographs are none of the encoder's "
+            f"{len(classes)}: {shown}"
+        )
+    return found
+
+
+def check_same_classes(of: Mapping[str, Sequence[str]]) -> None:
+    """See that several models have the same classes in the same order.
+
+    Args:
+        of: the classes of each, by what the model is called.
+
+    Raises:
+        ValueError: two differ.
+    """
+    (first, own), *others = of.items()
+    for name, classes in others:
+        if len(classes) != len(own):
+            differ = f"{len(classes)} there, {len(own)} here"
+        else:
+            at = [(a, b) for a, b in zip(classes, own, strict=True) if a != b]
+            differ = f"{at[0][0]!r} there is {at[0][1]!r} here" if at else ""
+        if differ:
+            raise ValueError(
+                f"{name} has other classes than {first}, or in another order: {differ}; "
+                "they cannot answer together"
+            )
+
+
+def _words_and_id(text: str) -> tuple[str, str | None]:
+    """A class's words, as they are compared, and its WordNet id if it begins with one."""
+    text = text_of_class(text)
+    try:
+        words, synset = label_lists.one(text)
+    except ValueError:  # an id alone, or commas alone
+        return "", text if _ID.fullmatch(text) else None
+    return " ".join(words.split()).casefold(), synset

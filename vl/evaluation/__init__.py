@@ -1,0 +1,1 @@
+"""Caption files: read, pair, evaluate, write, report."""

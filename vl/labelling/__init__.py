@@ -1,0 +1,1 @@
+"""Labelling: the labeller, its training, calibration and evaluation."""

@@ -1,0 +1,1 @@
+"""Exact nearest-neighbour search, and an index over embeddings."""

@@ -19,14 +19,14 @@ Unit = Literal["caption", "image"]
 _DRAWS = 2**31
 
 
-class Share(NamedTuple):
+class ProcessBatch(NamedTuple):
     """What one process does of a batch."""
 
     units: list[int]  # places in the data, as shuffled
     draws: Tensor  # (len(units),) int64, a random number a unit
 
 
-class Plan:
+class BatchPlan:
     """Which units stand in which batch, in what order, with what random numbers, for whom.
 
     Args:
@@ -69,7 +69,7 @@ class Plan:
         """Batches in an epoch."""
         return len(self._spans())
 
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[Share]:
+    def epoch(self, number: int, *, first: int = 0) -> Iterator[ProcessBatch]:
         """This process's share of every batch of an epoch, from batch ``first`` on."""
         order = torch.arange(self.count)
         if self.seed is not None:
@@ -82,7 +82,7 @@ class Plan:
                 _DRAWS, (end - begin,), generator=_generator(self.seed or 0, number, index + 1)
             )
             mine = slice(begin + self.rank, end, self.processes)
-            yield Share(order[mine].tolist(), draws[self.rank :: self.processes])
+            yield ProcessBatch(order[mine].tolist(), draws[self.rank :: self.processes])
 
     def _spans(self) -> list[tuple[int, int]]:
         begins = list(range(0, self.count, self.batch_size))
@@ -141,7 +141,7 @@ class CaptionBatches:
                 self._units += [(image, ids)] if ids else []
             else:
                 self._units += [(image, [one]) for one in ids]
-        self._plan = Plan(
+        self._plan = BatchPlan(
             len(self._units),
             batch_size=batch_size,
             seed=seed,
@@ -228,12 +228,12 @@ class LabelledBatches:
             yield LabelledBatch(batch.images, batch.words[:, 0])
 
 
-def one_view(vectors: Tensor) -> ImageSource:
+def random_view(vectors: Tensor) -> ImageSource:
     """A source that gives one of an image's embeddings ``(images, views, D)`` at random."""
     return lambda rows, draws: vectors[rows, draws % vectors.shape[1]]
 
 
-def ahead(items: Iterator[Item], *, depth: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterator[Item], *, depth: int = 2) -> Iterator[Item]:
     """The same items, made up to ``depth`` ahead by a thread while the caller works.
 
     An exception of the maker comes out where its item would have come.

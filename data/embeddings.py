@@ -20,7 +20,7 @@ _FORMAT = 1
 
 
 @dataclass(frozen=True)
-class Making:
+class Provenance:
     """How embeddings were made; two caches mix only if all of it is the same."""
 
     encoder: str
@@ -47,7 +47,7 @@ class Embeddings:
         vectors: ``(images, views, width)``, float16.
     """
 
-    making: Making
+    provenance: Provenance
     names: tuple[str, ...]
     vectors: Tensor
 
@@ -78,22 +78,22 @@ def load(path: Path | str) -> Embeddings:
     for each in (path, _index(path)):
         if not each.exists():
             raise FileNotFoundError(f"{each}: there is no such file; `vl embed` makes it")
-    making, names = _read_index(_index(path))
+    provenance, names = _read_index(_index(path))
     try:
         vectors = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as cause:
         raise FormatError(path, "not an array in NumPy's format") from cause
-    expected = (len(names), len(making.views), making.width)
+    expected = (len(names), len(provenance.views), provenance.width)
     if vectors.shape != expected or vectors.dtype != np.float16:
         raise FormatError(
             path,
             f"expected float16 of shape {expected} as {_index(path).name} says, "
             f"found {vectors.dtype} of shape {vectors.shape}",
         )
-    return Embeddings(making, names, torch.from_numpy(vectors))
+    return Embeddings(provenance, names, torch.from_numpy(vectors))
 
 
-def begun_with(path: Path | str) -> Making | None:
+def read_provenance(path: Path | str) -> Provenance | None:
     """How what lies at ``path``, finished or not, was made; None where nothing does.
 
     Raises:
@@ -120,16 +120,16 @@ class Writer:
         FormatError: what is there was made otherwise, by another encoder for instance.
     """
 
-    def __init__(self, path: Path | str, making: Making) -> None:
+    def __init__(self, path: Path | str, provenance: Provenance) -> None:
         self.path = Path(path)
         if self.path.suffix != ".npy":
             raise ValueError(f"embeddings are written to a .npy file, not to {self.path.name!r}")
-        self.making = making
+        self.provenance = provenance
         self._rows = self.path.with_name(self.path.name + ".part")
         self._names = _index(self.path).with_name(_index(self.path).name + ".part")
         self.names: list[str] = []
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        row_bytes = len(making.views) * making.width * 2
+        row_bytes = len(provenance.views) * provenance.width * 2
         if self._names.exists() and self._rows.exists():
             found, names = _read_index(self._names)
             self._refuse_other(found, self._names)
@@ -154,7 +154,7 @@ class Writer:
 
     def add(self, names: Sequence[str], vectors: Tensor) -> None:
         """Append ``vectors``, ``(len(names), views, width)``."""
-        expected = (len(names), len(self.making.views), self.making.width)
+        expected = (len(names), len(self.provenance.views), self.provenance.width)
         if vectors.shape != expected:
             raise ValueError(f"vectors have shape {tuple(vectors.shape)}, expected {expected}")
         rows = vectors.detach().cpu().half().contiguous()
@@ -171,7 +171,7 @@ class Writer:
 
     def save(self) -> None:
         """Make what was added so far survive the end of the process."""
-        write_text(self._names, _index_text(self.making, self.names))
+        write_text(self._names, _index_text(self.provenance, self.names))
 
     def finish(self, names: Iterable[str] | None = None) -> Embeddings:
         """Turn what was added into the cache and return it.
@@ -180,9 +180,9 @@ class Writer:
             names: the rows to keep, in this order; by default all, as they were added.
         """
         self.save()
-        shape = (len(self.names), len(self.making.views), self.making.width)
+        shape = (len(self.names), len(self.provenance.views), self.provenance.width)
         vectors = np.fromfile(self._rows, dtype=np.float16).reshape(shape)
-        every = Embeddings(self.making, tuple(self.names), torch.from_numpy(vectors))
+        every = Embeddings(self.provenance, tuple(self.names), torch.from_numpy(vectors))
         kept = every
         if names is not None:
             wanted = tuple(names)
@@ -191,27 +191,28 @@ class Writer:
         _index(self.path).unlink(missing_ok=True)
         with replacing(self.path) as beside, beside.open("wb") as file:
             np.save(file, kept.vectors.numpy(), allow_pickle=False)
-        write_text(_index(self.path), _index_text(self.making, kept.names))
+        write_text(_index(self.path), _index_text(self.provenance, kept.names))
         self._names.unlink()
         self._rows.unlink()
         return kept
 
-    def _refuse_other(self, found: Making, path: Path) -> None:
-        if found == self.making:
+    def _refuse_other(self, found: Provenance, path: Path) -> None:
+        if found == self.provenance:
             return
-        if found.fingerprint != self.making.fingerprint:
+        if found.fingerprint != self.provenance.fingerprint:
             raise FormatError(
                 path,
                 f"made by another encoder, {found.encoder} {found.fingerprint}, not by "
-                f"{self.making.encoder} {self.making.fingerprint}; choose another file",
+                f"{self.provenance.encoder} {self.provenance.fingerprint}; choose another file",
             )
         raise FormatError(
-            path, f"made with {_told(found)}, not with {_told(self.making)}; choose another file"
+            path,
+            f"made with {_told(found)}, not with {_told(self.provenance)}; choose another file",
         )
 
 
-def _told(making: Making) -> str:
-    return f"fit {making.fit}, {making.precision}, views {', '.join(making.views)}"
+def _told(provenance: Provenance) -> str:
+    return f"fit {provenance.fit}, {provenance.precision}, views {', '.join(provenance.views)}"
 
 
 def _strings(value: object) -> tuple[str, ...]:
@@ -224,16 +225,18 @@ def _index(path: Path) -> Path:
     return path.with_suffix(".json")
 
 
-def _index_text(making: Making, names: Sequence[str]) -> str:
-    return json.dumps({"format": _FORMAT, **asdict(making), "names": list(names)}, indent=0) + "\n"
+def _index_text(provenance: Provenance, names: Sequence[str]) -> str:
+    return (
+        json.dumps({"format": _FORMAT, **asdict(provenance), "names": list(names)}, indent=0) + "\n"
+    )
 
 
-def _read_index(path: Path) -> tuple[Making, tuple[str, ...]]:
+def _read_index(path: Path) -> tuple[Provenance, tuple[str, ...]]:
     try:
         index = json.loads(path.read_text(encoding="utf-8"))
         if index["format"] != _FORMAT:
             raise FormatError(path, f"format {index['format']}, this version reads {_FORMAT}")
-        making = Making(
+        provenance = Provenance(
             encoder=str(index["encoder"]),
             fingerprint=str(index["fingerprint"]),
             fit=str(index["fit"]),
@@ -241,7 +244,7 @@ def _read_index(path: Path) -> tuple[Making, tuple[str, ...]]:
             views=_strings(index["views"]),
             width=int(index["width"]),
         )
-        return making, _strings(index["names"])
+        return provenance, _strings(index["names"])
     except (json.JSONDecodeError, UnicodeDecodeError) as cause:
         raise FormatError(path, "not JSON") from cause
     except FormatError:

@@ -81,8 +81,8 @@ def beam_search(
     open_image = torch.arange(images, device=device)  # (N,): image of each open place
     open_place = torch.zeros_like(open_image)  # (N,): and which of its places
     for position in range(max_length):
-        odds, state = step(last, state)  # (N, V)
-        best, word = top_words(odds, min(width, odds.shape[1]))  # (N, k)
+        log_probs, state = step(last, state)  # (N, V)
+        best, word = top_words(log_probs, min(width, log_probs.shape[1]))  # (N, k)
         best = best.to(log_prob.dtype)
         k = best.shape[1]
         done[open_image, open_place] = best[:, 0] == -math.inf  # nothing can follow
@@ -119,7 +119,7 @@ def beam_search(
     return _hypotheses(words, length, log_prob, ended, length_power)
 
 
-def top_words(odds: Tensor, k: int) -> tuple[Tensor, Tensor]:
+def top_words(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The ``k`` greatest of each row, ``(N, V)`` to two ``(N, k)``: values and words, best first.
 
     What ``odds.topk(k)`` gives (equal values may come in another order), but faster for many
@@ -128,18 +128,20 @@ def top_words(odds: Tensor, k: int) -> tuple[Tensor, Tensor]:
     Raises:
         ValueError: there is a NaN among them.
     """
-    rows, vocabulary = odds.shape
+    rows, vocabulary = log_probs.shape
     blocks = vocabulary // _BLOCK
     if blocks < 4 * k:  # too few for blocks to pay
-        best, word = odds.topk(k)
+        best, word = log_probs.topk(k)
     else:
         cut = blocks * _BLOCK
-        grid = odds[:, :cut].reshape(rows, blocks, _BLOCK)
+        grid = log_probs[:, :cut].reshape(rows, blocks, _BLOCK)
         block = grid.amax(2).topk(k).indices  # (N, k)
         inside = grid.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).flatten(1)
-        number = (block[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=odds.device)).flatten(1)
-        tail = torch.arange(cut, vocabulary, device=odds.device).expand(rows, -1)
-        best, index = torch.cat([inside, odds[:, cut:]], 1).topk(k)
+        number = (
+            block[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=log_probs.device)
+        ).flatten(1)
+        tail = torch.arange(cut, vocabulary, device=log_probs.device).expand(rows, -1)
+        best, index = torch.cat([inside, log_probs[:, cut:]], 1).topk(k)
         word = torch.cat([number, tail], 1).gather(1, index)
     if best.isnan().any():  # topk puts NaN first
         raise ValueError("the step gave a log-probability that is not a number")

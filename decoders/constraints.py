@@ -30,19 +30,19 @@ def ensemble(parts: Sequence[tuple[Step, State]]) -> tuple[Step, State]:
     sizes = [len(state) for _, state in parts]
 
     def step(words: Tensor, state: State) -> tuple[Tensor, State]:
-        odds: list[Tensor] = []
+        votes: list[Tensor] = []
         after: list[Tensor] = []
         begin = 0
         for (each, _), size in zip(parts, sizes, strict=True):
             log_probs, own = each(words, state[begin : begin + size])
-            if odds and log_probs.shape != odds[0].shape:
+            if votes and log_probs.shape != votes[0].shape:
                 raise ValueError(
-                    f"vocabularies of {odds[0].shape[1]} and {log_probs.shape[1]} words cannot vote"
+                    f"vocabularies of {votes[0].shape[1]} and {log_probs.shape[1]} words cannot vote"
                 )
-            odds.append(log_probs)
+            votes.append(log_probs)
             after += own
             begin += size
-        return torch.stack(odds).logsumexp(0) - math.log(len(odds)), tuple(after)
+        return torch.stack(votes).logsumexp(0) - math.log(len(votes)), tuple(after)
 
     return step, tuple(part for _, state in parts for part in state)
 
@@ -52,8 +52,8 @@ def forbid(step: Step, state: State, words: Sequence[int]) -> tuple[Step, State]
     forbidden = torch.tensor(list(words), dtype=torch.long)
 
     def wrapped(said: Tensor, state: State) -> tuple[Tensor, State]:
-        odds, state = step(said, state)
-        return odds.index_fill(1, forbidden.to(odds.device), -math.inf), state
+        log_probs, state = step(said, state)
+        return log_probs.index_fill(1, forbidden.to(log_probs.device), -math.inf), state
 
     return wrapped, state
 
@@ -63,10 +63,10 @@ def minimum_length(step: Step, state: State, *, words: int, end: int) -> tuple[S
 
     def wrapped(said: Tensor, state: State) -> tuple[Tensor, State]:
         (*inner, spoken) = state
-        odds, after = step(said, tuple(inner))
-        odds = odds.clone()
-        odds[:, end] = odds[:, end].masked_fill(spoken < words, -math.inf)
-        return odds, (*after, spoken + 1)
+        log_probs, after = step(said, tuple(inner))
+        log_probs = log_probs.clone()
+        log_probs[:, end] = log_probs[:, end].masked_fill(spoken < words, -math.inf)
+        return log_probs, (*after, spoken + 1)
 
     return wrapped, (*state, torch.zeros(len(state[0]), dtype=torch.long, device=state[0].device))
 
@@ -75,8 +75,8 @@ def no_immediate_repetition(step: Step, state: State) -> tuple[Step, State]:
     """A word is not followed by itself."""
 
     def wrapped(said: Tensor, state: State) -> tuple[Tensor, State]:
-        odds, state = step(said, state)
-        return odds.scatter(1, said[:, None], -math.inf), state
+        log_probs, state = step(said, state)
+        return log_probs.scatter(1, said[:, None], -math.inf), state
 
     return wrapped, state
 
@@ -92,7 +92,7 @@ def no_repeated_ngram(step: Step, state: State, *, size: int) -> tuple[Step, Sta
 
     def wrapped(said: Tensor, state: State) -> tuple[Tensor, State]:
         (*inner, history) = state
-        odds, after = step(said, tuple(inner))
+        log_probs, after = step(said, tuple(inner))
         history = torch.cat([history, said[:, None]], 1)  # (N, t), the start word first
         if history.shape[1] > size:
             # Every n-gram whose first size - 1 words are the last ones said forbids its last word.
@@ -101,11 +101,11 @@ def no_repeated_ngram(step: Step, state: State, *, size: int) -> tuple[Step, Sta
             tail = history[:, history.shape[1] - size + 1 :]  # (N, size - 1)
             same = (grams[:, :, :-1] == tail[:, None, :]).all(2)  # (N, t - size)
             # Where nothing matches, the word is sent to an extra column that is cut off again.
-            vocabulary = odds.shape[1]
+            vocabulary = log_probs.shape[1]
             banned = torch.where(same, grams[:, :, -1], vocabulary)
-            wide = torch.cat([odds, odds.new_zeros(len(odds), 1)], 1)
-            odds = wide.scatter(1, banned, -math.inf)[:, :vocabulary]
-        return odds, (*after, history)
+            wide = torch.cat([log_probs, log_probs.new_zeros(len(log_probs), 1)], 1)
+            log_probs = wide.scatter(1, banned, -math.inf)[:, :vocabulary]
+        return log_probs, (*after, history)
 
     nothing = torch.zeros(len(state[0]), 0, dtype=torch.long, device=state[0].device)
     return wrapped, (*state, nothing)

@@ -17,7 +17,9 @@ _SIZES = range(1, 5)  # of n-grams, as in BLEU-4
 FLATTENED = 0.3
 
 
-def by_consensus(hypotheses: Sequence[Hypothesis], *, power: float = FLATTENED) -> list[Hypothesis]:
+def minimum_bayes_risk(
+    hypotheses: Sequence[Hypothesis], *, power: float = FLATTENED
+) -> list[Hypothesis]:
     """The same captions, those first whose expected likeness to the others is greatest.
 
     Likeness is the mean over n from 1 to 4 of the F1 of n-grams. What did not end stays last.

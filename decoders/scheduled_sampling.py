@@ -5,10 +5,10 @@ from collections.abc import Callable
 from typing import Literal
 
 Decay = Literal["linear", "exponential", "inverse sigmoid"]
-OwnWord = Callable[[int], float]  # training step -> probability of the decoder's own word
+SampleWord = Callable[[int], float]  # training step -> probability of the decoder's own word
 
 
-def own_word(decay: Decay, *, most: float, steps: int) -> OwnWord:
+def word_sampler(decay: Decay, *, most: float, steps: int) -> SampleWord:
     """The probability of the decoder's own word, growing from about 0 to ``most`` in ``steps``.
 
     Args:

@@ -44,8 +44,8 @@ def sample(
     lengths = torch.ones(count, dtype=torch.long, device=device)
     words = [word]
     for _ in range(max_length):
-        odds, state = step(word, state)
-        drawn = odds.float().exp().multinomial(1, generator=generator).squeeze(1)
+        log_probs, state = step(word, state)
+        drawn = log_probs.float().exp().multinomial(1, generator=generator).squeeze(1)
         word = torch.where(alive, drawn, end)
         words.append(word)
         lengths += alive

@@ -132,7 +132,7 @@ class ShowAndTell(nn.Module):
         image_of: Tensor | None = None,
         *,
         weights: Tensor | None = None,
-        own_word: float = 0.0,
+        word_sampler: float = 0.0,
         smoothing: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> LossSum:
@@ -145,10 +145,10 @@ class ShowAndTell(nn.Module):
             lengths: words of each caption, start and end counted, ``(N,)``, int64, at least 2.
             image_of: row of ``images`` for each caption, ``(N,)``; by default n for caption n.
             weights: factor of each caption's -log p, ``(N,)``; by default 1.
-            own_word: probability that the model's own word, drawn from its own distribution,
+            word_sampler: probability that the model's own word, drawn from its own distribution,
                 replaces the true one on the way in (scheduled sampling).
             smoothing: weight of the uniform distribution in the target (label smoothing).
-            generator: for ``own_word``.
+            generator: for ``word_sampler``.
 
         Returns:
             The sum over all real words and their number: the words after the start word, the end
@@ -167,8 +167,8 @@ class ShowAndTell(nn.Module):
         live = (lengths[:, None] - 1 > until).sum(0).tolist()
         output, cell = (part[rows] for part in self.start(images))
         targets = torch.cat([words[:n, t + 1] for t, n in enumerate(live)])  # (sum of live,)
-        if own_word > 0:
-            logits = self._sampled(words, live, output, cell, own_word, generator)
+        if word_sampler > 0:
+            logits = self._sampled(words, live, output, cell, word_sampler, generator)
         else:
             given = torch.cat([words[:n, t] for t, n in enumerate(live)])
             gates = self.input_gates(self.dropout(self.words(given))).split(live)
@@ -181,9 +181,9 @@ class ShowAndTell(nn.Module):
         if weights is None:
             total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
         else:
-            surprise = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+            nll = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
             weights = weights[order]
-            total = surprise @ torch.cat([weights[:n] for n in live])
+            total = nll @ torch.cat([weights[:n] for n in live])
         return LossSum(total, torch.tensor(len(targets), device=total.device))
 
     def _sampled(
@@ -192,7 +192,7 @@ class ShowAndTell(nn.Module):
         live: list[int],
         output: Tensor,
         cell: Tensor,
-        own_word: float,
+        word_sampler: float,
         generator: torch.Generator | None,
     ) -> Tensor:
         """Logits ``(sum of live, V)`` where a word may be the model's own instead of the true."""
@@ -201,10 +201,10 @@ class ShowAndTell(nn.Module):
             given = words[:n, t]
             if t > 0:
                 with torch.no_grad():
-                    odds = logits[-1][:n].detach().float().softmax(-1)
-                    own = odds.multinomial(1, generator=generator).squeeze(1)
-                    coin = torch.rand(n, generator=generator, device=odds.device)
-                given = torch.where(coin < own_word, own, given)
+                    log_probs = logits[-1][:n].detach().float().softmax(-1)
+                    own = log_probs.multinomial(1, generator=generator).squeeze(1)
+                    coin = torch.rand(n, generator=generator, device=log_probs.device)
+                given = torch.where(coin < word_sampler, own, given)
             gates = self.input_gates(self.dropout(self.words(given))) + self.hidden_gates(
                 output[:n]
             )

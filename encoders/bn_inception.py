@@ -17,7 +17,7 @@ from vl.encoders.inception import (
     AuxiliaryHead,
     Convolution,
     Logits,
-    scaled,
+    round_channels,
 )
 
 Pool = Literal["average", "max"]
@@ -48,13 +48,13 @@ MODULES = {
     "5a": Row(352, 192, 320, 160, 224, "average", 128),
     "5b": Row(352, 192, 320, 192, 224, "max", 128),
 }
-TAPS = ("4a", "4d")  # GoogLeNet's, by name; here too they are 14 x 14
+AUXILIARY_AFTER = ("4a", "4d")  # GoogLeNet's, by name; here too they are 14 x 14
 
 
 class BNInception(nn.Module):
     """BN-Inception: pixels to an embedding of width 1024, and to class logits.
 
-    A width factor other than 1 makes every layer wider or narrower by it, as ``scaled`` says, and
+    A width factor other than 1 makes every layer wider or narrower by it, as ``round_channels`` says, and
     the embedding too: a narrow one is for small data.
 
     Args:
@@ -95,7 +95,7 @@ class BNInception(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
-        first, second, third = (scaled(width, width_factor) for width in STEM_WIDTHS)
+        first, second, third = (round_channels(width, width_factor) for width in STEM_WIDTHS)
         self.stem = nn.Sequential(
             Convolution(3, first, 7, norm="batch", stride=2),
             nn.MaxPool2d(3, stride=2, ceil_mode=True),
@@ -113,7 +113,7 @@ class BNInception(nn.Module):
         self.classifier = nn.Linear(self.width, classes)
         self.auxiliary = nn.ModuleDict()
         if auxiliary:
-            for name in TAPS:
+            for name in AUXILIARY_AFTER:
                 self.auxiliary[name] = AuxiliaryHead(
                     tapped[name],
                     classes,
@@ -160,7 +160,8 @@ class BNInceptionModule(nn.Module):
         strided = row.one == 0
         stride = 2 if strided else 1
         one, three_reduce, three, double_reduce, double, projection = (
-            scaled(width, width_factor) if width else 0 for width in (*row[:5], row.projection)
+            round_channels(width, width_factor) if width else 0
+            for width in (*row[:5], row.projection)
         )
         if not strided:
             self.one = Convolution(inputs, one, 1, norm="batch")

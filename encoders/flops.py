@@ -12,7 +12,7 @@ from torch.utils.flop_counter import FlopCounterMode
 from vl.encoders.table import encoder, whole_torchvision_network
 
 
-class Counts(NamedTuple):
+class ModelSize(NamedTuple):
     """Of an encoder with its classifier and without auxiliary heads."""
 
     parameters: int
@@ -22,7 +22,7 @@ class Counts(NamedTuple):
     width: int  # of the embedding
 
 
-def counted(name: str, *, classes: int | None = None, width_factor: float = 1.0) -> Counts:
+def model_size(name: str, *, classes: int | None = None, width_factor: float = 1.0) -> ModelSize:
     """Count an encoder of the table, with its classifier as published unless told otherwise.
 
     Args:
@@ -33,7 +33,7 @@ def counted(name: str, *, classes: int | None = None, width_factor: float = 1.0)
     Raises:
         ValueError: as ``encoder``.
     """
-    with without_numbers():
+    with on_meta():
         built = encoder(name, classes=classes, width_factor=width_factor).to("meta").eval()
         if built.classifier is None:
             whole = whole_torchvision_network(name).to("meta").eval()
@@ -43,7 +43,7 @@ def counted(name: str, *, classes: int | None = None, width_factor: float = 1.0)
             whole = built
             embedding_parameters = parameter_count(built) - parameter_count(built.classifier)
             answer = built.classify
-    return Counts(
+    return ModelSize(
         parameter_count(whole),
         embedding_parameters,
         multiply_adds(answer, built.image_size),
@@ -72,7 +72,7 @@ def multiply_adds(answer: Callable[[Tensor], object], image_size: int) -> int:
 
 
 @contextmanager
-def without_numbers() -> Iterator[None]:
+def on_meta() -> Iterator[None]:
     """Networks built in here know their shapes and have no numbers, so that they are there at once.
 
     ``torch.device("meta")`` would be plainer, but torchvision's regnets compute their widths with

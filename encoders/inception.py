@@ -30,7 +30,7 @@ MODULES = {
 }
 STEM_WIDTHS = (64, 64, 192)  # of the three convolutions before the first module
 HEAD_WIDTHS = (128, 1024)  # of an auxiliary head's convolution and hidden layer
-TAPS = ("4a", "4d")  # the modules whose output the auxiliary heads hear
+AUXILIARY_AFTER = ("4a", "4d")  # the modules whose output the auxiliary heads hear
 IMAGE_SIZE = 224
 
 # ImageNet's mean colour as BVLC subtracted it, (123, 117, 104) of 255 in R, G, B; BVLC divides by
@@ -53,7 +53,7 @@ class Logits(NamedTuple):
 class Inception(nn.Module):
     """GoogLeNet: pixels to an embedding of width 1024, and to class logits.
 
-    A width factor other than 1 makes every layer wider or narrower by it, as ``scaled`` says, and
+    A width factor other than 1 makes every layer wider or narrower by it, as ``round_channels`` says, and
     the embedding too: a narrow one is for small data.
 
     Args:
@@ -103,7 +103,7 @@ class Inception(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
-        first, second, third = (scaled(width, width_factor) for width in STEM_WIDTHS)
+        first, second, third = (round_channels(width, width_factor) for width in STEM_WIDTHS)
         response = ResponseNorm() if norm == "response" else nn.Identity()
         pool = nn.MaxPool2d(3, stride=2, ceil_mode=True)
         self.stem = nn.Sequential(
@@ -120,7 +120,7 @@ class Inception(nn.Module):
         for name, (_, *widths) in MODULES.items():
             module = InceptionModule(
                 inputs,
-                *(scaled(width, width_factor) for width in widths),
+                *(round_channels(width, width_factor) for width in widths),
                 norm=norm,
                 fifth_side=5 if published else 3,
             )
@@ -133,7 +133,7 @@ class Inception(nn.Module):
         self.classifier = nn.Linear(self.width, classes)
         self.auxiliary = nn.ModuleDict()
         if auxiliary:
-            for name in TAPS:
+            for name in AUXILIARY_AFTER:
                 self.auxiliary[name] = AuxiliaryHead(
                     tapped[name], classes, norm=norm, topology=topology, width_factor=width_factor
                 )
@@ -238,7 +238,7 @@ class AuxiliaryHead(nn.Module):
         self.pool: nn.Module = nn.AvgPool2d(5, stride=3)
         if topology == "torchvision":
             self.pool = nn.AdaptiveAvgPool2d(4)
-        convolved, hidden = (scaled(width, width_factor) for width in HEAD_WIDTHS)
+        convolved, hidden = (round_channels(width, width_factor) for width in HEAD_WIDTHS)
         self.convolution = Convolution(inputs, convolved, 1, norm=norm)
         self.hidden = nn.Linear(convolved * 4 * 4, hidden)
         self.dropout = nn.Dropout(0.7)  # section 5 of the paper
@@ -250,7 +250,7 @@ class AuxiliaryHead(nn.Module):
         return self.classifier(self.dropout(F.relu(self.hidden(x.flatten(1)))))
 
 
-def scaled(channels: int, width_factor: float) -> int:
+def round_channels(channels: int, width_factor: float) -> int:
     """Channels times the factor, to the nearest multiple of 8 (a half goes up), and 8 at least.
 
     Processors take channels in eights, and the published widths are such multiples: a factor of 1

@@ -67,10 +67,10 @@ class _ImageByImage(torch.autograd.Function):
         parts = (torch.split(each, 1) for each in (wide, scale, given, found))
         for one, own, slope, out in zip(*parts, strict=True):
             root = own.rsqrt()
-            scaled = root.sqrt().mul_(root).mul_(slope)  # g r^(-3/4)
+            round_channels = root.sqrt().mul_(root).mul_(slope)  # g r^(-3/4)
             product = _padded(one)
-            torch.mul(scaled, one, out=_inside(product)).div_(own)
-            torch.add(scaled, _summed(product).mul_(one), alpha=-1.5 * _ALPHA, out=out)
+            torch.mul(round_channels, one, out=_inside(product)).div_(own)
+            torch.add(round_channels, _summed(product).mul_(one), alpha=-1.5 * _ALPHA, out=out)
         return found.to(x.dtype)
 
 

@@ -21,7 +21,7 @@ from vl.encoders.inception import (
     inception_v1,
     inception_v1_bn,
     inception_v1_torchvision,
-    scaled,
+    round_channels,
 )
 from vl.encoders.inception_v3 import InceptionV3, inception_v3
 from vl.encoders.lenet import LeNet5, lenet5
@@ -123,7 +123,7 @@ class Configuration(TypedDict, total=False):
 LEAST_IMAGE_SIZE = 32  # pixels a side; an Inception network's last maps are then 1 x 1
 
 # What each of ours can be told.
-CHOICES: dict[str, tuple[str, ...]] = {
+OPTIONS: dict[str, tuple[str, ...]] = {
     "inception_v1": ("classes", "auxiliary", "width_factor", "image_size"),
     "inception_v1_bn": ("classes", "auxiliary", "width_factor", "image_size"),
     "inception_v1_torchvision": ("classes", "auxiliary", "image_size"),
@@ -136,7 +136,7 @@ TORCHVISION_CHOICES = ("classes",)  # untold, they have no classifier
 
 def choices(name: str) -> tuple[str, ...]:
     """What the builder of this name can be told."""
-    return CHOICES.get(name, TORCHVISION_CHOICES if name in TORCHVISION_NAMES else ())
+    return OPTIONS.get(name, TORCHVISION_CHOICES if name in TORCHVISION_NAMES else ())
 
 
 def encoder(
@@ -163,7 +163,7 @@ def encoder(
         ValueError: there is none, and the message has the closest names; or it cannot be told
             what it is told.
     """
-    told = checked(
+    told = validated_options(
         name,
         classes=classes,
         auxiliary=auxiliary,
@@ -177,7 +177,7 @@ def encoder(
     return built
 
 
-def checked(
+def validated_options(
     name: str,
     *,
     classes: int | None = None,
@@ -193,7 +193,7 @@ def checked(
     if name not in ENCODERS:
         raise ValueError(
             f"no encoder {name!r}{_close_to(name)}; "
-            f"there are {len(ENCODERS)}: {', '.join(CHOICES)}, and torchvision's by name"
+            f"there are {len(ENCODERS)}: {', '.join(OPTIONS)}, and torchvision's by name"
         )
     told: Configuration = {}
     if classes is not None:
@@ -203,7 +203,7 @@ def checked(
     if auxiliary:
         told["auxiliary"] = auxiliary
     if width_factor != 1:
-        scaled(8, width_factor)  # raises if nothing can be scaled by it
+        round_channels(8, width_factor)  # raises if nothing can be scaled by it
         told["width_factor"] = width_factor
     if image_size is not None:
         if image_size < LEAST_IMAGE_SIZE:
@@ -213,13 +213,13 @@ def checked(
         told["image_size"] = image_size
     for choice in told:
         if choice not in choices(name):
-            able = ", ".join(other for other, has in CHOICES.items() if choice in has)
+            able = ", ".join(other for other, has in OPTIONS.items() if choice in has)
             raise ValueError(f"{name} has no choice of {choice}; those that have: {able}")
     return told
 
 
 def configuration(built: Network) -> Configuration:
-    """What ``configured`` must be told, besides the name, to build an encoder of these shapes."""
+    """What ``build`` must be told, besides the name, to build an encoder of these shapes."""
     if built.classifier is None:
         return {}
     told: Configuration = {"classes": built.classifier.out_features}
@@ -233,7 +233,7 @@ def configuration(built: Network) -> Configuration:
     return told
 
 
-def configured(name: str, told: Mapping[str, object]) -> Network:
+def build(name: str, told: Mapping[str, object]) -> Network:
     """Build the encoder of this name from a configuration that was read from a file.
 
     Raises:

@@ -22,7 +22,7 @@ from vl.data.images.decode import find
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.classes import read_classes
 from vl.encoding.evaluation import interval
-from vl.encoding.pretrained import trained_encoder
+from vl.encoding.pretrained import load_encoder
 
 NAME = "inception_v1"
 SEEDS = (1, 2)  # of the copies
@@ -47,7 +47,7 @@ def main() -> int:
     flags.out.mkdir(parents=True, exist_ok=True)
     published = flags.out / "published.safetensors"
     if not published.exists():
-        network = trained_encoder(NAME, flags.weights)
+        network = load_encoder(NAME, flags.weights)
         trained = encoder_bundle.TrainedEncoder(network, NAME, read_classes(flags.classes), {})
         encoder_bundle.save(published, trained)
     halves = _halves(flags.out, find(flags.folders))

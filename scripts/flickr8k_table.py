@@ -55,7 +55,7 @@ def main() -> int:
         captioner = Captioner.load(
             *(flags.out / each / "captioner.safetensors" for each in folders)
         )
-        shown = vectors.mean(1) if mirrored else vectors[:, held.making.views.index("plain")]
+        shown = vectors.mean(1) if mirrored else vectors[:, held.provenance.views.index("plain")]
         texts = [
             captions[0].text
             for begin in range(0, len(shown), 250)

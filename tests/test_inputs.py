@@ -4,7 +4,7 @@ import pytest
 
 from tests.helpers.tiny_captioner import drawings
 from vl.data.errors import FormatError
-from vl.inputs import complaint, photographs
+from vl.inputs import error_message, photographs
 
 
 def test_files_come_in_the_order_of_the_paths_and_failures_apart(tmp_path):
@@ -33,6 +33,6 @@ def test_nothing_to_do_is_an_error(tmp_path):
     ],
 )
 def test_a_complaint_is_one_line(error, line):
-    assert complaint(error).startswith(f"vl: error: {line}")
-    assert "\n" not in complaint(error)
-    assert "Errno" not in complaint(error)
+    assert error_message(error).startswith(f"vl: error: {line}")
+    assert "\n" not in error_message(error)
+    assert "Errno" not in error_message(error)

@@ -71,7 +71,7 @@ def listed(paths: Iterable[Path]) -> Iterator[Path]:
             yield path
 
 
-def complaint(error: Exception) -> str:
+def error_message(error: Exception) -> str:
     """One line for stderr about an input that failed."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is not None and error.strerror:

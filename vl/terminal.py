@@ -98,7 +98,7 @@ class Bar:
         self.say("  ".join(part for part in parts if part))
 
 
-def write_line(line: str) -> None:
+def print_line(line: str) -> None:
     """Print; what the stream has no letters for is written as its number."""
     try:
         print(line)

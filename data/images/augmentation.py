@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from vl.data.images.crops import boxes
-from vl.data.images.decode import Fit
+from vl.data.images.decode import Resize
 
 Interpolation = Literal["bilinear", "area", "nearest", "cubic"]
 Adjustment = Literal["brightness", "contrast", "saturation", "hue"]
@@ -172,7 +172,7 @@ class Augmentation:
         return tuple((name, amount) for _, name, amount in sorted(amounts))
 
 
-class Plain:
+class CenterCrop:
     """The centre of a picture, or all of it, for telling what a network is worth.
 
     Args:
@@ -184,12 +184,12 @@ class Plain:
         ValueError: a side below 1, or an unknown fit.
     """
 
-    def __init__(self, side: int, fit: Fit = "crop") -> None:
+    def __init__(self, side: int, fit: Resize = "crop") -> None:
         _check_side(side)
-        if fit not in get_args(Fit):
-            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(get_args(Fit))}")
+        if fit not in get_args(Resize):
+            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(get_args(Resize))}")
         self.side = side
-        self.fit: Fit = fit
+        self.fit: Resize = fit
 
     def __call__(self, pixels: Tensor, draw: int) -> Tensor:
         """``(3, H, W)`` uint8 to ``(3, side, side)`` uint8, whatever is drawn.

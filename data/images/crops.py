@@ -10,7 +10,7 @@ from torch import Tensor
 
 from vl.data.images.decode import resized
 
-Number = Literal[1, 10, 144]
+CropCount = Literal[1, 10, 144]
 
 # Pixels of the photograph's shorter side before crops of SIDE are cut; others scale with the side.
 SIDE = 224
@@ -30,7 +30,7 @@ class Box(NamedTuple):
     size: int  # of the square; it is resized where that is not the encoder's side
 
 
-def crops(pixels: Tensor, *, side: int, number: Number) -> Tensor:
+def crops(pixels: Tensor, *, side: int, number: CropCount) -> Tensor:
     """The crops of a photograph, and after them the mirror image of each, if there are any.
 
     Args:
@@ -50,11 +50,11 @@ def crops(pixels: Tensor, *, side: int, number: Number) -> Tensor:
         square the four corners and the centre, and the square resized; and each mirrored.
         Krizhevsky et al. 2012, section 4.1, for 10: corners and centre of the centre square.
     """
-    plain = unmirrored(pixels, side=side, number=number)
+    plain = crops_without_flips(pixels, side=side, number=number)
     return plain if number == 1 else torch.cat([plain, plain.flip(-1)])
 
 
-def unmirrored(pixels: Tensor, *, side: int, number: Number) -> Tensor:
+def crops_without_flips(pixels: Tensor, *, side: int, number: CropCount) -> Tensor:
     """The same without mirror images: 1, 5 or 72 crops, ``(number / 2, 3, side, side)``."""
     pixels = _without_what_no_crop_shows(pixels)
     made: dict[tuple[int, int], Tensor] = {}  # the photograph at each scale
@@ -68,7 +68,7 @@ def unmirrored(pixels: Tensor, *, side: int, number: Number) -> Tensor:
     return torch.stack(cut)
 
 
-def boxes(height: int, width: int, *, side: int, number: Number) -> list[Box]:
+def boxes(height: int, width: int, *, side: int, number: CropCount) -> list[Box]:
     """Where the crops of a photograph of this size are, mirror images apart.
 
     Scale by scale; of a scale the squares from the left or the top on; of a square its corners

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from vl.data.errors import FormatError
 
-Fit = Literal["crop", "squash"]
+Resize = Literal["crop", "squash"]
 
 # More than any camera's frame, and 1.2 GB once it is float32: a header that claims more is a
 # mistake or an attack.
@@ -113,7 +113,7 @@ def _decoded(
         raise FormatError(name, f"the image is cut short or damaged: {reason}") from error
 
 
-def square(pixels: Tensor, side: int, fit: Fit = "crop") -> Tensor:
+def square(pixels: Tensor, side: int, fit: Resize = "crop") -> Tensor:
     """``(3, H, W)`` to ``(3, side, side)`` by antialiased bilinear interpolation.
 
     Args:

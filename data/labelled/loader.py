@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset
 
-from vl.data.batches import LabelledBatch, Plan, Share
+from vl.data.batches import BatchPlan, LabelledBatch, ProcessBatch
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode_uint8
 
@@ -103,7 +103,7 @@ class PictureBatches:
             raise ValueError(f"tolerated is {tolerated}; it is a share, from 0 to 1")
         if smallest is not None and smallest < 1:
             raise ValueError(f"smallest is {smallest}; it must be at least 1")
-        self._plan = Plan(
+        self._plan = BatchPlan(
             len(pictures.labels),
             batch_size=batch_size,
             seed=seed,
@@ -173,7 +173,7 @@ class _Work(Dataset[_Read]):
         self.transform = transform
         self.smallest = smallest
 
-    def __getitem__(self, share: Share) -> _Read:
+    def __getitem__(self, share: ProcessBatch) -> _Read:
         made = [self.made(row, draw) for row, draw in _pairs(share)]
         return self.together(share, made)
 
@@ -189,7 +189,7 @@ class _Work(Dataset[_Read]):
             return f"{name}: {error.strerror or error}"
         return self.transform(pixels, draw)
 
-    def together(self, share: Share, made: list[Tensor | str]) -> _Read:
+    def together(self, share: ProcessBatch, made: list[Tensor | str]) -> _Read:
         """The pictures of a share as a batch."""
         side = self.transform.side
         images = [each for each in made if isinstance(each, Tensor)]
@@ -201,14 +201,14 @@ class _Work(Dataset[_Read]):
         )
 
 
-def _pairs(share: Share) -> Iterator[tuple[int, int]]:
+def _pairs(share: ProcessBatch) -> Iterator[tuple[int, int]]:
     return zip(share.units, share.draws.tolist(), strict=True)
 
 
-def _by_threads(work: _Work, shares: Iterator[Share]) -> Generator[_Read, None, None]:
+def _by_threads(work: _Work, shares: Iterator[ProcessBatch]) -> Generator[_Read, None, None]:
     """Work in this process; Pillow and PyTorch let go of the interpreter's lock."""
     pool = ThreadPoolExecutor(max_workers=_cores())
-    under_way: deque[tuple[Share, list[Future[Tensor | str]]]] = deque()
+    under_way: deque[tuple[ProcessBatch, list[Future[Tensor | str]]]] = deque()
 
     def begin(count: int) -> None:
         for share in islice(shares, count):
@@ -227,7 +227,7 @@ def _by_threads(work: _Work, shares: Iterator[Share]) -> Generator[_Read, None, 
 
 
 def _by_processes(
-    work: _Work, shares: Iterator[Share], workers: int
+    work: _Work, shares: Iterator[ProcessBatch], workers: int
 ) -> Generator[_Read, None, None]:
     """Work in processes of its own, each a share at a time; the answers come in order."""
     if multiprocessing.get_context().get_start_method() == "forkserver":

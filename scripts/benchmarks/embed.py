@@ -14,8 +14,8 @@ import torchvision
 from benchmarks.timing import in_turn, spread
 from vl.data.images.decode import decode, find, square
 from vl.devices import bfloat16_pays
-from vl.encoding.embedder import Extractor
-from vl.encoding.pretrained import trained_encoder
+from vl.encoding.embedder import Embedder
+from vl.encoding.pretrained import load_encoder
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -48,19 +48,19 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
     warm_up: dict[str, float] = {}
     precisions = ["float32"] + (["bfloat16"] if bfloat16_pays(flags.device) else [])
     for precision in precisions:
-        extractor = Extractor(
-            trained_encoder("inception_v1", flags.weights),
+        embedder = Embedder(
+            load_encoder("inception_v1", flags.weights),
             device=flags.device,
             bfloat16=precision == "bfloat16",
             compiled=True,
         )
 
-        def run_ours(extractor: Extractor = extractor) -> None:
-            for _ in extractor.files(files):
+        def run_ours(embedder: Embedder = embedder) -> None:
+            for _ in embedder.files(files):
                 pass
 
         begin = time.perf_counter()
-        for _ in extractor.files(files[:32]):  # compiles
+        for _ in embedder.files(files[:32]):  # compiles
             pass
         warm_up[precision] = time.perf_counter() - begin
         runs[f"ours {precision}"] = run_ours

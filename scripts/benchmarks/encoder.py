@@ -19,7 +19,7 @@ from benchmarks.timing import in_turn, spread
 from vl.devices import bfloat16_pays
 from vl.encoders.inception import Inception, inception_v1, inception_v1_bn
 from vl.encoders.weights import load_caffe
-from vl.encoding.embedder import Extractor
+from vl.encoding.embedder import Embedder
 from vl.encoding.openvino import problem
 
 _BASE = "torchvision float32 eager"
@@ -64,17 +64,17 @@ def _embedding(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
         for means in ["eager", "torch.compile"] + ([] if _problem(ours, device) else ["OpenVINO"]):
             name = f"ours {precision} {means}"
             begin = time.perf_counter()
-            extractor = Extractor(
+            embedder = Embedder(
                 ours, device=device, bfloat16=precision == "bfloat16", batch_size=len(pixels)
             )
             if means == "torch.compile":
-                extractor.compile()
+                embedder.compile()
             elif means == "OpenVINO":
-                extractor.use_openvino()
-            found = extractor(pixels)[:, 0]
+                embedder.use_openvino()
+            found = embedder(pixels)[:, 0]
             start[name] = time.perf_counter() - begin
             error[name] = float((found - expected).abs().max() / expected.abs().max())
-            runs[name] = partial(extractor, pixels)
+            runs[name] = partial(embedder, pixels)
     if device.type == "cpu":
         runs |= _engines(ours, pixels)
     told = _told(runs, len(pixels), rounds)

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 
 from benchmarks.timing import in_turn, spread
-from vl.data.batches import LabelledBatch, ahead
+from vl.data.batches import LabelledBatch, prefetch
 from vl.data.images.augmentation import Augmentation
 from vl.data.images.decode import find
 from vl.data.labelled.loader import PictureBatches
@@ -90,7 +90,7 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
     runs: dict[str, Callable[[], None]] = {
         "loader": lambda: each(batches.epoch(0), lambda batch: None),
         "step": lambda: each([there] * len(batches), step),
-        "both": lambda: each(ahead(batches.epoch(0)), step),
+        "both": lambda: each(prefetch(batches.epoch(0)), step),
     }
     used: dict[str, list[float]] = {name: [] for name in runs}
 

@@ -59,15 +59,15 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
                 return sum(len(each[0].words) for each in found)
 
             def endless(words: Tensor, state: State) -> tuple[Tensor, State]:
-                odds, state = decoder.step(words, state)
-                odds[:, END] = -1e4  # never among the best, and no copy
-                return odds, state
+                log_probs, state = decoder.step(words, state)
+                log_probs[:, END] = -1e4  # never among the best, and no copy
+                return log_probs, state
 
             def ending(words: Tensor, state: State) -> tuple[Tensor, State]:
                 *own, spoken = state
-                odds, after = decoder.step(words, tuple(own))
-                odds[:, END] = torch.where(spoken < 8, -1e4, -1.0 - (spoken + words % 5) % 3)
-                return odds, (*after, spoken + 1)
+                log_probs, after = decoder.step(words, tuple(own))
+                log_probs[:, END] = torch.where(spoken < 8, -1e4, -1.0 - (spoken + words % 5) % 3)
+                return log_probs, (*after, spoken + 1)
 
             def run_stopping(
                 run: Callable[..., int] = run_search, total: list[int] = lengths

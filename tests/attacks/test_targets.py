@@ -149,7 +149,7 @@ def test_a_sentence_costs_what_teacher_forcing_says():
     wanted = model.wanted("A red ball, on the grass.")
     assert wanted.text == "a red ball on the grass"
     ids = torch.tensor([[Vocabulary.start, *wanted.goal]])
-    vectors = model.extractor(squares(1))[:, 0].clone()
+    vectors = model.embedder(squares(1))[:, 0].clone()
     expected = model.captioner.decoders[0](vectors, ids, torch.tensor([ids.shape[1]])).total
     cost = model.loss([wanted.goal])(squares(1))
     assert cost.item() == pytest.approx(expected.item(), abs=1e-4)
@@ -188,7 +188,7 @@ def test_the_longest_sentence_is_taken():
 def test_a_loss_has_the_slope_that_differences_give(kind, views):
     """Along a random direction, in double; views and the whole model lie between."""
     model = kind(views=views)
-    model.extractor.encoder.double()
+    model.embedder.encoder.double()
     parts = model.labeller.projections.values() if kind is labelled else model.captioner.decoders
     for part in parts:
         part.double()

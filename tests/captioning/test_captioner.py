@@ -52,14 +52,14 @@ def test_the_batch_changes_no_caption(tmp_path, views):
 def test_a_caption_is_what_the_search_finds_for_the_mean_of_the_views(tmp_path):
     (path,) = drawings(tmp_path, 1)
     made = captioner(views=("plain", "flip"))
-    square = made.extractor.square(decode(path))[None]
+    square = made.embedder.square(decode(path))[None]
     with torch.no_grad():
         vector = (made.encoder(square) + made.encoder(square.flip(-1))) / 2
 
     def step(words, state):  # without <s> and <unk>
-        odds, state = made.decoders[0].step(words, state)
-        odds[:, [0, 2]] = -torch.inf
-        return odds, state
+        log_probs, state = made.decoders[0].step(words, state)
+        log_probs[:, [0, 2]] = -torch.inf
+        return log_probs, state
 
     with torch.no_grad():
         (by_hand,) = beam_search(
@@ -157,8 +157,8 @@ def test_two_decoders_vote_by_the_mean_of_their_probabilities():
         for word in [*best.words, *([1] if best.ended else [])]:
             probability = 0.0
             for index, part in enumerate(parts):
-                odds, states[index] = part.step(torch.tensor([said]), states[index])
-                probability += odds[0, word].exp().item() / 2
+                log_probs, states[index] = part.step(torch.tensor([said]), states[index])
+                probability += log_probs[0, word].exp().item() / 2
             log_prob += torch.tensor(probability).log().item()
             said = word
         assert best.log_prob == pytest.approx(log_prob, abs=1e-4)

@@ -7,12 +7,12 @@ import torch
 
 from tests.helpers.tiny_captioner import Tiny, captioner, decoder, drawings, encoder
 from vl.captioning.setup import Names, on_embeddings, on_photographs
-from vl.captioning.training import CaptionTraining
+from vl.captioning.training import CaptionerTask
 from vl.data import embeddings
 from vl.data.errors import FormatError
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
-from vl.encoding.embedder import Extractor
+from vl.encoding.embedder import Embedder
 
 CPU = torch.device("cpu")
 
@@ -45,9 +45,9 @@ def test_what_the_answer_does_not_depend_on_is_not_trained(tmp_path):
 
 def test_it_is_judged_by_the_encoder_in_training(tmp_path):
     made = phase(tmp_path)
-    other = CaptionTraining(made.decoder, encoder(5))
+    other = CaptionerTask(made.decoder, encoder(5))
     found = made.development(other)
-    (part,) = Extractor(encoder(5), views=("plain", "flip"), fit="crop").files([tmp_path / "3.png"])
+    (part,) = Embedder(encoder(5), views=("plain", "flip"), fit="crop").files([tmp_path / "3.png"])
     assert torch.allclose(found, part.vectors.mean(1))
 
 
@@ -69,7 +69,7 @@ def test_embeddings_of_a_fit_that_there_is_not_are_refused(tmp_path, monkeypatch
     """Not taken for one that there is."""
     monkeypatch.setitem(ENCODERS, "tiny", Tiny)
     captioner().save(tmp_path / "weights")
-    made = embeddings.Making(
+    made = embeddings.Provenance(
         encoder="tiny",
         fingerprint=fingerprint(encoder()),
         fit="squash",

@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from tests.helpers.tiny_captioner import WORDS, Tiny, captioner, decoder, drawings, encoder
-from vl.captioning.training import CaptionTraining, judge_of, rows_only
-from vl.data.batches import CaptionBatches, one_view
+from vl.captioning.training import CaptionerTask, make_validator, rows_only
+from vl.data.batches import CaptionBatches, random_view
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode, square
@@ -29,17 +29,17 @@ def loss_by_hand(made, vectors, captions):
     for vector, (ids,) in zip(vectors, captions, strict=True):
         state = made.start(vector[None])
         for word, following in pairwise(ids):
-            odds, state = made.step(torch.tensor([word]), state)
-            total -= odds[0, following].item()
+            log_probs, state = made.step(torch.tensor([word]), state)
+            total -= log_probs[0, following].item()
             count += 1
     return total, count
 
 
 def test_the_loss_on_embeddings_is_that_of_every_word():
     vectors = torch.randn(5, Tiny.width)
-    batches = CaptionBatches(one_view(vectors[:, None]), encoded(SAID), batch_size=5, seed=None)
+    batches = CaptionBatches(random_view(vectors[:, None]), encoded(SAID), batch_size=5, seed=None)
     (batch,) = batches.epoch(0)
-    made = CaptionTraining(decoder()).eval()
+    made = CaptionerTask(decoder()).eval()
     total, terms = made(batch, 0)
     by_hand, count = loss_by_hand(made.decoder, vectors, encoded(SAID))
     assert int(terms) == count
@@ -51,7 +51,7 @@ def test_the_loss_on_photographs_goes_through_the_encoder(tmp_path):
     source = photographs(paths, side=16, fit="squash", views=("plain",))
     batches = CaptionBatches(source, encoded(SAID), batch_size=5, unit="image", seed=None)
     (batch,) = batches.epoch(0)
-    made = CaptionTraining(decoder(), encoder()).eval()
+    made = CaptionerTask(decoder(), encoder()).eval()
     total, terms = made(batch, 0)
     pixels = torch.stack([square(decode(path), 16, "squash") for path in paths])
     with torch.no_grad():
@@ -64,11 +64,11 @@ def test_the_loss_on_photographs_goes_through_the_encoder(tmp_path):
 def test_scheduled_sampling_is_asked_at_each_step():
     asked = []
     batches = CaptionBatches(
-        one_view(torch.randn(5, 1, Tiny.width)), encoded(SAID), batch_size=5, seed=None
+        random_view(torch.randn(5, 1, Tiny.width)), encoded(SAID), batch_size=5, seed=None
     )
     (batch,) = batches.epoch(0)
-    made = CaptionTraining(decoder(), own_word=lambda step: asked.append(step) or 0.0).eval()
-    plain = CaptionTraining(decoder()).eval()
+    made = CaptionerTask(decoder(), word_sampler=lambda step: asked.append(step) or 0.0).eval()
+    plain = CaptionerTask(decoder()).eval()
     assert torch.equal(made(batch, 7).total, plain(batch, 7).total)
     assert asked == [7]
 
@@ -96,9 +96,9 @@ def test_a_file_that_is_no_photograph_is_an_error(tmp_path):
 @pytest.mark.parametrize("criterion", ["bleu-4", "loss"])
 def test_the_judge_gives_the_figures_of_the_captions_it_gets(criterion):
     vectors = torch.randn(5, Tiny.width)
-    model = CaptionTraining(decoder()).eval()
+    model = CaptionerTask(decoder()).eval()
     truth = [[caption.split(), ["a", "ring"]] for caption in SAID]
-    judge = judge_of(
+    judge = make_validator(
         lambda given: captioner(decoders=[given.decoder]),
         CaptionBatches(rows_only, encoded(SAID), batch_size=2, seed=None),
         {str(row): said for row, said in enumerate(truth)},
@@ -125,14 +125,14 @@ def test_a_judge_looks_at_pixels_through_the_model_s_own_encoder():
     """In phase 2 the embeddings change from epoch to epoch."""
     asked = []
     vectors = torch.randn(5, Tiny.width)
-    judge = judge_of(
+    judge = make_validator(
         lambda given: captioner(decoders=[given.decoder]),
         CaptionBatches(rows_only, encoded(SAID), batch_size=5, seed=None),
         {str(row): [caption.split()] for row, caption in enumerate(SAID)},
         lambda given: asked.append(given) or vectors,
         criterion="loss",
     )
-    models = [CaptionTraining(decoder(seed), encoder(seed)).eval() for seed in (0, 1)]
+    models = [CaptionerTask(decoder(seed), encoder(seed)).eval() for seed in (0, 1)]
     with torch.no_grad():
         scores = [judge(model).score for model in models]
     assert asked == models
@@ -150,9 +150,9 @@ def test_self_critical_training_makes_rewarded_captions_likelier():
 
     vectors = torch.randn(3, Tiny.width)
     batches = CaptionBatches(
-        one_view(vectors[:, None]), encoded(SAID[:3]), batch_size=3, unit="image"
+        random_view(vectors[:, None]), encoded(SAID[:3]), batch_size=3, unit="image"
     )
-    made = CaptionTraining(decoder(), reward=reward).train()
+    made = CaptionerTask(decoder(), reward=reward).train()
     optimizer = torch.optim.Adam(made.parameters(), lr=0.02)
     shares = []
     for step in range(40):
@@ -165,7 +165,9 @@ def test_self_critical_training_makes_rewarded_captions_likelier():
         optimizer.step()
         assert made.decoder.training
         with torch.no_grad():
-            odds, _ = made.decoder.eval().step(torch.zeros(3).long(), made.decoder.start(vectors))
+            log_probs, _ = made.decoder.eval().step(
+                torch.zeros(3).long(), made.decoder.start(vectors)
+            )
         made.decoder.train()
-        shares.append(odds[:, ball].exp().mean().item())
+        shares.append(log_probs[:, ball].exp().mean().item())
     assert shares[-1] > 3 * shares[0]

@@ -106,7 +106,7 @@ def test_a_picture_is_the_square_changed_by_no_more_than_asked_and_rounding(mode
     for path in photos:
         with Image.open(out / path.name) as image:
             assert (image.format, image.mode, image.size) == ("PNG", "RGB", (16, 16))
-        square = captioner().extractor.square(decode(path))
+        square = captioner().embedder.square(decode(path))
         change = (decode(out / path.name) - square).abs()
         assert 0 < float(change.max()) <= EPSILON + 0.5 / 255 + 1e-6
 
@@ -116,7 +116,7 @@ def test_eps_0_writes_the_square_and_says_so(model, photos, out, capsys):
     (record,) = records(capsys.readouterr().out)
     assert record["after"] == record["before"]
     assert record["before"]["largest_change"] == 0
-    square = captioner().extractor.square(decode(photos[0]))
+    square = captioner().embedder.square(decode(photos[0]))
     assert torch.equal((decode(out / photos[0].name) * 255).round(), (square * 255).round())
 
 
@@ -197,7 +197,7 @@ def test_the_sheet_shows_original_difference_and_result(model, photos, out, tmp_
     picture = tmp_path / "sheet.png"
     assert run(*photos[:2], *model, "--out", out, "--picture", picture, "--eps", EPSILON) == 0
     stderr = capsys.readouterr().err
-    squares = [captioner().extractor.square(decode(path)) for path in photos[:2]]
+    squares = [captioner().embedder.square(decode(path)) for path in photos[:2]]
     most = max(
         float((decode(out / path.name) - square).abs().max())
         for path, square in zip(photos[:2], squares, strict=True)

@@ -259,14 +259,14 @@ def test_a_reader_that_has_gone_is_no_error(model, photos, capsys, monkeypatch):
 def test_lines_are_there_as_soon_as_a_batch_is_done(model, photos, tmp_path, monkeypatch):
     path = tmp_path / "out.txt"
     seen = []
-    whole = caption.Extractor.files
+    whole = caption.Embedder.files
 
     def files(self, paths):
         for part in whole(self, paths):
             seen.append(len(path.read_text().splitlines()))
             yield part
 
-    monkeypatch.setattr(caption.Extractor, "files", files)
+    monkeypatch.setattr(caption.Embedder, "files", files)
     with path.open("w") as out:
         monkeypatch.setattr(sys, "stdout", out)
         assert run(model, *photos) == 0

@@ -12,7 +12,7 @@ from vl.data import embeddings
 from vl.data.images.decode import decode
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
-from vl.encoding.embedder import Extractor
+from vl.encoding.embedder import Embedder
 
 
 @pytest.fixture(autouse=True)
@@ -45,10 +45,10 @@ def test_photographs_become_a_file_of_embeddings(weights, photos, tmp_path, caps
     assert run(weights, out, photos, flags=["--views", "plain", "flip"]) == 0
     held = embeddings.load(out)
     assert held.names == ("0.png", "1.png", "2.png", "3.png", "deeper/4.png")
-    assert held.making == embeddings.Making(
+    assert held.provenance == embeddings.Provenance(
         "tiny", fingerprint(encoder()), "squash", "float32", ("plain", "flip"), Tiny.width
     )
-    by_hand = Extractor(encoder(), views=("plain", "flip"))
+    by_hand = Embedder(encoder(), views=("plain", "flip"))
     squares = torch.stack([by_hand.square(decode(photos / name)) for name in held.names])
     assert torch.allclose(held.of(held.names), by_hand(squares), atol=1e-3)  # float16
     assert sorted(each.name for each in out.parent.iterdir()) == ["photos.json", "photos.npy"]
@@ -60,7 +60,7 @@ def test_photographs_become_a_file_of_embeddings(weights, photos, tmp_path, caps
 
 def stopped_after(batches, monkeypatch):
     """Ctrl-C while a later batch is encoded."""
-    whole = Extractor.files
+    whole = Embedder.files
 
     def files(self, paths):
         for count, part in enumerate(whole(self, paths)):
@@ -68,7 +68,7 @@ def stopped_after(batches, monkeypatch):
                 raise KeyboardInterrupt
             yield part
 
-    monkeypatch.setattr(Extractor, "files", files)
+    monkeypatch.setattr(Embedder, "files", files)
 
 
 def test_what_was_done_before_an_interruption_is_not_done_again(
@@ -83,8 +83,8 @@ def test_what_was_done_before_an_interruption_is_not_done_again(
     assert index["names"] == ["0.png", "1.png"]
     asked = []
     with monkeypatch.context() as patch:
-        files = Extractor.files
-        patch.setattr(Extractor, "files", lambda s, paths: files(s, asked.extend(paths) or paths))
+        files = Embedder.files
+        patch.setattr(Embedder, "files", lambda s, paths: files(s, asked.extend(paths) or paths))
         assert run(weights, out, photos) == 0
     assert [path.name for path in asked] == ["2.png", "3.png", "4.png"]
     assert "2 of them from before" in capsys.readouterr().err

@@ -4,7 +4,7 @@ import pytest
 
 from vl.__main__ import main
 from vl.commands import encoders as command
-from vl.encoders.flops import Counts
+from vl.encoders.flops import ModelSize
 from vl.encoders.table import ENCODERS
 
 OURS = [
@@ -41,9 +41,9 @@ def test_a_line_has_size_cost_side_width_and_weights(capsys):
 
 def test_the_columns_stand_below_each_other(capsys, monkeypatch):
     counts = {
-        "inception_v1_torchvision": Counts(6_624_904, 5_599_904, 1_498_376_192, 224, 1024),
-        "lenet5": Counts(60_850, 60_000, 326_520, 32, 84),
-        "vit_h_14": Counts(633_470_440, 632_189_440, 1_016_716_764_160, 518, 1280),
+        "inception_v1_torchvision": ModelSize(6_624_904, 5_599_904, 1_498_376_192, 224, 1024),
+        "lenet5": ModelSize(60_850, 60_000, 326_520, 32, 84),
+        "vit_h_14": ModelSize(633_470_440, 632_189_440, 1_016_716_764_160, 518, 1280),
     }
     monkeypatch.setattr(command, "counted", lambda name, width_factor: counts[name])
     lines = said(capsys, *counts)
@@ -54,7 +54,7 @@ def test_the_columns_stand_below_each_other(capsys, monkeypatch):
 
 
 def test_ours_are_listed_and_those_to_compare_with_or_all_there_are_once(capsys, monkeypatch):
-    counts = Counts(1, 2, 3, 4, 5)
+    counts = ModelSize(1, 2, 3, 4, 5)
     monkeypatch.setattr(command, "counted", lambda name, width_factor: counts)
     lines = said(capsys)
     assert [line.split()[0] for line in lines[1:]] == [*OURS, "alexnet", "resnet50"]

@@ -78,7 +78,7 @@ def evaluated(capsys, *arguments, code=0):
 
 def test_the_figures_are_those_of_counting_by_hand(photographs, model, capsys):
     by_hand = expected(photographs, talkative())
-    first = sum(int(number == int(odds.argmax())) for _, number, odds in by_hand)
+    first = sum(int(number == int(log_probs.argmax())) for _, number, log_probs in by_hand)
     assert 0 < first < len(by_hand)
     out, _ = evaluated(capsys, photographs, "--model", model, "--fit", "squash", "--json")
     record = json.loads(out)
@@ -109,12 +109,12 @@ def test_each_photograph_is_written_with_its_likeliest_classes(
     assert "tiny + tiny | 5 classes" in out
     records = [json.loads(line) for line in path.read_text().splitlines()]
     by_hand = expected(photographs, talkative(0), talkative(1))
-    for record, (file, number, odds) in zip(records, by_hand, strict=True):
+    for record, (file, number, log_probs) in zip(records, by_hand, strict=True):
         assert (record["photograph"], record["class"]) == (str(file), CLASSES[number])
-        best = odds.argsort(descending=True).tolist()
+        best = log_probs.argsort(descending=True).tolist()
         assert [each["class"] for each in record["top"]] == [CLASSES[each] for each in best]
         found = [each["probability"] for each in record["top"]]
-        assert found == pytest.approx(odds[best].tolist(), abs=1e-5)
+        assert found == pytest.approx(log_probs[best].tolist(), abs=1e-5)
 
 
 def test_classes_and_confused_pairs_are_told(photographs, model, tmp_path, capsys):
@@ -130,11 +130,13 @@ def test_classes_and_confused_pairs_are_told(photographs, model, tmp_path, capsy
         ["n01440764 tench, Tinca tinca", "5"],
     ]
     for row, number in zip(rows[1:], (0, 3, 4), strict=True):
-        hits = [int(odds.argmax()) == number for _, truth, odds in by_hand if truth == number]
+        hits = [
+            int(log_probs.argmax()) == number for _, truth, log_probs in by_hand if truth == number
+        ]
         assert row[2:] == [f"{100 * sum(hits) / len(hits):.1f}", "100.0"]
     pairs = {}
-    for _, number, odds in by_hand:
-        if (answer := int(odds.argmax())) != number:
+    for _, number, log_probs in by_hand:
+        if (answer := int(log_probs.argmax())) != number:
             pairs[number, answer] = pairs.get((number, answer), 0) + 1
     (truth, answer), count = min(pairs.items(), key=lambda item: (-item[1], item[0]))
     of = {0: 3, 3: 4, 4: 5}[truth]

@@ -82,7 +82,7 @@ def refused(capsys, message, *flags, **choices):
     assert message in stderr.splitlines()[-1]
 
 
-def plain_hits(names, candidates, *, handicap=0.0):
+def plain_hits(names, candidates, *, seen_penalty=0.0):
     """Shares of photographs of these labels that have theirs among the first 1, 2, 5."""
     model = Labeller.load("labeller")
     places = []
@@ -93,7 +93,7 @@ def plain_hits(names, candidates, *, handicap=0.0):
             for other in candidates:
                 word = torch.from_numpy(model.words[other])
                 scores[other] = float(F.cosine_similarity(vector, word, dim=0))
-                scores[other] -= handicap * (other in SEEN)
+                scores[other] -= seen_penalty * (other in SEEN)
             places.append(sum(score >= scores[name] for score in scores.values()))
     return [sum(place <= k for place in places) / len(places) for k in (1, 2, 5)]
 
@@ -103,10 +103,10 @@ def test_the_figures_are_those_of_plain_counting(place, capsys):
     for name, expected in {
         "unseen among unseen": plain_hits(UNSEEN, UNSEEN),
         "unseen among all": plain_hits(UNSEEN, NAMES),
-        "unseen among all, stacking": plain_hits(UNSEEN, NAMES, handicap=0.1),
+        "unseen among all, stacking": plain_hits(UNSEEN, NAMES, seen_penalty=0.1),
         "seen among seen": plain_hits(SEEN, SEEN),
         "seen among all": plain_hits(SEEN, NAMES),
-        "seen among all, stacking": plain_hits(SEEN, NAMES, handicap=0.1),
+        "seen among all, stacking": plain_hits(SEEN, NAMES, seen_penalty=0.1),
     }.items():
         assert found.pop(name)["hit"][:3] == pytest.approx(expected), name
     assert not found

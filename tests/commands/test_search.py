@@ -16,7 +16,7 @@ from tests.helpers.tiny_captioner import Tiny, drawings, encoder
 from tests.helpers.tiny_labeller import labeller
 from vl.__main__ import main
 from vl.commands.search import SearchRun, answer, run
-from vl.data.embeddings import Making, Writer
+from vl.data.embeddings import Provenance, Writer
 from vl.data.images.decode import decode
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.vectors import WordVectors
@@ -62,8 +62,10 @@ class Compass:
 
 @pytest.fixture
 def index(tmp_path):
-    making = Making("tiny", fingerprint(encoder()), "squash", "float32", ("plain",), Tiny.width)
-    writer = Writer(tmp_path / "photos.npy", making)
+    provenance = Provenance(
+        "tiny", fingerprint(encoder()), "squash", "float32", ("plain",), Tiny.width
+    )
+    writer = Writer(tmp_path / "photos.npy", provenance)
     for name, place in PHOTOS.items():
         vector = torch.zeros(1, 1, Tiny.width)
         vector[0, 0, :2] = torch.tensor(place)
@@ -291,8 +293,10 @@ def test_a_missing_photograph_is_an_empty_frame_and_reported(index, photos, caps
 def test_names_are_drawn_as_they_are(tmp_path, photos):
     """No formula, no command to a terminal, and letters that no font has, without a warning."""
     names = ["$x^{$.png", "\x1b[1m\n.png", "\u5b57\U0001f99c.png", "\udce4.png"]
-    making = Making("tiny", fingerprint(encoder()), "squash", "float32", ("plain",), Tiny.width)
-    writer = Writer(tmp_path / "odd.npy", making)
+    provenance = Provenance(
+        "tiny", fingerprint(encoder()), "squash", "float32", ("plain",), Tiny.width
+    )
+    writer = Writer(tmp_path / "odd.npy", provenance)
     writer.add(names, torch.ones(len(names), 1, Tiny.width))
     writer.finish()
     code, _ = picture(tmp_path / "odd.npy", photos, text=("north", "$\\$ north " * 30))
@@ -300,8 +304,10 @@ def test_names_are_drawn_as_they_are(tmp_path, photos):
 
 
 def test_a_name_never_leads_out_of_the_folder(tmp_path, photos, capsys):
-    making = Making("tiny", fingerprint(encoder()), "squash", "float32", ("plain",), Tiny.width)
-    writer = Writer(tmp_path / "odd.npy", making)
+    provenance = Provenance(
+        "tiny", fingerprint(encoder()), "squash", "float32", ("plain",), Tiny.width
+    )
+    writer = Writer(tmp_path / "odd.npy", provenance)
     outside = tmp_path / "outside.png"
     outside.write_bytes((photos / "0.png").read_bytes())
     writer.add([str(outside), "../outside.png"], torch.ones(2, 1, Tiny.width))
@@ -331,8 +337,10 @@ def model(tmp_path, monkeypatch):
 def embedded(model: Path, photos: Path) -> Path:
     """The cache that another command makes of the photographs, with the labeller's encoder."""
     held = Labeller.load(model)
-    making = Making("tiny", fingerprint(held.encoder), "squash", "float32", ("plain",), Tiny.width)
-    writer = Writer(photos.with_suffix(".npy"), making)
+    provenance = Provenance(
+        "tiny", fingerprint(held.encoder), "squash", "float32", ("plain",), Tiny.width
+    )
+    writer = Writer(photos.with_suffix(".npy"), provenance)
     for name in PHOTOS:
         writer.add([name], held.embed([photos / name])[:, None])
     writer.finish()

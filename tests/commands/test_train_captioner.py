@@ -8,7 +8,7 @@ import torch
 from tests.helpers.tiny_captioner import Tiny, captioner, drawings, encoder
 from vl.__main__ import main
 from vl.captioning.captioner import Captioner
-from vl.captioning.training import CaptionTraining
+from vl.captioning.training import CaptionerTask
 from vl.data.scenes import draw
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
@@ -183,7 +183,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_as_one_that_was_not(place, monk
         choices = {"phase": PHASE_2}
     assert train("--out", "whole", *flags, **choices) == 0
     calls = 0
-    forward = CaptionTraining.forward
+    forward = CaptionerTask.forward
 
     def stopped(self, batch, step):
         nonlocal calls
@@ -193,7 +193,7 @@ def test_a_run_that_was_stopped_and_resumed_ends_as_one_that_was_not(place, monk
         return forward(self, batch, step)
 
     with monkeypatch.context() as patch:
-        patch.setattr(CaptionTraining, "forward", stopped)
+        patch.setattr(CaptionerTask, "forward", stopped)
         assert train("--out", "stopped", *flags, **choices) == 130
     assert train("--out", "stopped", *flags, "--resume", **choices) == 0
     one, other = (place / name for name in ("whole", "stopped"))

@@ -5,7 +5,7 @@ import threading
 import pytest
 import torch
 
-from vl.data.batches import CaptionBatches, LabelledBatches, Plan, ahead, one_view
+from vl.data.batches import BatchPlan, CaptionBatches, LabelledBatches, prefetch, random_view
 
 # Image i has i % 3 + 1 captions; each ends in a word that names it, 100 i + j.
 CAPTIONS = [[[0, *range(5, 5 + j), 100 * i + j, 1] for j in range(i % 3 + 1)] for i in range(20)]
@@ -107,7 +107,7 @@ def test_padding_repeats_the_end():
 def test_one_view_gives_the_view_that_was_drawn():
     vectors = torch.arange(12.0).view(3, 2, 2)
     rows, draws = torch.tensor([0, 0, 2, 1]), torch.tensor([0, 1, 7, 4])
-    assert one_view(vectors)(rows, draws).tolist() == [[0, 1], [2, 3], [10, 11], [4, 5]]
+    assert random_view(vectors)(rows, draws).tolist() == [[0, 1], [2, 3], [10, 11], [4, 5]]
 
 
 @pytest.mark.parametrize(
@@ -123,7 +123,7 @@ def test_too_few_to_share_are_refused(captions, changes, message):
 
 
 def test_ahead_changes_nothing():
-    assert list(ahead(iter(range(50)))) == list(range(50))
+    assert list(prefetch(iter(range(50)))) == list(range(50))
 
 
 def test_ahead_hands_on_what_went_wrong():
@@ -131,7 +131,7 @@ def test_ahead_hands_on_what_went_wrong():
         yield 1
         raise OSError("the disk is gone")
 
-    taken = ahead(items())
+    taken = prefetch(items())
     assert next(taken) == 1
     with pytest.raises(OSError, match="the disk is gone"):
         next(taken)
@@ -139,7 +139,7 @@ def test_ahead_hands_on_what_went_wrong():
 
 def test_ahead_leaves_no_thread_behind():
     before = threading.active_count()
-    taken = ahead(iter(range(1000)))
+    taken = prefetch(iter(range(1000)))
     next(taken)
     taken.close()
     assert threading.active_count() == before
@@ -158,7 +158,7 @@ def test_ahead_s_thread_has_no_pool_of_its_own_and_others_keep_theirs():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        taken = ahead(torch.get_num_threads() for _ in range(2))
+        taken = prefetch(torch.get_num_threads() for _ in range(2))
         assert list(taken) == [1, 1]
         assert torch.get_num_threads() == 3
         assert elsewhere() == 3
@@ -229,7 +229,7 @@ def test_too_few_labelled_images_are_refused():
 @pytest.mark.parametrize(("rank", "processes"), [(0, 1), (1, 3)])
 def test_a_plan_says_what_batches_have(rank, processes, first):
     choices = {"batch_size": 6, "seed": 1, "rank": rank, "processes": processes}
-    plan = Plan(20, **choices)
+    plan = BatchPlan(20, **choices)
     shares, every = (
         list(plan.epoch(2, first=first)),
         LabelledBatches(rows_and_draws, LABELS, **choices),
@@ -245,7 +245,7 @@ def test_a_plan_s_order_and_draws_are_hashed_from_seed_epoch_and_batch():
         return torch.Generator().manual_seed(hashed)
 
     order = torch.randperm(7, generator=generator(5, 2, 0)).tolist()
-    for index, share in enumerate(Plan(7, batch_size=3, seed=5).epoch(2)):
+    for index, share in enumerate(BatchPlan(7, batch_size=3, seed=5).epoch(2)):
         units = order[3 * index : 3 * index + 3]
         draws = torch.randint(2**31, (len(units),), generator=generator(5, 2, index + 1))
         assert share.units == units and torch.equal(share.draws, draws)
@@ -253,12 +253,12 @@ def test_a_plan_s_order_and_draws_are_hashed_from_seed_epoch_and_batch():
 
 def test_a_plan_calls_what_it_divides_by_its_name():
     with pytest.raises(ValueError, match="1 pictures cannot be shared by 2 processes"):
-        Plan(1, batch_size=4, processes=2, what="pictures")
+        BatchPlan(1, batch_size=4, processes=2, what="pictures")
 
 
 def test_a_last_batch_of_too_few_is_taken_along_by_the_one_before():
-    assert [len(share.units) for share in Plan(9, batch_size=4).epoch(0)] == [4, 4, 1]
-    assert [len(share.units) for share in Plan(9, batch_size=4, least=2).epoch(0)] == [4, 5]
-    shares = [Plan(19, batch_size=8, least=2, rank=r, processes=2).epoch(0) for r in (0, 1)]
+    assert [len(share.units) for share in BatchPlan(9, batch_size=4).epoch(0)] == [4, 4, 1]
+    assert [len(share.units) for share in BatchPlan(9, batch_size=4, least=2).epoch(0)] == [4, 5]
+    shares = [BatchPlan(19, batch_size=8, least=2, rank=r, processes=2).epoch(0) for r in (0, 1)]
     assert [[len(share.units) for share in mine] for mine in shares] == [[4, 6], [4, 5]]
-    assert [len(share.units) for share in Plan(1, batch_size=4, least=2).epoch(0)] == [1]
+    assert [len(share.units) for share in BatchPlan(1, batch_size=4, least=2).epoch(0)] == [1]

@@ -8,10 +8,10 @@ import pytest
 import torch
 
 from vl.data import embeddings
-from vl.data.embeddings import Making, Writer, load
+from vl.data.embeddings import Provenance, Writer, load
 from vl.data.errors import FormatError
 
-MAKING = Making("inception_v1", "abc123", "squash", "float32", ("plain", "flip"), 4)
+MAKING = Provenance("inception_v1", "abc123", "squash", "float32", ("plain", "flip"), 4)
 
 
 def vectors(count, start=0):
@@ -28,7 +28,7 @@ def test_what_was_written_comes_back(tmp_path):
     path = tmp_path / "new" / "train.npy"
     written(path)
     held = load(path)
-    assert held.making == MAKING
+    assert held.provenance == MAKING
     assert held.names == ("a.jpg", "b.jpg", "c.jpg")
     assert held.vectors.dtype == torch.float16
     assert torch.equal(held.of(["c.jpg", "a.jpg"]), vectors(3)[[2, 0]])

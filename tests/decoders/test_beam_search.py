@@ -10,38 +10,38 @@ from vl.decoders.beam_search import Hypothesis, beam_search, top_words
 
 VOCABULARY = 4
 START, END = 3, 0
-Plain = dict[tuple[int, ...], tuple[float, bool]]  # words -> log-probability, ended
+CenterCrop = dict[tuple[int, ...], tuple[float, bool]]  # words -> log-probability, ended
 
 
 def table(seed, images, max_length):
     """Odds of the next word after every possible history: nothing is Markov, the state matters."""
     generator = torch.Generator().manual_seed(seed)
     histories = sum(VOCABULARY**length for length in range(max_length + 1))
-    odds = 2 * torch.randn(images, histories, VOCABULARY, generator=generator)
-    return odds.log_softmax(-1)
+    log_probs = 2 * torch.randn(images, histories, VOCABULARY, generator=generator)
+    return log_probs.log_softmax(-1)
 
 
-def decoder(odds):
+def decoder(log_probs):
     """A step over the table: the state is the image and the number of the history so far."""
 
     def step(words, state):
         image, history, fresh = state
         history = torch.where(fresh, 0, history * VOCABULARY + words + 1)
-        return odds[image, history], (image, history, torch.zeros_like(fresh))
+        return log_probs[image, history], (image, history, torch.zeros_like(fresh))
 
-    images = len(odds)
+    images = len(log_probs)
     first = (torch.arange(images), torch.zeros(images, dtype=torch.long))
     return step, (*first, torch.ones(images, dtype=torch.bool))
 
 
-def log_prob_after(odds, image, words):
+def log_prob_after(log_probs, image, words):
     history = 0
     for word in words:
         history = history * VOCABULARY + word + 1
-    return odds[image, history]
+    return log_probs[image, history]
 
 
-def plain_search(odds, image, width, max_length, power=0.0):
+def plain_search(log_probs, image, width, max_length, power=0.0):
     """The definition, one image and one caption at a time, in double loops."""
     beam = [((), 0.0, False)]  # words with the end word, log-probability, done
     for _ in range(max_length):
@@ -50,7 +50,7 @@ def plain_search(odds, image, width, max_length, power=0.0):
             if done:
                 candidates.append((words, log_prob, True))
                 continue
-            for word, more in enumerate(log_prob_after(odds, image, words).tolist()):
+            for word, more in enumerate(log_prob_after(log_probs, image, words).tolist()):
                 candidates.append(((*words, word), log_prob + more, word == END))
         candidates.sort(key=lambda one: -one[1] / len(one[0]) ** power)
         beam = candidates[:width]
@@ -58,16 +58,16 @@ def plain_search(odds, image, width, max_length, power=0.0):
     return [(words[:-1] if done else words, value, done) for words, value, done in beam]
 
 
-def every_caption(odds, image, max_length):
+def every_caption(log_probs, image, max_length):
     """All captions there are: those that end, and those cut at the greatest length."""
-    found: Plain = {}
+    found: CenterCrop = {}
     for length in range(max_length + 1):
         for words in product(range(1, VOCABULARY), repeat=length):
             log_prob = 0.0
             for index, word in enumerate(words):
-                log_prob += log_prob_after(odds, image, words[:index])[word].item()
+                log_prob += log_prob_after(log_probs, image, words[:index])[word].item()
             if length < max_length:
-                end = log_prob_after(odds, image, words)[END].item()
+                end = log_prob_after(log_probs, image, words)[END].item()
                 found[words] = (log_prob + end, True)
             else:
                 found[words] = (log_prob, False)
@@ -79,13 +79,13 @@ def every_caption(odds, image, max_length):
 @pytest.mark.parametrize("power", [0.0, 0.7])
 def test_search_agrees_with_a_plain_one(seed, width, power):
     images, max_length = 3, 4
-    odds = table(seed, images, max_length)
-    step, state = decoder(odds)
+    log_probs = table(seed, images, max_length)
+    step, state = decoder(log_probs)
     found = beam_search(
         step, state, start=START, end=END, width=width, max_length=max_length, length_power=power
     )
     for image in range(images):
-        plain = plain_search(odds, image, width, max_length, power)
+        plain = plain_search(log_probs, image, width, max_length, power)
         assert [(h.words, h.ended) for h in found[image]] == [(w, e) for w, _, e in plain]
         assert [h.log_prob for h in found[image]] == pytest.approx(
             [p for _, p, _ in plain], abs=1e-5
@@ -93,9 +93,11 @@ def test_search_agrees_with_a_plain_one(seed, width, power):
 
 
 def test_a_step_in_double_precision_is_searched_as_well():
-    odds = table(0, 2, 4)
+    log_probs = table(0, 2, 4)
     search = {"start": START, "end": END, "width": 3, "max_length": 4}
-    single, double = (beam_search(*decoder(each), **search) for each in (odds, odds.double()))
+    single, double = (
+        beam_search(*decoder(each), **search) for each in (log_probs, log_probs.double())
+    )
     assert [[h.words for h in each] for each in single] == [
         [h.words for h in each] for each in double
     ]
@@ -104,13 +106,13 @@ def test_a_step_in_double_precision_is_searched_as_well():
 @pytest.mark.parametrize("seed", range(5))
 def test_a_beam_that_prunes_nothing_finds_every_caption(seed):
     max_length = 3
-    odds = table(seed, 2, max_length)
-    step, state = decoder(odds)
+    log_probs = table(seed, 2, max_length)
+    step, state = decoder(log_probs)
     found = beam_search(
         step, state, start=START, end=END, width=VOCABULARY**max_length, max_length=max_length
     )
     for image in range(2):
-        every = every_caption(odds, image, max_length)
+        every = every_caption(log_probs, image, max_length)
         assert {h.words: h.ended for h in found[image]} == {w: e for w, (_, e) in every.items()}
         assert {h.words: h.log_prob for h in found[image]} == pytest.approx(
             {w: p for w, (p, _) in every.items()}, abs=1e-5
@@ -120,12 +122,12 @@ def test_a_beam_that_prunes_nothing_finds_every_caption(seed):
 @pytest.mark.parametrize("seed", range(5))
 def test_a_narrow_beam_keeps_the_best_words_not_the_worst(seed):
     """The fault of tensorflow/models#6513: argsort(p)[:-k] kept all but the best."""
-    odds = table(seed, 1, 5)
-    step, state = decoder(odds)
+    log_probs = table(seed, 1, 5)
+    step, state = decoder(log_probs)
     (found,) = beam_search(step, state, start=START, end=END, width=1, max_length=5)
     greedy: tuple[int, ...] = ()
     while len(greedy) < 5:
-        word = int(log_prob_after(odds, 0, greedy).argmax())
+        word = int(log_prob_after(log_probs, 0, greedy).argmax())
         if word == END:
             break
         greedy = (*greedy, word)
@@ -137,8 +139,8 @@ def test_a_narrow_beam_keeps_the_best_words_not_the_worst(seed):
 def test_batch_size_changes_no_caption(width, batch):
     """The fault of OpenNMT-py#137: results that depend on what else is in the batch."""
     images = 64
-    odds = table(0, images, 5)
-    step, state = decoder(odds)
+    log_probs = table(0, images, 5)
+    step, state = decoder(log_probs)
     whole = beam_search(step, state, start=START, end=END, width=width, max_length=5)
     parts = []
     for begin in range(0, images, batch):
@@ -155,8 +157,8 @@ def test_a_caption_that_never_ends_is_returned_as_such():
     """The fault of sgrvinod/a-PyTorch-Tutorial-to-Image-Captioning#18: a crash."""
 
     def step(words, state):
-        odds = torch.tensor([-math.inf, -0.5, -1.0, -2.0]).expand(len(words), -1)
-        return odds, state
+        log_probs = torch.tensor([-math.inf, -0.5, -1.0, -2.0]).expand(len(words), -1)
+        return log_probs, state
 
     (found,) = beam_search(step, (torch.zeros(1),), start=START, end=END, width=2, max_length=3)
     assert found[0] == Hypothesis((1, 1, 1), pytest.approx(-1.5), ended=False)
@@ -165,8 +167,8 @@ def test_a_caption_that_never_ends_is_returned_as_such():
 
 def test_ended_captions_come_before_unfinished_ones():
     def step(words, state):
-        odds = torch.tensor([[-3.0, -0.1, -4.0, -5.0]]).expand(len(words), -1)
-        return odds, state
+        log_probs = torch.tensor([[-3.0, -0.1, -4.0, -5.0]]).expand(len(words), -1)
+        return log_probs, state
 
     (found,) = beam_search(step, (torch.zeros(1),), start=START, end=END, width=3, max_length=2)
     assert [h.ended for h in found] == [True, True, False]
@@ -175,17 +177,17 @@ def test_ended_captions_come_before_unfinished_ones():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_no_caption_comes_twice(seed):
-    odds = table(seed, 4, 5)
-    step, state = decoder(odds)
+    log_probs = table(seed, 4, 5)
+    step, state = decoder(log_probs)
     for each in beam_search(step, state, start=START, end=END, width=20, max_length=5):
         assert len({(h.words, h.ended) for h in each}) == len(each) == 20
 
 
 def test_a_caption_after_which_every_word_is_forbidden_is_not_lost():
     def step(words, state):
-        odds = torch.full((len(words), VOCABULARY), -math.inf)
-        odds[words == START, 1] = -0.5
-        return odds, state
+        log_probs = torch.full((len(words), VOCABULARY), -math.inf)
+        log_probs[words == START, 1] = -0.5
+        return log_probs, state
 
     (found,) = beam_search(step, (torch.zeros(1),), start=START, end=END, width=2, max_length=4)
     assert found == [Hypothesis((1,), -0.5, ended=False)]
@@ -196,8 +198,8 @@ def test_ended_captions_cost_nothing():
 
     def step(words, state):
         rows.append(len(words))
-        odds = torch.tensor([[-0.1, -3.0, -4.0, -5.0]]).expand(len(words), -1)
-        return odds, state
+        log_probs = torch.tensor([[-0.1, -3.0, -4.0, -5.0]]).expand(len(words), -1)
+        return log_probs, state
 
     beam_search(step, (torch.zeros(2),), start=START, end=END, width=2, max_length=9)
     assert rows == [2, 2]  # after two steps both places of both images have ended
@@ -211,22 +213,22 @@ def test_no_image_gives_no_captions():
 @pytest.mark.parametrize("k", [1, 3, 20])
 def test_top_words_are_those_of_topk(vocabulary, k):
     k = min(k, vocabulary)
-    odds = torch.randn(9, vocabulary, generator=torch.Generator().manual_seed(vocabulary))
-    odds[0, -1] = 9.0  # in what the blocks leave over
-    odds[1] = -math.inf
-    odds[2, : vocabulary // 2] = odds[2].max()  # equal values
-    best, word = top_words(odds, k)
-    assert torch.equal(best, odds.topk(k).values)
-    assert torch.equal(odds.gather(1, word), best)
+    log_probs = torch.randn(9, vocabulary, generator=torch.Generator().manual_seed(vocabulary))
+    log_probs[0, -1] = 9.0  # in what the blocks leave over
+    log_probs[1] = -math.inf
+    log_probs[2, : vocabulary // 2] = log_probs[2].max()  # equal values
+    best, word = top_words(log_probs, k)
+    assert torch.equal(best, log_probs.topk(k).values)
+    assert torch.equal(log_probs.gather(1, word), best)
     assert all(len(set(row)) == k for row in word.tolist())
 
 
 @pytest.mark.parametrize("vocabulary", [4, 12_000])
 def test_a_step_that_gives_nan_is_refused(vocabulary):
     def step(words, state):
-        odds = torch.zeros(len(words), vocabulary)
-        odds[0, vocabulary // 2] = math.nan
-        return odds, state
+        log_probs = torch.zeros(len(words), vocabulary)
+        log_probs[0, vocabulary // 2] = math.nan
+        return log_probs, state
 
     with pytest.raises(ValueError, match="not a number"):
         beam_search(step, (torch.zeros(1),), start=1, end=0, width=2, max_length=2)

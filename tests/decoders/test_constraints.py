@@ -57,18 +57,20 @@ def test_no_ngram_comes_twice(size, seed):
         return any(len(set(each)) < len(each) for each in grams)
 
     search = {**SEARCH, "width": 20}
-    odds = table(seed, 8, 5).clone()
-    odds[:, :, 1] += 3  # one word is liked too much
-    assert repeats(beam_search(*decoder(odds), **search))
-    assert not repeats(beam_search(*rules.no_repeated_ngram(*decoder(odds), size=size), **search))
+    log_probs = table(seed, 8, 5).clone()
+    log_probs[:, :, 1] += 3  # one word is liked too much
+    assert repeats(beam_search(*decoder(log_probs), **search))
+    assert not repeats(
+        beam_search(*rules.no_repeated_ngram(*decoder(log_probs), size=size), **search)
+    )
 
 
 def test_blocking_forbids_only_what_would_repeat():
     """Against a plain check of every caption: scores stay, only repeating captions go."""
-    odds = table(3, 1, 4)
+    log_probs = table(3, 1, 4)
     wide = {"start": START, "end": END, "width": 4**4, "max_length": 4}
-    (every,) = beam_search(*decoder(odds), **wide)
-    (kept,) = beam_search(*rules.no_repeated_ngram(*decoder(odds), size=2), **wide)
+    (every,) = beam_search(*decoder(log_probs), **wide)
+    (kept,) = beam_search(*rules.no_repeated_ngram(*decoder(log_probs), size=2), **wide)
     grams = {h.words: list(pairwise(h.words)) for h in every}
     expected = {
         h.words: h.log_prob for h in every if len(set(grams[h.words])) == len(grams[h.words])
@@ -88,8 +90,8 @@ def test_the_rules_work_together_and_the_state_stays_sorted():
 def test_an_ensemble_is_the_mean_of_probabilities():
     first, second = table(0, 1, 5), table(1, 1, 5)
     step, state = rules.ensemble([decoder(first), decoder(second)])
-    odds, _ = step(torch.tensor([START]), state)
-    assert odds.exp() == pytest.approx((first[:, 0].exp() + second[:, 0].exp()) / 2)
+    log_probs, _ = step(torch.tensor([START]), state)
+    assert log_probs.exp() == pytest.approx((first[:, 0].exp() + second[:, 0].exp()) / 2)
     mixed = ((first.exp() + second.exp()) / 2).log()
     assert [[h.words for h in each] for each in beam_search(step, state, **SEARCH)] == [
         [h.words for h in each] for each in beam_search(*decoder(mixed), **SEARCH)
@@ -119,10 +121,10 @@ def test_an_ensemble_needs_a_decoder():
 
 
 def test_a_rule_does_not_write_into_the_steps_own_tensor():
-    odds = torch.zeros(1, 4)
+    log_probs = torch.zeros(1, 4)
 
     def step(words, state):
-        return odds, state
+        return log_probs, state
 
     state = (torch.zeros(1),)
     for wrapped, own in (
@@ -133,8 +135,8 @@ def test_a_rule_does_not_write_into_the_steps_own_tensor():
     ):
         _, own = wrapped(torch.tensor([START]), own)
         wrapped(torch.tensor([1]), own)
-    assert torch.equal(odds, torch.zeros(1, 4))
-    assert not math.isinf(odds.sum())
+    assert torch.equal(log_probs, torch.zeros(1, 4))
+    assert not math.isinf(log_probs.sum())
 
 
 def test_an_ngram_of_no_words_is_refused():

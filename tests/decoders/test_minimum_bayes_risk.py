@@ -3,7 +3,7 @@
 import pytest
 
 from vl.decoders.beam_search import Hypothesis
-from vl.decoders.minimum_bayes_risk import by_consensus
+from vl.decoders.minimum_bayes_risk import minimum_bayes_risk
 
 
 def said(*words, log_prob=-1.0, ended=True):
@@ -13,7 +13,7 @@ def said(*words, log_prob=-1.0, ended=True):
 def test_the_caption_most_like_the_others_comes_first():
     likeliest = said(9, 8, 7, log_prob=-1.0)
     one, two, three = (said(*w, log_prob=-1.2) for w in ((1, 2, 3, 4), (1, 2, 3, 5), (1, 2, 6, 4)))
-    ordered = by_consensus([likeliest, one, two, three])
+    ordered = minimum_bayes_risk([likeliest, one, two, three])
     assert ordered[0] == one
     assert ordered[-1] == likeliest
 
@@ -22,22 +22,22 @@ def test_by_hand():
     """F1 of (1, 2) and (1, 3): one of two words, no pair, and nothing longer to compare."""
     first, second, third = said(1, 2), said(1, 3), said(5)
     # expected likeness in thirds: first 1 + 1/8, second the same, third 1
-    assert by_consensus([third, second, first], power=0.0) == [second, first, third]
+    assert minimum_bayes_risk([third, second, first], power=0.0) == [second, first, third]
 
 
 def test_an_unlikely_crowd_does_not_outvote_the_likely_caption():
     likely = said(9, 8, 7, log_prob=-1.0)
     crowd = [said(1, 2, 3, word, log_prob=-60.0) for word in (4, 5, 6)]
-    assert by_consensus([*crowd, likely])[0] == likely
+    assert minimum_bayes_risk([*crowd, likely])[0] == likely
 
 
 def test_nothing_is_lost_and_unfinished_captions_stay_last():
     captions = [said(1, 2, 3), said(1, 2, 4), said(1, 2, ended=False), said(7)]
-    ordered = by_consensus(captions)
+    ordered = minimum_bayes_risk(captions)
     assert sorted(ordered) == sorted(captions)
     assert not ordered[-1].ended
 
 
 @pytest.mark.parametrize("captions", [[], [said(1)], [said(), said(1)]])
 def test_short_lists_and_empty_captions_are_no_trouble(captions):
-    assert sorted(by_consensus(captions)) == sorted(captions)
+    assert sorted(minimum_bayes_risk(captions)) == sorted(captions)

@@ -8,19 +8,19 @@ from vl.decoders.self_critical import advantages, sample
 
 
 def test_captions_are_drawn_from_the_decoders_own_distribution():
-    odds = table(0, 1, 3)
+    log_probs = table(0, 1, 3)
     many = 20_000
-    step, _ = decoder(odds)
+    step, _ = decoder(log_probs)
     image = torch.zeros(many, dtype=torch.long)
     state = (image, image.clone(), torch.ones(many, dtype=torch.bool))
     generator = torch.Generator().manual_seed(0)
     drawn = sample(step, state, start=START, end=END, max_length=3, generator=generator)
     for first in range(1, 4):
         begins = drawn.words[:, 1] == first
-        expected = odds[0, 0, first].exp().item()
+        expected = log_probs[0, 0, first].exp().item()
         assert begins.float().mean().item() == pytest.approx(expected, abs=0.015)
         share = (drawn.words[begins, 2] == 2).float().mean().item()
-        second = log_prob_after(odds, 0, (first,))[2].exp().item()
+        second = log_prob_after(log_probs, 0, (first,))[2].exp().item()
         assert share == pytest.approx(second, abs=0.03)
 
 

@@ -26,8 +26,8 @@ def plain_loss(decoder, images, words, lengths):
     for n, length in enumerate(lengths.tolist()):
         state = decoder.start(images[n : n + 1])
         for t in range(length - 1):
-            odds, state = decoder.step(words[n : n + 1, t], state)
-            total = total - odds[0, words[n, t + 1]]
+            log_probs, state = decoder.step(words[n : n + 1, t], state)
+            total = total - log_probs[0, words[n, t + 1]]
             count += 1
     return total, count
 
@@ -160,7 +160,7 @@ def test_no_own_words_is_teacher_forcing():
     decoder(images, words, lengths).total.backward()
     forced = {name: p.grad.clone() for name, p in decoder.named_parameters()}
     decoder.zero_grad()
-    decoder(images, words, lengths, own_word=1e-12).total.backward()
+    decoder(images, words, lengths, word_sampler=1e-12).total.backward()
     for name, parameter in decoder.named_parameters():
         assert torch.allclose(parameter.grad, forced[name], atol=1e-5), name
 
@@ -174,7 +174,7 @@ def test_own_words_come_from_the_decoders_own_distribution():
     images, (words, lengths) = torch.randn(2, 5), captions([6, 4])
     seen = []
     decoder.words.register_forward_hook(lambda module, given, out: seen.append(given[0]))
-    decoder(images, words, lengths, own_word=1.0)
+    decoder(images, words, lengths, word_sampler=1.0)
     assert torch.equal(seen[0], words[:, 0][lengths.argsort(descending=True)])  # the start is given
     assert all((given == 4).all() for given in seen[1:])
 
@@ -185,7 +185,7 @@ def test_scheduled_sampling_is_seeded():
 
     def loss(seed):
         generator = torch.Generator().manual_seed(seed)
-        return decoder(images, words, lengths, own_word=0.5, generator=generator).total
+        return decoder(images, words, lengths, word_sampler=0.5, generator=generator).total
 
     assert torch.equal(loss(1), loss(1))
     assert not torch.equal(loss(1), loss(2))
@@ -194,8 +194,8 @@ def test_scheduled_sampling_is_seeded():
 def test_smoothing_mixes_in_the_uniform_distribution():
     decoder = small()
     images, (words, lengths) = torch.randn(1, 5), captions([2])
-    odds, _ = decoder.step(words[:, 0], decoder.start(images))
-    expected = -0.9 * odds[0, words[0, 1]] - 0.1 * odds.mean()
+    log_probs, _ = decoder.step(words[:, 0], decoder.start(images))
+    expected = -0.9 * log_probs[0, words[0, 1]] - 0.1 * log_probs.mean()
     loss = decoder(images, words, lengths, smoothing=0.1).total
     assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
 
@@ -225,8 +225,8 @@ def test_standardised_images_have_mean_zero_and_deviation_one():
 
 
 def test_log_probabilities_of_a_step_sum_to_one():
-    odds, _ = small().step(torch.tensor([3, 4]), (torch.randn(2, 7), torch.randn(2, 7)))
-    assert torch.allclose(odds.exp().sum(1), torch.ones(2))
+    log_probs, _ = small().step(torch.tensor([3, 4]), (torch.randn(2, 7), torch.randn(2, 7)))
+    assert torch.allclose(log_probs.exp().sum(1), torch.ones(2))
 
 
 def test_first_weights_are_im2txts():

@@ -28,7 +28,7 @@ from vl.demo.encoder import (
     accuracy,
     by_question,
     cells_of,
-    loosen,
+    init_batch_norm_bias,
     with_mixed_colours,
 )
 from vl.encoders.inception import Logits, inception_v1_bn
@@ -352,7 +352,7 @@ def test_a_loosened_network_loses_less_of_what_it_is_given():
         module.register_forward_hook(lambda *seen: lost.append((seen[-1] < 0).float().mean()))
     before = {name: value.clone() for name, value in encoder.named_parameters()}
     encoder(pixels)
-    loosen(encoder)
+    init_batch_norm_bias(encoder)
     encoder(pixels)
     tight, loose = torch.stack(lost).view(2, -1).mean(1).tolist()
     # Of a normal distribution half is below 0, and a fifteenth below -1.5 deviations.

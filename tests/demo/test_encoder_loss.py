@@ -20,8 +20,8 @@ from tests.helpers.tiny_world import (
 )
 from vl.data.world.kinds import SEEN
 from vl.data.world.scenes import COLOURS
-from vl.demo.encoder import OF_CELLS, QUESTIONS, CellHead, WorldBatch, WorldTraining, by_question
-from vl.encoders.inception import TAPS, Logits, inception_v1_bn
+from vl.demo.encoder import OF_CELLS, QUESTIONS, CellHead, WorldBatch, WorldTask, by_question
+from vl.encoders.inception import AUXILIARY_AFTER, Logits, inception_v1_bn
 
 # What a question counts for in the loss; and of a cell without a thing, its kind and size.
 WEIGHTS = {"big kind": 2.0, "small kind": 2.0}
@@ -52,7 +52,7 @@ class Knowing(nn.Module):
         super().__init__()
         self.main = nn.Parameter(main)
         self.cells = nn.ParameterList(cells)
-        self.inception = {name: SimpleNamespace(width=8) for name in TAPS}
+        self.inception = {name: SimpleNamespace(width=8) for name in AUXILIARY_AFTER}
         self.auxiliary = nn.ModuleDict()
 
     def classify(self, pixels):
@@ -189,7 +189,7 @@ def test_the_loss_agrees_with_a_plain_one(scenes, strangers):
     shown = [*scenes[:30], *strangers[:5]]
     main, maps = fixed(len(shown))
     batch = speckled(whole(shown))
-    model = WorldTraining(Knowing(main, *maps), scenes)
+    model = WorldTask(Knowing(main, *maps), scenes)
     loss = model(batch, 0)
     mixed = mixed_in(model, batch)
     assert 0 < mixed.sum() < 15
@@ -205,7 +205,7 @@ def test_the_loss_of_a_single_picture_is_right_with_colours_mixed_or_not(scenes)
     for shown in scenes[:25]:
         main, maps = fixed(1, maps=1, side=3)
         batch = speckled(whole([shown], cells=3))
-        model = WorldTraining(Knowing(main, *maps), scenes)
+        model = WorldTask(Knowing(main, *maps), scenes)
         loss = model(batch, 0).total.item()
         mixed = mixed_in(model, batch).tolist()
         seen.add(mixed[0])
@@ -221,7 +221,7 @@ def test_a_few_pictures_are_shown_in_mixed_colours(scenes):
     kept = images.clone()
     truth = torch.zeros(count, len(QUESTIONS), dtype=torch.int64)
     batch = WorldBatch(images, truth, torch.zeros(count, len(OF_CELLS), 1, 1, dtype=torch.int64))
-    model = WorldTraining(Knowing(fixed(count)[0]), scenes)
+    model = WorldTask(Knowing(fixed(count)[0]), scenes)
     model(batch, 0)
     assert 100 < mixed_in(model, batch).sum() < 200
     assert torch.equal(images, kept)
@@ -230,7 +230,7 @@ def test_a_few_pictures_are_shown_in_mixed_colours(scenes):
 def test_pairs_never_trained_on_are_learnt_against_only_where_colours_are_mixed(scenes, trained):
     torch.manual_seed(0)
     batch = speckled(whole(scenes))
-    model = WorldTraining(Knowing(fixed(COUNT)[0]), trained)
+    model = WorldTask(Knowing(fixed(COUNT)[0]), trained)
     model(batch, 0).total.backward()
     pairs, mixed = paired(trained), mixed_in(model, batch).tolist()
     gradients = by_question(model.encoder.main.grad)
@@ -254,7 +254,7 @@ def test_cells_learn_nothing_against_pairs_never_trained_on(scenes, trained):
     torch.manual_seed(0)
     main, maps = fixed(COUNT, maps=1)
     batch = speckled(whole(scenes))
-    model = WorldTraining(Knowing(main, *maps), trained)
+    model = WorldTask(Knowing(main, *maps), trained)
     model(batch, 0).total.backward()
     pairs, mixed = paired(trained), mixed_in(model, batch).tolist()
     parts = torch.split(model.encoder.cells[0].grad, list(OF_CELLS.values()), 1)
@@ -283,7 +283,7 @@ def test_colours_and_ground_are_not_asked_of_mixed_colours(scenes):
     torch.manual_seed(0)
     main, maps = fixed(COUNT, maps=1)
     batch = speckled(whole(scenes))
-    model = WorldTraining(Knowing(main, *maps), scenes)
+    model = WorldTask(Knowing(main, *maps), scenes)
     model(batch, 0).total.backward()
     mixed = mixed_in(model, batch)
     assert mixed.any()
@@ -302,8 +302,8 @@ def test_colours_and_ground_are_not_asked_of_mixed_colours(scenes):
 def test_a_real_encoder_learns_in_every_part_and_is_kept_without_the_masks(scenes):
     torch.manual_seed(0)
     encoder = inception_v1_bn(classes=sum(QUESTIONS.values()), width_factor=0.125)
-    model = WorldTraining(encoder, scenes)
-    assert list(encoder.auxiliary) == list(TAPS)
+    model = WorldTask(encoder, scenes)
+    assert list(encoder.auxiliary) == list(AUXILIARY_AFTER)
     assert all(key.startswith("encoder.") for key in model.state_dict())
     images = torch.randint(256, (4, 3, 64, 64)).byte()
     batch = whole(scenes[:4], cells=4)._replace(images=images)
@@ -322,7 +322,7 @@ def test_a_real_encoder_learns_in_every_part_and_is_kept_without_the_masks(scene
 def test_a_real_encoder_learns_four_pictures_by_heart(scenes):
     torch.manual_seed(0)
     encoder = inception_v1_bn(classes=sum(QUESTIONS.values()), width_factor=0.125)
-    model = WorldTraining(encoder, scenes[:4])
+    model = WorldTask(encoder, scenes[:4])
     images = torch.randint(256, (4, 3, 64, 64)).byte()
     batch = whole(scenes[:4], cells=4)._replace(images=images)
     adam = torch.optim.Adam(model.parameters(), lr=2e-3)

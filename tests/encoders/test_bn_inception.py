@@ -4,14 +4,14 @@ import torch.nn.functional as F
 from torch import nn
 
 from vl.encoders.bn_inception import MODULES, BNInceptionModule, Row, bn_inception
-from vl.encoders.flops import multiply_adds, parameter_count, without_numbers
-from vl.encoders.inception import scaled
+from vl.encoders.flops import multiply_adds, on_meta, parameter_count
+from vl.encoders.inception import round_channels
 from vl.encoders.weights import load_torchvision
 
 
-def on_meta(**arguments):
+def meta_network(**arguments):
     """A network that knows shapes and computes nothing."""
-    with without_numbers():
+    with on_meta():
         network = bn_inception(**arguments)
     return network.to("meta").eval()
 
@@ -48,7 +48,7 @@ def shapes_of_modules(network, side):
 
 def test_channels_and_sides_are_slim_s():
     # The comments in TF-slim's inception_v2.py.
-    assert shapes_of_modules(on_meta(), 224) == {
+    assert shapes_of_modules(meta_network(), 224) == {
         "3a": (256, 28, 28),
         "3b": (320, 28, 28),
         "3c": (576, 14, 14),
@@ -63,7 +63,7 @@ def test_channels_and_sides_are_slim_s():
 
 
 def test_an_odd_side_does_not_break_the_strides():
-    shapes = shapes_of_modules(on_meta(), 200)
+    shapes = shapes_of_modules(meta_network(), 200)
     assert [shapes[name][1] for name in ("3a", "3c", "4d", "4e", "5b")] == [25, 13, 13, 7, 7]
 
 
@@ -97,7 +97,7 @@ def test_module_3a_has_the_parameters_of_arithmetic():
         + 9 * 96 * 96
     )
     norms = 2 * (64 + 64 + 64 + 64 + 96 + 96 + 32)  # a scale and a shift a channel
-    assert parameter_count(on_meta().inception["3a"]) == weights + norms
+    assert parameter_count(meta_network().inception["3a"]) == weights + norms
 
 
 def test_module_3c_costs_what_arithmetic_says():
@@ -120,7 +120,7 @@ def test_with_the_caffe_port_s_two_rows_and_biases_it_has_the_port_s_parameters(
     # biases before the batch norms, and 4c and 4d are 608 wide.
     for name in ("4c", "4d"):
         monkeypatch.setitem(MODULES, name, MODULES[name]._replace(projection=128))
-    network = on_meta()
+    network = meta_network()
     assert network.inception["4c"].width == network.inception["4d"].width == 608
     biases = sum(m.out_channels for m in network.modules() if isinstance(m, nn.Conv2d))
     assert parameter_count(network) + biases == 11_295_240
@@ -183,7 +183,7 @@ def test_the_stem_is_googlenet_s_without_response_norm():
 
 
 def test_every_convolution_has_its_batch_norm_and_no_bias_and_nothing_drops_out():
-    network = on_meta()
+    network = meta_network()
     kinds = [type(module) for module in network.modules()]
     # three of the stem, seven a module, five in those of stride 2
     assert kinds.count(nn.BatchNorm2d) == kinds.count(nn.Conv2d) == 3 + 8 * 7 + 2 * 5
@@ -291,7 +291,10 @@ def test_four_images_are_learnt():
 
 
 def test_a_factor_scales_every_convolution():
-    published, narrow = on_meta(auxiliary=True), on_meta(auxiliary=True, width_factor=0.25)
+    published, narrow = (
+        meta_network(auxiliary=True),
+        meta_network(auxiliary=True, width_factor=0.25),
+    )
     assert (published.width, narrow.width) == (1024, 88 + 80 + 56 + 32)
     pairs = [
         (ours, theirs)
@@ -300,14 +303,14 @@ def test_a_factor_scales_every_convolution():
     ]
     assert len(pairs) == 69 + 2
     for ours, theirs in pairs:
-        assert ours.out_channels == scaled(theirs.out_channels, 0.25)
+        assert ours.out_channels == round_channels(theirs.out_channels, 0.25)
         assert (ours.stride, ours.kernel_size) == (theirs.stride, theirs.kernel_size)
 
 
 def test_a_factor_of_1_leaves_the_published_widths():
     for row in MODULES.values():
         for width in (*row[:5], row.projection):
-            assert width == 0 or scaled(width, 1) == width
+            assert width == 0 or round_channels(width, 1) == width
 
 
 def test_what_is_no_factor_is_refused():

@@ -3,7 +3,7 @@ import torch
 from torch import nn
 from torchvision import models
 
-from vl.encoders.flops import Counts, counted, multiply_adds, parameter_count, without_numbers
+from vl.encoders.flops import ModelSize, model_size, multiply_adds, on_meta, parameter_count
 from vl.encoders.table import TORCHVISION_NAMES, encoder
 
 
@@ -17,13 +17,13 @@ from vl.encoders.table import TORCHVISION_NAMES, encoder
     ],
 )
 def test_googlenet_counts_as_published(name, parameters, embedding_parameters, cost):
-    assert counted(name) == Counts(parameters, embedding_parameters, cost, 224, 1024)
+    assert model_size(name) == ModelSize(parameters, embedding_parameters, cost, 224, 1024)
 
 
 def check_published(name):
     """Parameters, and giga multiply-adds to three places, as torchvision states them."""
     stated = models.get_model_weights(name).DEFAULT.meta
-    counts = counted(name)
+    counts = model_size(name)
     assert counts.parameters == stated["num_params"]
     assert counts.multiply_adds / 1e9 == pytest.approx(stated["_ops"], abs=0.00051)
 
@@ -42,7 +42,7 @@ def test_each_of_torchvision_s_counts_as_stated_there(name):
 
 
 def test_inception_v3_has_what_torchvision_states_less_the_head():
-    counts = counted("inception_v3")
+    counts = model_size("inception_v3")
     assert counts.parameters == 27_161_264 - 3_326_696
     assert counts.multiply_adds / 1e9 == pytest.approx(5.713, abs=0.0005)
     assert (counts.image_size, counts.width) == (299, 2048)
@@ -50,19 +50,19 @@ def test_inception_v3_has_what_torchvision_states_less_the_head():
 
 def test_the_embedding_needs_all_but_the_classifier():
     for name, width in (("resnet50", 2048), ("lenet5", 84), ("bn_inception", 1024)):
-        counts = counted(name)
+        counts = model_size(name)
         classes = 10 if name == "lenet5" else 1000
         assert counts.width == width
         assert counts.parameters - counts.embedding_parameters == width * classes + classes
 
 
 def test_classes_and_width_are_counted_as_told():
-    few = counted("inception_v1", classes=10)
+    few = model_size("inception_v1", classes=10)
     assert few.embedding_parameters == 5_973_552
     assert few.parameters == 5_973_552 + 10 * 1024 + 10
     assert few.multiply_adds == 1_582_671_872 - 990 * 1024
-    assert counted("inception_v1", width_factor=0.25).width == 256
-    whole, few = counted("resnet18"), counted("resnet18", classes=10)
+    assert model_size("inception_v1", width_factor=0.25).width == 256
+    whole, few = model_size("resnet18"), model_size("resnet18", classes=10)
     assert few.embedding_parameters == whole.embedding_parameters
     assert whole.parameters - few.parameters == 990 * (512 + 1)
     assert whole.multiply_adds - few.multiply_adds == 990 * 512
@@ -88,7 +88,7 @@ def test_a_cost_goes_with_the_pixels():
 
 
 def test_attention_is_counted_where_no_gradient_is_wanted():
-    with without_numbers():
+    with on_meta():
         network = models.vit_b_32(weights=None).to("meta").eval().requires_grad_(False)
     with torch.no_grad():
         cost = multiply_adds(network, 224)
@@ -101,7 +101,7 @@ def test_a_number_with_two_names_counts_once():
 
 
 def test_networks_have_numbers_again_afterwards():
-    with pytest.raises(ValueError, match="no encoder"), without_numbers():
+    with pytest.raises(ValueError, match="no encoder"), on_meta():
         assert encoder("lenet5").c1.weight.is_meta
         frozen = nn.Linear(2, 2, bias=False).requires_grad_(False)
         assert frozen.weight.is_meta
@@ -112,4 +112,4 @@ def test_networks_have_numbers_again_afterwards():
 
 def test_what_an_encoder_cannot_be_told_is_refused():
     with pytest.raises(ValueError, match="resnet50 has no choice of width_factor"):
-        counted("resnet50", width_factor=0.5)
+        model_size("resnet50", width_factor=0.5)

@@ -11,7 +11,7 @@ from vl.encoders.inception import (
     inception_v1,
     inception_v1_bn,
     inception_v1_torchvision,
-    scaled,
+    round_channels,
 )
 from vl.encoders.response_norm import ResponseNorm
 
@@ -282,13 +282,13 @@ def test_an_unknown_choice_is_refused(arguments, message):
     ],
 )
 def test_a_width_is_scaled_to_the_nearest_eight(channels, factor, expected):
-    assert scaled(channels, factor) == expected
+    assert round_channels(channels, factor) == expected
 
 
 def test_a_factor_of_1_leaves_every_published_width_and_more_is_never_fewer():
     for _, *widths in MODULES.values():
-        assert [scaled(width, 1) for width in widths] == widths
-    grown = [scaled(208, factor / 100) for factor in range(1, 300)]
+        assert [round_channels(width, 1) for width in widths] == widths
+    grown = [round_channels(208, factor / 100) for factor in range(1, 300)]
     assert grown == sorted(grown)
     assert all(width % 8 == 0 for width in grown)
 
@@ -336,7 +336,7 @@ def test_a_factor_scales_every_convolution_and_the_heads(builder):
     assert len(pairs) == 57 + 1 + 2 * 3
     for ours, theirs in pairs:
         outputs = theirs.weight.shape[0]
-        assert ours.weight.shape[0] == (1000 if outputs == 1000 else scaled(outputs, 0.25))
+        assert ours.weight.shape[0] == (1000 if outputs == 1000 else round_channels(outputs, 0.25))
         assert ours.weight.shape[2:] == theirs.weight.shape[2:]
 
 

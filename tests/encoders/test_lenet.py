@@ -4,7 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from vl.encoders.flops import counted, parameter_count
+from vl.encoders.flops import model_size, parameter_count
 from vl.encoders.lenet import SEEN, LeNet5, PartialConvolution, Subsampling, lenet5, squashed
 from vl.encoders.weights import load_torchvision
 
@@ -22,7 +22,7 @@ def test_each_layer_has_the_paper_s_number_of_parameters():
         for name, layer in network.named_children()
         if name != "classifier"
     } == {"c1": 156, "s2": 12, "c3": 1_516, "s4": 32, "c5": 48_120, "f6": 10_164}
-    assert counted("lenet5").embedding_parameters == 60_000
+    assert model_size("lenet5").embedding_parameters == 60_000
     assert parameter_count(network) == 60_000 + 10 * 85
 
 
@@ -30,7 +30,7 @@ def test_the_connections_are_the_paper_s():
     # A connection of the paper is a multiply-add, or a bias; S2 and S4 have five for each output.
     biases = 6 * 28**2 + 16 * 10**2 + 120 + 84
     subsampling = 5 * (6 * 14**2 + 16 * 5**2)
-    assert counted("lenet5").multiply_adds + biases + subsampling == 340_908
+    assert model_size("lenet5").multiply_adds + biases + subsampling == 340_908
 
 
 def test_c3_s_maps_see_as_many_as_in_table_1():

@@ -6,19 +6,19 @@ from torch import nn
 from torchvision import models
 
 from vl.encoders.bn_inception import BNInception
-from vl.encoders.flops import without_numbers
+from vl.encoders.flops import on_meta
 from vl.encoders.inception import Inception
 from vl.encoders.inception_v3 import InceptionV3
 from vl.encoders.lenet import LeNet5
 from vl.encoders.table import (
-    CHOICES,
     ENCODERS,
+    OPTIONS,
     TORCHVISION_NAMES,
     TorchvisionFeatures,
-    checked,
+    build,
     configuration,
-    configured,
     encoder,
+    validated_options,
 )
 
 OURS = [
@@ -48,7 +48,7 @@ def check_told_apart(embeddings):
 
 
 def check_contract(name, **told):
-    with without_numbers():
+    with on_meta():
         network = encoder(name, **told)
     network = network.to("meta").eval()
     assert isinstance(network.width, int)
@@ -74,7 +74,7 @@ def test_the_table_has_ours_and_torchvision_s():
     assert isinstance(encoder("inception_v1"), Inception)
     assert isinstance(encoder("bn_inception"), BNInception)
     assert isinstance(encoder("lenet5"), LeNet5)
-    assert list(CHOICES) == OURS
+    assert list(OPTIONS) == OURS
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -121,7 +121,7 @@ def test_the_classifier_on_our_embedding_gives_torchvision_s_logits(name):
 
 
 def test_the_mean_and_the_side_are_those_of_the_default_weights():
-    with without_numbers():
+    with on_meta():
         large, tall = TorchvisionFeatures("efficientnet_v2_l"), TorchvisionFeatures("vit_h_14")
     assert large.mean.flatten().tolist() == large.std.flatten().tolist() == [0.5, 0.5, 0.5]
     assert large.image_size == 480
@@ -166,8 +166,8 @@ def test_the_published_networks_that_people_compare_with_are_there_by_name():
 
 @pytest.mark.parametrize("name", OURS)
 def test_classes_and_heads_are_as_told(name):
-    with without_numbers():
-        network = encoder(name, classes=7, auxiliary="auxiliary" in CHOICES[name])
+    with on_meta():
+        network = encoder(name, classes=7, auxiliary="auxiliary" in OPTIONS[name])
     network = network.to("meta").train()
     side = network.image_size
     main, auxiliary = network.classify(torch.empty(2, 3, side, side, device="meta"))
@@ -189,7 +189,7 @@ def test_classes_and_heads_are_as_told(name):
     ],
 )
 def test_one_of_torchvision_s_told_classes_has_a_classifier_with_its_own_dropout(name, dropout):
-    with without_numbers():
+    with on_meta():
         network = encoder(name, classes=7)
     network = network.to("meta").train()
     assert network.dropout.p == dropout
@@ -218,7 +218,7 @@ def test_a_network_that_was_told_of_no_classes_does_not_classify():
 
 
 def test_a_classifier_has_a_bias_where_torchvision_s_has_one():
-    with without_numbers():
+    with on_meta():
         assert encoder("maxvit_t", classes=3).classifier.bias is None
         assert encoder("vit_b_32", classes=3).classifier.bias is not None
 
@@ -238,12 +238,12 @@ def test_a_classifier_has_a_bias_where_torchvision_s_has_one():
     ],
 )
 def test_a_configuration_builds_the_same_shapes_again(name, told):
-    with without_numbers():
+    with on_meta():
         network = encoder(name, **told)
         held = json.loads(json.dumps(configuration(network)))
-        again = configured(name, held)
+        again = build(name, held)
     # An image size is told only where it is not the published one.
-    assert set(held) | {"image_size"} >= set(CHOICES.get(name, told))
+    assert set(held) | {"image_size"} >= set(OPTIONS.get(name, told))
     assert again.image_size == network.image_size == told.get("image_size", network.image_size)
     assert held.items() >= told.items()
     shapes = {key: tensor.shape for key, tensor in network.state_dict().items()}
@@ -261,9 +261,9 @@ def test_an_encoder_of_the_least_image_size_answers(name):
 
 @pytest.mark.parametrize("name", OURS)
 def test_what_is_as_published_need_not_be_told(name):
-    assert checked(name, auxiliary=False, width_factor=1) == {}
-    assert checked(name, classes=7) == {"classes": 7}
-    assert checked("resnet50") == {}
+    assert validated_options(name, auxiliary=False, width_factor=1) == {}
+    assert validated_options(name, classes=7) == {"classes": 7}
+    assert validated_options("resnet50") == {}
 
 
 @pytest.mark.parametrize(
@@ -294,7 +294,7 @@ def test_what_an_encoder_cannot_be_told_is_refused(name, told, message):
     with pytest.raises(ValueError, match=message):
         encoder(name, **told)
     with pytest.raises(ValueError, match=message):
-        configured(name, told)
+        build(name, told)
 
 
 @pytest.mark.parametrize(
@@ -310,4 +310,4 @@ def test_what_an_encoder_cannot_be_told_is_refused(name, told, message):
 )
 def test_a_configuration_of_a_wrong_kind_is_refused(told, message):
     with pytest.raises(ValueError, match=message):
-        configured("inception_v1", told)
+        build("inception_v1", told)

@@ -97,7 +97,7 @@ def caffe_logits(blobs, rgb):
     return connected(x.mean((2, 3)), "loss3/classifier"), heads
 
 
-def without_heads(blobs):
+def drop_auxiliary(blobs):
     return {name: b for name, b in blobs.items() if not name.startswith(("loss1", "loss2"))}
 
 
@@ -113,7 +113,7 @@ def saved(blobs, folder):
 def test_blobs_give_what_caffe_would_say(tmp_path):
     blobs = random_blobs()
     path = saved(blobs, tmp_path)
-    assert len(without_heads(blobs)) == 116  # as many as in BVLC's own file, heads apart
+    assert len(drop_auxiliary(blobs)) == 116  # as many as in BVLC's own file, heads apart
     network = inception_v1(classes=CLASSES).eval()
     load_caffe(network, path)
     pixels = torch.rand(2, 3, 64, 64)
@@ -141,13 +141,13 @@ def test_loading_brings_the_colours_along(tmp_path):
     network = inception_v1(classes=CLASSES)
     network.mean.zero_()
     network.std.fill_(1)
-    load_caffe(network, saved(without_heads(random_blobs()), tmp_path))
+    load_caffe(network, saved(drop_auxiliary(random_blobs()), tmp_path))
     torch.testing.assert_close(255 * network.mean.flatten(), torch.tensor([123.0, 117.0, 104.0]))
     torch.testing.assert_close(255 * network.std.flatten(), torch.ones(3))
 
 
 def test_heads_that_the_file_lacks_are_missed_unless_told(tmp_path):
-    path = saved(without_heads(random_blobs()), tmp_path)
+    path = saved(drop_auxiliary(random_blobs()), tmp_path)
     network = inception_v1(classes=CLASSES, auxiliary=True)
     before = fingerprint(network)
     with pytest.raises(FormatError, match=r"loss1/conv\.weight: missing, as is all of the aux"):
@@ -212,7 +212,7 @@ def with_nan(blob):
     ],
 )
 def test_a_damaged_file_is_named_with_its_blob_and_nothing_is_written(tmp_path, damage, message):
-    blobs = without_heads(random_blobs())
+    blobs = drop_auxiliary(random_blobs())
     damage(blobs)
     path = saved(blobs, tmp_path)
     network = inception_v1(classes=CLASSES)

@@ -10,7 +10,7 @@ from tests.helpers.tiny_captioner import Tiny, drawings, encoder
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode
 from vl.encoding import embedder as module
-from vl.encoding.embedder import VIEWS, Extractor
+from vl.encoding.embedder import VIEWS, Embedder
 from vl.encoding.openvino import EngineError
 
 
@@ -36,8 +36,8 @@ def test_files_come_in_order_and_bad_ones_are_reported(tmp_path):
     bad, gone = tmp_path / "bad.png", tmp_path / "gone.png"
     bad.write_bytes(paths[0].read_bytes()[:60])
     asked = [*paths[:2], bad, *paths[2:5], gone, *paths[5:]]
-    extractor = Extractor(encoder(), batch_size=2)
-    parts = list(extractor.files(asked))
+    embedder = Embedder(encoder(), batch_size=2)
+    parts = list(embedder.files(asked))
     assert [part.indices for part in parts] == [[0, 1], [3], [4, 5], [7], [8]]
     (index, error), (other_index, other_error) = [each for part in parts for each in part.failures]
     assert (index, other_index) == (2, 6)
@@ -46,23 +46,23 @@ def test_files_come_in_order_and_bad_ones_are_reported(tmp_path):
     assert isinstance(other_error, FileNotFoundError)
     together = torch.cat([part.vectors for part in parts])
     assert together.shape == (7, 1, Tiny.width)
-    by_hand = extractor(torch.stack([extractor.square(decode(path)) for path in paths]))
+    by_hand = embedder(torch.stack([embedder.square(decode(path)) for path in paths]))
     assert torch.allclose(together, by_hand, atol=1e-6)
 
 
 def test_a_batch_of_bad_files_is_empty(tmp_path):
     (bad,) = drawings(tmp_path, 1)
     bad.write_bytes(b"")
-    (part,) = Extractor(encoder(), views=("plain", "flip")).files([bad])
+    (part,) = Embedder(encoder(), views=("plain", "flip")).files([bad])
     assert (part.indices, part.vectors.shape, len(part.failures)) == ([], (0, 2, Tiny.width), 1)
-    assert list(Extractor(encoder()).files([])) == []
+    assert list(Embedder(encoder()).files([])) == []
 
 
 def test_a_batch_that_is_not_full_gives_what_a_full_one_gives(tmp_path):
     paths = drawings(tmp_path, 6)
-    expected = torch.cat([part.vectors for part in Extractor(encoder(), batch_size=6).files(paths)])
+    expected = torch.cat([part.vectors for part in Embedder(encoder(), batch_size=6).files(paths)])
     for size in (1, 4, 50):
-        parts = list(Extractor(encoder(), batch_size=size).files(paths))
+        parts = list(Embedder(encoder(), batch_size=size).files(paths))
         assert torch.allclose(torch.cat([part.vectors for part in parts]), expected, atol=1e-6)
 
 
@@ -78,9 +78,9 @@ def test_what_is_compiled_always_gets_whole_batches(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", compiled)
     paths = drawings(tmp_path, 5)
-    fast = Extractor(encoder(), batch_size=4, compiled=True, views=("plain", "flip"))
+    fast = Embedder(encoder(), batch_size=4, compiled=True, views=("plain", "flip"))
     found = torch.cat([part.vectors for part in fast.files(paths)])
-    slow = Extractor(encoder(), views=("plain", "flip"))
+    slow = Embedder(encoder(), views=("plain", "flip"))
     expected = torch.cat([part.vectors for part in slow.files(paths)])
     assert seen == [4, 4, 4, 4]
     assert torch.allclose(found, expected, atol=1e-6)
@@ -99,9 +99,9 @@ def test_where_nothing_can_be_compiled_it_goes_on_without(monkeypatch, caplog, e
     monkeypatch.setattr(torch, "compile", compiled)
     squares = torch.rand(3, 3, 16, 16)
     with caplog.at_level(logging.WARNING):
-        extractor = Extractor(encoder(), batch_size=8, compiled=True)
-        found = [extractor(squares), extractor(squares)]
-    expected = Extractor(encoder())(squares)
+        embedder = Embedder(encoder(), batch_size=8, compiled=True)
+        found = [embedder(squares), embedder(squares)]
+    expected = Embedder(encoder())(squares)
     assert all(torch.allclose(each, expected, atol=1e-6) for each in found)
     assert [record.getMessage() for record in caplog.records] == [
         "torch.compile failed, going on without it: no C++ compiler"
@@ -122,10 +122,10 @@ def test_openvino_gets_each_batch_as_it_is(tmp_path, monkeypatch):
 
     monkeypatch.setattr(module, "on_openvino", on_openvino)
     paths = drawings(tmp_path, 5)
-    fast = Extractor(encoder(), batch_size=4, bfloat16=True)
+    fast = Embedder(encoder(), batch_size=4, bfloat16=True)
     assert fast.use_openvino()
     found = torch.cat([part.vectors for part in fast.files(paths)])
-    slow = Extractor(encoder(), bfloat16=True)
+    slow = Embedder(encoder(), bfloat16=True)
     expected = torch.cat([part.vectors for part in slow.files(paths)])
     assert (seen, told) == ([4, 1], [True])
     assert torch.allclose(found, expected, atol=1e-6)
@@ -137,13 +137,13 @@ def test_where_openvino_cannot_pytorch_goes_on_and_one_line_says_so(monkeypatch,
 
     monkeypatch.setattr(module, "on_openvino", on_openvino)
     squares = torch.rand(3, 3, 16, 16)
-    extractor = Extractor(encoder())
+    embedder = Embedder(encoder())
     with caplog.at_level(logging.WARNING):
-        assert not extractor.use_openvino()
-        extractor.device = torch.device("cuda")
-        assert not extractor.use_openvino()
-    extractor.device = torch.device("cpu")
-    assert torch.equal(extractor(squares), Extractor(encoder())(squares))
+        assert not embedder.use_openvino()
+        embedder.device = torch.device("cuda")
+        assert not embedder.use_openvino()
+    embedder.device = torch.device("cpu")
+    assert torch.equal(embedder(squares), Embedder(encoder())(squares))
     assert [record.getMessage() for record in caplog.records] == [
         "OpenVINO is not installed; going on with PyTorch",
         "OpenVINO runs on the processor here, not on cuda; going on with PyTorch",
@@ -159,11 +159,11 @@ def test_where_openvino_fails_at_work_pytorch_goes_on(monkeypatch, caplog):
 
     monkeypatch.setattr(module, "on_openvino", on_openvino)
     squares = torch.rand(3, 3, 16, 16)
-    extractor = Extractor(encoder())
-    assert extractor.use_openvino()
+    embedder = Embedder(encoder())
+    assert embedder.use_openvino()
     with caplog.at_level(logging.WARNING):
-        found = extractor(squares)
-    assert torch.equal(found, Extractor(encoder())(squares))
+        found = embedder(squares)
+    assert torch.equal(found, Embedder(encoder())(squares))
     assert [record.getMessage() for record in caplog.records] == [
         "OpenVINO failed, going on without it: out of memory"
     ]
@@ -171,12 +171,12 @@ def test_where_openvino_fails_at_work_pytorch_goes_on(monkeypatch, caplog):
 
 def test_an_error_of_the_encoder_itself_is_raised():
     with pytest.raises(RuntimeError, match="tensor a"):
-        Extractor(encoder())(torch.rand(1, 4, 16, 16))
+        Embedder(encoder())(torch.rand(1, 4, 16, 16))
 
 
 def test_bfloat16_gives_float32_that_is_near():
     squares = torch.rand(4, 3, 16, 16)
-    exact, rough = Extractor(encoder())(squares), Extractor(encoder(), bfloat16=True)(squares)
+    exact, rough = Embedder(encoder())(squares), Embedder(encoder(), bfloat16=True)(squares)
     assert rough.dtype == torch.float32
     assert torch.allclose(rough, exact, atol=0.01)
     assert not torch.equal(rough, exact)
@@ -185,14 +185,14 @@ def test_bfloat16_gives_float32_that_is_near():
 def test_the_encoder_is_at_rest_and_nothing_is_recorded():
     made = encoder()
     assert made.training
-    vectors = Extractor(made)(torch.rand(1, 3, 16, 16))
+    vectors = Embedder(made)(torch.rand(1, 3, 16, 16))
     assert not made.training
     assert not vectors.requires_grad
 
 
 def test_plain_is_the_picture_and_flip_its_mirror_image():
     picture = coordinates()
-    vectors = Extractor(Pixels(), views=("plain", "flip"))(picture[None])
+    vectors = Embedder(Pixels(), views=("plain", "flip"))(picture[None])
     plain, flip = vectors.view(2, 3, 16, 16)
     assert torch.equal(plain, picture)
     assert torch.equal(flip[0], picture[0])  # as far down
@@ -212,7 +212,7 @@ def test_plain_is_the_picture_and_flip_its_mirror_image():
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_window_is_seven_eighths_of_the_side_at_its_corner(view, top, left, mirrored):
     name = f"{view}-flip" if mirrored else view
-    (seen,) = Extractor(Pixels(), views=(name,))(coordinates()[None]).view(1, 3, 16, 16)
+    (seen,) = Embedder(Pixels(), views=(name,))(coordinates()[None]).view(1, 3, 16, 16)
     if mirrored:
         seen = seen.flip(-1)
     # Enlarging holds the edges, so that only the inside grows evenly.
@@ -223,7 +223,7 @@ def test_a_window_is_seven_eighths_of_the_side_at_its_corner(view, top, left, mi
 def test_there_are_twelve_views():
     assert len(VIEWS) == 12
     squares = torch.rand(2, 3, 16, 16)
-    assert Extractor(encoder(), views=tuple(VIEWS))(squares).shape == (2, 12, Tiny.width)
+    assert Embedder(encoder(), views=tuple(VIEWS))(squares).shape == (2, 12, Tiny.width)
     for view in VIEWS.values():
         assert view(squares).shape == squares.shape
 
@@ -241,4 +241,4 @@ def test_there_are_twelve_views():
 )
 def test_choices_that_make_no_sense_are_refused(choices, message):
     with pytest.raises(ValueError, match=message):
-        Extractor(encoder(), **choices)
+        Embedder(encoder(), **choices)

@@ -13,7 +13,7 @@ from vl.encoders.table import ENCODERS, configuration, encoder
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.pretrained import trained_encoder
+from vl.encoding.pretrained import load_encoder
 
 CLASSES = ("box", "ball", "stop sign", "n01440764 tench, Tinca tinca", "été")
 
@@ -38,7 +38,7 @@ def test_what_was_saved_comes_back(path):
     loaded = encoder_bundle.load(path)
     assert loaded[1:] == ("tiny", CLASSES, {"images": 3})
     assert fingerprint(loaded.encoder) == fingerprint(tiny_encoder())
-    assert fingerprint(trained_encoder("tiny", path)) == fingerprint(tiny_encoder())
+    assert fingerprint(load_encoder("tiny", path)) == fingerprint(tiny_encoder())
 
 
 @pytest.mark.parametrize(

@@ -8,15 +8,21 @@ from tests.helpers import coloured_pictures as coloured
 from tests.helpers.tiny_captioner import Tiny, captioner
 from tests.helpers.tiny_captioner import encoder as tiny_encoder
 from vl.data.errors import FormatError
-from vl.data.images.augmentation import Plain
+from vl.data.images.augmentation import CenterCrop
 from vl.data.labelled.dataset import pictures
 from vl.data.labelled.loader import PictureBatches
-from vl.encoders.flops import without_numbers
-from vl.encoders.table import CHOICES, ENCODERS, encoder
+from vl.encoders.flops import on_meta
+from vl.encoders.table import ENCODERS, OPTIONS, encoder
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.finetuning import blocks_of, borrowed_from, release, solve_last_layer, with_classes
+from vl.encoding.finetuning import (
+    blocks_of,
+    load_pretrained,
+    solve_last_layer,
+    unfreeze,
+    with_classes,
+)
 
 NARROW = {"width_factor": 0.125}
 COLOURS = ("black", "blue", "green", "white")
@@ -34,9 +40,9 @@ def photos(tmp_path_factory):
 
 
 def built(name, classes=3, **choices):
-    if "width_factor" in CHOICES.get(name, ()):
+    if "width_factor" in OPTIONS.get(name, ()):
         choices = {**NARROW, **choices}
-    with without_numbers():
+    with on_meta():
         return encoder(name, classes=classes, **choices)
 
 
@@ -89,9 +95,9 @@ BLOCKS = {
 }
 
 
-@pytest.mark.parametrize("name", [*CHOICES, "resnet50", "alexnet"])
+@pytest.mark.parametrize("name", [*OPTIONS, "resnet50", "alexnet"])
 def test_blocks_are_all_of_an_encoder_but_its_classifiers(name):
-    auxiliary = "auxiliary" in CHOICES.get(name, ())
+    auxiliary = "auxiliary" in OPTIONS.get(name, ())
     network = built(name, **({"auxiliary": True} if auxiliary else {}))
     blocks = blocks_of(network)
     assert len(blocks) == BLOCKS[name]
@@ -124,22 +130,22 @@ def freed(network):
 
 def test_each_rung_frees_just_what_it_says():
     network = built("lenet5")
-    release(network, "last", blocks=2)
+    unfreeze(network, "last", blocks=2)
     assert freed(network) == {"classifier"}
-    release(network, "blocks", blocks=2)
+    unfreeze(network, "blocks", blocks=2)
     assert freed(network) == {"c5", "f6", "classifier"}
-    release(network, "all", blocks=2)
+    unfreeze(network, "all", blocks=2)
     assert all(each.requires_grad for each in network.parameters())
-    release(network, "blocks", blocks=1)  # and binds again what was free
+    unfreeze(network, "blocks", blocks=1)  # and binds again what was free
     assert freed(network) == {"f6", "classifier"}
-    release(network, "blocks", blocks=6)
+    unfreeze(network, "blocks", blocks=6)
     assert all(each.requires_grad for each in network.parameters())
 
 
 @pytest.mark.parametrize("blocks", [0, 7])
 def test_there_must_be_so_many_blocks(blocks):
     with pytest.raises(ValueError, match=rf"blocks is {blocks}; this encoder has 6"):
-        release(built("lenet5"), "blocks", blocks=blocks)
+        unfreeze(built("lenet5"), "blocks", blocks=blocks)
 
 
 def solved(network, photos, **choices):
@@ -154,7 +160,7 @@ def test_the_solved_layer_has_no_slope(photos):
     solved(network, photos, decays=[0.01])
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key]) == (not key.startswith("classifier.")), key
-    (batch,) = PictureBatches(photos, Plain(32, "squash"), batch_size=99).epoch(0)
+    (batch,) = PictureBatches(photos, CenterCrop(32, "squash"), batch_size=99).epoch(0)
     with torch.no_grad():
         images = network(batch.images / 255)
     scale = (images - images.mean(0)).square().mean().sqrt()
@@ -194,14 +200,14 @@ def saved(path, name="tiny", network=None, classes=("a", "b", "c", "d", "e")):
 def test_an_encoder_s_bundle_brings_its_name_and_its_classes(tmp_path):
     path = saved(tmp_path / "x.safetensors")
     for name in (None, "tiny"):
-        found, borrowed, classes = borrowed_from(path, name)
+        found, borrowed, classes = load_pretrained(path, name)
         assert (found, classes) == ("tiny", ("a", "b", "c", "d", "e"))
         assert fingerprint(borrowed) == fingerprint(tiny_encoder())
 
 
 def test_a_captioner_lends_its_encoder(tmp_path):
     captioner().save(tmp_path / "captioner")
-    found, borrowed, classes = borrowed_from(tmp_path / "captioner", None)
+    found, borrowed, classes = load_pretrained(tmp_path / "captioner", None)
     assert (found, classes) == ("tiny", ())
     assert fingerprint(borrowed) == fingerprint(tiny_encoder())
 
@@ -209,11 +215,11 @@ def test_a_captioner_lends_its_encoder(tmp_path):
 def test_what_cannot_be_borrowed_is_refused(tmp_path):
     path = saved(tmp_path / "x.safetensors")
     with pytest.raises(FormatError, match=r"x\.safetensors: holds an encoder 'tiny', not 'lenet5'"):
-        borrowed_from(path, "lenet5")
+        load_pretrained(path, "lenet5")
     with pytest.raises(FileNotFoundError, match="a folder, not a file"):
-        borrowed_from(tmp_path, None)
+        load_pretrained(tmp_path, None)
     with pytest.raises(FileNotFoundError, match="there is no such file"):
-        borrowed_from(tmp_path / "nothing", None)
+        load_pretrained(tmp_path / "nothing", None)
     (tmp_path / "text").write_text("some text")
     with pytest.raises(FormatError, match="not a safetensors file"):
-        borrowed_from(tmp_path / "text", None)
+        load_pretrained(tmp_path / "text", None)

@@ -13,7 +13,7 @@ from tests.helpers.tiny_captioner import encoder
 from vl.commands import embed
 from vl.encoders.inception import Inception
 from vl.encoding import openvino as engines
-from vl.encoding.embedder import COMPILE_FROM, Extractor
+from vl.encoding.embedder import COMPILE_FROM, Embedder
 from vl.encoding.openvino import OPENVINO_FROM, EngineError, on_openvino, problem
 
 installed = importlib.util.find_spec("openvino") is not None
@@ -184,10 +184,10 @@ def test_its_import_finds_nothing_to_report_with(monkeypatch, tmp_path):
 def test_embed_takes_what_pays(monkeypatch, choices, pictures, able, expected):
     asked = []
     monkeypatch.setattr(embed, "problem", lambda encoder: None if able else "not installed")
-    monkeypatch.setattr(Extractor, "compile", lambda self: asked.append("compile"))
-    monkeypatch.setattr(Extractor, "use_openvino", lambda self: asked.append("openvino") or able)
+    monkeypatch.setattr(Embedder, "compile", lambda self: asked.append("compile"))
+    monkeypatch.setattr(Embedder, "use_openvino", lambda self: asked.append("openvino") or able)
     flags = embed.EmbedRun([], Path("photos.npy"), **choices)
-    embed._hasten(Extractor(encoder()), flags, pictures)
+    embed._hasten(Embedder(encoder()), flags, pictures)
     assert asked == expected
 
 

@@ -12,7 +12,7 @@ from vl.decoders.devise import Devise
 from vl.encoders import table
 from vl.encoders.table import ENCODERS, configuration
 from vl.encoders.weights import fingerprint
-from vl.encoding.pretrained import check_fingerprint, trained_encoder, without_heads
+from vl.encoding.pretrained import check_fingerprint, drop_auxiliary, load_encoder
 from vl.labelling.labeller import Labeller
 
 NARROW = {"classes": 3, "width_factor": 0.25, "auxiliary": True}
@@ -33,7 +33,7 @@ def bundled(tmp_path):
 
 
 def test_a_captioner_lends_its_encoder(bundled):
-    built = trained_encoder("tiny", bundled)
+    built = load_encoder("tiny", bundled)
     assert fingerprint(built) == fingerprint(encoder())
     check_fingerprint(built, fingerprint(encoder()), made=bundled)
 
@@ -41,13 +41,13 @@ def test_a_captioner_lends_its_encoder(bundled):
 def test_a_labeller_lends_its_encoder(tmp_path):
     path = tmp_path / "labeller.safetensors"
     labeller().save(path)
-    built = trained_encoder("tiny", path)
+    built = load_encoder("tiny", path)
     assert fingerprint(built) == fingerprint(labeller().encoder)
     with pytest.raises(FormatError, match=r"labeller\.safetensors: holds an encoder 'tiny', not"):
-        trained_encoder("other", path)
+        load_encoder("other", path)
     alter(path, lambda c, t: t["encoder.body.0.bias"].add_(1))
     with pytest.raises(FormatError, match="weights are not those it was made with"):
-        trained_encoder("tiny", path)
+        load_encoder("tiny", path)
 
 
 def test_a_narrow_encoder_of_other_classes_survives_a_captioner_s_file(tmp_path):
@@ -78,7 +78,7 @@ def test_a_narrow_encoder_of_other_classes_survives_a_labeller_s_file(tmp_path):
 
 def check_survived(loaded, built, path):
     assert configuration(loaded) == {**NARROW, "auxiliary": False}
-    again = trained_encoder("inception_v1", path)
+    again = load_encoder("inception_v1", path)
     assert fingerprint(again) == fingerprint(loaded)
     pixels = torch.rand(1, 3, 224, 224)
     with torch.inference_mode():
@@ -92,17 +92,17 @@ def test_a_file_without_a_configuration_is_of_the_encoder_as_published(tmp_path,
     path = tmp_path / "old.safetensors"
     save().save(path)
     alter(path, lambda c, t: c["encoder"].pop("configuration"))
-    assert fingerprint(trained_encoder("tiny", path)) == fingerprint(encoder())
+    assert fingerprint(load_encoder("tiny", path)) == fingerprint(encoder())
 
 
 def test_an_encoder_without_heads_is_itself():
     built = encoder()
-    assert without_heads("tiny", built) is built
+    assert drop_auxiliary("tiny", built) is built
 
 
 def test_an_encoder_with_heads_shares_its_numbers_without_them():
     built = table.encoder("inception_v3", classes=2, auxiliary=True).train()
-    bare = without_heads("inception_v3", built)
+    bare = drop_auxiliary("inception_v3", built)
     assert bare.training
     assert configuration(bare) == {"classes": 2, "auxiliary": False}
     assert configuration(built) == {"classes": 2, "auxiliary": True}
@@ -112,9 +112,9 @@ def test_an_encoder_with_heads_shares_its_numbers_without_them():
 
 def test_another_name_is_refused(bundled):
     with pytest.raises(FormatError, match=r"captioner\.safetensors: holds an encoder 'tiny', not"):
-        trained_encoder("other", bundled)
+        load_encoder("other", bundled)
     with pytest.raises(ValueError, match="no encoder 'tinny'; close to it are tiny"):
-        trained_encoder("tinny", bundled)
+        load_encoder("tinny", bundled)
 
 
 @pytest.mark.parametrize(
@@ -130,28 +130,28 @@ def test_another_name_is_refused(bundled):
 def test_a_captioner_that_is_not_whole_is_refused(bundled, change, message):
     alter(bundled, change)
     with pytest.raises(FormatError, match=message):
-        trained_encoder("tiny", bundled)
+        load_encoder("tiny", bundled)
 
 
 def test_files_that_are_something_else_are_refused(tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"\x80\x04K*.")  # a pickle
     with pytest.raises(FormatError, match="not a safetensors file"):
-        trained_encoder("tiny", path)
+        load_encoder("tiny", path)
     save_file({"conv1/7x7_s2.weight": torch.zeros(1)}, path)
     with pytest.raises(FormatError, match="Caffe's blobs, which fit inception_v1, not tiny"):
-        trained_encoder("tiny", path)
+        load_encoder("tiny", path)
     with pytest.raises(FormatError, match="blob"):
-        trained_encoder("inception_v1", path)
+        load_encoder("inception_v1", path)
     with pytest.raises(FileNotFoundError, match="there is no such file"):
-        trained_encoder("tiny", tmp_path / "none")
+        load_encoder("tiny", tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="a folder, not a file"):
-        trained_encoder("tiny", tmp_path)
+        load_encoder("tiny", tmp_path)
 
 
 def test_weights_that_nobody_published_are_not_fetched():
     with pytest.raises(ValueError, match="no weights are published for inception_v1: give"):
-        trained_encoder("inception_v1", None)
+        load_encoder("inception_v1", None)
 
 
 def test_another_encoder_than_a_file_was_made_by_is_refused(tmp_path):

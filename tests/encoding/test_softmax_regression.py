@@ -32,8 +32,8 @@ def slopes(found, images, labels, decay):
     given = (exact - mean) / scale
     weight = found.weight.double() * scale
     bias = found.bias.double() + found.weight.double() @ mean
-    odds = (given @ weight.T + bias).exp()
-    excess = odds / odds.sum(1, keepdim=True)
+    log_probs = (given @ weight.T + bias).exp()
+    excess = log_probs / log_probs.sum(1, keepdim=True)
     excess[torch.arange(len(labels)), labels] -= 1
     excess = excess / len(labels)
     return excess.T @ given + decay * weight, excess.sum(0)

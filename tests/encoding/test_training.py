@@ -10,10 +10,16 @@ from PIL import Image
 from torch import nn
 
 from vl.data.batches import LabelledBatch
-from vl.data.images.augmentation import Plain
+from vl.data.images.augmentation import CenterCrop
 from vl.data.labelled.loader import PictureBatches
 from vl.encoders.inception import Logits
-from vl.encoding.training import AUXILIARY_WEIGHT, EncoderTraining, encoder_in, judge_of, pixels_of
+from vl.encoding.training import (
+    AUXILIARY_WEIGHT,
+    EncoderTask,
+    encoder_in,
+    make_validator,
+    pixels_of,
+)
 
 SIDE = 6
 
@@ -58,7 +64,7 @@ def one_hot(labels, smoothing=0.0, classes=3):
 @pytest.mark.parametrize("smoothing", [0.0, 0.2])
 def test_auxiliary_heads_weigh_three_tenths_each(smoothing):
     encoder = Heads()
-    model, given = EncoderTraining(encoder, smoothing=smoothing), batch()
+    model, given = EncoderTask(encoder, smoothing=smoothing), batch()
     total, count = model(given, 0)
     truth = one_hot(given.labels, smoothing)
     embedding = given.images.mean((2, 3))
@@ -72,13 +78,13 @@ def test_auxiliary_heads_weigh_three_tenths_each(smoothing):
 
 def test_heads_play_no_part_where_nothing_is_trained():
     encoder, given = Heads(), batch()
-    model = EncoderTraining(encoder).eval()
+    model = EncoderTask(encoder).eval()
     expected = by_hand(encoder.classifier(given.images.mean((2, 3))), one_hot(given.labels))
     assert model(given, 0).total.item() == pytest.approx(expected.item(), rel=1e-5)
 
 
 def test_whole_numbers_and_floats_are_the_same_pixels():
-    model = EncoderTraining(Heads())
+    model = EncoderTask(Heads())
     one, other = model(batch(), 0), model(batch(whole=True), 0)
     assert torch.equal(one.total, other.total)
     pixels = pixels_of(batch(whole=True).images)
@@ -92,7 +98,7 @@ def test_mixup_mixes_each_picture_with_the_one_before_it_and_their_truths_alike(
     encoder, given = Heads(heads=0), batch()
     seen = []
     encoder.register_forward_hook(lambda module, pixels, out: seen.append(pixels[0]))
-    model = EncoderTraining(encoder, mixup=0.4)
+    model = EncoderTask(encoder, mixup=0.4)
     torch.manual_seed(5)
     total = model(given, 0).total
     (mixed,) = seen
@@ -108,21 +114,21 @@ def test_mixup_mixes_each_picture_with_the_one_before_it_and_their_truths_alike(
 
 
 def test_mixup_goes_by_the_seed_and_leaves_what_is_judged_alone():
-    model, given = EncoderTraining(Heads(), mixup=0.4), batch()
+    model, given = EncoderTask(Heads(), mixup=0.4), batch()
     totals = []
     for seed in (5, 5, 6):
         torch.manual_seed(seed)
         totals.append(model(given, 0).total.item())
     assert totals[0] == totals[1] != totals[2]
-    plain = EncoderTraining(model.encoder).eval()
+    plain = EncoderTask(model.encoder).eval()
     assert torch.equal(model.eval()(given, 0).total, plain(given, 0).total)
 
 
 def test_adversarial_training_weighs_clean_pictures_and_changed_ones():
     """Goodfellow et al. 2015, section 6, by hand: one step along the sign of the gradient."""
     encoder, given = Heads(), batch()
-    model = EncoderTraining(encoder, adversarial=0.1, clean_weight=0.3)
-    plain = EncoderTraining(encoder)
+    model = EncoderTask(encoder, adversarial=0.1, clean_weight=0.3)
+    plain = EncoderTask(encoder)
     pixels = given.images.clone().requires_grad_()
     clean = plain(given._replace(images=pixels), 0).total
     (slope,) = torch.autograd.grad(clean, pixels)
@@ -140,7 +146,7 @@ def test_adversarial_training_weighs_clean_pictures_and_changed_ones():
 )
 def test_an_empty_batch_counts_nothing_and_changes_nothing(choices):
     encoder = Heads(norm=True)
-    model = EncoderTraining(encoder, **choices)
+    model = EncoderTask(encoder, **choices)
     before = {key: value.clone() for key, value in encoder.state_dict().items()}
     images = torch.empty(0, 3, SIDE, SIDE, dtype=torch.uint8)
     total, count = model(LabelledBatch(images, torch.empty(0, dtype=torch.int64)), 0)
@@ -157,7 +163,7 @@ def test_an_empty_batch_counts_nothing_and_changes_nothing(choices):
 def test_frozen_norms_stay_as_they_were():
     for frozen in (True, False):
         encoder = Heads(norm=True)
-        model = EncoderTraining(encoder, frozen_norms=frozen).eval().train()
+        model = EncoderTask(encoder, frozen_norms=frozen).eval().train()
         model(batch(), 0)
         assert (encoder.norm.running_mean == 0).all() == frozen
         assert (encoder.norm.num_batches_tracked == 0) == frozen
@@ -172,8 +178,8 @@ def test_what_cannot_be_compiled_is_run_as_it_is(monkeypatch, caplog):
         return run
 
     encoder, given = Heads(), batch()
-    expected = EncoderTraining(encoder)(given, 0).total
-    model = EncoderTraining(encoder)
+    expected = EncoderTask(encoder)(given, 0).total
+    model = EncoderTask(encoder)
     monkeypatch.setattr(torch, "compile", broken)
     model.compile_classifier()
     with caplog.at_level(logging.WARNING):
@@ -185,7 +191,7 @@ def test_what_cannot_be_compiled_is_run_as_it_is(monkeypatch, caplog):
 
 
 def test_an_encoder_that_is_not_compiled_fails_as_it_does():
-    model = EncoderTraining(Heads())
+    model = EncoderTask(Heads())
     wrong = batch()._replace(images=torch.rand(5, 3, SIDE))
     with pytest.raises((RuntimeError, IndexError)):
         model(wrong, 0)
@@ -202,16 +208,16 @@ def test_an_encoder_that_is_not_compiled_fails_as_it_does():
 )
 def test_numbers_out_of_range_are_refused(choices, message):
     with pytest.raises(ValueError, match=message):
-        EncoderTraining(Heads(), **choices)
+        EncoderTask(Heads(), **choices)
 
 
 def test_what_cannot_be_trained_is_refused():
     encoder = Heads()
     encoder.classifier = None
     with pytest.raises(ValueError, match="a Heads without a classifier cannot be trained"):
-        EncoderTraining(encoder)
+        EncoderTask(encoder)
     with pytest.raises(ValueError, match="mixup wants two classes or more"):
-        EncoderTraining(Heads(classes=1), mixup=0.2)
+        EncoderTask(Heads(classes=1), mixup=0.2)
 
 
 class Written:
@@ -245,8 +251,8 @@ def judged(labels, logits):
             return out.getvalue()
 
     pictures = Numbered(labels, tuple("abcdefgh")[: len(logits[0])])
-    batches = PictureBatches(pictures, Plain(SIDE, "squash"), batch_size=2)
-    return judge_of(batches, device="cpu")(EncoderTraining(Answers()).eval())
+    batches = PictureBatches(pictures, CenterCrop(SIDE, "squash"), batch_size=2)
+    return make_validator(batches, device="cpu")(EncoderTask(Answers()).eval())
 
 
 def test_pictures_are_judged_by_the_first_answer_and_the_first_five():
@@ -266,12 +272,14 @@ def test_without_a_readable_picture_nothing_is_judged():
         def read(self, row):
             return b"no picture"
 
-    batches = PictureBatches(Broken([0, 1], ("a", "b")), Plain(SIDE), batch_size=2, tolerated=1.0)
-    model = EncoderTraining(Heads()).eval()
+    batches = PictureBatches(
+        Broken([0, 1], ("a", "b")), CenterCrop(SIDE), batch_size=2, tolerated=1.0
+    )
+    model = EncoderTask(Heads()).eval()
     with pytest.raises(ValueError, match="no picture to judge by can be read"):
-        judge_of(batches, device="cpu")(model)
+        make_validator(batches, device="cpu")(model)
 
 
 def test_the_encoder_is_found_again():
     encoder = Heads()
-    assert encoder_in(EncoderTraining(encoder)) is encoder
+    assert encoder_in(EncoderTask(encoder)) is encoder

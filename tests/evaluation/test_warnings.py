@@ -6,12 +6,12 @@ import pytest
 
 from vl.data.captions.captions import ImageId
 from vl.data.captions.ptb.tokens import tokens
-from vl.evaluation.warnings import LONGEST, doubts, of_frequencies, of_one_image
+from vl.evaluation.warnings import LONGEST, caption_warnings, of_frequencies, of_one_image
 
 
 def said(*captions: str, images: list[ImageId] | None = None) -> list[str]:
     ids = list(range(1, len(captions) + 1)) if images is None else images
-    return doubts(
+    return caption_warnings(
         Path("a.json"),
         images=ids,
         captions=captions,

@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.helpers.tiny_labeller import units
-from vl.labelling.calibration import Calibration, handicap_of, temperature_of, threshold
+from vl.labelling.calibration import Calibration, fit_seen_penalty, temperature_of, threshold
 from vl.search.nearest import Labels
 
 
@@ -20,7 +20,7 @@ def scored(seed: int, *, images: int = 40, labels: int = 6) -> tuple[torch.Tenso
     return scores, truth
 
 
-def surprise(scores, truth, temperature):
+def nll(scores, truth, temperature):
     rows = []
     for row, label in zip(scores.double().numpy() / temperature, truth.tolist(), strict=True):
         rows.append(math.log(np.exp(row - row.max()).sum()) + row.max() - row[label])
@@ -31,11 +31,11 @@ def surprise(scores, truth, temperature):
 def test_no_temperature_of_a_fine_grid_is_better(seed):
     scores, truth = scored(seed)
     found = temperature_of(scores, truth)
-    best = surprise(scores, truth, found)
+    best = nll(scores, truth, found)
     grid = [found * 2 ** (step / 50) for step in range(-150, 151)]
-    assert best <= min(surprise(scores, truth, each) for each in grid) + 1e-9
-    assert surprise(scores, truth, found * 1.05) > best
-    assert surprise(scores, truth, found / 1.05) > best
+    assert best <= min(nll(scores, truth, each) for each in grid) + 1e-9
+    assert nll(scores, truth, found * 1.05) > best
+    assert nll(scores, truth, found / 1.05) > best
 
 
 def test_the_temperature_grows_with_the_scores():
@@ -64,10 +64,10 @@ def test_without_a_choice_there_is_no_temperature(shape):
         temperature_of(torch.zeros(shape), torch.zeros(shape[0], dtype=torch.int64))
 
 
-def harmonic(scores, truth, seen, handicap):
+def harmonic(scores, truth, seen, seen_penalty):
     hits: dict[int, list[bool]] = {label: [] for label in truth.tolist()}
     for row, label in zip(scores.double().numpy(), truth.tolist(), strict=True):
-        lowered = row - handicap * seen.numpy()
+        lowered = row - seen_penalty * seen.numpy()
         hits[label].append(int(lowered.argmax()) == label)
     means = {label: sum(each) / len(each) for label, each in hits.items()}
     groups = [
@@ -82,7 +82,7 @@ def test_the_handicap_is_as_good_as_the_best_of_a_plain_loop(seed):
     scores, truth = scored(seed, images=60)
     seen = torch.tensor([True, False, True, False, True, False])
     scores[:, seen] += 0.4  # seen labels come before all others
-    found = handicap_of(scores, truth, seen)
+    found = fit_seen_penalty(scores, truth, seen)
     best = harmonic(scores, truth, seen, found + 1e-6)
     grid = np.linspace(0, 3, 301)
     # The grid of the search is another, and one image more is at most 1 / 20 of a group.
@@ -94,14 +94,14 @@ def test_the_handicap_is_as_good_as_the_best_of_a_plain_loop(seed):
 def test_the_least_of_equally_good_handicaps_by_hand():
     """Seen 0 and unseen 1: from a handicap of 0.2 on both are right, up to 0.5."""
     scores = torch.tensor([[0.9, 0.4], [0.5, 0.3]])
-    found = handicap_of(scores, torch.tensor([0, 1]), torch.tensor([True, False]))
+    found = fit_seen_penalty(scores, torch.tensor([0, 1]), torch.tensor([True, False]))
     assert found == pytest.approx(0.2, abs=0.5 / 400 + 1e-6)
     assert found > 0.2 - 1e-6
 
 
 def test_where_seen_labels_do_not_lead_there_is_no_handicap():
     scores = torch.tensor([[0.9, 0.4], [0.3, 0.5]])
-    assert handicap_of(scores, torch.tensor([0, 1]), torch.tensor([True, False])) == 0
+    assert fit_seen_penalty(scores, torch.tensor([0, 1]), torch.tensor([True, False])) == 0
 
 
 @pytest.mark.parametrize(
@@ -109,7 +109,7 @@ def test_where_seen_labels_do_not_lead_there_is_no_handicap():
 )
 def test_both_groups_are_wanted(truth, seen):
     with pytest.raises(ValueError, match="seen and with unseen labels are wanted"):
-        handicap_of(torch.zeros(2, 2), torch.tensor(truth), torch.tensor(seen))
+        fit_seen_penalty(torch.zeros(2, 2), torch.tensor(truth), torch.tensor(seen))
 
 
 def calibration(count: int = 49, *, seed: int = 1) -> Calibration:

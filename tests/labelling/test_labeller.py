@@ -143,7 +143,7 @@ def test_a_label_without_a_vector_changes_nothing(images):
 
 
 def test_stacking_takes_the_handicap_off_labels_that_were_trained_on(images):
-    made = labeller(calibration=calibration()._replace(handicap=0.4))
+    made = labeller(calibration=calibration()._replace(seen_penalty=0.4))
     plain, stacked = made.candidates(LABELS), made.candidates(LABELS, stacking=True)
     assert plain.seen.tolist() == stacked.seen.tolist() == [True, False, True, False, False]
     cosines = images.numpy() @ placed_by_hand(made.space, LABELS).T

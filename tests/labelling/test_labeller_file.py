@@ -123,7 +123,7 @@ def test_a_wordnet_without_edges_is_kept(tmp_path):
 
 
 def test_whole_numbers_of_a_calibration_are_kept(tmp_path):
-    made = labeller(calibration=calibration()._replace(temperature=1, handicap=0))
+    made = labeller(calibration=calibration()._replace(temperature=1, seen_penalty=0))
     made.save(tmp_path / "a.safetensors")
     assert Labeller.load(tmp_path / "a.safetensors").calibration[:3] == (1.0, 0.5, 0.0)
 
@@ -300,11 +300,15 @@ def test_a_file_that_is_not_whole_is_refused(path, what):
         *((0.1, value) for value in (-0.1, np.nan, np.inf, 0, "0", None)),
     ],
 )
-def test_numbers_of_a_calibration_are_checked(path, temperature, handicap):
+def test_numbers_of_a_calibration_are_checked(path, temperature, seen_penalty):
     alter(
         path,
         setting(
-            calibration={"temperature": temperature, "seen_temperature": 1.0, "handicap": handicap}
+            calibration={
+                "temperature": temperature,
+                "seen_temperature": 1.0,
+                "handicap": seen_penalty,
+            }
         ),
     )
     with pytest.raises(FormatError, match="expected temperatures above 0 and a handicap of 0"):

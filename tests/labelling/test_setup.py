@@ -10,7 +10,7 @@ from vl.__main__ import main
 from vl.data.errors import FormatError
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
-from vl.encoding.embedder import Extractor
+from vl.encoding.embedder import Embedder
 from vl.labelling.examples import read_examples
 from vl.labelling.setup import encoded, from_labeller, on_embeddings, on_photographs
 
@@ -43,8 +43,8 @@ def test_photographs_are_encoded_in_every_view(place):
     )
     assert phase.vectors.shape == (6, 2, Tiny.width)
     assert (phase.encoder_name, phase.views, phase.fit) == ("tiny", ("plain", "flip"), "squash")
-    extractor = Extractor(encoder(), views=("plain", "flip"))
-    alone = [encoded(phase.examples.rows([row]), extractor, quiet=True)[1] for row in range(6)]
+    embedder = Embedder(encoder(), views=("plain", "flip"))
+    alone = [encoded(phase.examples.rows([row]), embedder, quiet=True)[1] for row in range(6)]
     assert torch.allclose(phase.vectors, torch.cat(alone), atol=1e-5)
     assert not torch.is_inference(phase.vectors)  # the map is trained on them
 
@@ -63,8 +63,8 @@ def test_embeddings_come_by_name(place):
     assert (phase.views, phase.fit) == (("plain", "flip"), "crop")
     assert phase.examples.names == ("red/2.png", "blue/0.png")
     photographs = read_examples([place / "photos"])
-    extractor = Extractor(encoder(), views=("plain", "flip"), fit="crop")
-    _, vectors = encoded(photographs, extractor, quiet=True)
+    embedder = Embedder(encoder(), views=("plain", "flip"), fit="crop")
+    _, vectors = encoded(photographs, embedder, quiet=True)
     expected = vectors[[photographs.names.index(name) for name in phase.examples.names]]
     assert torch.allclose(phase.vectors, expected, atol=1e-3)  # float16
     index = place / "photos.json"
@@ -77,7 +77,7 @@ def test_photographs_that_cannot_be_read_are_said_and_left_out(place, capsys, ca
     (place / "photos/red/0.png").write_bytes(b"")
     (place / "photos/blue/1.png").write_text("no photograph")
     before = read_examples([place / "photos"])
-    after, vectors = encoded(before, Extractor(encoder(), batch_size=2))
+    after, vectors = encoded(before, Embedder(encoder(), batch_size=2))
     assert after.names == ("blue/0.png", "blue/2.png", "red/1.png", "red/2.png")
     assert (after.of, after.labels) == ((0, 0, 1, 1), before.labels)
     assert vectors.shape == (4, 1, Tiny.width)
@@ -87,7 +87,7 @@ def test_photographs_that_cannot_be_read_are_said_and_left_out(place, capsys, ca
     for path in (place / "photos").rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="none of 6 photographs can be read"):
-        encoded(before, Extractor(encoder()), quiet=True)
+        encoded(before, Embedder(encoder()), quiet=True)
 
 
 def test_a_labeller_s_encoder_is_made_ready_to_be_trained(place):

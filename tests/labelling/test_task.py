@@ -16,7 +16,7 @@ from vl.data.words.wordnet import WordNet
 from vl.decoders.devise import Devise
 from vl.labelling.setup import Phase
 from vl.labelling.task import conse_of, held_out, judge, labeller_of, randomised, task_of
-from vl.labelling.training import DeviseTraining
+from vl.labelling.training import LabellerTask
 
 NAMES = ("ball", "box", "ring", "stop sign", "okapi", "giraffe", "guitar", "quokka")
 COUNTS = [4, 3, 1, 2, 5, 4, 3, 2]
@@ -109,7 +109,7 @@ def test_held_out_photographs_go_with_their_vectors(caplog):
 
 def test_the_judge_sees_only_labels_that_are_put_aside():
     made = task()
-    model = DeviseTraining(
+    model = LabellerTask(
         Devise(image_width=Tiny.width, width=WIDTH), made.words, loss="full", margin=0.1
     )
     with torch.no_grad():

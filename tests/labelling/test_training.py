@@ -13,10 +13,10 @@ from vl.data.batches import LabelledBatch
 from vl.decoders.conse import conse
 from vl.decoders.devise import Devise
 from vl.labelling.training import (
-    DeviseTraining,
+    LabellerTask,
     calibrated,
     encoders_own_classifier,
-    judge_of,
+    make_validator,
     trained_classifier,
 )
 from vl.metrics.zero_shot import KS
@@ -31,7 +31,7 @@ def batch(seed=0, count=6, labels=5, width=Tiny.width):
 def training(loss="full", *, words=None, margin=0.1, **choices):
     words = units(5, 4, seed=1) if words is None else words
     devise = Devise(image_width=Tiny.width, width=words.shape[1])
-    return DeviseTraining(devise, words, loss=loss, margin=margin, **choices)
+    return LabellerTask(devise, words, loss=loss, margin=margin, **choices)
 
 
 def plain_violations(model, images, labels, margin):
@@ -91,7 +91,7 @@ def test_the_judge_counts_hits_among_the_labels_put_aside():
     model = training(words=units(5, 4, seed=1))
     images, truth = batch(count=30, labels=7)
     with torch.no_grad():  # as the training loop judges
-        judgement = judge_of(lambda model: images, words, truth)(model)
+        judgement = make_validator(lambda model: images, words, truth)(model)
     projected = model.devise(images).detach()
     places = []
     for vector, label in zip(projected, truth.tolist(), strict=True):
@@ -199,26 +199,26 @@ def test_the_temperature_is_of_labels_put_aside_among_one_another():
     made = calibrated(projected, truth, words, seen)
     aside = truth >= 4
 
-    def surprise(temperature):
+    def nll(temperature):
         scores = projected[aside] @ words[4:].T / temperature
         return F.cross_entropy(scores.double(), truth[aside] - 4).item()
 
     for other in (0.9, 1.1):
-        assert surprise(made.temperature) <= surprise(made.temperature * other)
+        assert nll(made.temperature) <= nll(made.temperature * other)
 
 
 def test_the_handicap_is_the_best_of_many():
     projected, truth, words, seen = space()
     made = calibrated(projected, truth, words, seen)
 
-    def harmonic(handicap):
-        best = (projected @ words.T - handicap * seen).argmax(1) == truth
+    def harmonic(seen_penalty):
+        best = (projected @ words.T - seen_penalty * seen).argmax(1) == truth
         one, other = (float(best[seen[truth] == group].float().mean()) for group in (True, False))
         return 2 * one * other / (one + other)
 
-    every = [harmonic(handicap / 100) for handicap in range(100)]
-    assert harmonic(made.handicap) >= max(every) - 1e-6
-    assert made.handicap >= 0
+    every = [harmonic(seen_penalty / 100) for seen_penalty in range(100)]
+    assert harmonic(made.seen_penalty) >= max(every) - 1e-6
+    assert made.seen_penalty >= 0
 
 
 def test_without_photographs_there_is_nothing_to_calibrate_by(caplog):
@@ -226,5 +226,5 @@ def test_without_photographs_there_is_nothing_to_calibrate_by(caplog):
     trained_on = truth < 4
     assert calibrated(projected[trained_on], truth[trained_on], words, seen) is None
     made = calibrated(projected[~trained_on], truth[~trained_on], words, seen)
-    assert made.handicap == 0
+    assert made.seen_penalty == 0
     assert "no photograph of a label trained on was put aside: stacking" in caplog.text

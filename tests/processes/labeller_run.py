@@ -18,7 +18,7 @@ from vl.data.batches import ImageSource
 from vl.encoders.table import ENCODERS
 
 
-def dying(one_view: type[ImageSource], at: int) -> object:
+def dying(random_view: type[ImageSource], at: int) -> object:
     """A source of images that kills the process when it is asked for a batch for the n-th time."""
 
     def made(vectors: Tensor) -> ImageSource:
@@ -29,7 +29,7 @@ def dying(one_view: type[ImageSource], at: int) -> object:
             asked += 1
             if asked == at:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return one_view(vectors)(rows, draws)
+            return random_view(vectors)(rows, draws)
 
         return source
 
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     ENCODERS["tiny"] = Tiny
     flags = list(arguments)
     if flags[:1] == ["--die-at"]:
-        setattr(train_devise, "one_view", dying(train_devise.one_view, int(flags[1])))  # noqa: B010
+        setattr(train_devise, "one_view", dying(train_devise.random_view, int(flags[1])))  # noqa: B010
         flags = flags[2:]
     return main(["train", "devise", *flags])
 

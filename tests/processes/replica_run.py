@@ -15,9 +15,9 @@ from torch.nn.parallel import DistributedDataParallel
 
 from vl.training import checkpoint, replicas
 from vl.training import loop as training
-from vl.training.loop import Judgement, fit
+from vl.training.loop import Validation, fit
 from vl.training.optimizers import optimizer
-from vl.training.processes import joined
+from vl.training.processes import process_group
 from vl.training.replicas import Replicas, shard
 from vl.training.schedules import schedule
 
@@ -86,20 +86,20 @@ class Net(nn.Module):
 def main(folder: Path, options: Options) -> int:
     """Train; what rank r saw and ended with is in ``r.pt``."""
     seen: dict[str, Any] = {"meetings": {}, "saved": [], "reductions": 0, "judged": []}
-    with joined("cpu") as processes:
+    with process_group("cpu") as processes:
         last_rank = processes.rank == processes.size - 1
         _watch(seen, die_at=options.die_at if last_rank else 0)
         torch.manual_seed(7 + processes.rank if options.apart else 7)
         model = Net(norm=options.norm)
         plain = shard(model, processes) if options.part_each else None
 
-        def judge(judged: nn.Module) -> Judgement:
+        def judge(judged: nn.Module) -> Validation:
             everything = [Clouds(options.sizes, 0, 1).epoch(0)]
             loss = sum(float(judged(batch, 0)[0]) for each in everything for batch in each)
             seen["judged"].append(loss)
-            return Judgement(-loss, {"loss": loss})
+            return Validation(-loss, {"loss": loss})
 
-        def keep(kept: nn.Module, judgement: Judgement | None) -> None:
+        def keep(kept: nn.Module, judgement: Validation | None) -> None:
             torch.save(kept.state_dict(), folder / "kept.pt")
 
         fitted = fit(

@@ -11,12 +11,12 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from vl.captioning.training import CaptionTraining
-from vl.data.batches import CaptionBatches, one_view
-from vl.decoders.scheduled_sampling import own_word
+from vl.captioning.training import CaptionerTask
+from vl.data.batches import CaptionBatches, random_view
+from vl.decoders.scheduled_sampling import word_sampler
 from vl.decoders.show_and_tell import ShowAndTell
-from vl.training.loop import Judgement, fit
-from vl.training.processes import joined
+from vl.training.loop import Validation, fit
+from vl.training.processes import process_group
 from vl.training.schedules import schedule
 
 IMAGES, EPOCHS = 24, 3
@@ -44,23 +44,23 @@ def main() -> None:
         asked += 1
         if asked == flags.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return one_view(vectors)(rows, draws)
+        return random_view(vectors)(rows, draws)
 
-    with joined("cpu") as processes:
+    with process_group("cpu") as processes:
         torch.manual_seed(0)
         decoder = ShowAndTell(
             image_width=8, vocabulary_size=20, width=16, hidden=16, dropout=flags.dropout
         )
-        own = own_word("linear", most=0.5, steps=30) if flags.dropout else None
-        model = CaptionTraining(decoder, own_word=own)
+        own = word_sampler("linear", most=0.5, steps=30) if flags.dropout else None
+        model = CaptionerTask(decoder, word_sampler=own)
         batches = CaptionBatches(
             source, captions, batch_size=5, rank=processes.rank, processes=processes.size
         )
-        held = CaptionBatches(one_view(vectors), captions, batch_size=50, seed=None)
+        held = CaptionBatches(random_view(vectors), captions, batch_size=50, seed=None)
 
-        def judge(model: torch.nn.Module) -> Judgement:
+        def judge(model: torch.nn.Module) -> Validation:
             loss = sum(float(model(batch, 0).total) for batch in held.epoch(0))
-            return Judgement(-loss, {"loss": loss})
+            return Validation(-loss, {"loss": loss})
 
         torch.manual_seed(1 + processes.rank)
         fit(

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.helpers.tiny_captioner import Tiny, encoder
-from vl.data.embeddings import Embeddings, Making
+from vl.data.embeddings import Embeddings, Provenance
 from vl.encoders.weights import fingerprint
 from vl.search.index import FaissError, Hit, Index, Part, query
 
@@ -40,9 +40,9 @@ def cache(count: int = 5, **other: object) -> Embeddings:
         "width": Tiny.width,
         **other,
     }
-    making = Making(**choices)
-    vectors = torch.randn(count, len(making.views), making.width).half()
-    return Embeddings(making, tuple(f"{row}.png" for row in range(count)), vectors)
+    provenance = Provenance(**choices)
+    vectors = torch.randn(count, len(provenance.views), provenance.width).half()
+    return Embeddings(provenance, tuple(f"{row}.png" for row in range(count)), vectors)
 
 
 def units(*shape: int) -> Tensor:

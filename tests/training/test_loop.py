@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from vl.data.errors import FormatError
 from vl.training import checkpoint
-from vl.training.loop import Judgement, fit
+from vl.training.loop import Validation, fit
 from vl.training.schedules import schedule
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -217,7 +217,7 @@ def test_training_stops_when_nothing_gets_better(tmp_path):
         tmp_path,
         epochs=5,
         patience=2,
-        judge=lambda model: Judgement(next(scores), {"score": 0.0}),
+        judge=lambda model: Validation(next(scores), {"score": 0.0}),
         keep=lambda model, judgement: kept.append(judgement.score),
     )
     assert kept == [1.0, 3.0]
@@ -227,7 +227,7 @@ def test_training_stops_when_nothing_gets_better(tmp_path):
 def test_judges_see_the_model_at_rest_and_training_goes_on_after(tmp_path):
     states = []
     model = Line()
-    run(tmp_path, model, judge=lambda m: Judgement(float(states.append(m.training) or 0), {}))
+    run(tmp_path, model, judge=lambda m: Validation(float(states.append(m.training) or 0), {}))
     assert states == [False] * 3
     assert model.training
 
@@ -262,7 +262,7 @@ def test_a_resumed_run_goes_on_in_the_precision_it_began_with(tmp_path):
 
 
 def test_development_figures_have_names_of_their_own(tmp_path):
-    run(tmp_path, judge=lambda model: Judgement(1.0, {"loss": 0.5, "step": 7.0}))
+    run(tmp_path, judge=lambda model: Validation(1.0, {"loss": 0.5, "step": 7.0}))
     training, judged = (
         [x for x in log_of(tmp_path) if ("judged" in x) == y] for y in (False, True)
     )
@@ -273,7 +273,7 @@ def test_development_figures_have_names_of_their_own(tmp_path):
 
 def test_tensorboard_keeps_what_was_judged_before_a_resume(tmp_path):
     def judge(model):
-        return Judgement(model.w.item(), {"w": model.w.item()})
+        return Validation(model.w.item(), {"w": model.w.item()})
 
     with pytest.raises(ValueError, match="not finite"):
         run(tmp_path, Line(loss_at=5), judge=judge)

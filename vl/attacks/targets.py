@@ -15,11 +15,11 @@ from torch import Tensor
 
 from vl.captioning.captioner import Captioner
 from vl.data.captions.ptb.tokens import words as words_of
-from vl.data.images.crops import unmirrored
-from vl.data.images.decode import Fit, square
+from vl.data.images.crops import crops_without_flips
+from vl.data.images.decode import Resize, square
 from vl.decoders import constraints as rules
 from vl.encoding.classes import places
-from vl.encoding.embedder import VIEWS, Extractor
+from vl.encoding.embedder import VIEWS, Embedder
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.labelling.labeller import Candidates, Labeller
 from vl.training.adversarial import Loss, classifier_loss, own_labels
@@ -78,15 +78,15 @@ class AttackedLabeller:
     def __init__(self, labeller: Labeller, candidates: Candidates) -> None:
         self.labeller = labeller
         self.candidates = candidates
-        self.extractor = labeller.extractor
-        self.device = self.extractor.device
-        self.square = self.extractor.square
+        self.embedder = labeller.embedder
+        self.device = self.embedder.device
+        self.square = self.embedder.square
         self._known = candidates.labels.known
         self._units = F.normalize(candidates.vectors.masked_fill(~self._known[:, None], 0), dim=1)
 
     def says(self, pixels: Tensor) -> list[Said]:
         """The labeller's own first answer for each image."""
-        projected = self.labeller.project(self.extractor(pixels).mean(1))
+        projected = self.labeller.project(self.embedder(pixels).mean(1))
         answers = self.labeller.answers(projected, self.candidates, top=1)
         return [Said(each.labels[0].text, (each.labels[0].number,)) for each in answers]
 
@@ -121,12 +121,12 @@ class AttackedLabeller:
         if calibration:
             temperature = calibration.temperature_for(all_seen=bool(self.candidates.seen.all()))
 
-        def surprise(pixels: Tensor) -> Tensor:
+        def nll(pixels: Tensor) -> Tensor:
             scores = (self._cosines(pixels) - self.candidates.less) / temperature  # (B, K)
             scores = scores.masked_fill(~self._known, -torch.inf)
             return F.cross_entropy(scores, numbers, reduction="none")
 
-        return surprise
+        return nll
 
     @torch.no_grad()
     def figures(self, pixels: Tensor, goals: Sequence[Goal]) -> list[dict[str, float | None]]:
@@ -143,7 +143,7 @@ class AttackedLabeller:
 
     def _cosines(self, pixels: Tensor) -> Tensor:
         """Of images ``(B, 3, S, S)`` to all candidates, ``(B, K)``; 0 for one without a vector."""
-        vectors = _embedded(self.extractor, pixels)  # (B, image width)
+        vectors = _embedded(self.embedder, pixels)  # (B, image width)
         projected = self.labeller.projected(vectors)  # (B, D)
         return projected @ self._units.T.to(projected.dtype)
 
@@ -156,13 +156,13 @@ class AttackedCaptioner:
 
     def __init__(self, captioner: Captioner) -> None:
         self.captioner = captioner
-        self.extractor = captioner.extractor
-        self.device = self.extractor.device
-        self.square = self.extractor.square
+        self.embedder = captioner.embedder
+        self.device = self.embedder.device
+        self.square = self.embedder.square
 
     def says(self, pixels: Tensor) -> list[Said]:
         """The captioner's own first caption of each image."""
-        found = self.captioner.hypotheses(self.extractor(pixels).mean(1))
+        found = self.captioner.hypotheses(self.embedder(pixels).mean(1))
         words = self.captioner.vocabulary
         return [
             Said(words.decode(best.words), (*best.words, *([words.end] if best.ended else [])))
@@ -206,20 +206,20 @@ class AttackedCaptioner:
         counted = torch.arange(length) < torch.tensor([len(goal) for goal in goals])[:, None]
         counted = counted.to(device)
 
-        def surprise(pixels: Tensor) -> Tensor:
-            vectors = _embedded(self.extractor, pixels)
+        def nll(pixels: Tensor) -> Tensor:
+            vectors = _embedded(self.embedder, pixels)
             step, state = rules.ensemble(
                 [(each.step, each.start(vectors)) for each in self.captioner.decoders]
             )
             said = torch.full((len(pixels),), words.start, device=device)
             costs = []
             for t in range(length):
-                odds, state = step(said, state)  # (B, V)
+                log_probs, state = step(said, state)  # (B, V)
                 said = padded[:, t]
-                costs.append(-odds.gather(1, said[:, None])[:, 0])
+                costs.append(-log_probs.gather(1, said[:, None])[:, 0])
             return torch.where(counted, torch.stack(costs, 1), 0.0).sum(1)
 
-        return surprise
+        return nll
 
     @torch.no_grad()
     def figures(self, pixels: Tensor, goals: Sequence[Goal]) -> list[dict[str, float | None]]:
@@ -242,20 +242,20 @@ class AttackedClassifier:
         self,
         trained: TrainedEncoder,
         *,
-        fit: Fit = "crop",
+        fit: Resize = "crop",
         device: torch.device | str = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.classes = trained.classes
         self.encoder = trained.encoder.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-        self._fit: Fit = fit
+        self._fit: Resize = fit
 
     def square(self, pixels: Tensor) -> Tensor:
         """``(3, H, W)`` to the square that the encoder takes."""
         side = self.encoder.image_size
         if self._fit == "squash":
             return square(pixels, side, "squash")
-        return unmirrored(pixels, side=side, number=1)[0]
+        return crops_without_flips(pixels, side=side, number=1)[0]
 
     def logits(self, pixels: Tensor) -> Tensor:
         """``(B, 3, S, S)`` on any device to ``(B, classes)``, with a gradient if one is wanted."""
@@ -293,10 +293,10 @@ class AttackedClassifier:
         return pixels.to(self.device).contiguous(memory_format=torch.channels_last)
 
 
-def _embedded(extractor: Extractor, pixels: Tensor) -> Tensor:
+def _embedded(embedder: Embedder, pixels: Tensor) -> Tensor:
     """What the extractor and the mean over its views give, ``(B, D)``, with a gradient."""
-    encoder = extractor.encoder
-    return torch.stack([encoder(VIEWS[view](pixels)) for view in extractor.views]).mean(0)
+    encoder = embedder.encoder
+    return torch.stack([encoder(VIEWS[view](pixels)) for view in embedder.views]).mean(0)
 
 
 def _compared(label: str) -> str:

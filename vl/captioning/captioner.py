@@ -17,15 +17,15 @@ from vl import bundle
 from vl.captioning.search import Search
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.errors import FormatError
-from vl.data.images.decode import Fit, decode
+from vl.data.images.decode import Resize, decode
 from vl.decoders import constraints as rules
 from vl.decoders.beam_search import Hypothesis, beam_search
-from vl.decoders.minimum_bayes_risk import by_consensus
+from vl.decoders.minimum_bayes_risk import minimum_bayes_risk
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.encoders.table import Network
 from vl.encoders.weights import fingerprint
-from vl.encoding.embedder import Extractor
-from vl.encoding.pretrained import bundled_encoder, bundled_name, described, without_heads
+from vl.encoding.embedder import Embedder
+from vl.encoding.pretrained import drop_auxiliary, encoder_config, encoder_name_of, encoder_of
 
 KIND = "captioner"
 
@@ -64,7 +64,7 @@ class Captioner:
         *,
         encoder_name: str,
         views: Sequence[str] = ("plain",),
-        fit: Fit = "squash",
+        fit: Resize = "squash",
         search: Search | None = None,
         training: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
@@ -87,11 +87,11 @@ class Captioner:
         self.decoders = [decoder.eval().to(device) for decoder in decoders]
         self.vocabulary = vocabulary
         self.views = tuple(views)
-        self.fit: Fit = fit
+        self.fit: Resize = fit
         self.search = search or Search()
         self.training = training or {}
         self.device = torch.device(device)
-        self.extractor = Extractor(encoder, views=views, fit=fit, device=device)
+        self.embedder = Embedder(encoder, views=views, fit=fit, device=device)
 
     def __call__(
         self,
@@ -120,11 +120,11 @@ class Captioner:
         for begin in range(0, len(images), batch_size):
             squares = torch.stack(
                 [
-                    self.extractor.square(image if isinstance(image, Tensor) else decode(image))
+                    self.embedder.square(image if isinstance(image, Tensor) else decode(image))
                     for image in images[begin : begin + batch_size]
                 ]
             )
-            vectors = self.extractor(squares).mean(1)  # (B, D)
+            vectors = self.embedder(squares).mean(1)  # (B, D)
             captions += self.describe(vectors, search=search, n_best=n_best)
         return captions
 
@@ -166,7 +166,7 @@ class Captioner:
             length_power=search.length_power,
         )
         if search.order == "consensus":
-            found = [by_consensus(each) for each in found]
+            found = [minimum_bayes_risk(each) for each in found]
         return found
 
     def save(self, path: Path | str) -> None:
@@ -175,14 +175,14 @@ class Captioner:
         Raises:
             OSError: the place cannot be written to.
         """
-        encoder = without_heads(self.encoder_name, self.encoder)
+        encoder = drop_auxiliary(self.encoder_name, self.encoder)
         modules: dict[str, nn.Module] = {"encoder": encoder}
         modules |= {f"decoder.{i}": decoder for i, decoder in enumerate(self.decoders)}
         bundle.write(
             path,
             kind=KIND,
             configuration={
-                "encoder": described(self.encoder_name, encoder),
+                "encoder": encoder_config(self.encoder_name, encoder),
                 "decoders": [decoder.configuration for decoder in self.decoders],
                 "vocabulary": list(self.vocabulary.words),
                 "views": list(self.views),
@@ -232,7 +232,7 @@ class Captioner:
             raise FormatError(path, f"views are {views!r}, not names", record="configuration")
         configurations = bundle.required(held, "decoders", list)
         decoders = [_decoder(held, index, each) for index, each in enumerate(configurations)]
-        encoder = bundled_encoder(held)
+        encoder = encoder_of(held)
         bundle.check_nothing_left(
             held, ["encoder", *(f"decoder.{i}" for i in range(len(decoders)))]
         )
@@ -241,7 +241,7 @@ class Captioner:
                 encoder,
                 decoders,
                 vocabulary,
-                encoder_name=bundled_name(held),
+                encoder_name=encoder_name_of(held),
                 views=views,
                 fit=bundle.required(held, "fit", str),
                 search=_search(held),

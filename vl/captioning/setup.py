@@ -12,17 +12,17 @@ import torch
 from torch import Tensor
 
 from vl.captioning.captioner import Captioner
-from vl.captioning.training import CaptionTraining
+from vl.captioning.training import CaptionerTask
 from vl.data import embeddings as cache
-from vl.data.batches import ImageSource, one_view
+from vl.data.batches import ImageSource, random_view
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.errors import FormatError
-from vl.data.images.decode import Fit
+from vl.data.images.decode import Resize
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.encoders.table import Network
-from vl.encoding.embedder import Extractor, photographs
+from vl.encoding.embedder import Embedder, photographs
 from vl.encoding.finetuning import unfreeze_used_parameters
-from vl.encoding.pretrained import check_fingerprint, trained_encoder
+from vl.encoding.pretrained import check_fingerprint, load_encoder
 
 Shown = Literal["standardised", "raw"]
 
@@ -34,9 +34,9 @@ class Phase(NamedTuple):
     encoder_name: str
     decoder: ShowAndTell
     views: Sequence[str]
-    fit: Fit
+    fit: Resize
     source: ImageSource  # of the training images
-    development: Callable[[CaptionTraining], Tensor]  # embeddings (images, D) of those to judge by
+    development: Callable[[CaptionerTask], Tensor]  # embeddings (images, D) of those to judge by
 
 
 class Names(NamedTuple):
@@ -73,23 +73,23 @@ def on_embeddings(
         ValueError: the encoder is not the one that made the embeddings, or an image has none.
     """
     held = cache.load(path)
-    if held.making.fit not in get_args(Fit):
-        known = " or ".join(map(repr, get_args(Fit)))
-        raise FormatError(path.with_suffix(".json"), f"fit is {held.making.fit!r}, not {known}")
-    built = trained_encoder(encoder, weights)
-    check_fingerprint(built, held.making.fingerprint, made=path)
+    if held.provenance.fit not in get_args(Resize):
+        known = " or ".join(map(repr, get_args(Resize)))
+        raise FormatError(path.with_suffix(".json"), f"fit is {held.provenance.fit!r}, not {known}")
+    built = load_encoder(encoder, weights)
+    check_fingerprint(built, held.provenance.fingerprint, made=path)
     vectors = held.of(names.training)
     development = held.of(names.development).mean(1).to(device)
-    speaker = decoder(held.making.width)
+    speaker = decoder(held.provenance.width)
     if shown == "standardised":
         speaker.standardise(vectors.flatten(0, 1))
     return Phase(
         encoder=built,
         encoder_name=encoder,
         decoder=speaker,
-        views=held.making.views,
-        fit="crop" if held.making.fit == "crop" else "squash",
-        source=one_view(vectors),
+        views=held.provenance.views,
+        fit="crop" if held.provenance.fit == "crop" else "squash",
+        source=random_view(vectors),
         development=lambda model: development,
     )
 
@@ -145,7 +145,7 @@ def on_photographs(
     encoder_name: str,
     decoder: ShowAndTell,
     views: Sequence[str],
-    fit: Fit,
+    fit: Resize,
     device: torch.device,
 ) -> Phase:
     """Encoder and decoder together, on photographs in a folder.
@@ -162,11 +162,11 @@ def on_photographs(
         raise FileNotFoundError(f"{len(missing)} photographs are missing, the first {missing[0]}")
     unfreeze_used_parameters(encoder)
 
-    def development(model: CaptionTraining) -> Tensor:
+    def development(model: CaptionerTask) -> Tensor:
         assert model.encoder is not None
-        extractor = Extractor(model.encoder, views=views, fit=fit, device=device)
+        embedder = Embedder(model.encoder, views=views, fit=fit, device=device)
         parts = []
-        for part in extractor.files(to_judge_by):
+        for part in embedder.files(to_judge_by):
             if part.failures:
                 raise part.failures[0][1]
             parts.append(part.vectors)

@@ -10,12 +10,12 @@ from vl.captioning.captioner import Captioner
 from vl.data.batches import CaptionBatch, CaptionBatches, LossSum
 from vl.data.captions.vocabulary import Vocabulary
 from vl.decoders import constraints as rules
-from vl.decoders.scheduled_sampling import OwnWord
+from vl.decoders.scheduled_sampling import SampleWord
 from vl.decoders.self_critical import advantages, sample
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.encoders.table import Network
 from vl.metrics.bleu import corpus_bleu
-from vl.training.loop import Judgement
+from vl.training.loop import Validation
 
 Criterion = Literal["bleu-4", "loss"]
 Reward = Callable[
@@ -25,7 +25,7 @@ _SAMPLES = 5  # captions drawn for each image, as many as people wrote in COCO a
 _LONGEST = 20  # words of a drawn caption, the end counted, as in im2txt's search
 
 
-class CaptionTraining(nn.Module):
+class CaptionerTask(nn.Module):
     """Decoder, and encoder where both are trained, as one module whose forward is the loss.
 
     Args:
@@ -42,14 +42,14 @@ class CaptionTraining(nn.Module):
         decoder: ShowAndTell,
         encoder: Network | None = None,
         *,
-        own_word: OwnWord | None = None,
+        word_sampler: SampleWord | None = None,
         smoothing: float = 0.0,
         reward: Reward | None = None,
     ) -> None:
         super().__init__()
         self.decoder = decoder
         self.encoder = encoder
-        self._own_word = own_word
+        self._own_word = word_sampler
         self._smoothing = smoothing
         self._reward = reward
 
@@ -63,7 +63,7 @@ class CaptionTraining(nn.Module):
             batch.words,
             batch.lengths,
             batch.image_of,
-            own_word=self._own_word(step) if self._own_word else 0.0,
+            word_sampler=self._own_word(step) if self._own_word else 0.0,
             smoothing=self._smoothing,
         )
 
@@ -92,14 +92,14 @@ class CaptionTraining(nn.Module):
         return self.decoder(images, drawn.words, drawn.lengths, image_of, weights=weights)
 
 
-def judge_of(
-    captioner: Callable[[CaptionTraining], Captioner],
+def make_validator(
+    captioner: Callable[[CaptionerTask], Captioner],
     batches: CaptionBatches,
     references: Mapping[str, Sequence[Sequence[str]]],
-    embeddings: Callable[[CaptionTraining], Tensor],
+    embeddings: Callable[[CaptionerTask], Tensor],
     *,
     criterion: Criterion,
-) -> Callable[[nn.Module], Judgement]:
+) -> Callable[[nn.Module], Validation]:
     """A judge of a captioner in training, on its development split.
 
     Args:
@@ -115,8 +115,8 @@ def judge_of(
         the share of distinct captions.
     """
 
-    def judge(model: nn.Module) -> Judgement:
-        assert isinstance(model, CaptionTraining)
+    def judge(model: nn.Module) -> Validation:
+        assert isinstance(model, CaptionerTask)
         vectors = embeddings(model)
         total, count = 0.0, 0
         for batch in batches.epoch(0):
@@ -136,7 +136,7 @@ def judge_of(
             "bleu-4": 100 * scores[3],
             "distinct": len(set(texts)) / len(texts),
         }
-        return Judgement(-figures["loss"] if criterion == "loss" else figures[criterion], figures)
+        return Validation(-figures["loss"] if criterion == "loss" else figures[criterion], figures)
 
     return judge
 

@@ -28,13 +28,13 @@ from vl.captioning.captioner import Captioner
 from vl.commands import attack_labelled
 from vl.data.errors import FormatError
 from vl.data.files import escaped, replacing
-from vl.data.images.decode import Fit, decode
+from vl.data.images.decode import Resize, decode
 from vl.data.words import labels as label_lists
 from vl.encoding import encoder_file as encoder_bundle
-from vl.inputs import complaint, listed, photographs
+from vl.inputs import error_message, listed, photographs
 from vl.labelling import labeller_file as labeller_bundle
 from vl.labelling.labeller import Labeller
-from vl.terminal import Bar, write_line
+from vl.terminal import Bar, print_line
 from vl.training.adversarial import basic_iterative, check_numbers, default_step_size
 
 _log = logging.getLogger(__name__)
@@ -75,7 +75,7 @@ class AttackRun:
     says."""
     labels: str | None = None
     """Of a labeller: labels with commas between, or a file with one a line."""
-    fit: Fit | None = None
+    fit: Resize | None = None
     """Of an encoder: how a photograph becomes a square, as in `vl evaluate-encoder`; by default
     crop."""
     eps: Annotated[tuple[float, ...], tyro.conf.arg(metavar="EPS ...")] = (0.007,)
@@ -120,7 +120,7 @@ def run(flags: AttackRun) -> int:
     failures, done = len(inputs.failures), dict.fromkeys(_STAGES, 0)
     with Bar("attack", len(inputs.files), unit="images") as bar:
         for unusable in inputs.failures:
-            bar.say(complaint(unusable))
+            bar.say(error_message(unusable))
         for begin in range(0, len(inputs.files), flags.batch_size):
             read: list[tuple[Path, Tensor]] = []
             batch = inputs.files[begin : begin + flags.batch_size]
@@ -128,7 +128,7 @@ def run(flags: AttackRun) -> int:
                 try:
                     read.append((path, model.square(decode(path))))
                 except (FormatError, OSError) as error:
-                    bar.say(complaint(error))
+                    bar.say(error_message(error))
                     failures += 1
             for (path, _), stages in zip(read, _attacked(flags, model, wanted, read, files)):
                 for stage, each in zip(_STAGES, stages, strict=True):
@@ -137,7 +137,7 @@ def run(flags: AttackRun) -> int:
                     print(json.dumps(_record(flags, path, files[path], stages, wanted)))
                 else:
                     for line in _lines(path, stages, wanted):
-                        write_line(line)
+                        print_line(line)
                 if flags.picture and len(rows) < attack_sheet.MOST:
                     rows.append(_row(path, stages, wanted))
             sys.stdout.flush()  # who reads the pipe need not wait for the next batches

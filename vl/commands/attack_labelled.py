@@ -9,12 +9,12 @@ import torch
 from vl.attacks.robustness import Attack, Robustness, record, table
 from vl.attacks.targets import AttackedClassifier
 from vl.data.errors import FormatError
-from vl.data.images.decode import Fit, decode
+from vl.data.images.decode import Resize, decode
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.classes import places
-from vl.inputs import complaint, labelled_photographs
-from vl.terminal import Bar, write_line
+from vl.inputs import error_message, labelled_photographs
+from vl.terminal import Bar, print_line
 from vl.version import __version__
 
 
@@ -23,7 +23,7 @@ def count(
     model: Path,
     attacks: Sequence[Attack],
     *,
-    fit: Fit,
+    fit: Resize,
     batch_size: int,
     device: torch.device,
     as_json: bool,
@@ -59,7 +59,7 @@ def count(
                     squares.append(attacked.square(decode(each.path)))
                     truths.append(place[each.label])
                 except (FormatError, OSError) as error:
-                    bar.say(complaint(error))
+                    bar.say(error_message(error))
                     failures += 1
             if squares:
                 counted.add(
@@ -77,10 +77,10 @@ def count(
             "failures": failures,
             "results": [record(each) for each in counted.errors()],
         }
-        write_line(json.dumps(told, ensure_ascii=False))
+        print_line(json.dumps(told, ensure_ascii=False))
     else:
         for line in (*table(counted.errors()), signature):
-            write_line(line)
+            print_line(line)
         if failures:
-            write_line(f"{failures} photographs could not be read and do not count")
+            print_line(f"{failures} photographs could not be read and do not count")
     return 1 if failures else 0

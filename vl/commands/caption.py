@@ -13,10 +13,10 @@ from vl import devices
 from vl.captioning.captioner import Caption, Captioner
 from vl.captioning.search import Order
 from vl.data.captions.captions import ImageId
-from vl.encoding.embedder import Extractor
+from vl.encoding.embedder import Embedder
 from vl.evaluation.results import write_results
-from vl.inputs import complaint, listed, photographs
-from vl.terminal import Bar, write_line
+from vl.inputs import error_message, listed, photographs
+from vl.terminal import Bar, print_line
 
 _log = logging.getLogger(__name__)
 
@@ -73,7 +73,7 @@ def run(flags: CaptionRun) -> int:
     if flags.out:
         _check_ids(inputs.files)
         _check_place(flags.out)
-    extractor = Extractor(
+    embedder = Embedder(
         captioner.encoder,
         views=captioner.views,
         fit=captioner.fit,
@@ -84,10 +84,10 @@ def run(flags: CaptionRun) -> int:
     failures = len(inputs.failures)
     with Bar("caption", len(inputs.files), unit="images") as bar:
         for unusable in inputs.failures:
-            bar.say(complaint(unusable))
-        for part in extractor.files(inputs.files):
+            bar.say(error_message(unusable))
+        for part in embedder.files(inputs.files):
             for _, error in part.failures:
-                bar.say(complaint(error))
+                bar.say(error_message(error))
             failures += len(part.failures)
             if part.indices:
                 described = captioner.describe(part.vectors.mean(1), n_best=flags.n_best)
@@ -136,9 +136,9 @@ def _print(path: Path, captions: list[Caption], *, as_json: bool, several: bool)
         print(json.dumps({"path": str(path), "captions": said}))
     elif several:
         for caption in captions:
-            write_line(f"{path}\t{caption.log_prob:.3f}\t{caption.text}")
+            print_line(f"{path}\t{caption.log_prob:.3f}\t{caption.text}")
     else:
-        write_line(f"{path}\t{captions[0].text}")
+        print_line(f"{path}\t{captions[0].text}")
 
 
 def _image_id(path: Path) -> ImageId:

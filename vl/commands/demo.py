@@ -21,7 +21,7 @@ from vl.demo.report import Figures, Label, Report, Shown, Stage, Trained
 from vl.demo.stages import JUDGED, METHODS, Demo, Sizes
 from vl.demo.truth import ATTRIBUTES, Tally, TruthScores
 from vl.labelling.labeller import Labeller
-from vl.terminal import write_line
+from vl.terminal import print_line
 
 _log = logging.getLogger(__name__)
 _SHOWN = 12  # pictures of a split on the page
@@ -96,11 +96,11 @@ def run(flags: DemoRun) -> int:
     for split in JUDGED:
         one = shown[split][0]
         said = ", ".join(f"{label.text} {label.score:.2f}" for label in one.labels[:3])
-        write_line(f"{one.path}\n  {one.caption}\n  {said}")
-    write_line(f"{seconds:.0f} seconds; {page} shows all of it. To go on:")
+        print_line(f"{one.path}\n  {one.caption}\n  {said}")
+    print_line(f"{seconds:.0f} seconds; {page} shows all of it. To go on:")
     picture = shown["held-out-kinds"][0].path
-    write_line(f"  vl caption {picture} --model {demo.captioner} --n-best 3")
-    write_line(f'  vl label {picture} --model {demo.labeller("devise")} --labels "{_unseen()}"')
+    print_line(f"  vl caption {picture} --model {demo.captioner} --n-best 3")
+    print_line(f'  vl label {picture} --model {demo.labeller("devise")} --labels "{_unseen()}"')
     return 0
 
 

@@ -10,13 +10,13 @@ from typing import Annotated, Literal
 import tyro
 
 from vl import devices
-from vl.data.embeddings import Making, Writer, begun_with
-from vl.data.images.decode import Fit
+from vl.data.embeddings import Provenance, Writer, read_provenance
+from vl.data.images.decode import Resize
 from vl.encoders.weights import fingerprint
-from vl.encoding.embedder import COMPILE_FROM, Extractor
+from vl.encoding.embedder import COMPILE_FROM, Embedder
 from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
-from vl.encoding.pretrained import trained_encoder
-from vl.inputs import complaint, photographs
+from vl.encoding.pretrained import load_encoder
+from vl.inputs import error_message, photographs
 from vl.terminal import Bar
 
 _log = logging.getLogger(__name__)
@@ -38,7 +38,7 @@ class EmbedRun:
     """The encoder's name."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain",)
     """What of each photograph is encoded: plain, flip, centre, top-left, ..., centre-flip, ...."""
-    fit: Fit = "squash"
+    fit: Resize = "squash"
     """How a photograph becomes a square: all of it out of shape, or its middle."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the encoder's arithmetic; auto takes bfloat16 where this machine is faster at it."""
@@ -60,10 +60,10 @@ def run(flags: EmbedRun) -> int:
     names = _names(flags.paths, files)
     bfloat16 = flags.precision == "bfloat16"
     if flags.precision == "auto":
-        begun = begun_with(flags.out)  # a stopwatch may say otherwise the second time
+        begun = read_provenance(flags.out)  # a stopwatch may say otherwise the second time
         bfloat16 = begun.precision == "bfloat16" if begun else devices.bfloat16_pays(device)
-    encoder = trained_encoder(flags.encoder, flags.weights)
-    extractor = Extractor(
+    encoder = load_encoder(flags.encoder, flags.weights)
+    embedder = Embedder(
         encoder,
         views=flags.views,
         fit=flags.fit,
@@ -71,7 +71,7 @@ def run(flags: EmbedRun) -> int:
         bfloat16=bfloat16,
         batch_size=flags.batch_size,
     )
-    making = Making(
+    provenance = Provenance(
         encoder=flags.encoder,
         fingerprint=fingerprint(encoder),
         fit=flags.fit,
@@ -79,19 +79,19 @@ def run(flags: EmbedRun) -> int:
         views=tuple(flags.views),
         width=encoder.width,
     )
-    writer = Writer(flags.out, making)
+    writer = Writer(flags.out, provenance)
     todo = [index for index, name in enumerate(names) if name not in writer]
-    _hasten(extractor, flags, len(todo) * len(flags.views))
+    _hasten(embedder, flags, len(todo) * len(flags.views))
     failed: set[int] = set()
     saved = time.monotonic()
     with Bar("embed", len(files), unit="images") as bar:
         for unusable in inputs.failures:
-            bar.say(complaint(unusable))
+            bar.say(error_message(unusable))
         bar.skip(len(files) - len(todo))
         try:
-            for extracted in extractor.files([files[index] for index in todo]):
+            for extracted in embedder.files([files[index] for index in todo]):
                 for index, error in extracted.failures:
-                    bar.say(complaint(error))
+                    bar.say(error_message(error))
                     failed.add(todo[index])
                 writer.add([names[todo[index]] for index in extracted.indices], extracted.vectors)
                 bar.advance(len(extracted.indices) + len(extracted.failures))
@@ -107,8 +107,8 @@ def run(flags: EmbedRun) -> int:
     _log.info(
         "%d embeddings of width %d (%s) in %s, %d of them from before; %d inputs failed",
         len(done.names),
-        making.width,
-        ", ".join(making.views),
+        provenance.width,
+        ", ".join(provenance.views),
         flags.out,
         len(files) - len(todo) + len(others),
         failures,
@@ -116,15 +116,15 @@ def run(flags: EmbedRun) -> int:
     return 1 if failures else 0
 
 
-def _hasten(extractor: Extractor, flags: EmbedRun, pictures: int) -> None:
+def _hasten(embedder: Embedder, flags: EmbedRun, pictures: int) -> None:
     """Choose what runs the encoder."""
     openvino = flags.engine == "openvino"
-    if flags.engine == "auto" and flags.compile != "always" and extractor.device.type == "cpu":
-        openvino = pictures >= OPENVINO_FROM and problem(extractor.encoder) is None
-    if openvino and extractor.use_openvino():
+    if flags.engine == "auto" and flags.compile != "always" and embedder.device.type == "cpu":
+        openvino = pictures >= OPENVINO_FROM and problem(embedder.encoder) is None
+    if openvino and embedder.use_openvino():
         return
     if flags.compile == "always" or (flags.compile == "auto" and pictures >= COMPILE_FROM):
-        extractor.compile()
+        embedder.compile()
 
 
 def _names(paths: list[Path], files: list[Path]) -> list[str]:

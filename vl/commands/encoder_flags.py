@@ -8,9 +8,9 @@ from typing import Annotated, Literal
 import tyro
 
 from vl.commands.ranges import check_range
-from vl.data.images.decode import Fit
-from vl.encoders.table import checked, choices
-from vl.encoding.finetuning import Rung
+from vl.data.images.decode import Resize
+from vl.encoders.table import choices, validated_options
+from vl.encoding.finetuning import Depth
 from vl.encoding.task import ADAM, RECIPES, TUNED, Recipe
 from vl.training.processes import restarted
 from vl.training.schedules import Shape
@@ -49,14 +49,14 @@ class EncoderRun:
     classes: Path | None = None
     """The classifier's classes, one a line, where DATA has only some of them; with --tune the
     classifier of --from has to be of these already."""
-    tune: Rung | None = None
+    tune: Depth | None = None
     """Of --from: train the last layer alone (solved, not stepped), the last blocks too, or all.
     blocks and all begin with a last layer that is solved, or with one that knows these classes."""
     blocks: int = 2
     """How many blocks --tune blocks trains."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain", "flip")
     """For the last layer: what of each picture is encoded; see `vl embed`."""
-    fit: Fit = "crop"
+    fit: Resize = "crop"
     """For the last layer, and for judging: how a picture becomes a square."""
     development: Path | None = None
     """Pictures to judge by after every epoch, in the form of DATA; the best weights are kept."""
@@ -160,7 +160,7 @@ def check(flags: EncoderRun) -> None:
     check_range("development_share", flags.development_share, 0, 0.9)
     _check_together(flags, recipe)
     name = flags.encoder or ENCODER
-    checked(
+    validated_options(
         name,
         auxiliary=flags.auxiliary,
         width_factor=flags.width_factor,

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 
 import tyro
 
-from vl.encoders.flops import Counts, counted
-from vl.encoders.table import CHOICES, TORCHVISION_NAMES, checked
+from vl.encoders.flops import ModelSize, model_size
+from vl.encoders.table import OPTIONS, TORCHVISION_NAMES, validated_options
 from vl.encoders.weights import published_weights
 
 # Of torchvision's, those that one compares with first.
@@ -37,7 +37,7 @@ def run(flags: EncodersRun) -> int:
     if not flags.json:
         print(_line(_HEAD, first=first))
     for name in names:
-        counts = counted(name, width_factor=flags.width_factor)
+        counts = model_size(name, width_factor=flags.width_factor)
         weights = published_weights(name) if flags.width_factor == 1 else None
         if flags.json:
             line = json.dumps({"name": name, **counts._asdict(), "weights": weights})
@@ -51,19 +51,19 @@ def _chosen(flags: EncodersRun) -> list[str]:
     """The names to list, each of which there is and can be scaled if that is asked for."""
     if flags.names and flags.all:
         raise ValueError("names and --all were given; --all has every name")
-    names = [*CHOICES, *_COMPARED]
+    names = [*OPTIONS, *_COMPARED]
     if flags.names:
         names = list(dict.fromkeys(flags.names))
     elif flags.all:
-        names = [*CHOICES, *(name for name in TORCHVISION_NAMES if name not in CHOICES)]
+        names = [*OPTIONS, *(name for name in TORCHVISION_NAMES if name not in OPTIONS)]
     elif flags.width_factor != 1:
-        names = [name for name, choices in CHOICES.items() if "width_factor" in choices]
+        names = [name for name, choices in OPTIONS.items() if "width_factor" in choices]
     for name in names:
-        checked(name, width_factor=flags.width_factor)
+        validated_options(name, width_factor=flags.width_factor)
     return names
 
 
-def _cells(name: str, counts: Counts, weights: str | None) -> tuple[str, ...]:
+def _cells(name: str, counts: ModelSize, weights: str | None) -> tuple[str, ...]:
     return (
         name,
         f"{counts.parameters:,}",

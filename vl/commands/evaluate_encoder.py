@@ -15,17 +15,17 @@ from vl import devices
 from vl import sheets as contact_sheet
 from vl.commands.ranges import check_range
 from vl.data.files import write_text
-from vl.data.images.crops import Number
-from vl.data.images.decode import Fit
+from vl.data.images.crops import CropCount
+from vl.data.images.decode import Resize
 from vl.encoders.table import Network, TorchvisionFeatures
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.classes import check_same_classes, places, read_classes
 from vl.encoding.evaluation import TOP, Classifier, Pair, Tally, interval, ranked
 from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
-from vl.encoding.pretrained import trained_encoder
-from vl.inputs import complaint, labelled_photographs
-from vl.terminal import Bar, write_line
+from vl.encoding.pretrained import load_encoder
+from vl.inputs import error_message, labelled_photographs
+from vl.terminal import Bar, print_line
 from vl.version import __version__
 
 _log = logging.getLogger(__name__)
@@ -50,10 +50,10 @@ class EncoderEvaluation:
     """With --weights: the encoder's name."""
     classes: Path | None = None
     """With --weights: the classes, one a line, in the order of the classifier's outputs."""
-    crops: Annotated[tuple[Number, ...], tyro.conf.arg(metavar="{1,10,144} ...")] = (1,)
+    crops: Annotated[tuple[CropCount, ...], tyro.conf.arg(metavar="{1,10,144} ...")] = (1,)
     """Crops of each photograph, whose probabilities are averaged: Krizhevsky's 10, GoogLeNet's
     144."""
-    fit: Fit = "crop"
+    fit: Resize = "crop"
     """Of 1 crop alone: the middle 224 pixels where the shorter side has 256, or all of it, out of
     shape."""
     per_class: Path | None = None
@@ -132,7 +132,7 @@ def run(flags: EncoderEvaluation) -> int:
     with Bar("evaluate", len(paths), unit="images") as bar:
         for some in classifier.files(paths):
             for _, error in some.failures:
-                bar.say(complaint(error))
+                bar.say(error_message(error))
             for number, probabilities in some.probabilities.items():
                 order = ranked(probabilities)
                 tallies[number].add(order, truths[some.indices])
@@ -169,10 +169,10 @@ def run(flags: EncoderEvaluation) -> int:
             "results": [_figures(number, tally) for number, tally in tallies.items()],
             "confused": confused,
         }
-        write_line(json.dumps(record, ensure_ascii=False))
+        print_line(json.dumps(record, ensure_ascii=False))
     else:
         _print(tallies, confused, failed)
-        write_line(signature)
+        print_line(signature)
     if flags.out:
         write_text(flags.out, "".join(f"{line}\n" for line in lines))
     if flags.per_class:
@@ -195,7 +195,7 @@ def _models(flags: EncoderEvaluation) -> list[_Model]:
     if not flags.classes:
         raise ValueError("give --model, or --weights with --encoder and --classes")
     classes = read_classes(flags.classes)
-    encoder = trained_encoder(flags.encoder, flags.weights, classifier=True)
+    encoder = load_encoder(flags.encoder, flags.weights, classifier=True)
     if encoder.classifier is None or (
         flags.weights is None and isinstance(encoder, TorchvisionFeatures) and not encoder.matrix
     ):
@@ -236,8 +236,10 @@ def _named(pair: Pair, tally: Tally, classes: Sequence[str]) -> dict[str, Any]:
     }
 
 
-def _print(tallies: dict[Number, Tally], confused: Sequence[dict[str, Any]], failed: int) -> None:
-    write_line(f"{'crops':>6}{'images':>8}{'top-1 %':>9}{'95 %':>14}{'top-5 %':>9}{'95 %':>14}")
+def _print(
+    tallies: dict[CropCount, Tally], confused: Sequence[dict[str, Any]], failed: int
+) -> None:
+    print_line(f"{'crops':>6}{'images':>8}{'top-1 %':>9}{'95 %':>14}{'top-5 %':>9}{'95 %':>14}")
     for number, tally in tallies.items():
         figures = _figures(number, tally)
         cells = f"{number:6}{int(tally.images.sum()):8}"
@@ -245,12 +247,12 @@ def _print(tallies: dict[Number, Tally], confused: Sequence[dict[str, Any]], fai
             low, high = figures[f"{name}_interval"]
             between = f"{100 * low:.1f} to {100 * high:.1f}"
             cells += f"{100 * figures[name]:9.1f}{between:>14}"
-        write_line(cells)
+        print_line(cells)
     if failed:
-        write_line(f"{failed} photographs could not be read and do not count")
+        print_line(f"{failed} photographs could not be read and do not count")
     for pair in confused:
         of = f"{pair['images']} of {pair['of']}"
-        write_line(f"{of} {pair['class']!r} taken for {pair['answer']!r}")
+        print_line(f"{of} {pair['class']!r} taken for {pair['answer']!r}")
 
 
 def _per_class(tally: Tally, classes: Sequence[str]) -> str:

@@ -81,11 +81,11 @@ def run(flags: LabelEvaluation) -> int:
     failed = 0
     if flags.embeddings:
         held = cache.load(flags.embeddings)
-        check_fingerprint(labeller.encoder, held.making.fingerprint, made=flags.embeddings)
-        if (held.making.fit, set(held.making.views)) != (labeller.fit, set(labeller.views)):
+        check_fingerprint(labeller.encoder, held.provenance.fingerprint, made=flags.embeddings)
+        if (held.provenance.fit, set(held.provenance.views)) != (labeller.fit, set(labeller.views)):
             raise ValueError(
-                f"{flags.embeddings} was made with fit {held.making.fit} and views "
-                f"{', '.join(held.making.views)}, the labeller wants {labeller.fit} and "
+                f"{flags.embeddings} was made with fit {held.provenance.fit} and views "
+                f"{', '.join(held.provenance.views)}, the labeller wants {labeller.fit} and "
                 f"{', '.join(labeller.views)}"
             )
         examples = read_examples(flags.photographs, names=names, embedded=frozenset(held.names))
@@ -93,7 +93,7 @@ def run(flags: LabelEvaluation) -> int:
     else:
         examples = read_examples(flags.photographs, names=names)
         count = len(examples.paths)
-        examples, vectors = encoded(examples, labeller.extractor)
+        examples, vectors = encoded(examples, labeller.embedder)
         failed = count - len(examples.paths)
     for note in examples.notes:
         _log.info("%s", note)

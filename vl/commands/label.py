@@ -14,10 +14,10 @@ from vl.data.files import escaped, write_text
 from vl.data.words import labels as label_lists
 from vl.data.words.vectors import WAYS
 from vl.data.words.wordnet import WordNet
-from vl.encoding.embedder import Extractor
-from vl.inputs import complaint, listed, photographs
+from vl.encoding.embedder import Embedder
+from vl.inputs import error_message, listed, photographs
 from vl.labelling.labeller import Answer, Candidates, Label, Labeller
-from vl.terminal import Bar, write_line
+from vl.terminal import Bar, print_line
 
 _log = logging.getLogger(__name__)
 
@@ -80,7 +80,7 @@ def run(flags: LabelRun) -> int:
     _check(flags)
     inputs = photographs(listed(flags.paths))
     labeller = Labeller.load(flags.model, device=devices.named(flags.device))
-    extractor = Extractor(
+    embedder = Embedder(
         labeller.encoder,
         views=labeller.views,
         fit=labeller.fit,
@@ -92,10 +92,10 @@ def run(flags: LabelRun) -> int:
     failures = len(inputs.failures)
     with Bar("label", len(inputs.files), unit="images") as bar:
         for unusable in inputs.failures:
-            bar.say(complaint(unusable))
-        for part in extractor.files(inputs.files):
+            bar.say(error_message(unusable))
+        for part in embedder.files(inputs.files):
             for _, error in part.failures:
-                bar.say(complaint(error))
+                bar.say(error_message(error))
             failures += len(part.failures)
             projected = labeller.project(part.vectors.mean(1))
             answers = labeller.answers(
@@ -246,12 +246,12 @@ def _id(asked: _Asked, number: int) -> dict[str, str]:
 def _print(path: Path, answer: Answer, asked: _Asked) -> None:
     if answer.none_of_these:
         best = answer.labels[0]
-        write_line(f"{path}\tnone of these\t{_figures(best)}\tthe nearest: {best.text}")
+        print_line(f"{path}\tnone of these\t{_figures(best)}\tthe nearest: {best.text}")
         return
     for label in answer.labels:
-        write_line(f"{path}\t{label.text}\t{_figures(label)}")
+        print_line(f"{path}\t{label.text}\t{_figures(label)}")
     for number in _without(asked, answer):
-        write_line(f"{path}\t{asked.candidates.texts[number]}\t-\t-\t{_NO_VECTOR}")
+        print_line(f"{path}\t{asked.candidates.texts[number]}\t-\t-\t{_NO_VECTOR}")
 
 
 def _figures(label: Label) -> str:
@@ -282,7 +282,7 @@ def _draw(picture: Path, cells: list[label_sheet.Cell], *, labelled: int) -> boo
         return False
     failed = label_sheet.write(picture, cells)
     for error in failed:
-        print(escaped(complaint(error)), file=sys.stderr)
+        print(escaped(error_message(error)), file=sys.stderr)
     _log.info("%d photographs in %s", len(cells) - len(failed), picture)
     if labelled > len(cells):
         _log.info("%d more have no place on it", labelled - len(cells))

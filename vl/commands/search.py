@@ -17,10 +17,10 @@ from vl import sheets as contact_sheet
 from vl.data import embeddings
 from vl.data.files import escaped
 from vl.data.words.vectors import WAYS
-from vl.inputs import complaint
+from vl.inputs import error_message
 from vl.labelling.labeller import Labeller
 from vl.search.index import Hit, Index, Part, query
-from vl.terminal import write_line
+from vl.terminal import print_line
 
 _log = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ def _print(flags: SearchRun, hits: list[Hit]) -> None:
         print(json.dumps({"query": asked, "results": [hit._asdict() for hit in hits]}))
         return
     for name, cosine in hits:
-        write_line(f"{name}\t{cosine:.4f}")
+        print_line(f"{name}\t{cosine:.4f}")
 
 
 def _draw(flags: SearchRun, hits: list[Hit], *, folder: Path, picture: Path) -> int:
@@ -180,7 +180,7 @@ def _draw(flags: SearchRun, hits: list[Hit], *, folder: Path, picture: Path) -> 
         try:
             axes.imshow(contact_sheet.thumbnail(path))
         except (OSError, ValueError) as error:
-            print(escaped(complaint(error)), file=sys.stderr)
+            print(escaped(error_message(error)), file=sys.stderr)
             axes.set_box_aspect(1)
             missing += 1
     contact_sheet.write(picture, figure)

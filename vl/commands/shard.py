@@ -21,7 +21,7 @@ from vl.data.images.decode import SUFFIXES, decode_bytes
 from vl.data.labelled.dataset import Files, pictures
 from vl.data.labelled.shards import CLASSES, SETTINGS, Shards, about, shard_names, write_classes
 from vl.data.labelled.tar_samples import TAR, Entry, write
-from vl.inputs import complaint
+from vl.inputs import error_message
 from vl.terminal import Bar
 
 _log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def run(flags: ShardRun) -> int:
             for number, (row, content) in enumerate(_read_ahead(pool, read, rows), first):
                 name, label = source.names[row], source.labels[row]
                 if isinstance(content, Exception):
-                    bar.say(complaint(content))
+                    bar.say(error_message(content))
                     failures += 1
                 else:
                     written = about(name, source.classes[label])

@@ -23,20 +23,20 @@ from vl.captioning.setup import (
     on_photographs,
     self_critical,
 )
-from vl.captioning.training import CaptionTraining, Criterion, judge_of, rows_only
+from vl.captioning.training import CaptionerTask, Criterion, make_validator, rows_only
 from vl.commands.ranges import check_range
 from vl.data.batches import CaptionBatches
 from vl.data.captions.captions import CaptionedImage, read_captions
 from vl.data.captions.ptb.tokens import words
 from vl.data.captions.vocabulary import Vocabulary
-from vl.data.images.decode import Fit
-from vl.decoders.scheduled_sampling import Decay, own_word
+from vl.data.images.decode import Resize
+from vl.decoders.scheduled_sampling import Decay, word_sampler
 from vl.decoders.show_and_tell import Cell, Output, ShowAndTell
 from vl.devices import bfloat16_pays
-from vl.encoding.pretrained import trained_encoder
-from vl.training.loop import Judgement, fit
+from vl.encoding.pretrained import load_encoder
+from vl.training.loop import Validation, fit
 from vl.training.optimizers import Kind, optimizer
-from vl.training.processes import Processes, joined
+from vl.training.processes import Processes, process_group
 from vl.training.schedules import Shape, schedule
 
 _log = logging.getLogger(__name__)
@@ -134,7 +134,7 @@ class CaptionerTraining:
     """Of the search that judges; 3 in im2txt. Kept in the captioner."""
     length_power: float = 0.0
     """Length normalisation of the search; kept in the captioner."""
-    fit: Fit = "squash"
+    fit: Resize = "squash"
     """How a photograph becomes a square (phase 2; phase 1 takes the embeddings')."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the forward pass; auto takes bfloat16 where this machine is faster at it."""
@@ -157,7 +157,7 @@ def run(flags: CaptionerTraining) -> int:
         flags.dev_captions or flags.captions, split=flags.dev_split, images=flags.dev_images
     )
     vocabulary = Vocabulary.counted(training, minimum=flags.min_count, evaluation=development)
-    with joined(flags.device) as processes:
+    with process_group(flags.device) as processes:
         torch.manual_seed(flags.seed)  # the same first weights in every process
         bfloat16 = flags.precision == "bfloat16"
         if flags.precision == "auto":
@@ -274,7 +274,7 @@ def _phase(
         return from_captioner(
             flags.start, vocabulary, folder=flags.photographs, names=names, device=device
         )
-    encoder = trained_encoder(flags.encoder, flags.weights)
+    encoder = load_encoder(flags.encoder, flags.weights)
     return on_photographs(
         flags.photographs,
         names,
@@ -311,16 +311,16 @@ def _train(
         processes=processes.size,
     )
     steps = flags.epochs * len(batches)
-    own = own_word(flags.own_words_decay, most=flags.own_words, steps=steps)
-    model = CaptionTraining(
+    own = word_sampler(flags.own_words_decay, most=flags.own_words, steps=steps)
+    model = CaptionerTask(
         phase.decoder,
         phase.encoder if flags.finetune_encoder else None,
-        own_word=own if flags.own_words else None,
+        word_sampler=own if flags.own_words else None,
         smoothing=flags.smoothing,
         reward=CaptionReward(encoded, bleu=flags.bleu_reward) if flags.self_critical else None,
     )
 
-    def captioner(model: CaptionTraining, figures: dict[str, float] | None = None) -> Captioner:
+    def captioner(model: CaptionerTask, figures: dict[str, float] | None = None) -> Captioner:
         return Captioner(
             model.encoder or phase.encoder,
             [copy.deepcopy(model.decoder)],
@@ -337,8 +337,8 @@ def _train(
             device=processes.device,
         )
 
-    def keep(model: nn.Module, judgement: Judgement | None) -> None:
-        assert isinstance(model, CaptionTraining)
+    def keep(model: nn.Module, judgement: Validation | None) -> None:
+        assert isinstance(model, CaptionerTask)
         captioner(model, judgement.figures if judgement else None).save(flags.out / BUNDLE)
 
     references = {
@@ -346,7 +346,7 @@ def _train(
         for image in splits.development
     }
     held = splits.encoded(splits.development)
-    judge = judge_of(
+    judge = make_validator(
         captioner,
         CaptionBatches(rows_only, held, batch_size=512, seed=None),
         references,

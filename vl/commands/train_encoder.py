@@ -18,19 +18,19 @@ from vl.commands.encoder_flags import (
     recipe_of,
     settings_of,
 )
-from vl.data.images.augmentation import Augmentation, Plain
+from vl.data.images.augmentation import Augmentation, CenterCrop
 from vl.data.labelled.dataset import Pictures
 from vl.data.labelled.loader import PictureBatches
 from vl.devices import bfloat16_pays
 from vl.encoders.table import Network, encoder
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.classes import read_classes
-from vl.encoding.finetuning import borrowed_from, release, solve_last_layer, with_classes
+from vl.encoding.finetuning import load_pretrained, solve_last_layer, unfreeze, with_classes
 from vl.encoding.task import Splits, splits
-from vl.encoding.training import EncoderTraining, encoder_in, judge_of
-from vl.training.loop import Judgement, fit
+from vl.encoding.training import EncoderTask, encoder_in, make_validator
+from vl.training.loop import Validation, fit
 from vl.training.optimizers import optimizer
-from vl.training.processes import Processes, joined
+from vl.training.processes import Processes, process_group
 from vl.training.replicas import shard
 from vl.training.schedules import schedule
 
@@ -40,7 +40,7 @@ _log = logging.getLogger(__name__)
 def run(flags: EncoderRun) -> int:
     """Train."""
     check(flags)
-    with joined(flags.device) as processes:
+    with process_group(flags.device) as processes:
         torch.manual_seed(flags.seed)  # the same first weights in every process
         task = splits(
             flags.data,
@@ -77,7 +77,7 @@ def run(flags: EncoderRun) -> int:
                 quiet=not processes.first,
             )
         if flags.tune == "last":
-            model = EncoderTraining(begun.encoder).to(processes.device).eval()
+            model = EncoderTask(begun.encoder).to(processes.device).eval()
             judge = _judge(flags, begun.encoder, task, processes)
             with torch.no_grad():
                 judgement = judge(model) if judge else None
@@ -111,7 +111,7 @@ def _begun(flags: EncoderRun, training: Pictures) -> _Begun:
             image_size=flags.image_size,
         )
         return _Begun(name, built, False)
-    name, borrowed, classes = borrowed_from(flags.borrowed, flags.encoder)
+    name, borrowed, classes = load_pretrained(flags.borrowed, flags.encoder)
     if tuple(training.classes) == classes:
         return _Begun(name, borrowed, True)
     if flags.classes:
@@ -132,12 +132,12 @@ def _train(
     built = begun.encoder
     recipe = recipe_of(flags)
     if flags.tune:
-        release(built, flags.tune, blocks=flags.blocks)
+        unfreeze(built, flags.tune, blocks=flags.blocks)
     if flags.shared_norms:
         convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm  # it has no annotations
         built = convert(built)
     side = built.image_size
-    model = EncoderTraining(
+    model = EncoderTask(
         built,
         smoothing=recipe.smoothing,
         mixup=flags.mixup,
@@ -206,23 +206,23 @@ def _hash(pictures: Pictures) -> str:
     return said.hexdigest()[:16]
 
 
-def _figures(judgement: Judgement) -> str:
+def _figures(judgement: Validation) -> str:
     return "  ".join(f"{key} {value:.1f}" for key, value in judgement.figures.items())
 
 
 def _judge(
     flags: EncoderRun, built: Network, task: Splits, processes: Processes
-) -> Callable[[nn.Module], Judgement] | None:
+) -> Callable[[nn.Module], Validation] | None:
     if task.development is None:
         return None
     # By the first process alone, in batches of one size whatever the training's is.
-    plain = Plain(built.image_size, flags.fit)
+    plain = CenterCrop(built.image_size, flags.fit)
     batches = PictureBatches(task.development, plain, batch_size=32, tolerated=1.0)
-    return judge_of(batches, device=processes.device)
+    return make_validator(batches, device=processes.device)
 
 
 def _save(
-    flags: EncoderRun, name: str, built: Network, task: Splits, judgement: Judgement | None
+    flags: EncoderRun, name: str, built: Network, task: Splits, judgement: Validation | None
 ) -> None:
     told = {
         "settings": settings_of(flags),

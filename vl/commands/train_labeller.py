@@ -12,8 +12,8 @@ import tyro
 
 from vl import bundle
 from vl.commands.ranges import check_range
-from vl.data.batches import ImageSource, LabelledBatches, one_view
-from vl.data.images.decode import Fit
+from vl.data.batches import ImageSource, LabelledBatches, random_view
+from vl.data.images.decode import Resize
 from vl.data.words import labels as label_lists
 from vl.data.words.label_space import LabelSpace, Synonyms
 from vl.data.words.vectors import WordVectors
@@ -24,10 +24,10 @@ from vl.labelling.labeller import Labeller
 from vl.labelling.labeller_file import Projection, as_stored
 from vl.labelling.setup import Phase, from_labeller, on_embeddings, on_photographs
 from vl.labelling.task import Task, conse_of, held_out, judge, labeller_of, randomised, task_of
-from vl.labelling.training import DeviseTraining, LossName
+from vl.labelling.training import LabellerTask, LossName
 from vl.training.loop import fit
 from vl.training.optimizers import optimizer
-from vl.training.processes import Processes, joined
+from vl.training.processes import Processes, process_group
 from vl.training.schedules import Shape, schedule
 
 _log = logging.getLogger(__name__)
@@ -66,7 +66,7 @@ class DeviseRun:
     """The encoder's name."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain", "flip")
     """What of each photograph is encoded where there are no embeddings yet; see `vl embed`."""
-    fit: Fit = "crop"
+    fit: Resize = "crop"
     """How a photograph becomes a square where there are no embeddings yet."""
     wordnet: Path | None = None
     """A folder with WordNet's words.txt and is_a.txt, or nltk for NLTK's WordNet: for classes that
@@ -130,7 +130,7 @@ class DeviseRun:
 def run(flags: DeviseRun) -> int:
     """Train."""
     _check(flags)
-    with joined(flags.device) as processes:
+    with process_group(flags.device) as processes:
         torch.manual_seed(flags.seed)  # the same first weights in every process
         start = Labeller.load(flags.start, device=processes.device) if flags.start else None
         if start is not None:
@@ -224,7 +224,7 @@ def _devise(flags: DeviseRun, task: Task, start: Labeller | None, processes: Pro
         if flags.shown == "standardised":
             devise.standardise(phase.vectors[list(parts.training_rows)].flatten(0, 1))
     rows = list(parts.training_rows)
-    source: ImageSource = one_view(phase.vectors[rows])
+    source: ImageSource = random_view(phase.vectors[rows])
     if tuned:
         paths = [phase.examples.paths[row] for row in rows]
         side = phase.encoder.image_size
@@ -237,7 +237,7 @@ def _devise(flags: DeviseRun, task: Task, start: Labeller | None, processes: Pro
         rank=processes.rank,
         processes=processes.size,
     )
-    model = DeviseTraining(
+    model = LabellerTask(
         devise,
         task.words,
         loss=flags.loss,

@@ -132,8 +132,8 @@ def _readings(terms: list[_Term]) -> Iterator[Claims]:
         things = []
         for name in ("one", "other"):
             if name in parts:
-                agreed = numbers if name == subject and not two else []
-                things.append(_thing(parts[name], parts.get("traits", []), agreed))
+                broadcast = numbers if name == subject and not two else []
+                things.append(_thing(parts[name], parts.get("traits", []), broadcast))
         way = parts["way"][0].value if "way" in parts else None
         ground = parts["ground"][0].value if "ground" in parts else None
         yield Claims(tuple(things), way, ground)

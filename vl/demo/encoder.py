@@ -15,10 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from vl.data.batches import LossSum, Plan
+from vl.data.batches import BatchPlan, LossSum
 from vl.data.world.kinds import SEEN
 from vl.data.world.scenes import COLOURS, GROUNDS, SIZES, TEXTURES, Group, Relation, Scene
-from vl.encoders.inception import TAPS, Inception
+from vl.encoders.inception import AUXILIARY_AFTER, Inception
 from vl.encoding.training import pixels_of
 
 _WHERE: tuple[Relation, ...] = ("left of", "right of", "above", "below", "inside", "around")
@@ -92,7 +92,9 @@ class Pictures:
         self._images = images
         self._truth = torch.tensor([_truth(scene) for scene in scenes])
         self._cells = torch.stack([cells_of(scene, cells) for scene in scenes])
-        self._plan = Plan(len(scenes), batch_size=batch_size, seed=seed, what="pictures", least=2)
+        self._plan = BatchPlan(
+            len(scenes), batch_size=batch_size, seed=seed, what="pictures", least=2
+        )
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -117,7 +119,7 @@ class CellHead(nn.Module):
         return self.classifier(x.movedim(1, 3)).movedim(3, 1)
 
 
-class WorldTraining(nn.Module):
+class WorldTask(nn.Module):
     """An encoder whose classifier answers all ``QUESTIONS``; its forward is the loss.
 
     Args:
@@ -128,7 +130,7 @@ class WorldTraining(nn.Module):
     def __init__(self, encoder: Inception, scenes: Sequence[Scene]) -> None:
         super().__init__()
         self.encoder = encoder
-        for name in TAPS:
+        for name in AUXILIARY_AFTER:
             inputs = encoder.inception[name].width
             assert isinstance(inputs, int)
             encoder.auxiliary[name] = CellHead(inputs)
@@ -221,7 +223,7 @@ def with_mixed_colours(pixels: Tensor) -> Tensor:
     return (_CONTRAST * mixed + 0.5).clamp(0, 1)
 
 
-def loosen(encoder: Inception) -> None:
+def init_batch_norm_bias(encoder: Inception) -> None:
     """Begin with batch norms that cut little off, so that a deep network learns from the start.
 
     With biases of 0 each ReLU loses half of what it is given, 22 times over, and on small data

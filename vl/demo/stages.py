@@ -25,7 +25,7 @@ from vl.data.images.decode import decode_uint8
 from vl.data.world.files import read_truth
 from vl.data.world.kinds import SEEN
 from vl.data.world.scenes import Scene, Split
-from vl.demo.encoder import QUESTIONS, Pictures, WorldTraining, accuracy, loosen
+from vl.demo.encoder import QUESTIONS, Pictures, WorldTask, accuracy, init_batch_norm_bias
 from vl.demo.truth import TruthScores, truth_scores
 from vl.devices import bfloat16_pays
 from vl.encoders.inception import Inception
@@ -33,7 +33,7 @@ from vl.encoders.table import encoder
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.evaluation.results import read_results
-from vl.training.loop import Judgement, fit
+from vl.training.loop import Validation, fit
 from vl.training.optimizers import optimizer
 from vl.training.schedules import schedule
 
@@ -147,16 +147,16 @@ class Demo:
             image_size=sizes.side,
         )
         assert isinstance(built, Inception)
-        loosen(built)
+        init_batch_norm_bias(built)
         batches = Pictures(
             images, scenes, cells=sizes.side // _CELL, batch_size=_BATCH, seed=self.seed
         )
-        model = WorldTraining(built, scenes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+        model = WorldTask(built, scenes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         development = self.pictures("development")
 
-        def judge(model: nn.Module) -> Judgement:
+        def judge(model: nn.Module) -> Validation:
             found = accuracy(built, *development)
-            return Judgement(found["kind and colour"], found)
+            return Validation(found["kind and colour"], found)
 
         steps = sizes.picture_epochs * len(batches)
         fit(
@@ -196,7 +196,7 @@ class Demo:
             ),
         )
         held = embeddings.load(self.embeddings)
-        renamed = embeddings.Writer(self.captioned, held.making)
+        renamed = embeddings.Writer(self.captioned, held.provenance)
         renamed.add([Path(name).name for name in held.names], held.of(held.names))
         renamed.finish()
 

@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vl.data.batches import ImageSource
 from vl.data.errors import FormatError
-from vl.data.images.decode import Fit, decode, square
+from vl.data.images.decode import Resize, decode, square
 from vl.encoders.table import Network
 from vl.encoding.openvino import EngineError, on_openvino
 
@@ -27,7 +27,7 @@ _log = logging.getLogger(__name__)
 COMPILE_FROM = 2500
 
 
-class Extracted(NamedTuple):
+class EmbeddedBatch(NamedTuple):
     """A batch of files as embeddings."""
 
     indices: list[int]  # of the paths that were read
@@ -35,7 +35,7 @@ class Extracted(NamedTuple):
     failures: list[tuple[int, Exception]]  # of the paths that were not, and why
 
 
-class Extractor:
+class Embedder:
     """An encoder that is ready to run: no autograd, channels last, perhaps compiled.
 
     Args:
@@ -56,7 +56,7 @@ class Extractor:
         encoder: Network,
         *,
         views: Sequence[str] = ("plain",),
-        fit: Fit = "squash",
+        fit: Resize = "squash",
         device: torch.device | str = "cpu",
         bfloat16: bool = False,
         compiled: bool = False,
@@ -67,14 +67,14 @@ class Extractor:
             raise ValueError(f"no view {', '.join(unknown) or '-'}; there are {', '.join(VIEWS)}")
         if len(set(views)) < len(views):
             raise ValueError(f"views are {', '.join(views)}; one of them is there twice")
-        if fit not in get_args(Fit):
-            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(get_args(Fit))}")
+        if fit not in get_args(Resize):
+            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(get_args(Resize))}")
         if batch_size < 1:
             raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         self.encoder = encoder
         self.width = encoder.width
         self.views = tuple(views)
-        self.fit: Fit = fit
+        self.fit: Resize = fit
         self.device = torch.device(device)
         self.bfloat16 = bfloat16
         self.batch_size = batch_size
@@ -117,7 +117,7 @@ class Extractor:
         squares = squares.to(self.device)
         return torch.stack([self._encode(VIEWS[view](squares)) for view in self.views], 1)
 
-    def files(self, paths: Sequence[Path]) -> Iterator[Extracted]:
+    def files(self, paths: Sequence[Path]) -> Iterator[EmbeddedBatch]:
         """Read and encode files batch by batch, in order; a bad file is reported, not raised.
 
         Yields:
@@ -154,7 +154,7 @@ class Extractor:
                 ]
                 empty = torch.empty(0, len(self.views), self.width)
                 vectors = self(torch.stack(pixels)).cpu() if pixels else empty
-                yield Extracted(good, vectors, failures)
+                yield EmbeddedBatch(good, vectors, failures)
 
     def square(self, pixels: Tensor) -> Tensor:
         """``(3, H, W)`` to the square that the encoder takes."""
@@ -231,7 +231,7 @@ VIEWS |= {
 
 
 def photographs(
-    paths: Sequence[Path], *, side: int, fit: Fit, views: Sequence[str] = ("plain", "flip")
+    paths: Sequence[Path], *, side: int, fit: Resize, views: Sequence[str] = ("plain", "flip")
 ) -> ImageSource:
     """A source that decodes photographs, each shown in one of its views at random.
 

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 from vl import bundle
 from vl.data.errors import FormatError
 from vl.encoders.table import Network
-from vl.encoding.pretrained import bundled_encoder, bundled_name, described, without_heads
+from vl.encoding.pretrained import drop_auxiliary, encoder_config, encoder_name_of, encoder_of
 
 KIND = "encoder"
 
@@ -34,12 +34,12 @@ def save(path: Path | str, trained: TrainedEncoder) -> None:
     problem = _disagreement(trained.encoder, trained.classes)
     if problem:
         raise ValueError(problem)
-    encoder = without_heads(trained.name, trained.encoder)
+    encoder = drop_auxiliary(trained.name, trained.encoder)
     bundle.write(
         path,
         kind=KIND,
         configuration={
-            "encoder": described(trained.name, encoder),
+            "encoder": encoder_config(trained.name, encoder),
             "classes": list(trained.classes),
             "training": trained.training,
         },
@@ -62,11 +62,11 @@ def load(path: Path | str) -> TrainedEncoder:
             problem = f"number {number} is {text!r}; a text was expected"
             raise FormatError(held.path, problem, record="configuration 'classes'")
     bundle.check_nothing_left(held, ["encoder"])
-    encoder = bundled_encoder(held)
+    encoder = encoder_of(held)
     problem = _disagreement(encoder, classes)
     if problem:
         raise FormatError(held.path, problem, record="configuration 'classes'")
-    return TrainedEncoder(encoder, bundled_name(held), tuple(classes), training)
+    return TrainedEncoder(encoder, encoder_name_of(held), tuple(classes), training)
 
 
 def _disagreement(encoder: Network, classes: Sequence[str]) -> str:

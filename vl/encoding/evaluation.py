@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from vl.data.errors import FormatError
-from vl.data.images.crops import Number, unmirrored
-from vl.data.images.decode import Fit, decode, square
+from vl.data.images.crops import CropCount, crops_without_flips
+from vl.data.images.decode import Resize, decode, square
 from vl.encoders.table import Network
 from vl.encoding.openvino import EngineError, on_openvino
 
@@ -33,7 +33,7 @@ class Classified(NamedTuple):
     """Some of the photographs."""
 
     indices: list[int]  # of the paths that were read
-    probabilities: dict[Number, Tensor]  # by number of crops: (len(indices), classes), float32
+    probabilities: dict[CropCount, Tensor]  # by number of crops: (len(indices), classes), float32
     failures: list[tuple[int, Exception]]  # of the paths that were not, and why
 
 
@@ -124,8 +124,8 @@ class Classifier:
         self,
         encoders: Sequence[Network],
         *,
-        crops: Sequence[Number] = (1,),
-        fit: Fit = "crop",
+        crops: Sequence[CropCount] = (1,),
+        fit: Resize = "crop",
         device: torch.device | str = "cpu",
         bfloat16: bool = False,
         batch_size: int = 32,
@@ -135,12 +135,12 @@ class Classifier:
         if not crops or set(crops) - {1, 10, 144} or len(set(crops)) < len(crops):
             numbers = " ".join(map(str, crops))
             raise ValueError(f"crops are {numbers!r}; each of 1, 10 and 144 can be there once")
-        if fit not in get_args(Fit):
-            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(get_args(Fit))}")
+        if fit not in get_args(Resize):
+            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(get_args(Resize))}")
         if batch_size < 1:
             raise ValueError(f"batch size is {batch_size}; it must be at least 1")
-        self._crops: tuple[Number, ...] = tuple(crops)
-        self._fit: Fit = fit
+        self._crops: tuple[CropCount, ...] = tuple(crops)
+        self._fit: Resize = fit
         self._device = torch.device(device)
         self._bfloat16 = bfloat16
         self._batch_size = batch_size
@@ -181,9 +181,9 @@ class Classifier:
                     pool.submit(self._read, paths[i]) for span in spans[number:][:1] for i in span
                 ]
 
-            ahead = begun(0)
+            prefetch = begun(0)
             for number, span in enumerate(spans):
-                futures, ahead = ahead, begun(number + 1)
+                futures, prefetch = prefetch, begun(number + 1)
                 yield self._classified(paths, span, futures)
 
     def _classified(
@@ -219,13 +219,13 @@ class Classifier:
         except (FormatError, OSError) as error:
             return error
 
-    def _cut(self, pixels: Tensor, side: int, number: Number) -> Tensor:
+    def _cut(self, pixels: Tensor, side: int, number: CropCount) -> Tensor:
         if number == 1 and self._fit == "squash":
             return square(pixels, side, "squash")[None]
-        return unmirrored(pixels, side=side, number=number)
+        return crops_without_flips(pixels, side=side, number=number)
 
     @torch.inference_mode()
-    def _probabilities(self, number: Number, cuts: list[_Cut]) -> Tensor:
+    def _probabilities(self, number: CropCount, cuts: list[_Cut]) -> Tensor:
         """The mean over crops, then over encoders: ``(len(cuts), classes)``, float32."""
         total = torch.zeros(())
         for encoder, logits in zip(self._encoders, self._logits, strict=True):

@@ -14,8 +14,8 @@ from torch import nn
 
 from vl import bundle
 from vl.data.errors import FormatError
-from vl.data.images.augmentation import Plain
-from vl.data.images.decode import Fit
+from vl.data.images.augmentation import CenterCrop
+from vl.data.images.decode import Resize
 from vl.data.labelled.dataset import Pictures
 from vl.data.labelled.loader import PictureBatches
 from vl.encoders.bn_inception import BNInception
@@ -23,20 +23,20 @@ from vl.encoders.inception import Inception
 from vl.encoders.inception_v3 import InceptionV3
 from vl.encoders.table import Configuration, Network, TorchvisionFeatures, configuration, encoder
 from vl.encoding import encoder_file as encoder_bundle
-from vl.encoding.embedder import Extractor
-from vl.encoding.pretrained import bundled_encoder, bundled_name, trained_encoder
+from vl.encoding.embedder import Embedder
+from vl.encoding.pretrained import encoder_name_of, encoder_of, load_encoder
 from vl.encoding.softmax_regression import chosen_decay, softmax_regression
 from vl.encoding.training import pixels_of
 from vl.terminal import Bar
 
 _log = logging.getLogger(__name__)
-Rung = Literal["last", "blocks", "all"]
+Depth = Literal["last", "blocks", "all"]
 # Half a decade apart, around what photographs by the dozen a class like.
 DECAYS = tuple(10.0 ** (power / 2) for power in range(-10, 1))
 _FOLDS = 4
 
 
-def borrowed_from(path: Path, name: str | None) -> tuple[str, Network, tuple[str, ...]]:
+def load_pretrained(path: Path, name: str | None) -> tuple[str, Network, tuple[str, ...]]:
     """An encoder to begin with: its name, itself, and its classes where the file says them.
 
     Args:
@@ -49,13 +49,13 @@ def borrowed_from(path: Path, name: str | None) -> tuple[str, Network, tuple[str
     """
     if not bundle.is_bundle(path):
         name = name or "inception_v1"
-        return name, trained_encoder(name, path), ()
+        return name, load_encoder(name, path), ()
     held = bundle.read(path, kind=("encoder", "captioner", "labeller"))
-    found = bundled_name(held)
+    found = encoder_name_of(held)
     if name not in (None, found):
         raise FormatError(path, f"holds an encoder {found!r}, not {name!r}")
     if held.configuration["kind"] != encoder_bundle.KIND:
-        return found, bundled_encoder(held), ()
+        return found, encoder_of(held), ()
     trained = encoder_bundle.load(path)
     return found, trained.encoder, trained.classes
 
@@ -94,7 +94,7 @@ def blocks_of(built: Network) -> list[nn.Module]:
     return [part for part in parts if any(True for _ in part.parameters())]
 
 
-def release(built: Network, rung: Rung, *, blocks: int) -> None:
+def unfreeze(built: Network, rung: Depth, *, blocks: int) -> None:
     """Let gradients flow to the classifier and to what a rung trains, and to nothing else.
 
     Args:
@@ -121,7 +121,7 @@ def solve_last_layer(
     pictures: Pictures,
     *,
     views: Sequence[str],
-    fit: Fit,
+    fit: Resize,
     device: torch.device,
     bfloat16: bool = False,
     seed: int = 0,
@@ -145,15 +145,15 @@ def solve_last_layer(
     Raises:
         ValueError: too many cannot be read, or there are too few to choose a decay by.
     """
-    extractor = Extractor(built, views=views, fit=fit, device=device, bfloat16=bfloat16)
+    embedder = Embedder(built, views=views, fit=fit, device=device, bfloat16=bfloat16)
     batches = PictureBatches(
-        pictures, Plain(built.image_size, fit), batch_size=extractor.batch_size, seed=seed
+        pictures, CenterCrop(built.image_size, fit), batch_size=embedder.batch_size, seed=seed
     )
     vectors, truth = [], []
     with Bar("embed", len(pictures.labels), unit="images", quiet=quiet) as bar:
         for batch in batches.epoch(0):
             if len(batch.labels):
-                vectors.append(extractor(pixels_of(batch.images)).cpu())  # (B, views, width)
+                vectors.append(embedder(pixels_of(batch.images)).cpu())  # (B, views, width)
                 truth.append(batch.labels)
             bar.advance(len(batch.labels))
     labels = torch.cat(truth).repeat_interleave(len(views))

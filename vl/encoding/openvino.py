@@ -158,8 +158,8 @@ def _drawn(encoder: nn.Module) -> Any:
             weight = weight / std.double()  # (1, 3, 1, 1): of the inputs
         stride, side = layer.convolution.stride[0], weight.shape[-1]
         half = [side // 2] * 2
-        summed = draw.convolution(x, constant(weight), [stride] * 2, half, half, [1, 1])
-        return draw.relu(draw.add(summed, constant(bias[:, None, None])))
+        all_reduce = draw.convolution(x, constant(weight), [stride] * 2, half, half, [1, 1])
+        return draw.relu(draw.add(all_reduce, constant(bias[:, None, None])))
 
     def pooled(x: Any, pool: nn.MaxPool2d) -> Any:
         pad = [pool.padding] * 2

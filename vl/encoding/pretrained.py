@@ -8,16 +8,16 @@ import torch
 
 from vl import bundle
 from vl.data.errors import FormatError
-from vl.encoders.flops import without_numbers
+from vl.encoders.flops import on_meta
 from vl.encoders.inception import Inception
 from vl.encoders.table import (
-    CHOICES,
     ENCODERS,
+    OPTIONS,
     Network,
-    checked,
+    build,
+    validated_options,
     choices,
     configuration,
-    configured,
     encoder,
 )
 from vl.encoders.weights import fingerprint, load_caffe, load_torchvision
@@ -25,7 +25,7 @@ from vl.encoders.weights import fingerprint, load_caffe, load_torchvision
 _FROM_FILES = ("inception_v1", "inception_v1_bn")  # torchvision publishes nothing for them
 
 
-def trained_encoder(name: str, weights: Path | None, *, classifier: bool = False) -> Network:
+def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -> Network:
     """Build an encoder and fill it.
 
     Args:
@@ -42,20 +42,20 @@ def trained_encoder(name: str, weights: Path | None, *, classifier: bool = False
         OSError: nothing could be fetched.
         ValueError: there is no such encoder, or no weights for it are published.
     """
-    checked(name)
+    validated_options(name)
     if weights is None:
         if name in _FROM_FILES:
             raise ValueError(f"no weights are published for {name}: give a file with --weights")
-        wanted = 1000 if classifier and name not in CHOICES else None
+        wanted = 1000 if classifier and name not in OPTIONS else None
         built = encoder(name, classes=wanted)
         load_torchvision(built, progress=True)
         return built
     if bundle.is_bundle(weights):
         held = bundle.read(weights, kind=("captioner", "labeller", "encoder"))
-        found = bundled_name(held)
+        found = encoder_name_of(held)
         if found != name:
             raise FormatError(weights, f"holds an encoder {found!r}, not {name!r}")
-        return bundled_encoder(held)
+        return encoder_of(held)
     built = encoder(name)
     if not isinstance(built, Inception):
         raise FormatError(weights, f"holds Caffe's blobs, which fit inception_v1, not {name}")
@@ -63,8 +63,8 @@ def trained_encoder(name: str, weights: Path | None, *, classifier: bool = False
     return built
 
 
-def described(name: str, built: Network) -> dict[str, Any]:
-    """What a bundle's configuration says of its encoder, from which ``bundled_encoder`` builds it.
+def encoder_config(name: str, built: Network) -> dict[str, Any]:
+    """What a bundle's configuration says of its encoder, from which ``encoder_of`` builds it.
 
     Args:
         name: in the table of encoders.
@@ -74,19 +74,19 @@ def described(name: str, built: Network) -> dict[str, Any]:
     return {"name": name, "fingerprint": fingerprint(built), "configuration": told}
 
 
-def without_heads(name: str, built: Network) -> Network:
+def drop_auxiliary(name: str, built: Network) -> Network:
     """The same encoder, sharing its numbers, without the heads that are for training only."""
     if not configuration(built).get("auxiliary"):
         return built
     told = {key: value for key, value in configuration(built).items() if key in choices(name)}
-    with without_numbers():
-        bare = configured(name, {**told, "auxiliary": False})
+    with on_meta():
+        bare = build(name, {**told, "auxiliary": False})
     numbers = built.state_dict()
     bare.load_state_dict({key: numbers[key] for key in bare.state_dict()}, assign=True)
     return bare.train(built.training)
 
 
-def bundled_name(held: bundle.Bundle) -> str:
+def encoder_name_of(held: bundle.Bundle) -> str:
     """What the encoder in a bundle is called.
 
     Raises:
@@ -100,7 +100,7 @@ def bundled_name(held: bundle.Bundle) -> str:
     return name
 
 
-def bundled_encoder(held: bundle.Bundle) -> Network:
+def encoder_of(held: bundle.Bundle) -> Network:
     """The encoder in a bundle, built as it says there; without a word there, as published.
 
     It never has auxiliary heads.
@@ -109,7 +109,7 @@ def bundled_encoder(held: bundle.Bundle) -> Network:
         FormatError: it is unknown, cannot be built as the file says, or its weights are not whole
             or not those it was made with.
     """
-    name = bundled_name(held)
+    name = encoder_name_of(held)
     said = bundle.required(held, "encoder", dict)
     told = said.get("configuration", {})
     record = "configuration 'encoder'"
@@ -121,9 +121,9 @@ def bundled_encoder(held: bundle.Bundle) -> Network:
     try:
         # First without memory: a file may ask for more than there is.
         with _shapes_alone(name):
-            shapes = configured(name, told)
+            shapes = build(name, told)
         bundle.check(held, "encoder", shapes)
-        built = configured(name, told)
+        built = build(name, told)
     except FormatError:
         raise
     # The last two: too many numbers to count, and a factor beyond all of them.
@@ -153,4 +153,4 @@ def _shapes_alone(name: str) -> AbstractContextManager[object]:
     A width factor is the one choice that makes buffers large, and these only the device "meta"
     leaves out; but there not every encoder can be built.
     """
-    return torch.device("meta") if "width_factor" in choices(name) else without_numbers()
+    return torch.device("meta") if "width_factor" in choices(name) else on_meta()

@@ -130,7 +130,7 @@ def cross_validated(
         raise ValueError("there is no decay to choose from")
     fold_of = folds_of(labels, groups, folds=folds, seed=seed).to(images.device)
     descending = sorted(set(decays), reverse=True)
-    surprise, right = dict.fromkeys(descending, 0.0), dict.fromkeys(descending, 0)
+    nll, right = dict.fromkeys(descending, 0.0), dict.fromkeys(descending, 0)
     for fold in range(folds):
         held = fold_of == fold
         standard = _standardised(images[~held])
@@ -139,12 +139,10 @@ def cross_validated(
             found = _solved(standard.images, labels[~held], start=found, decay=decay)
             weight, bias = standard.folded(found)
             logits = images[held].float() @ weight.T + bias  # (held, classes)
-            surprise[decay] += float(F.cross_entropy(logits, labels[held], reduction="sum"))
+            nll[decay] += float(F.cross_entropy(logits, labels[held], reduction="sum"))
             right[decay] += int((logits.argmax(1) == labels[held]).sum())
     count = int((fold_of != _ALWAYS_TRAINED_ON).sum())
-    judged = tuple(
-        HeldOut(decay, surprise[decay] / count, right[decay] / count) for decay in descending
-    )
+    judged = tuple(HeldOut(decay, nll[decay] / count, right[decay] / count) for decay in descending)
     for each in judged:
         _log.info("decay %g: held out, cross-entropy %.4f, top-1 %.4f", *each)
     return judged

@@ -16,14 +16,14 @@ from vl.data.labelled.loader import PictureBatches
 from vl.encoders.inception import Logits
 from vl.encoders.table import Network
 from vl.training.adversarial import adversarial_loss
-from vl.training.loop import Judgement
+from vl.training.loop import Validation
 
 _log = logging.getLogger(__name__)
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary head's loss (Szegedy et al. 2015, section 5)
 _TOP = 5
 
 
-class EncoderTraining(nn.Module):
+class EncoderTask(nn.Module):
     """An encoder with its classifier, as one module whose forward is the loss.
 
     Args:
@@ -76,7 +76,7 @@ class EncoderTraining(nn.Module):
         self._classify = torch.compile(self.encoder.classify)
         self._compiled = True
 
-    def train(self, mode: bool = True) -> "EncoderTraining":
+    def train(self, mode: bool = True) -> "EncoderTask":
         """Training or evaluation; with ``frozen_norms`` batch normalisation stays at rest."""
         super().train(mode)
         if self._frozen_norms:
@@ -152,9 +152,9 @@ def pixels_of(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def judge_of(
+def make_validator(
     batches: PictureBatches, *, device: torch.device | str
-) -> Callable[[nn.Module], Judgement]:
+) -> Callable[[nn.Module], Validation]:
     """A judge of an encoder in training, by pictures that it is not trained on.
 
     Args:
@@ -165,7 +165,7 @@ def judge_of(
         Judges by top-1; its figures are hundredths.
     """
 
-    def judge(model: nn.Module) -> Judgement:
+    def judge(model: nn.Module) -> Validation:
         encoder = encoder_in(model)
         first = among = seen = 0
         for batch in batches.epoch(0):
@@ -181,12 +181,12 @@ def judge_of(
         if not seen:
             raise ValueError("no picture to judge by can be read")
         figures = {"top-1": 100 * first / seen, "top-5": 100 * among / seen}
-        return Judgement(figures["top-1"], figures)
+        return Validation(figures["top-1"], figures)
 
     return judge
 
 
 def encoder_in(model: nn.Module) -> Network:
     """The encoder of a model that the loop judges or keeps."""
-    assert isinstance(model, EncoderTraining)
+    assert isinstance(model, EncoderTask)
     return model.encoder

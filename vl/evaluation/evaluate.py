@@ -18,7 +18,7 @@ from vl.evaluation.pairing import (
     unpaired,
 )
 from vl.evaluation.records import Outcome, System
-from vl.evaluation.warnings import doubts, of_frequencies, of_one_image
+from vl.evaluation.warnings import caption_warnings, of_frequencies, of_one_image
 from vl.metrics.cider import read_frequencies
 from vl.metrics.evaluator import BY_RARENESS, DEFAULT, Evaluator, Measure, paired, variety
 
@@ -147,8 +147,8 @@ def _warn(system: System, rival: System | None, evaluator: Evaluator, source: st
     for scored in (system, rival):
         if scored:
             captions, words = scored.aligned.captions, scored.evaluated.words
-            found += doubts(scored.name, images=ids, captions=captions, words=words)
-    found += doubts(
+            found += caption_warnings(scored.name, images=ids, captions=captions, words=words)
+    found += caption_warnings(
         source,
         images=[image.image_id for image in images for _ in image.captions],
         captions=[caption for image in images for caption in image.captions],

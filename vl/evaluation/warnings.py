@@ -31,7 +31,7 @@ _AROUND = 20  # characters of a caption shown on either side of a mark
 _NAMED = 3  # images
 
 
-def doubts(
+def caption_warnings(
     path: Path | str,
     *,
     images: Sequence[ImageId],

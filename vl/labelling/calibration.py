@@ -23,7 +23,9 @@ class Calibration(NamedTuple):
 
     temperature: float  # of the softmax over all candidates' scores
     seen_temperature: float  # the same where all candidates were trained on
-    handicap: float  # what seen labels' cosines lose where unseen ones compete (Chao et al. 2016)
+    seen_penalty: (
+        float  # what seen labels' cosines lose where unseen ones compete (Chao et al. 2016)
+    )
     references: Tensor  # (R, D) unit: photographs of labels never trained on, in word space
     truths: Tensor  # (R, D) unit: those labels
 
@@ -53,20 +55,20 @@ def temperature_of(scores: Tensor, truth: Tensor) -> float:
     exact = scores.double()
     own = exact.gather(1, truth[:, None])[:, 0]  # (R,)
 
-    def surprise(sharpness: float) -> float:
+    def nll(sharpness: float) -> float:
         return float((torch.logsumexp(sharpness * exact, 1) - sharpness * own).mean())
 
     low, high = math.log(_BLUNTEST), math.log(_SHARPEST)
     for _ in range(_TERNARY_STEPS):  # it is convex in the sharpness, so it has one valley
         third = (high - low) / 3
-        if surprise(math.exp(low + third)) <= surprise(math.exp(high - third)):
+        if nll(math.exp(low + third)) <= nll(math.exp(high - third)):
             high -= third
         else:
             low += third
     return math.exp(-(low + high) / 2)
 
 
-def handicap_of(scores: Tensor, truth: Tensor, seen: Tensor) -> float:
+def fit_seen_penalty(scores: Tensor, truth: Tensor, seen: Tensor) -> float:
     """What to take off seen labels' scores for the best harmonic mean of both groups' hits.
 
     Args:
@@ -96,14 +98,14 @@ def handicap_of(scores: Tensor, truth: Tensor, seen: Tensor) -> float:
     weights = 1 / torch.bincount(truth, minlength=len(seen)).double()[truth]  # (R,)
     weights_seen, weights_unseen = weights * is_seen, weights * ~is_seen
     best, found = -1.0, 0.0
-    for handicap in torch.linspace(0, max(0.0, float(lead.max())), _HANDICAPS).tolist():
-        first = lead > handicap
+    for seen_penalty in torch.linspace(0, max(0.0, float(lead.max())), _HANDICAPS).tolist():
+        first = lead > seen_penalty
         of_seen = float(weights_seen[right_seen & first].sum() / weights_seen.sum())
         of_unseen = float(weights_unseen[right_unseen & ~first].sum() / weights_unseen.sum())
         both = of_seen + of_unseen
         harmonic = 2 * of_seen * of_unseen / both if both else 0.0
         if harmonic > best:
-            best, found = harmonic, handicap
+            best, found = harmonic, seen_penalty
     return found
 
 

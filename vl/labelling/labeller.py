@@ -13,12 +13,12 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vl.data.errors import FormatError
-from vl.data.images.decode import Fit, decode
+from vl.data.images.decode import Resize, decode
 from vl.data.words.label_space import LabelSpace, Placed
 from vl.data.words.labels import SeenLabel, terms_of
 from vl.data.words.vectors import WordVectors
 from vl.encoders.table import Network
-from vl.encoding.embedder import Extractor
+from vl.encoding.embedder import Embedder
 from vl.labelling import labeller_file as labeller_bundle
 from vl.labelling.calibration import Calibration, threshold
 from vl.labelling.labeller_file import PROJECTIONS, Parts, Projection
@@ -83,7 +83,7 @@ class Labeller:
         seen: Sequence[SeenLabel],
         aside: Sequence[SeenLabel] = (),
         views: Sequence[str] = ("plain",),
-        fit: Fit = "squash",
+        fit: Resize = "squash",
         calibration: Calibration | None = None,
         training: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
@@ -115,12 +115,12 @@ class Labeller:
         self.space = space
         self.seen = tuple(seen)
         self.views = tuple(views)
-        self.fit: Fit = fit
+        self.fit: Resize = fit
         self.calibration = calibration
         # The threshold that was asked for last, and of what.
         self._limit: tuple[Calibration, Labels, float, float] | None = None
         self.training = training or {}
-        self.extractor = Extractor(encoder, views=views, fit=fit, device=device)
+        self.embedder = Embedder(encoder, views=views, fit=fit, device=device)
         self.aside = tuple(aside)
         self._knows_seen, self._knows_aside = _Known(self.seen), _Known(self.aside)
 
@@ -224,10 +224,10 @@ class Labeller:
             FormatError: a file is not a photograph.
         """
         squares = [
-            self.extractor.square(image if isinstance(image, Tensor) else decode(image))
+            self.embedder.square(image if isinstance(image, Tensor) else decode(image))
             for image in images
         ]
-        return self.extractor(torch.stack(squares)).mean(1)
+        return self.embedder(torch.stack(squares)).mean(1)
 
     @torch.no_grad()
     def project(self, vectors: Tensor) -> Tensor:
@@ -359,7 +359,7 @@ class Labeller:
         if csls:
             less = less + hub_penalty(vectors, self._calibrated("CSLS").references)
         if stacking:
-            less = less + self._calibrated("stacking").handicap * seen.to(less)
+            less = less + self._calibrated("stacking").seen_penalty * seen.to(less)
         return Candidates(texts, placed, vectors, seen, less, Labels(vectors, less=less))
 
     def _calibrated(self, wanted: str) -> Calibration:

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from vl import bundle
 from vl.data.errors import FormatError
-from vl.data.images.decode import Fit
+from vl.data.images.decode import Resize
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import SeenLabel
 from vl.data.words.vectors import WordVectors
@@ -21,7 +21,7 @@ from vl.data.words.wordnet import WordNet
 from vl.decoders.conse import Conse
 from vl.decoders.devise import Devise
 from vl.encoders.table import Network
-from vl.encoding.pretrained import bundled_encoder, bundled_name, described, without_heads
+from vl.encoding.pretrained import drop_auxiliary, encoder_config, encoder_name_of, encoder_of
 from vl.labelling.calibration import Calibration
 
 KIND = "labeller"
@@ -50,7 +50,7 @@ class Parts(NamedTuple):
     seen: tuple[SeenLabel, ...]
     aside: tuple[SeenLabel, ...]
     views: tuple[str, ...]
-    fit: Fit
+    fit: Resize
     calibration: Calibration | None
     training: dict[str, Any]
 
@@ -62,7 +62,7 @@ def write(path: Path | str, parts: Parts) -> None:
         OSError: the place cannot be written to.
     """
     space = parts.space
-    encoder = without_heads(parts.encoder_name, parts.encoder)
+    encoder = drop_auxiliary(parts.encoder_name, parts.encoder)
     modules: dict[str, nn.Module] = {"encoder": encoder}
     modules |= {f"projection.{name}": each for name, each in parts.projections.items()}
     modules["words"] = _Tensors(
@@ -87,7 +87,7 @@ def write(path: Path | str, parts: Parts) -> None:
         path,
         kind=KIND,
         configuration={
-            "encoder": described(parts.encoder_name, encoder),
+            "encoder": encoder_config(parts.encoder_name, encoder),
             "projections": {name: each.configuration for name, each in parts.projections.items()},
             "space": {"synonyms": space.synonyms, "kinds": space.kinds},
             "seen": [list(label) for label in parts.seen],
@@ -99,7 +99,7 @@ def write(path: Path | str, parts: Parts) -> None:
             else {
                 "temperature": float(calibration.temperature),
                 "seen_temperature": float(calibration.seen_temperature),
-                "handicap": float(calibration.handicap),
+                "handicap": float(calibration.seen_penalty),
             },
             "training": parts.training,
         },
@@ -122,8 +122,8 @@ def read(path: Path | str) -> Parts:
     if not all(isinstance(view, str) for view in views):
         raise FormatError(held.path, f"views are {views!r}, not names", record="configuration")
     fit = bundle.required(held, "fit", str)
-    if fit not in get_args(Fit):
-        problem = f"fit is {fit!r}; it must be one of {', '.join(get_args(Fit))}"
+    if fit not in get_args(Resize):
+        problem = f"fit is {fit!r}; it must be one of {', '.join(get_args(Resize))}"
         raise FormatError(held.path, problem, record="configuration")
     try:
         space = _space(held)
@@ -132,8 +132,8 @@ def read(path: Path | str) -> Parts:
     except ValueError as cause:
         raise FormatError(held.path, str(cause)) from cause
     return Parts(
-        encoder=bundled_encoder(held),
-        encoder_name=bundled_name(held),
+        encoder=encoder_of(held),
+        encoder_name=encoder_name_of(held),
         projections=projections,
         space=space,
         seen=tuple(_labels(held, "seen")),
@@ -242,11 +242,11 @@ def _calibration(held: bundle.Bundle) -> Calibration | None:
         case {
             "temperature": float(temperature),
             "seen_temperature": float(seen_temperature),
-            "handicap": float(handicap),
+            "handicap": float(seen_penalty),
         } if (
             0 < temperature < math.inf
             and 0 < seen_temperature < math.inf
-            and 0 <= handicap < math.inf
+            and 0 <= seen_penalty < math.inf
         ):
             references = _units(held, "calibration.references")
             truths = _units(held, "calibration.truths")
@@ -255,7 +255,7 @@ def _calibration(held: bundle.Bundle) -> Calibration | None:
             return Calibration(
                 temperature,
                 seen_temperature,
-                handicap,
+                seen_penalty,
                 torch.from_numpy(references),
                 torch.from_numpy(truths),
             )

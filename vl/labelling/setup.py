@@ -14,12 +14,12 @@ from torch import Tensor
 
 from vl.data import embeddings as cache
 from vl.data.errors import FormatError
-from vl.data.images.decode import Fit
+from vl.data.images.decode import Resize
 from vl.encoders.table import Network
-from vl.encoding.embedder import Extractor
+from vl.encoding.embedder import Embedder
 from vl.encoding.finetuning import unfreeze_used_parameters
-from vl.encoding.pretrained import check_fingerprint, trained_encoder
-from vl.inputs import complaint
+from vl.encoding.pretrained import check_fingerprint, load_encoder
+from vl.inputs import error_message
 from vl.labelling.examples import Examples, read_examples
 from vl.labelling.labeller import Labeller
 from vl.terminal import Bar
@@ -33,7 +33,7 @@ class Phase(NamedTuple):
     encoder: Network
     encoder_name: str
     views: tuple[str, ...]
-    fit: Fit
+    fit: Resize
     examples: Examples
     vectors: Tensor  # (N, views, image width) of the examples
 
@@ -55,17 +55,17 @@ def on_embeddings(
             ``read_examples``.
     """
     held = cache.load(path)
-    if held.making.fit not in get_args(Fit):
-        known = " or ".join(map(repr, get_args(Fit)))
-        raise FormatError(path.with_suffix(".json"), f"fit is {held.making.fit!r}, not {known}")
-    built = trained_encoder(encoder, weights)
-    check_fingerprint(built, held.making.fingerprint, made=path)
+    if held.provenance.fit not in get_args(Resize):
+        known = " or ".join(map(repr, get_args(Resize)))
+        raise FormatError(path.with_suffix(".json"), f"fit is {held.provenance.fit!r}, not {known}")
+    built = load_encoder(encoder, weights)
+    check_fingerprint(built, held.provenance.fingerprint, made=path)
     examples = read_examples(sources, names=names, embedded=frozenset(held.names))
     return Phase(
         encoder=built,
         encoder_name=encoder,
-        views=held.making.views,
-        fit="crop" if held.making.fit == "crop" else "squash",
+        views=held.provenance.views,
+        fit="crop" if held.provenance.fit == "crop" else "squash",
         examples=examples,
         vectors=held.of(examples.names),
     )
@@ -78,7 +78,7 @@ def on_photographs(
     weights: Path | None,
     names: Mapping[str, Sequence[str]] | None,
     views: Sequence[str],
-    fit: Fit,
+    fit: Resize,
     device: torch.device,
     quiet: bool = False,
 ) -> Phase:
@@ -88,9 +88,9 @@ def on_photographs(
         ValueError: no photograph can be read, or see ``read_examples``.
     """
     examples = read_examples(sources, names=names)
-    built = trained_encoder(encoder, weights)
-    extractor = Extractor(built, views=views, fit=fit, device=device)
-    examples, vectors = encoded(examples, extractor, quiet=quiet)
+    built = load_encoder(encoder, weights)
+    embedder = Embedder(built, views=views, fit=fit, device=device)
+    examples, vectors = encoded(examples, embedder, quiet=quiet)
     return Phase(built, encoder, tuple(views), fit, examples, vectors)
 
 
@@ -107,7 +107,7 @@ def from_labeller(
         ValueError: no photograph can be read, or see ``read_examples``.
     """
     examples = read_examples(sources, names=names)
-    examples, vectors = encoded(examples, labeller.extractor, quiet=quiet)
+    examples, vectors = encoded(examples, labeller.embedder, quiet=quiet)
     unfreeze_used_parameters(labeller.encoder)
     return Phase(
         labeller.encoder, labeller.encoder_name, labeller.views, labeller.fit, examples, vectors
@@ -115,7 +115,7 @@ def from_labeller(
 
 
 def encoded(
-    examples: Examples, extractor: Extractor, *, quiet: bool = False
+    examples: Examples, embedder: Embedder, *, quiet: bool = False
 ) -> tuple[Examples, Tensor]:
     """Embeddings of photographs, ``(N, views, image width)``; what is none is said and left out.
 
@@ -125,9 +125,9 @@ def encoded(
     rows: list[int] = []
     parts: list[Tensor] = []
     with Bar("embed", len(examples.paths), unit="images", quiet=quiet) as bar:
-        for extracted in extractor.files(examples.paths):
+        for extracted in embedder.files(examples.paths):
             for _, error in extracted.failures:
-                bar.say(complaint(error))
+                bar.say(error_message(error))
             rows += extracted.indices
             parts.append(extracted.vectors)
             bar.advance(len(extracted.indices) + len(extracted.failures))

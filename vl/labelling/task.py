@@ -17,19 +17,19 @@ from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import SeenLabel
 from vl.data.words.vectors import WordVectors
 from vl.decoders.conse import Conse
-from vl.encoding.embedder import Extractor
+from vl.encoding.embedder import Embedder
 from vl.labelling.examples import Split, outputs_of, split, without
 from vl.labelling.labeller import Labeller
 from vl.labelling.labeller_file import Projection
 from vl.labelling.setup import Phase, encoded
 from vl.labelling.training import (
-    DeviseTraining,
+    LabellerTask,
     calibrated,
     encoders_own_classifier,
-    judge_of,
+    make_validator,
     trained_classifier,
 )
-from vl.training.loop import Judgement
+from vl.training.loop import Validation
 
 _log = logging.getLogger(__name__)
 
@@ -127,7 +127,7 @@ def held_out(phase: Phase, labels: label_lists.LabelList, *, quiet: bool) -> Pha
     return phase._replace(examples=rest, vectors=vectors)
 
 
-def judge(task: Task, device: torch.device) -> Callable[[nn.Module], Judgement] | None:
+def judge(task: Task, device: torch.device) -> Callable[[nn.Module], Validation] | None:
     """A judge by the labels that are put aside; None if there are none."""
     rows, labels = task.parts.unseen_rows, task.parts.unseen
     if not rows:
@@ -135,15 +135,15 @@ def judge(task: Task, device: torch.device) -> Callable[[nn.Module], Judgement] 
     phase = task.phase
     vectors = phase.vectors[list(rows)].mean(1).to(device)
 
-    def embeddings(model: DeviseTraining) -> Tensor:
+    def embeddings(model: LabellerTask) -> Tensor:
         if model.encoder is None:
             return vectors
-        extractor = Extractor(model.encoder, views=phase.views, fit=phase.fit, device=device)
-        _, found = encoded(phase.examples.rows(rows), extractor, quiet=True)
+        embedder = Embedder(model.encoder, views=phase.views, fit=phase.fit, device=device)
+        _, found = encoded(phase.examples.rows(rows), embedder, quiet=True)
         return found.mean(1).to(device)
 
     truth = torch.tensor(task.numbers(rows, labels))
-    return judge_of(embeddings, task.vectors[list(labels)], truth)
+    return make_validator(embeddings, task.vectors[list(labels)], truth)
 
 
 def conse_of(task: Task, classes: Path | None, *, top: int) -> Conse:
@@ -226,7 +226,7 @@ def labeller_of(
         return labeller
     vectors = phase.vectors[aside]
     if tuned:
-        _, vectors = encoded(phase.examples.rows(aside), labeller.extractor, quiet=True)
+        _, vectors = encoded(phase.examples.rows(aside), labeller.embedder, quiet=True)
     labels = [*parts.training, *parts.unseen]
     labeller.calibration = calibrated(
         labeller.project(vectors.mean(1)),

@@ -15,16 +15,16 @@ from vl.decoders.conse import Conse
 from vl.decoders.devise import Devise, first_violation_loss, rank_loss
 from vl.encoders.table import Network
 from vl.encoding.softmax_regression import softmax_regression
-from vl.labelling.calibration import Calibration, handicap_of, temperature_of
+from vl.labelling.calibration import Calibration, fit_seen_penalty, temperature_of
 from vl.metrics.zero_shot import KS, hits, rank_vectors
-from vl.training.loop import Judgement
+from vl.training.loop import Validation
 
 _log = logging.getLogger(__name__)
 LossName = Literal["full", "first"]
 LOSSES = {"full": rank_loss, "first": first_violation_loss}
 
 
-class DeviseTraining(nn.Module):
+class LabellerTask(nn.Module):
     """The map, and the encoder where both are trained, as one module whose forward is the loss.
 
     Args:
@@ -59,9 +59,9 @@ class DeviseTraining(nn.Module):
         return LossSum(mean * len(images), torch.tensor(len(images), device=images.device))
 
 
-def judge_of(
-    embeddings: Callable[[DeviseTraining], Tensor], words: Tensor, truth: Tensor
-) -> Callable[[nn.Module], Judgement]:
+def make_validator(
+    embeddings: Callable[[LabellerTask], Tensor], words: Tensor, truth: Tensor
+) -> Callable[[nn.Module], Validation]:
     """A judge of a map in training, by labels that it is not trained on.
 
     Args:
@@ -73,14 +73,14 @@ def judge_of(
         Judges by the mean over k of hit@k; its figures are hundredths.
     """
 
-    def judge(model: nn.Module) -> Judgement:
-        assert isinstance(model, DeviseTraining)
+    def judge(model: nn.Module) -> Validation:
+        assert isinstance(model, LabellerTask)
         projected = model.devise(embeddings(model)).cpu().numpy()
         found = hits(rank_vectors(projected, words.numpy(), truth.numpy()), ks=KS)
         figures = {
             f"hit@{k}": 100 * float(value) for k, value in zip(KS, found.over_images.tolist())
         }
-        return Judgement(sum(figures.values()) / len(figures), figures)
+        return Validation(sum(figures.values()) / len(figures), figures)
 
     return judge
 
@@ -161,9 +161,9 @@ def calibrated(projected: Tensor, truth: Tensor, words: Tensor, seen: Tensor) ->
     scores = projected @ words.T
     number = torch.cumsum(~seen, 0) - 1  # of each unseen label among them
     temperature = temperature_of(scores[unseen_images][:, ~seen], number[truth[unseen_images]])
-    handicap, seen_temperature = 0.0, temperature
+    seen_penalty, seen_temperature = 0.0, temperature
     if bool(seen[truth].any()):
-        handicap = handicap_of(scores, truth, seen)
+        seen_penalty = fit_seen_penalty(scores, truth, seen)
         number = torch.cumsum(seen, 0) - 1
         seen_images = ~unseen_images
         seen_temperature = temperature_of(scores[seen_images][:, seen], number[truth[seen_images]])
@@ -172,7 +172,7 @@ def calibrated(projected: Tensor, truth: Tensor, words: Tensor, seen: Tensor) ->
     return Calibration(
         temperature,
         seen_temperature,
-        handicap,
+        seen_penalty,
         projected[unseen_images],
         words[truth[unseen_images]],
     )

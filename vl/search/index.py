@@ -117,12 +117,14 @@ class Index:
             FaissError: faiss is not installed.
         """
         _faiss()  # before the work, not after it
-        making = embeddings.making
-        check_fingerprint(labeller.encoder, making.fingerprint, made=made)
-        if making.fit != labeller.fit:
-            raise FormatError(made, f"made with fit {making.fit}, the labeller has {labeller.fit}")
-        if set(making.views) != set(labeller.views):  # a mean has no order
-            had, has = ", ".join(making.views), ", ".join(labeller.views)
+        provenance = embeddings.provenance
+        check_fingerprint(labeller.encoder, provenance.fingerprint, made=made)
+        if provenance.fit != labeller.fit:
+            raise FormatError(
+                made, f"made with fit {provenance.fit}, the labeller has {labeller.fit}"
+            )
+        if set(provenance.views) != set(labeller.views):  # a mean has no order
+            had, has = ", ".join(provenance.views), ", ".join(labeller.views)
             raise FormatError(made, f"made with views {had}; the labeller has {has}")
         if not embeddings.names:
             raise FormatError(made, "there are no photographs in it")

@@ -12,7 +12,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from vl.data.errors import FormatError
 from vl.data.files import replacing
-from vl.training.processes import Processes, gathered
+from vl.training.processes import Processes, all_gather
 from vl.training.replicas import Replicas
 
 _FORMAT = 1
@@ -24,10 +24,10 @@ def save(path: Path, state: dict[str, Any], processes: Processes) -> None:
     Raises:
         OSError: the place cannot be written to, or the disk is full; an older one still stands.
     """
-    random = gathered(torch.get_rng_state(), processes)
+    random = all_gather(torch.get_rng_state(), processes)
     cuda = []
     if processes.device.type == "cuda":
-        cuda = gathered(torch.cuda.get_rng_state(processes.device), processes)
+        cuda = all_gather(torch.cuda.get_rng_state(processes.device), processes)
     if not processes.first:
         return
     state = {"format": _FORMAT, **state, "random": random, "cuda_random": cuda}

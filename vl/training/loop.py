@@ -18,11 +18,11 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 from torch.optim.swa_utils import AveragedModel
 
-from vl.data.batches import ahead
+from vl.data.batches import prefetch
 from vl.terminal import Bar
 from vl.training import checkpoint
 from vl.training.log import TrainingLog
-from vl.training.processes import Processes, agreed, summed
+from vl.training.processes import Processes, all_reduce, broadcast
 from vl.training.replicas import Replicas
 from vl.training.schedules import Schedule
 
@@ -50,7 +50,7 @@ class Batches(Protocol):
         ...
 
 
-class Judgement(NamedTuple):
+class Validation(NamedTuple):
     """What a model is worth on the development split."""
 
     score: float  # greater is better; early stopping and the choice of the best go by it
@@ -62,7 +62,7 @@ class Fitted(NamedTuple):
 
     epochs: int  # epochs done
     steps: int
-    best: Judgement | None
+    best: Validation | None
     best_epoch: int  # counted from 1; 0 where nothing was judged
     seconds: float  # of this process, what came before a resume not counted
 
@@ -92,8 +92,8 @@ def fit(
     clip: float = 5.0,
     bfloat16: bool = False,
     average: float | None = None,
-    judge: Callable[[nn.Module], Judgement] | None = None,
-    keep: Callable[[nn.Module, Judgement | None], None] | None = None,
+    judge: Callable[[nn.Module], Validation] | None = None,
+    keep: Callable[[nn.Module, Validation | None], None] | None = None,
     patience: int | None = None,
     resume: bool = False,
     save_seconds: float = 60.0,
@@ -157,7 +157,7 @@ def fit(
     averaged = _averaged(model, average) if average else None
     place = _Place()
     log_bytes = 0
-    bfloat16 = agreed(bfloat16, processes)
+    bfloat16 = broadcast(bfloat16, processes)
     replicas = Replicas(model, optimizer, processes, period=period, plain=plain)
     if resume:
         state = checkpoint.read(state_path, settings, processes)
@@ -198,7 +198,7 @@ def fit(
         for epoch in range(place.epoch, epochs):
             if place.over:
                 break
-            of_epoch = ahead(batches.epoch(epoch, first=place.batch))
+            of_epoch = prefetch(batches.epoch(epoch, first=place.batch))
             while taken := list(islice(of_epoch, accumulate)):
                 factor = schedule(place.step)
                 for group in optimizer.param_groups:
@@ -212,8 +212,8 @@ def fit(
                 figures = ""
                 since += done.seen
                 if place.step % _LOG_STEPS == 0 or last:
-                    terms = summed(done.terms, processes).clamp(min=1)
-                    loss = float(summed(done.total, processes) / terms)
+                    terms = all_reduce(done.terms, processes).clamp(min=1)
+                    loss = float(all_reduce(done.total, processes) / terms)
                     log.write(
                         {
                             "step": place.step,
@@ -231,7 +231,7 @@ def fit(
                     since, told = 0, time.monotonic()
                 bar.advance(figures=figures)
                 due = time.monotonic() - saved >= save_seconds
-                if not last and replicas.alike(place.step) and agreed(due, processes):
+                if not last and replicas.alike(place.step) and broadcast(due, processes):
                     _check_finite(replicas, place.step)
                     save()
                     saved = time.monotonic()
@@ -240,11 +240,13 @@ def fit(
             if processes.first:
                 place = _judged(judged, judge, keep, place, patience, log, bar)
             place = place._replace(
-                epoch=epoch + 1, batch=0, over=agreed(place.over, processes) or epoch + 1 == epochs
+                epoch=epoch + 1,
+                batch=0,
+                over=broadcast(place.over, processes) or epoch + 1 == epochs,
             )
             save()
             saved = time.monotonic()
-    best = Judgement(place.best_score, place.best_figures) if place.best_epoch else None
+    best = Validation(place.best_score, place.best_figures) if place.best_epoch else None
     return Fitted(place.epoch, place.step, best, place.best_epoch, time.monotonic() - begin)
 
 
@@ -299,8 +301,8 @@ def _step(
 
 def _judged(
     model: nn.Module,
-    judge: Callable[[nn.Module], Judgement] | None,
-    keep: Callable[[nn.Module, Judgement | None], None] | None,
+    judge: Callable[[nn.Module], Validation] | None,
+    keep: Callable[[nn.Module, Validation | None], None] | None,
     place: _Place,
     patience: int | None,
     log: TrainingLog,

@@ -27,7 +27,7 @@ class Processes(NamedTuple):
 
 
 @contextmanager
-def joined(device: str) -> Iterator[Processes]:
+def process_group(device: str) -> Iterator[Processes]:
     """This process among the others, or alone where torchrun did not start it.
 
     Args:
@@ -56,7 +56,7 @@ def restarted() -> bool:
     return _restarts() > 0
 
 
-def summed(value: torch.Tensor, processes: Processes) -> torch.Tensor:
+def all_reduce(value: torch.Tensor, processes: Processes) -> torch.Tensor:
     """The sum of ``value`` over all processes, on each of them."""
     if processes.size > 1:
         value = value.clone()
@@ -64,7 +64,7 @@ def summed(value: torch.Tensor, processes: Processes) -> torch.Tensor:
     return value
 
 
-def agreed(value: bool, processes: Processes) -> bool:
+def broadcast(value: bool, processes: Processes) -> bool:
     """What the first process says, on each of them."""
     if processes.size == 1:
         return value
@@ -73,7 +73,7 @@ def agreed(value: bool, processes: Processes) -> bool:
     return bool(said.item())
 
 
-def gathered(value: torch.Tensor, processes: Processes) -> list[torch.Tensor]:
+def all_gather(value: torch.Tensor, processes: Processes) -> list[torch.Tensor]:
     """``value`` of every process by rank, on each of them; all of one shape."""
     if processes.size == 1:
         return [value]

@@ -25,7 +25,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
-from vl.training.processes import Processes, summed
+from vl.training.processes import Processes, all_reduce
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
 
@@ -112,7 +112,7 @@ class Replicas:
 
     def over(self, count: Tensor) -> Tensor:
         """What the gradient's total is divided by: the count of all who step together."""
-        mine = summed(count, self._processes) if self._period is None else count
+        mine = all_reduce(count, self._processes) if self._period is None else count
         return mine.clamp(min=1)  # where every picture of a batch was corrupt, the gradient is 0
 
     @property
@@ -149,7 +149,7 @@ class Replicas:
         """
         if self._period is None or not (last or step % self._period == 0):
             return
-        mean = summed(_flat(self._tensors()), self._processes) / self._processes.size
+        mean = all_reduce(_flat(self._tensors()), self._processes) / self._processes.size
         _fill(self._tensors(), mean)
 
     def alike(self, step: int) -> bool:
@@ -160,7 +160,7 @@ class Replicas:
         """Whether all weights and statistics are, everywhere; every process must call it."""
         held = (_here(each) for each in self.model.state_dict().values())
         wrong = [(~each.isfinite()).any() for each in held if each.is_floating_point()]
-        return not bool(summed(torch.stack(wrong).sum(), self._processes))
+        return not bool(all_reduce(torch.stack(wrong).sum(), self._processes))
 
     def state(self) -> tuple[Mapping[str, Any], Mapping[str, Any]]:
         """The model's and the optimiser's, whole; every process must call it."""

@@ -80,20 +80,20 @@ class Scanner:
             Reps 1998, "Maximal-munch" tokenization in linear time.
         """
         state, found, end = self._rules.start, None, begin
-        ahead: list[tuple[int, int]] = []
+        prefetch: list[tuple[int, int]] = []
         for place in range(begin, len(text)):
             state = state[text[place]]
             if state.rule is not None:
                 found, end = state.rule, place + 1
-                ahead.clear()
+                prefetch.clear()
             elif not state.nodes:
                 break
             else:
                 here = (id(state), place)
                 if here in vain:
                     break
-                ahead.append(here)
-        vain.update(ahead)
+                prefetch.append(here)
+        vain.update(prefetch)
         if found is None:
             return None
         parts = self._parts[found]

@@ -10,7 +10,14 @@ import torch
 import torch.nn.functional as F
 from torchvision.transforms.v2 import functional
 
-from vl.data.images.augmentation import CHANGES, Augmentation, Box, Distortion, Plain, distorted
+from vl.data.images.augmentation import (
+    CHANGES,
+    Augmentation,
+    Box,
+    CenterCrop,
+    Distortion,
+    distorted,
+)
 from vl.data.images.crops import crops
 
 DRAWS = range(600)
@@ -240,7 +247,7 @@ def test_the_same_draw_gives_the_same_picture_in_any_thread_and_memory_layout():
 def test_any_picture_becomes_a_square_and_stays_as_it_was(shape):
     pixels = noise(*shape)
     before = pixels.clone()
-    for transform in (Augmentation(9), Plain(9), Plain(9, "squash")):
+    for transform in (Augmentation(9), CenterCrop(9), CenterCrop(9, "squash")):
         for draw in range(12):
             seen = transform(pixels, draw)
             assert seen.shape == (3, 9, 9) and seen.dtype == torch.uint8 and seen.is_contiguous()
@@ -255,30 +262,30 @@ def test_of_one_pixel_every_part_is_that_pixel():
 
 def test_the_plain_crop_is_the_centre():
     pixels = coordinates(16, 16)
-    assert torch.equal(Plain(14)(pixels, 0), pixels[:, 1:15, 1:15])
+    assert torch.equal(CenterCrop(14)(pixels, 0), pixels[:, 1:15, 1:15])
     wide = coordinates(16, 24)
-    assert torch.equal(Plain(14)(wide, 3), wide[:, 1:15, 5:19])
+    assert torch.equal(CenterCrop(14)(wide, 3), wide[:, 1:15, 5:19])
     high = coordinates(24, 16)
-    assert torch.equal(Plain(14)(high, 4), high[:, 5:19, 1:15])
+    assert torch.equal(CenterCrop(14)(high, 4), high[:, 5:19, 1:15])
 
 
 def test_the_plain_crop_is_torchvision_s_resize_and_crop():
     for shape in ((50, 75), (75, 50), (20, 60)):  # where no half pixel is to be rounded
         pixels = noise(*shape)
         resized = functional.resize(pixels, [32], antialias=True)
-        assert torch.equal(Plain(28)(pixels, 0), functional.center_crop(resized, [28, 28]))
+        assert torch.equal(CenterCrop(28)(pixels, 0), functional.center_crop(resized, [28, 28]))
 
 
 def test_the_squash_keeps_everything():
     pixels = coordinates(60, 90)
-    seen = Plain(6, "squash")(pixels, 0).int()
+    seen = CenterCrop(6, "squash")(pixels, 0).int()
     assert (seen[0, :, 0] - torch.tensor([5, 14, 24, 35, 45, 54])).abs().max() <= 1
     assert (seen[1, 0] - torch.tensor([7, 22, 37, 52, 67, 82])).abs().max() <= 1
 
 
 def test_a_thin_strip_does_not_fill_the_memory():
     strip = torch.zeros(3, 1, 1_000_000, dtype=torch.uint8)
-    assert Plain(224)(strip, 0).shape == (3, 224, 224)
+    assert CenterCrop(224)(strip, 0).shape == (3, 224, 224)
     assert Augmentation(224)(strip, 0).shape == (3, 224, 224)
 
 
@@ -305,12 +312,12 @@ def test_choices_out_of_range_are_refused(choices, message):
 
 def test_a_plain_one_says_what_it_does_not_know():
     with pytest.raises(ValueError, match="side is 0"):
-        Plain(0)
+        CenterCrop(0)
     with pytest.raises(ValueError, match="fit is 'best'; it must be one of crop, squash"):
-        Plain(8, "best")
+        CenterCrop(8, "best")
 
 
-@pytest.mark.parametrize("transform", [Augmentation(4), Plain(4)])
+@pytest.mark.parametrize("transform", [Augmentation(4), CenterCrop(4)])
 def test_what_is_no_picture_is_refused(transform):
     with pytest.raises(ValueError, match=r"pixels have shape \(1, 4, 4\), not \(3, H, W\)"):
         transform(torch.zeros(1, 4, 4, dtype=torch.uint8), 0)
@@ -325,5 +332,5 @@ def test_what_is_no_picture_is_refused(transform):
 def test_the_plain_crop_is_the_one_that_evaluation_takes(side, size):
     pixels = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
     (wanted,) = crops(pixels / 255, side=side, number=1)
-    found = Plain(side)(pixels, 0) / 255
+    found = CenterCrop(side)(pixels, 0) / 255
     assert (found - wanted).abs().max() < 1.01 / 255  # one rounding to whole numbers, or two

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from vl.data.images.crops import SCALES, Box, boxes, crops, unmirrored
+from vl.data.images.crops import SCALES, Box, boxes, crops, crops_without_flips
 from vl.data.images.decode import square
 
 
@@ -33,7 +33,7 @@ def test_one_crop_is_the_centre_and_is_not_mirrored():
     cut = crops(picture, side=224, number=1)
     assert cut.shape == (1, 3, 224, 224)
     assert torch.equal(cut[0], picture[:, 16:240, 38:262])  # 22 + 16 from the left
-    assert torch.equal(unmirrored(picture, side=224, number=10)[4], cut[0])
+    assert torch.equal(crops_without_flips(picture, side=224, number=10)[4], cut[0])
 
 
 @pytest.mark.parametrize(("height", "width"), [(256, 320), (320, 256)])

@@ -18,7 +18,7 @@ import pytest
 import torch
 from PIL import Image
 
-from vl.data.batches import Plan
+from vl.data.batches import BatchPlan
 from vl.data.images.augmentation import Augmentation
 from vl.data.labelled.loader import PictureBatches
 
@@ -153,7 +153,7 @@ def test_an_epoch_has_every_picture_once_and_is_as_planned(count, processes, siz
         choices = {"batch_size": size, "seed": 4, "rank": rank, "processes": processes}
         loader = PictureBatches(pictures, Marks(), workers=workers, **choices)
         # No share of one picture where it can be helped, for batch normalisation's sake.
-        expected = Plan(count, least=2, **choices)
+        expected = BatchPlan(count, least=2, **choices)
         found = list(loader.epoch(1))
         assert len(found) == len(loader) == len(expected)
         for one, share in zip(found, expected.epoch(1), strict=True):

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from vl.data.errors import FormatError
 
-Resize = Literal["crop", "squash"]
 
 # More than any camera's frame, and 1.2 GB once it is float32: a header that claims more is a
 # mistake or an attack.

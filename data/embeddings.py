@@ -27,8 +27,8 @@ class Provenance:
     """The encoder's name in the table."""
     fingerprint: str
     """Of the encoder's weights."""
-    fit: str
-    """How a photograph became a square: ``crop`` or ``squash``."""
+    resize: str
+    """How a photograph became a square: ``center-crop`` or ``squash``."""
     precision: str
     """Of the encoder's arithmetic: ``float32`` or ``bfloat16``."""
     views: tuple[str, ...]
@@ -212,7 +212,9 @@ class Writer:
 
 
 def _told(provenance: Provenance) -> str:
-    return f"fit {provenance.fit}, {provenance.precision}, views {', '.join(provenance.views)}"
+    return (
+        f"resize {provenance.resize}, {provenance.precision}, views {', '.join(provenance.views)}"
+    )
 
 
 def _strings(value: object) -> tuple[str, ...]:
@@ -239,7 +241,7 @@ def _read_index(path: Path) -> tuple[Provenance, tuple[str, ...]]:
         provenance = Provenance(
             encoder=str(index["encoder"]),
             fingerprint=str(index["fingerprint"]),
-            fit=str(index["fit"]),
+            resize=str(index["resize"]),
             precision=str(index["precision"]),
             views=_strings(index["views"]),
             width=int(index["width"]),

@@ -41,9 +41,9 @@ rung() {
         echo $((SECONDS - begin)) >"$out/$name/seconds"
     fi
     printf '%s: trained in %s s\n' "$name" "$(cat "$out/$name/seconds")"
-    vl evaluate-encoder "$out/test" --model "$out/$name/encoder.safetensors" --crops 1 --fit squash
+    vl evaluate-encoder "$out/test" --model "$out/$name/encoder.safetensors" --crops 1 --resize squash
 }
-rung last "$data/weights/bvlc_googlenet.safetensors" --encoder inception_v1 --tune last --fit squash
-gentle=(--fit squash --least-area 0.5 --colour 0 --batch-size 32 --save-seconds 600)
+rung last "$data/weights/bvlc_googlenet.safetensors" --encoder inception_v1 --tune last --resize squash
+gentle=(--resize squash --least-area 0.5 --colour 0 --batch-size 32 --save-seconds 600)
 rung blocks "$out/last/encoder.safetensors" --tune blocks --rate 0.001 --epochs 4 "${gentle[@]}"
 rung all "$out/blocks/encoder.safetensors" --tune all --rate 0.0005 --epochs 2 "${gentle[@]}"

@@ -32,7 +32,7 @@ run() {
         python -m torch.distributed.run --standalone --nproc-per-node "$processes" -m vl train encoder \
             "$out/digits/training" --development "$out/digits/development" --out "$out/$name" \
             --encoder lenet5 --epochs 20 --batch-size 32 --rate 0.05 --smoothing 0 --colour 0 \
-            --flip 0 --least-area 0.7 --fit squash "$@"
+            --flip 0 --least-area 0.7 --resize squash "$@"
         touch "$out/$name/done"
     fi
     python - "$name" "$out/$name/log.jsonl" <<'PYTHON'

@@ -33,7 +33,7 @@ judge() {
     python -m vl train encoder "$out/digits/training" --out "$out/$name" --encoder lenet5 \
         --epochs 20 --rate 0.05 --smoothing 0 --colour 0 --flip 0 --least-area 0.7 "$@"
     python -m vl attack "$out/digits/$split" --model "$out/$name/encoder.safetensors" --labelled \
-        --fit squash --eps 0.05 0.1 0.15 0.2 0.25 --steps 10 --batch-size 100 --json \
+        --resize squash --eps 0.05 0.1 0.15 0.2 0.25 --steps 10 --batch-size 100 --json \
         >"$out/$name.part"
     mv "$out/$name.part" "$out/$name.$split.json"
 }

@@ -34,7 +34,7 @@ words() {
 words paper
 words tuned --size 300 --window 10 --negative 10 --epochs 5 --sample 1e-4
 
-vl embed "$data/imagenet_1each" "$data/imagenet_5each" "$data/caltech101" --fit crop \
+vl embed "$data/imagenet_1each" "$data/imagenet_5each" "$data/caltech101" --resize center-crop \
     --views plain flip centre centre-flip --precision auto \
     --weights "$data/weights/bvlc_googlenet.safetensors" --out "$out/photographs.npy"
 PYTHONPATH=. python scripts/zeroshot_lists.py "$data" "$out"

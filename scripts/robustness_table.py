@@ -88,7 +88,7 @@ def _draw(out: Path, picture: Path) -> None:
         path = min((out / "digits" / "test" / digit).iterdir())
         for network, name in NETWORKS.items():
             trained = encoder_bundle.load(out / f"{network}-{SEEDS[0]}" / "encoder.safetensors")
-            model = AttackedClassifier(trained, fit="squash")
+            model = AttackedClassifier(trained, resize="squash")
             pixels = model.square(decode(path))[None]  # (1, 3, S, S)
             loss = model.loss([model.wanted(digit).goal])
             changed = fast_gradient_sign(pixels, loss, epsilon=DRAWN_EPSILON)

@@ -14,8 +14,8 @@ from torch import Tensor
 from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
+from vl.data.choices import Resize
 from vl.data.images.crops import boxes
-from vl.data.images.decode import Resize
 
 Interpolation = Literal["bilinear", "area", "nearest", "cubic"]
 Adjustment = Literal["brightness", "contrast", "saturation", "hue"]
@@ -177,19 +177,21 @@ class CenterCrop:
 
     Args:
         side: of the answer, in pixels.
-        fit: ``"crop"`` makes the shorter side 256/224 of ``side`` long and takes the square in
-            the centre; ``"squash"`` keeps everything and loses the aspect.
+        resize: ``"center-crop"`` makes the shorter side 256/224 of ``side`` long and takes the
+            square in the center; ``"squash"`` keeps everything and loses the aspect.
 
     Raises:
-        ValueError: a side below 1, or an unknown fit.
+        ValueError: a side below 1, or an unknown resize mode.
     """
 
-    def __init__(self, side: int, fit: Resize = "crop") -> None:
+    def __init__(self, side: int, resize: Resize = "center-crop") -> None:
         _check_side(side)
-        if fit not in get_args(Resize):
-            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(get_args(Resize))}")
+        if resize not in get_args(Resize):
+            raise ValueError(
+                f"resize is {resize!r}; it must be one of {', '.join(get_args(Resize))}"
+            )
         self.side = side
-        self.fit: Resize = fit
+        self.resize: Resize = resize
 
     def __call__(self, pixels: Tensor, draw: int) -> Tensor:
         """``(3, H, W)`` uint8 to ``(3, side, side)`` uint8, whatever is drawn.
@@ -198,7 +200,7 @@ class CenterCrop:
             ValueError: the pixels are not of that kind.
         """
         _check(pixels)
-        if self.fit == "squash":
+        if self.resize == "squash":
             return _resized(pixels, self.side, self.side, "bilinear").contiguous()
         short = min(pixels.shape[1:])
         # The crop would drop the rest anyway, but not before a thin strip had filled the memory.

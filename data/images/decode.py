@@ -10,7 +10,6 @@ import threading
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Literal
 
 import numpy as np
 import torch
@@ -18,8 +17,8 @@ import torch.nn.functional as F
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
-
 
 # More than any camera's frame, and 1.2 GB once it is float32: a header that claims more is a
 # mistake or an attack.
@@ -112,28 +111,28 @@ def _decoded(
         raise FormatError(name, f"the image is cut short or damaged: {reason}") from error
 
 
-def square(pixels: Tensor, side: int, fit: Resize = "crop") -> Tensor:
+def square(pixels: Tensor, side: int, resize: Resize = "center-crop") -> Tensor:
     """``(3, H, W)`` to ``(3, side, side)`` by antialiased bilinear interpolation.
 
     Args:
         pixels: float, in [0, 1]. Returned as it is if it has the right size.
         side: in pixels.
-        fit: ``"crop"`` makes the shorter side ``side`` long and cuts the longer one's ends off
-            equally; ``"squash"`` keeps everything and loses the aspect.
+        resize: ``"center-crop"`` makes the shorter side ``side`` long and cuts the longer one's ends
+            off equally; ``"squash"`` keeps everything and loses the aspect.
 
     Raises:
-        ValueError: a side below 1, an unknown fit, no ``(3, H, W)``, or whole numbers.
+        ValueError: a side below 1, an unknown resize mode, no ``(3, H, W)``, or whole numbers.
     """
     if side < 1:
         raise ValueError(f"side is {side}; it must be at least 1")
-    if fit not in ("crop", "squash"):
-        raise ValueError(f"fit is {fit!r}; it must be 'crop' or 'squash'")
+    if resize not in ("center-crop", "squash"):
+        raise ValueError(f"resize is {resize!r}; it must be 'center-crop' or 'squash'")
     if pixels.ndim != 3 or pixels.shape[0] != 3 or 0 in pixels.shape:
         raise ValueError(f"pixels have shape {tuple(pixels.shape)}, not (3, H, W)")
     if not pixels.is_floating_point():
         raise ValueError(f"pixels are {pixels.dtype}; expected float in [0, 1]: divide by 255")
     height, width = pixels.shape[1:]
-    if fit == "squash":
+    if resize == "squash":
         return resized(pixels, side, side)
     short = min(height, width)
     # The cut would drop the rest anyway, but not before a thin strip had filled the memory.

@@ -168,7 +168,7 @@ def test_a_saved_captioner_says_the_same(tmp_path):
     path = tmp_path / "made.safetensors"
     made = captioner(
         views=("plain", "flip"),
-        fit="crop",
+        resize="center-crop",
         search=Search(beam=4, max_length=7, length_power=0.5, min_length=1, block_ngram=2),
         training={"images": 3},
     )
@@ -176,7 +176,7 @@ def test_a_saved_captioner_says_the_same(tmp_path):
     loaded = Captioner.load(path)
     images = [decode(each) for each in drawings(tmp_path / "photos", 4)]
     assert loaded(images, n_best=4) == made(images, n_best=4)
-    assert (loaded.views, loaded.fit, loaded.search) == (made.views, made.fit, made.search)
+    assert (loaded.views, loaded.resize, loaded.search) == (made.views, made.resize, made.search)
     assert (loaded.training, loaded.encoder_name) == ({"images": 3}, "tiny")
     assert not any(part.training for part in (loaded.encoder, *loaded.decoders))
     first = path.read_bytes()
@@ -208,8 +208,8 @@ def test_a_saved_ensemble_is_the_files_that_voted(tmp_path):
             r"other\.safetensors has another vocabulary \(15 words\) than .*one\.safe.* \(14 words",
         ),
         ({"encoder": encoder(1)}, "has another encoder than .*they cannot vote"),
-        ({"views": ("flip",)}, "was trained on other views or fit"),
-        ({"fit": "crop"}, "was trained on other views or fit"),
+        ({"views": ("flip",)}, "was trained on other views or resize"),
+        ({"resize": "center-crop"}, "was trained on other views or resize"),
     ],
 )
 def test_files_that_do_not_belong_together_are_refused(tmp_path, changes, message):
@@ -232,7 +232,7 @@ def test_files_that_do_not_belong_together_are_refused(tmp_path, changes, messag
         ({"views": ()}, "no view -; there are plain"),
         ({"views": ("plain", "upside down")}, "no view upside down; there are plain"),
         ({"views": ("flip", "flip")}, "one of them is there twice"),
-        ({"fit": "stretch"}, "fit is 'stretch'; it must be one of crop, squash"),
+        ({"resize": "stretch"}, "resize is 'stretch'; it must be one of squash, center-crop"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused(changes, message):
@@ -283,8 +283,8 @@ HOSTILE = [
     (put(views=[["plain"]]), "views are .*, not names"),
     (put(views=["plain"] * 9), "one of them is there twice"),
     (put(views=[]), "no view -"),
-    (put(fit="stretch"), "fit is 'stretch'"),
-    (put(fit=1), "configuration 'fit': expected str, it is of type int"),
+    (put(resize="stretch"), "resize is 'stretch'"),
+    (put(resize=1), "configuration 'resize': expected str, it is of type int"),
     (put(training=[]), "configuration 'training': expected dict, it is of type list"),
     (put(search=[3]), "configuration 'search': expected dict, it is of type list"),
     (search_with(beam=0), f"beam is 0; it must be from 1 to {MOST}"),

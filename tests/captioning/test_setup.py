@@ -25,7 +25,7 @@ def phase(tmp_path, **changes):
         "encoder_name": "tiny",
         "decoder": decoder(),
         "views": ("plain", "flip"),
-        "fit": "crop",
+        "resize": "center-crop",
         "device": CPU,
         **changes,
     }
@@ -47,7 +47,9 @@ def test_it_is_judged_by_the_encoder_in_training(tmp_path):
     made = phase(tmp_path)
     other = CaptionerTask(made.decoder, encoder(5))
     found = made.development(other)
-    (part,) = Embedder(encoder(5), views=("plain", "flip"), fit="crop").files([tmp_path / "3.png"])
+    (part,) = Embedder(encoder(5), views=("plain", "flip"), resize="center-crop").files(
+        [tmp_path / "3.png"]
+    )
     assert torch.allclose(found, part.vectors.mean(1))
 
 
@@ -60,7 +62,7 @@ def test_photographs_that_are_not_there_are_counted(tmp_path):
             encoder_name="tiny",
             decoder=decoder(),
             views=("plain",),
-            fit="crop",
+            resize="center-crop",
             device=CPU,
         )
 
@@ -72,7 +74,7 @@ def test_embeddings_of_a_fit_that_there_is_not_are_refused(tmp_path, monkeypatch
     made = embeddings.Provenance(
         encoder="tiny",
         fingerprint=fingerprint(encoder()),
-        fit="squash",
+        resize="squash",
         precision="float32",
         views=("plain",),
         width=Tiny.width,
@@ -92,8 +94,10 @@ def test_embeddings_of_a_fit_that_there_is_not_are_refused(tmp_path, monkeypatch
             device=CPU,
         )
 
-    assert begun().fit == "squash"
+    assert begun().resize == "squash"
     index = tmp_path / "made.json"
-    index.write_text(json.dumps({**json.loads(index.read_text()), "fit": "stretch"}))
-    with pytest.raises(FormatError, match=r"made\.json: fit is 'stretch', not 'crop' or 'squash'"):
+    index.write_text(json.dumps({**json.loads(index.read_text()), "resize": "stretch"}))
+    with pytest.raises(
+        FormatError, match=r"made\.json: resize is 'stretch', not 'center-crop' or 'squash'"
+    ):
         begun()

@@ -48,7 +48,7 @@ def test_the_loss_on_embeddings_is_that_of_every_word():
 
 def test_the_loss_on_photographs_goes_through_the_encoder(tmp_path):
     paths = drawings(tmp_path, 5)
-    source = photographs(paths, side=16, fit="squash", views=("plain",))
+    source = photographs(paths, side=16, resize="squash", views=("plain",))
     batches = CaptionBatches(source, encoded(SAID), batch_size=5, unit="image", seed=None)
     (batch,) = batches.epoch(0)
     made = CaptionerTask(decoder(), encoder()).eval()
@@ -75,11 +75,11 @@ def test_scheduled_sampling_is_asked_at_each_step():
 
 def test_a_photograph_is_shown_in_the_view_that_was_drawn(tmp_path):
     paths = drawings(tmp_path, 3)
-    source = photographs(paths, side=16, fit="crop", views=("plain", "flip"))
+    source = photographs(paths, side=16, resize="center-crop", views=("plain", "flip"))
     rows, draws = torch.tensor([2, 0, 2]), torch.tensor([4, 7, 5])
     shown = source(rows, draws)
     assert shown.shape == (3, 3, 16, 16)
-    expected = [square(decode(paths[row]), 16, "crop") for row in (2, 0, 2)]
+    expected = [square(decode(paths[row]), 16, "center-crop") for row in (2, 0, 2)]
     assert torch.equal(shown[0], expected[0])
     assert torch.equal(shown[1], expected[1].flip(-1))
     assert torch.equal(shown[2], expected[2].flip(-1))
@@ -90,7 +90,7 @@ def test_a_file_that_is_no_photograph_is_an_error(tmp_path):
     (path,) = drawings(tmp_path, 1)
     path.write_text("no photograph")
     with pytest.raises(FormatError, match=r"0\.png"):
-        photographs([path], side=16, fit="crop")(torch.tensor([0]), torch.tensor([0]))
+        photographs([path], side=16, resize="center-crop")(torch.tensor([0]), torch.tensor([0]))
 
 
 @pytest.mark.parametrize("criterion", ["bleu-4", "loss"])

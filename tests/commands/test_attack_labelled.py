@@ -76,15 +76,17 @@ def by_hand(folders, *, epsilon, steps, step_size=None):
     return wrong
 
 
-@pytest.mark.parametrize("fit", ["crop", "squash"])
-def test_before_is_what_the_evaluation_says(fit, model, tmp_path, capsys):
+@pytest.mark.parametrize("resize", ["center-crop", "squash"])
+def test_before_is_what_the_evaluation_says(resize, model, tmp_path, capsys):
     photos = drawings(tmp_path / "photos", 5)
     flags = ["--model", model, "--out", tmp_path / "out", "--eps", EPSILON, "--batch-size", 2]
-    out, err = attacked(capsys, *photos, *flags, *(["--fit", fit] if fit == "squash" else []))
+    out, err = attacked(
+        capsys, *photos, *flags, *(["--resize", resize] if resize == "squash" else [])
+    )
     lines = [line.split("\t") for line in out.splitlines()]
-    (said,) = Classifier([talkative()], fit=fit).files(photos)
+    (said,) = Classifier([talkative()], resize=resize).files(photos)
     changed = [tmp_path / "out" / path.name for path in photos]
-    (again,) = Classifier([talkative()], fit="squash").files(changed)
+    (again,) = Classifier([talkative()], resize="squash").files(changed)
     for number, path in enumerate(photos):
         before, after, png = lines[3 * number : 3 * number + 3]
         best = said.probabilities[1][number].max(0)
@@ -118,10 +120,12 @@ def test_towards_a_class_by_one_of_its_names(model, tmp_path, capsys):
 
 
 def test_the_counts_are_those_of_attacking_one_by_one(folders, model, capsys):
-    flags = ["--labelled", "--fit", "squash", "--eps", 0, 0.005, EPSILON, "--steps", 4]
+    flags = ["--labelled", "--resize", "squash", "--eps", 0, 0.005, EPSILON, "--steps", 4]
     out, _ = attacked(capsys, folders, "--model", model, *flags, "--batch-size", 5, "--json")
     told = json.loads(out)
-    assert told["signature"].startswith("tiny | 5 classes | fit squash | true classes attacked | ")
+    assert told["signature"].startswith(
+        "tiny | 5 classes | resize squash | true classes attacked | "
+    )
     assert told["model"] == {"file": str(model), "fingerprint": fingerprint(talkative())}
     assert told["failures"] == 0
     expected = [(0, 0), (0.005, 1), (0.005, 4), (EPSILON, 1), (EPSILON, 4)]
@@ -138,7 +142,7 @@ def test_the_counts_are_those_of_attacking_one_by_one(folders, model, capsys):
 def test_the_table_has_the_same_figures(folders, model, capsys):
     flags = [folders, "--model", model, "--labelled", "--eps", EPSILON]
     told = json.loads(attacked(capsys, *flags, "--json")[0])
-    assert "fit crop" in told["signature"]
+    assert "resize center-crop" in told["signature"]
     lines = attacked(capsys, *flags)[0].splitlines()
     assert lines[-1] == told["signature"]
     assert len(lines) == 5
@@ -149,7 +153,17 @@ def test_the_table_has_the_same_figures(folders, model, capsys):
 
 
 def test_one_step_can_be_asked_for_alone_and_steps_have_a_size(folders, model, capsys):
-    flags = [folders, "--model", model, "--labelled", "--json", "--eps", EPSILON, "--fit", "squash"]
+    flags = [
+        folders,
+        "--model",
+        model,
+        "--labelled",
+        "--json",
+        "--eps",
+        EPSILON,
+        "--resize",
+        "squash",
+    ]
     told = json.loads(attacked(capsys, *flags, "--steps", 1)[0])
     assert [each["steps"] for each in told["results"]] == [0, 1]
     told = json.loads(attacked(capsys, *flags, "--steps", 2, "--step-size", 0.001)[0])
@@ -206,8 +220,16 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(folders, model, tmp_path,
         ),
         (given[:-2], "--out is missing: the folder for the changed pictures"),
         (
-            [photo, "--model", tmp_path / "captioner.safetensors", "--out", out, "--fit", "crop"],
-            "--fit is for encoders, and",
+            [
+                photo,
+                "--model",
+                tmp_path / "captioner.safetensors",
+                "--out",
+                out,
+                "--resize",
+                "center-crop",
+            ],
+            "--resize is for encoders, and",
         ),
         ([*count, "--out", out, "--towards", "ball"], "--out, --towards cannot go with --labelled"),
         ([*count, "--labels", "ball"], "--labels cannot go with --labelled"),

@@ -144,7 +144,10 @@ def test_embeddings_of_an_earlier_run_are_kept(weights, photos, tmp_path):
 
 @pytest.mark.parametrize(
     ("flags", "message"),
-    [([], "made by another encoder, tiny"), (["--fit", "crop"], "made by another encoder, tiny")],
+    [
+        ([], "made by another encoder, tiny"),
+        (["--resize", "center-crop"], "made by another encoder, tiny"),
+    ],
 )
 @pytest.mark.parametrize("finished", [True, False])
 def test_the_file_of_another_encoder_is_refused_and_kept(
@@ -170,9 +173,9 @@ def test_the_file_of_another_encoder_is_refused_and_kept(
 def test_other_views_or_another_fit_are_refused(weights, photos, tmp_path, capsys):
     out = tmp_path / "photos.npy"
     assert run(weights, out, photos) == 0
-    for flags in (["--fit", "crop"], ["--views", "plain", "flip"]):
+    for flags in (["--resize", "center-crop"], ["--views", "plain", "flip"]):
         assert run(weights, out, photos, flags=flags) == 2
-        assert "made with fit squash, float32, views plain," in capsys.readouterr().err
+        assert "made with resize squash, float32, views plain," in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

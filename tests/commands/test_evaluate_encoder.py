@@ -80,7 +80,7 @@ def test_the_figures_are_those_of_counting_by_hand(photographs, model, capsys):
     by_hand = expected(photographs, talkative())
     first = sum(int(number == int(log_probs.argmax())) for _, number, log_probs in by_hand)
     assert 0 < first < len(by_hand)
-    out, _ = evaluated(capsys, photographs, "--model", model, "--fit", "squash", "--json")
+    out, _ = evaluated(capsys, photographs, "--model", model, "--resize", "squash", "--json")
     record = json.loads(out)
     assert (record["images"], record["failures"], record["classes"]) == (12, 0, 5)
     (result,) = record["results"]
@@ -92,8 +92,10 @@ def test_the_figures_are_those_of_counting_by_hand(photographs, model, capsys):
         "top5_interval": pytest.approx(interval(12, 12)),
     }
     assert record["models"][0]["encoder"] == "tiny"
-    assert record["signature"].startswith("tiny | 5 classes | crops 1 | fit squash | float32 | vl ")
-    out, _ = evaluated(capsys, photographs, "--model", model, "--fit", "squash")
+    assert record["signature"].startswith(
+        "tiny | 5 classes | crops 1 | resize squash | float32 | vl "
+    )
+    out, _ = evaluated(capsys, photographs, "--model", model, "--resize", "squash")
     low, high = interval(first, 12)
     cells = f"1 12 {100 * first / 12:.1f} {100 * low:.1f} to {100 * high:.1f} 100.0"
     assert " ".join(out.splitlines()[1].split()).startswith(cells)
@@ -104,7 +106,7 @@ def test_each_photograph_is_written_with_its_likeliest_classes(
 ):
     two = saved(tmp_path / "two.safetensors", 1)
     path = tmp_path / "out.jsonl"
-    arguments = (photographs, "--model", model, two, "--fit", "squash", "--out", path)
+    arguments = (photographs, "--model", model, two, "--resize", "squash", "--out", path)
     out, _ = evaluated(capsys, *arguments)
     assert "tiny + tiny | 5 classes" in out
     records = [json.loads(line) for line in path.read_text().splitlines()]
@@ -119,7 +121,7 @@ def test_each_photograph_is_written_with_its_likeliest_classes(
 
 def test_classes_and_confused_pairs_are_told(photographs, model, tmp_path, capsys):
     table, picture = tmp_path / "classes.tsv", tmp_path / "confusion.png"
-    arguments = (photographs, "--model", model, "--fit", "squash", "--per-class", table)
+    arguments = (photographs, "--model", model, "--resize", "squash", "--per-class", table)
     out, _ = evaluated(capsys, *arguments, "--confusion", picture, "--confused", 2)
     by_hand = expected(photographs, talkative())
     rows = [line.split("\t") for line in table.read_text().splitlines()]
@@ -248,7 +250,10 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(photographs, model, tmp_p
         ([photographs, "--model", blobs], "blobs.safetensors: a safetensors file, but not a"),
         ([photographs, "--model", model, "--confused", -1], "--confused is -1; it must be at le"),
         ([photographs, "--model", model, "--crops", 10, 10], "crops are '10 10'"),
-        ([photographs, "--model", model, "--crops", 1, 10, "--fit", "squash"], "--fit is of --c"),
+        (
+            [photographs, "--model", model, "--crops", 1, 10, "--resize", "squash"],
+            "--resize is of --c",
+        ),
         ([photographs, "--model", model, "--confusion", "c.pdf"], "writes a .png file, not 'c"),
         ([photographs, "--model", model, "--out", "no/o.jsonl"], "there is no folder no to wri"),
         ([tmp_path / "none", "--model", model], "no such folder of classes or list"),

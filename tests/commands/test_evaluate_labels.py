@@ -157,12 +157,18 @@ def test_embeddings_give_the_same(place, capsys):
 def test_embeddings_that_do_not_fit_are_refused(place, capsys):
     flags = ["--out", "x.npy", "--encoder", "tiny"]
     assert main(["embed", "photos", *flags, "--weights", "labeller", "--views", "flip"]) == 0
-    message = "x.npy was made with fit squash and views flip, the labeller wants squash and plain"
+    message = (
+        "x.npy was made with resize squash and views flip, the labeller wants squash and plain"
+    )
     refused(capsys, message, "--embeddings", "x.npy")
     flags[1] = "y.npy"
     flags += ["--views", "plain"]
-    assert main(["embed", "photos", *flags, "--weights", "labeller", "--fit", "crop"]) == 0
-    refused(capsys, "y.npy was made with fit crop and views plain", "--embeddings", "y.npy")
+    assert (
+        main(["embed", "photos", *flags, "--weights", "labeller", "--resize", "center-crop"]) == 0
+    )
+    refused(
+        capsys, "y.npy was made with resize center-crop and views plain", "--embeddings", "y.npy"
+    )
     captioner(encoder=encoder(1)).save(place / "others")
     flags[1] = "z.npy"
     assert main(["embed", "photos", *flags, "--weights", "others"]) == 0

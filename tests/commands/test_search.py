@@ -44,7 +44,7 @@ class Compass:
 
     encoder: Tiny = field(default_factory=encoder)
     views: tuple[str, ...] = ("plain",)
-    fit: str = "squash"
+    resize: str = "squash"
     space: LabelSpace = field(default_factory=lambda: LabelSpace(words()))
 
     def embed(self, images: Sequence[Path]) -> Tensor:

@@ -114,7 +114,7 @@ def test_a_captioner_comes_out_that_captions(place, capsys):
     assert "best of 2 epochs" in stderr
     made = Captioner.load("run/captioner.safetensors")
     assert fingerprint(made.encoder) == fingerprint(encoder())
-    assert (made.views, made.fit, made.search.beam) == (("plain", "flip"), "squash", 3)
+    assert (made.views, made.resize, made.search.beam) == (("plain", "flip"), "squash", 3)
     assert made.training["images"] == 9
     assert made.training["development"].keys() == {"loss", "bleu-1", "bleu-4", "distinct"}
     assert made.training["settings"]["min_count"] == 1
@@ -221,7 +221,7 @@ def test_phase_2_trains_the_encoder_too(place, capsys, average):
     assert capsys.readouterr().out == "tuned/captioner.safetensors\n"
     one, other = (Captioner.load(f"{name}/captioner.safetensors") for name in ("run", "tuned"))
     assert other.encoder_name == "tiny"  # the flag says inception_v1, the captioner knows better
-    assert (other.views, other.fit) == (one.views, one.fit)
+    assert (other.views, other.resize) == (one.views, one.resize)
     before, after = one.encoder.state_dict(), other.encoder.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"}
@@ -263,8 +263,11 @@ def test_phase_2_refuses_what_does_not_fit(place, capsys):
         (["--shown", "raw"], "--shown has"),
         (["--weights", "weights"], "--weights has"),
         (["--encoder", "tiny"], "--encoder has"),
-        (["--fit", "crop"], "--fit has"),
-        (["--fit", "crop", "--width", 8, "--dropout", 0], "--width, --dropout and --fit have"),
+        (["--resize", "center-crop"], "--resize has"),
+        (
+            ["--resize", "center-crop", "--width", 8, "--dropout", 0],
+            "--width, --dropout and --resize have",
+        ),
     ],
 )
 def test_phase_2_refuses_what_its_captioner_has_said_already(place, capsys, flags, message):

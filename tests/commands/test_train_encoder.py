@@ -28,7 +28,7 @@ ROOT = Path(__file__).resolve().parents[2]
 COLOURS = ("black", "blue", "green", "white")  # of other greys, which is what LeNet-5 sees
 PLAIN = ["--colour", 0, "--least-area", 0.9]
 QUICK = ["--encoder", "lenet5", "--batch-size", 8, "--rate", 0.02, "--save-seconds", 0, *PLAIN]
-LAST = ["--tune", "last", "--fit", "squash", "--views", "plain"]
+LAST = ["--tune", "last", "--resize", "squash", "--views", "plain"]
 
 
 @pytest.fixture(scope="module")
@@ -391,7 +391,7 @@ def test_a_captioner_s_encoder_can_be_begun_with(photos, place):
         (["--tune", "all"], "--tune wants an encoder to begin with: --from"),
         (["--blocks", 3], "--blocks wants --tune blocks"),
         (["--views", "plain"], "--views wants --tune"),
-        (["--fit", "squash"], "--fit wants pictures to judge by, or --tune"),
+        (["--resize", "squash"], "--resize wants pictures to judge by, or --tune"),
         (["--stair", 0.5], "--stair wants --schedule staircase"),
         (["--stair-epochs", 3], "--stair-epochs wants --schedule staircase"),
         (["--momentum", 0.5, "--optimizer", "adam"], "--momentum wants --optimizer sgd"),

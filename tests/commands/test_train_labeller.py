@@ -92,7 +92,7 @@ def test_a_labeller_comes_out_that_knows_what_it_was_shown(place, capsys, method
     assert set(made.projections) == ({"devise", "conse"} if method == "both" else {method})
     assert right(made, place / "photos") == 1
     assert made.calibration is None
-    assert (made.views, made.fit, made.encoder_name) == (("plain",), "crop", "tiny")
+    assert (made.views, made.resize, made.encoder_name) == (("plain",), "center-crop", "tiny")
     assert set(made.seen) == {SeenLabel(name, None) for name in NAMES}
     assert (made.training["photographs"], made.training["labels"]) == (32, 8)
     assert made.training["settings"]["method"] == method
@@ -222,7 +222,7 @@ def test_embeddings_that_do_not_fit_are_refused(place, capsys):
     refused(capsys, message, *flags, photographs=["list.txt"], phase=phase)
     message = "--views cannot go with --embeddings: they have their own"
     refused(capsys, message, *flags, phase=[*phase, "--views", "plain"])
-    refused(capsys, "--fit cannot go", *flags, phase=[*phase, "--fit", "squash"])
+    refused(capsys, "--resize cannot go", *flags, phase=[*phase, "--resize", "squash"])
 
 
 def test_held_out_labels_are_never_trained_on_nor_put_aside(place, capsys):
@@ -313,7 +313,7 @@ def test_two_labels_of_few_photographs_are_enough(place, count):
 def test_phase_2_changes_encoder_and_map(place, capsys):
     one = trained(*ASIDE)
     other = trained(*PHASE_2, *ASIDE, phase=[], out="tuned")
-    assert (other.views, other.fit, other.seen) == (one.views, one.fit, one.seen)
+    assert (other.views, other.resize, other.seen) == (one.views, one.resize, one.seen)
     before, after = one.encoder.state_dict(), other.encoder.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"}

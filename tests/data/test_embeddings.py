@@ -71,7 +71,7 @@ def test_a_finished_cache_can_grow_and_be_reordered(tmp_path):
     [
         ({"fingerprint": "fed"}, "made by another encoder, inception_v1 abc123, not by .* fed"),
         ({"views": ("plain",), "width": 4}, "views plain, flip.*not with .* views plain;"),
-        ({"fit": "crop"}, "fit squash.*not with fit crop"),
+        ({"resize": "center-crop"}, "resize squash.*not with resize center-crop"),
         ({"precision": "bfloat16"}, "float32,.*not with .* bfloat16"),
     ],
 )

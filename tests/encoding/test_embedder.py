@@ -234,7 +234,7 @@ def test_there_are_twelve_views():
         ({"views": ()}, "no view -; there are plain, top-left"),
         ({"views": ("plain", "upside down")}, "no view upside down; there are"),
         ({"views": ("flip", "flip")}, "views are flip, flip; one of them is there twice"),
-        ({"fit": "stretch"}, "fit is 'stretch'; it must be one of crop, squash"),
+        ({"resize": "stretch"}, "resize is 'stretch'; it must be one of squash, center-crop"),
         ({"batch_size": 0}, "batch size is 0; it must be at least 1"),
         ({"batch_size": -2}, "batch size is -2"),
     ],

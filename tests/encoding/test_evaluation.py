@@ -30,11 +30,11 @@ class Striped(nn.Module):
         return Logits(torch.einsum("bchw,kchw->bk", pixels - 0.5, self.weight), ())
 
 
-def plain(encoder, path, number, fit="crop"):
+def plain(encoder, path, number, resize="center-crop"):
     """One photograph, crop by crop, in double."""
     pixels = decode(path)
     cut = crops(pixels, side=encoder.image_size, number=number)
-    if fit == "squash":
+    if resize == "squash":
         cut = square(pixels, encoder.image_size, "squash")[None]
     total = 0
     for crop in cut:
@@ -100,7 +100,7 @@ def test_what_openvino_cannot_run_pytorch_does(paths, caplog):
 
 def test_a_squashed_photograph_is_all_of_it(paths):
     encoder = Striped()
-    found = answers(Classifier([encoder], fit="squash"), paths)[1]
+    found = answers(Classifier([encoder], resize="squash"), paths)[1]
     expected = torch.stack([plain(encoder, path, 1, "squash") for path in paths])
     torch.testing.assert_close(found.double(), expected, atol=1e-6, rtol=0)
     assert (found - answers(Classifier([encoder]), paths)[1])[-1].abs().max() > 0.001
@@ -166,7 +166,7 @@ def test_dropout_is_off_and_bfloat16_is_near(paths):
         ({"crops": ()}, "crops are ''; each of 1, 10 and 144 can be there once"),
         ({"crops": (10, 10)}, "crops are '10 10'; each"),
         ({"crops": (12,)}, "crops are '12'; each"),
-        ({"fit": "stretch"}, "fit is 'stretch'; it must be one of crop, squash"),
+        ({"resize": "stretch"}, "resize is 'stretch'; it must be one of squash, center-crop"),
         ({"batch_size": 0}, "batch size is 0; it must be at least 1"),
     ],
 )

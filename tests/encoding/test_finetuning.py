@@ -149,7 +149,7 @@ def test_there_must_be_so_many_blocks(blocks):
 
 
 def solved(network, photos, **choices):
-    given = {"views": ("plain",), "fit": "squash", "device": torch.device("cpu"), **choices}
+    given = {"views": ("plain",), "resize": "squash", "device": torch.device("cpu"), **choices}
     solve_last_layer(network, photos, quiet=True, **given)
 
 

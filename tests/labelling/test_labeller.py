@@ -43,7 +43,7 @@ def plain_cosines(made, photos, labels):
     """``(B, K)``, one photograph, view and label at a time."""
     rows = []
     for path in photos:
-        pixels = square(decode(path), made.encoder.image_size, made.fit)[None]
+        pixels = square(decode(path), made.encoder.image_size, made.resize)[None]
         views = [{"plain": pixels, "flip": pixels.flip(-1)}[view] for view in made.views]
         with torch.no_grad():
             embedding = torch.cat([made.encoder(view) for view in views]).mean(0)
@@ -55,9 +55,9 @@ def plain_cosines(made, photos, labels):
 
 
 @pytest.mark.parametrize("views", [("plain",), ("plain", "flip")])
-@pytest.mark.parametrize("fit", ["squash", "crop"])
-def test_labels_are_those_of_a_plain_one(photos, views, fit):
-    made = labeller(views=views, fit=fit)
+@pytest.mark.parametrize("resize", ["squash", "center-crop"])
+def test_labels_are_those_of_a_plain_one(photos, views, resize):
+    made = labeller(views=views, resize=resize)
     vectors = torch.from_numpy(placed_by_hand(made.space, LABELS))
     cosines = plain_cosines(made, photos, vectors)
     answers = made(photos, labels=LABELS, top=3)
@@ -319,7 +319,7 @@ def parts(**changed):
             r"references have shape \(3, 5\), the words width 6",
         ),
         ({"views": ("plan",)}, "no view plan"),
-        ({"fit": "stretch"}, "fit is 'stretch'"),
+        ({"resize": "stretch"}, "resize is 'stretch'"),
     ],
 )
 def test_parts_that_do_not_belong_together_are_refused(changed, message):

@@ -46,13 +46,17 @@ def full_space() -> LabelSpace:
 @pytest.fixture
 def path(tmp_path):
     """A labeller's file with all parts that there are."""
-    made = labeller(full_space(), views=("plain", "flip"), fit="crop", training={"labels": 3})
+    made = labeller(
+        full_space(), views=("plain", "flip"), resize="center-crop", training={"labels": 3}
+    )
     made.save(tmp_path / "labeller.safetensors")
     return tmp_path / "labeller.safetensors"
 
 
 def test_what_was_written_is_read(path, tmp_path):
-    made = labeller(full_space(), views=("plain", "flip"), fit="crop", training={"labels": 3})
+    made = labeller(
+        full_space(), views=("plain", "flip"), resize="center-crop", training={"labels": 3}
+    )
     read = Labeller.load(path)
     assert read.words.words == WORDS
     np.testing.assert_allclose(read.words.matrix, words().matrix, atol=1e-3)
@@ -63,7 +67,11 @@ def test_what_was_written_is_read(path, tmp_path):
         assert read.space.wordnet.parents(name) == wordnet().parents(name)
     assert read.space.centre.tolist() == CENTRE.tolist()
     assert read.seen == SEEN
-    assert (read.views, read.fit, read.encoder_name) == (("plain", "flip"), "crop", "tiny")
+    assert (read.views, read.resize, read.encoder_name) == (
+        ("plain", "flip"),
+        "center-crop",
+        "tiny",
+    )
     assert read.training == {"labels": 3}
     assert read.calibration[:2] == made.calibration[:2]
     assert torch.equal(read.calibration.references, made.calibration.references)
@@ -93,7 +101,7 @@ def test_parts_that_a_labeller_may_lack(tmp_path):
     assert read.space.wordnet is None
     assert read.space.centre is None
     assert read.seen == ()
-    assert (read.views, read.fit) == (("plain",), "squash")
+    assert (read.views, read.resize) == (("plain",), "squash")
 
 
 def test_both_projections_are_kept(tmp_path):
@@ -227,7 +235,10 @@ HOSTILE = {
     "views of numbers": (setting(views=[1]), "views are .1., not names"),
     "no views": (setting(views=[]), "no view"),
     "unknown views": (setting(views=["upside down"]), "no view upside down"),
-    "an unknown fit": (setting(fit="stretch"), "fit is 'stretch'; it must be one of crop, sq"),
+    "an unknown resize mode": (
+        setting(resize="stretch"),
+        "resize is 'stretch'; it must be one of squash, cent",
+    ),
     "training a list": (setting(training=[]), "'training'"),
     "no encoder": (setting(encoder={}), "made with encoder None"),
     "an unknown encoder": (setting(encoder={"name": "vast"}), "made with encoder 'vast'"),

@@ -37,12 +37,12 @@ def test_photographs_are_encoded_in_every_view(place):
         weights=place / "weights",
         names=None,
         views=("plain", "flip"),
-        fit="squash",
+        resize="squash",
         device=CPU,
         quiet=True,
     )
     assert phase.vectors.shape == (6, 2, Tiny.width)
-    assert (phase.encoder_name, phase.views, phase.fit) == ("tiny", ("plain", "flip"), "squash")
+    assert (phase.encoder_name, phase.views, phase.resize) == ("tiny", ("plain", "flip"), "squash")
     embedder = Embedder(encoder(), views=("plain", "flip"))
     alone = [encoded(phase.examples.rows([row]), embedder, quiet=True)[1] for row in range(6)]
     assert torch.allclose(phase.vectors, torch.cat(alone), atol=1e-5)
@@ -51,7 +51,7 @@ def test_photographs_are_encoded_in_every_view(place):
 
 def test_embeddings_come_by_name(place):
     flags = ["--weights", "weights", "--encoder", "tiny", "--views", "plain", "flip"]
-    assert main(["embed", "photos", "--out", "photos.npy", "--fit", "crop", *flags]) == 0
+    assert main(["embed", "photos", "--out", "photos.npy", "--resize", "center-crop", *flags]) == 0
     (place / "list.txt").write_text("red/2.png\tred\nblue/0.png\tblue\n")
     phase = on_embeddings(
         [place / "list.txt"],
@@ -60,16 +60,18 @@ def test_embeddings_come_by_name(place):
         weights=place / "weights",
         names=None,
     )
-    assert (phase.views, phase.fit) == (("plain", "flip"), "crop")
+    assert (phase.views, phase.resize) == (("plain", "flip"), "center-crop")
     assert phase.examples.names == ("red/2.png", "blue/0.png")
     photographs = read_examples([place / "photos"])
-    embedder = Embedder(encoder(), views=("plain", "flip"), fit="crop")
+    embedder = Embedder(encoder(), views=("plain", "flip"), resize="center-crop")
     _, vectors = encoded(photographs, embedder, quiet=True)
     expected = vectors[[photographs.names.index(name) for name in phase.examples.names]]
     assert torch.allclose(phase.vectors, expected, atol=1e-3)  # float16
     index = place / "photos.json"
-    index.write_text(index.read_text().replace('"crop"', '"stretch"'))
-    with pytest.raises(FormatError, match=r"photos\.json: fit is 'stretch', not 'crop' or 'squas"):
+    index.write_text(index.read_text().replace('"center-crop"', '"stretch"'))
+    with pytest.raises(
+        FormatError, match=r"photos\.json: resize is 'stretch', not 'center-crop' or 'squas"
+    ):
         on_embeddings([], place / "photos.npy", encoder="tiny", weights=None, names=None)
 
 
@@ -91,9 +93,13 @@ def test_photographs_that_cannot_be_read_are_said_and_left_out(place, capsys, ca
 
 
 def test_a_labeller_s_encoder_is_made_ready_to_be_trained(place):
-    given = labeller(views=("plain", "flip"), fit="crop")
+    given = labeller(views=("plain", "flip"), resize="center-crop")
     phase = from_labeller([place / "photos"], given, names=None, quiet=True)
-    assert (phase.views, phase.fit, phase.encoder_name) == (("plain", "flip"), "crop", "tiny")
+    assert (phase.views, phase.resize, phase.encoder_name) == (
+        ("plain", "flip"),
+        "center-crop",
+        "tiny",
+    )
     assert phase.encoder is given.encoder
     ready = {name for name, each in phase.encoder.named_parameters() if each.requires_grad}
     assert ready == {"body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"}
@@ -109,7 +115,7 @@ def test_a_labeller_whose_encoder_was_changed_is_refused(place):
             weights=place / "labeller",
             names=None,
             views=("plain",),
-            fit="crop",
+            resize="center-crop",
             device=CPU,
         )
     assert fingerprint(labeller().encoder) == fingerprint(encoder())

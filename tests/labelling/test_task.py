@@ -29,7 +29,7 @@ def phase(names=NAMES, counts=COUNTS, views=2):
     generator = torch.Generator().manual_seed(3)
     noise = 0.1 * torch.randn(len(made.of), views, Tiny.width, generator=generator)
     vectors = centres[list(made.of)][:, None] + noise
-    return Phase(encoder(), "tiny", ("plain", "flip")[:views], "crop", made, vectors)
+    return Phase(encoder(), "tiny", ("plain", "flip")[:views], "center-crop", made, vectors)
 
 
 def task(space=None, *, given=None, development=0.3, centre=False, seed=0, quiet=True):
@@ -174,12 +174,12 @@ def test_the_labeller_says_what_it_was_trained_on():
     assert labeller.training == {
         "settings": {"seed": 0},
         "views": ["plain", "flip"],
-        "fit": "crop",
+        "resize": "center-crop",
         "photographs": len(made.parts.training_rows),
         "labels": 5,
     }
     assert [label.text for label in labeller.aside] == [NAMES[n] for n in made.parts.unseen]
-    assert (labeller.views, labeller.fit) == (("plain", "flip"), "crop")
+    assert (labeller.views, labeller.resize) == (("plain", "flip"), "center-crop")
     assert not any(each.requires_grad for each in labeller.encoder.parameters())
     before = (SeenLabel("zebra", None), labeller.seen[1])
     seen = whole(made, seen=before).seen

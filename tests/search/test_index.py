@@ -23,7 +23,7 @@ class Turned:
 
     encoder: Tiny
     views: tuple[str, ...] = ("plain", "flip")
-    fit: str = "squash"
+    resize: str = "squash"
 
     def project(self, vectors: Tensor) -> Tensor:
         assert vectors.dtype == torch.float32
@@ -34,7 +34,7 @@ def cache(count: int = 5, **other: object) -> Embeddings:
     choices = {
         "encoder": "tiny",
         "fingerprint": fingerprint(encoder()),
-        "fit": "squash",
+        "resize": "squash",
         "precision": "float32",
         "views": ("plain", "flip"),
         "width": Tiny.width,
@@ -187,8 +187,10 @@ def test_a_cache_that_is_not_the_labellers_is_refused():
         Index.of(cache(), Turned(encoder(1)), made=path)
     with pytest.raises(ValueError, match="the index was made by an encoder"):
         Index.of(cache(), Turned(encoder(1)))
-    with pytest.raises(ValueError, match=r"photos\.npy: made with fit crop, the labeller has squ"):
-        Index.of(cache(fit="crop"), Turned(encoder()), made=path)
+    with pytest.raises(
+        ValueError, match=r"photos\.npy: made with resize center-crop, the labeller has squ"
+    ):
+        Index.of(cache(resize="center-crop"), Turned(encoder()), made=path)
     expected = r"photos\.npy: made with views plain; the labeller has plain, flip"
     with pytest.raises(ValueError, match=expected):
         Index.of(cache(views=("plain",)), Turned(encoder()), made=path)

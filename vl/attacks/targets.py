@@ -15,8 +15,9 @@ from torch import Tensor
 
 from vl.captioning.captioner import Captioner
 from vl.data.captions.ptb.tokens import words as words_of
+from vl.data.choices import Resize
 from vl.data.images.crops import crops_without_flips
-from vl.data.images.decode import Resize, square
+from vl.data.images.decode import square
 from vl.decoders import constraints as rules
 from vl.encoding.classes import places
 from vl.encoding.embedder import VIEWS, Embedder
@@ -233,7 +234,7 @@ class AttackedClassifier:
 
     Args:
         trained: its encoder is put into evaluation mode on the device.
-        fit: how a photograph becomes a square; with either it is the one that
+        resize: how a photograph becomes a square; with either it is the one that
             ``vl.encoding.evaluation`` classifies.
         device: where the encoder runs.
     """
@@ -242,18 +243,18 @@ class AttackedClassifier:
         self,
         trained: TrainedEncoder,
         *,
-        fit: Resize = "crop",
+        resize: Resize = "center-crop",
         device: torch.device | str = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.classes = trained.classes
         self.encoder = trained.encoder.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-        self._fit: Resize = fit
+        self._resize: Resize = resize
 
     def square(self, pixels: Tensor) -> Tensor:
         """``(3, H, W)`` to the square that the encoder takes."""
         side = self.encoder.image_size
-        if self._fit == "squash":
+        if self._resize == "squash":
             return square(pixels, side, "squash")
         return crops_without_flips(pixels, side=side, number=1)[0]
 

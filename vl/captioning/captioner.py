@@ -16,8 +16,9 @@ from torch import Tensor, nn
 from vl import bundle
 from vl.captioning.search import Search
 from vl.data.captions.vocabulary import Vocabulary
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.images.decode import Resize, decode
+from vl.data.images.decode import decode
 from vl.decoders import constraints as rules
 from vl.decoders.beam_search import Hypothesis, beam_search
 from vl.decoders.minimum_bayes_risk import minimum_bayes_risk
@@ -47,7 +48,7 @@ class Captioner:
         decoders: one or more of one vocabulary; several vote at each word.
         vocabulary: spells the decoders' words.
         views: what of each photograph is encoded; the decoders get the mean.
-        fit: how a photograph becomes a square.
+        resize: how a photograph becomes a square.
         search: what to do unless a call says otherwise.
         training: what the decoders were trained on and how, for people to read.
         device: where all of it runs.
@@ -64,7 +65,7 @@ class Captioner:
         *,
         encoder_name: str,
         views: Sequence[str] = ("plain",),
-        fit: Resize = "squash",
+        resize: Resize = "squash",
         search: Search | None = None,
         training: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
@@ -87,11 +88,11 @@ class Captioner:
         self.decoders = [decoder.eval().to(device) for decoder in decoders]
         self.vocabulary = vocabulary
         self.views = tuple(views)
-        self.fit: Resize = fit
+        self.resize: Resize = resize
         self.search = search or Search()
         self.training = training or {}
         self.device = torch.device(device)
-        self.embedder = Embedder(encoder, views=views, fit=fit, device=device)
+        self.embedder = Embedder(encoder, views=views, resize=resize, device=device)
 
     def __call__(
         self,
@@ -186,7 +187,7 @@ class Captioner:
                 "decoders": [decoder.configuration for decoder in self.decoders],
                 "vocabulary": list(self.vocabulary.words),
                 "views": list(self.views),
-                "fit": self.fit,
+                "resize": self.resize,
                 "search": asdict(self.search),
                 "training": self.training,
             },
@@ -201,7 +202,7 @@ class Captioner:
 
         Raises:
             FormatError: a file is not a captioner, or its parts disagree.
-            ValueError: the files' encoders, vocabularies, views or fits differ.
+            ValueError: the files' encoders, vocabularies, views or resizes differ.
             FileNotFoundError: a file is not there.
         """
         first = cls._load_one(Path(path), device)
@@ -214,8 +215,8 @@ class Captioner:
                 )
             if fingerprint(each.encoder) != fingerprint(first.encoder):
                 raise ValueError(f"{name} has another encoder than {path}; they cannot vote")
-            if (each.views, each.fit) != (first.views, first.fit):
-                raise ValueError(f"{name} was trained on other views or fit than {path}")
+            if (each.views, each.resize) != (first.views, first.resize):
+                raise ValueError(f"{name} was trained on other views or resize than {path}")
         first.decoders += [decoder for each in others for decoder in each.decoders]
         if others:
             first.training = {"members": [each.training for each in (first, *others)]}
@@ -243,7 +244,7 @@ class Captioner:
                 vocabulary,
                 encoder_name=encoder_name_of(held),
                 views=views,
-                fit=bundle.required(held, "fit", str),
+                resize=bundle.required(held, "resize", str),
                 search=_search(held),
                 training=bundle.required(held, "training", dict),
                 device=device,

@@ -16,8 +16,8 @@ from vl.captioning.training import CaptionerTask
 from vl.data import embeddings as cache
 from vl.data.batches import ImageSource, random_view
 from vl.data.captions.vocabulary import Vocabulary
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.images.decode import Resize
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder, photographs
@@ -34,7 +34,7 @@ class Phase(NamedTuple):
     encoder_name: str
     decoder: ShowAndTell
     views: Sequence[str]
-    fit: Resize
+    resize: Resize
     source: ImageSource  # of the training images
     development: Callable[[CaptionerTask], Tensor]  # embeddings (images, D) of those to judge by
 
@@ -69,13 +69,15 @@ def on_embeddings(
         device: where the development split's embeddings lie.
 
     Raises:
-        FormatError: the embeddings were made with a fit that there is not.
+        FormatError: the embeddings were made with an unknown resize mode.
         ValueError: the encoder is not the one that made the embeddings, or an image has none.
     """
     held = cache.load(path)
-    if held.provenance.fit not in get_args(Resize):
+    if held.provenance.resize not in get_args(Resize):
         known = " or ".join(map(repr, get_args(Resize)))
-        raise FormatError(path.with_suffix(".json"), f"fit is {held.provenance.fit!r}, not {known}")
+        raise FormatError(
+            path.with_suffix(".json"), f"resize is {held.provenance.resize!r}, not {known}"
+        )
     built = load_encoder(encoder, weights)
     check_fingerprint(built, held.provenance.fingerprint, made=path)
     vectors = held.of(names.training)
@@ -88,7 +90,7 @@ def on_embeddings(
         encoder_name=encoder,
         decoder=speaker,
         views=held.provenance.views,
-        fit="crop" if held.provenance.fit == "crop" else "squash",
+        resize="center-crop" if held.provenance.resize == "center-crop" else "squash",
         source=random_view(vectors),
         development=lambda model: development,
     )
@@ -132,7 +134,7 @@ def from_captioner(
         encoder_name=captioner.encoder_name,
         decoder=captioner.decoders[0],
         views=captioner.views,
-        fit=captioner.fit,
+        resize=captioner.resize,
         device=device,
     )
 
@@ -145,7 +147,7 @@ def on_photographs(
     encoder_name: str,
     decoder: ShowAndTell,
     views: Sequence[str],
-    fit: Resize,
+    resize: Resize,
     device: torch.device,
 ) -> Phase:
     """Encoder and decoder together, on photographs in a folder.
@@ -164,7 +166,7 @@ def on_photographs(
 
     def development(model: CaptionerTask) -> Tensor:
         assert model.encoder is not None
-        embedder = Embedder(model.encoder, views=views, fit=fit, device=device)
+        embedder = Embedder(model.encoder, views=views, resize=resize, device=device)
         parts = []
         for part in embedder.files(to_judge_by):
             if part.failures:
@@ -177,8 +179,8 @@ def on_photographs(
         encoder_name=encoder_name,
         decoder=decoder,
         views=views,
-        fit=fit,
-        source=photographs(paths, side=encoder.image_size, fit=fit, views=views),
+        resize=resize,
+        source=photographs(paths, side=encoder.image_size, resize=resize, views=views),
         development=development,
     )
 

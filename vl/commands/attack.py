@@ -26,9 +26,10 @@ from vl.attacks.targets import (
 from vl.captioning import captioner
 from vl.captioning.captioner import Captioner
 from vl.commands import attack_labelled
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
 from vl.data.files import escaped, replacing
-from vl.data.images.decode import Resize, decode
+from vl.data.images.decode import decode
 from vl.data.words import labels as label_lists
 from vl.encoding import encoder_file as encoder_bundle
 from vl.inputs import error_message, listed, photographs
@@ -75,9 +76,9 @@ class AttackRun:
     says."""
     labels: str | None = None
     """Of a labeller: labels with commas between, or a file with one a line."""
-    fit: Resize | None = None
+    resize: Resize | None = None
     """Of an encoder: how a photograph becomes a square, as in `vl evaluate-encoder`; by default
-    crop."""
+    center-crop."""
     eps: Annotated[tuple[float, ...], tyro.conf.arg(metavar="EPS ...")] = (0.007,)
     """How far each number of a pixel may move, of a range of 1 (Goodfellow et al. 2015); several
     with --labelled."""
@@ -194,7 +195,7 @@ def _count(flags: AttackRun) -> int:
         flags.paths,
         flags.model,
         attacks_of(flags.eps, steps=_steps(flags), step_size=flags.step_size),
-        fit=flags.fit or "crop",
+        resize=flags.resize or "center-crop",
         batch_size=flags.batch_size,
         device=devices.named(flags.device),
         as_json=flags.json,
@@ -234,9 +235,9 @@ def _model(flags: AttackRun) -> Attacked:
         raise ValueError(f"--labels is for labellers, and {flags.model} is of kind {kind!r}")
     if kind == encoder_bundle.KIND:
         trained = encoder_bundle.load(flags.model)
-        return AttackedClassifier(trained, fit=flags.fit or "crop", device=device)
-    if flags.fit is not None:
-        raise ValueError(f"--fit is for encoders, and {flags.model} is of kind {kind!r}")
+        return AttackedClassifier(trained, resize=flags.resize or "center-crop", device=device)
+    if flags.resize is not None:
+        raise ValueError(f"--resize is for encoders, and {flags.model} is of kind {kind!r}")
     if kind == captioner.KIND:
         return AttackedCaptioner(Captioner.load(flags.model, device=device))
     if flags.labels is None:

@@ -8,8 +8,9 @@ import torch
 
 from vl.attacks.robustness import Attack, Robustness, record, table
 from vl.attacks.targets import AttackedClassifier
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.images.decode import Resize, decode
+from vl.data.images.decode import decode
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.classes import places
@@ -23,7 +24,7 @@ def count(
     model: Path,
     attacks: Sequence[Attack],
     *,
-    fit: Resize,
+    resize: Resize,
     batch_size: int,
     device: torch.device,
     as_json: bool,
@@ -34,7 +35,7 @@ def count(
         paths: folders with a folder for each class, or lists; see ``vl.data.labelled.folders.labelled``.
         model: a trained encoder's file.
         attacks: see ``vl.attacks.robustness.Robustness``.
-        fit: how a photograph becomes a square.
+        resize: how a photograph becomes a square.
         batch_size: photographs at once.
         device: where the encoder runs.
         as_json: one JSON line and not a table.
@@ -46,7 +47,7 @@ def count(
     """
     photographs = labelled_photographs(paths)
     trained = encoder_bundle.load(model)
-    attacked = AttackedClassifier(trained, fit=fit, device=device)
+    attacked = AttackedClassifier(trained, resize=resize, device=device)
     place = places(list(dict.fromkeys(each.label for each in photographs)), trained.classes)
     counted = Robustness(attacked.logits, attacks)
     failures = 0
@@ -68,7 +69,7 @@ def count(
             bar.advance(len(batch))
     if failures == len(photographs):
         raise ValueError(f"none of the {failures} photographs could be read")
-    signature = f"{trained.name} | {len(trained.classes)} classes | fit {fit}"
+    signature = f"{trained.name} | {len(trained.classes)} classes | resize {resize}"
     signature += f" | true classes attacked | float32 | vl {__version__}"
     if as_json:
         told = {

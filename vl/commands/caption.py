@@ -76,7 +76,7 @@ def run(flags: CaptionRun) -> int:
     embedder = Embedder(
         captioner.encoder,
         views=captioner.views,
-        fit=captioner.fit,
+        resize=captioner.resize,
         device=captioner.device,
         batch_size=flags.batch_size,
     )

@@ -10,8 +10,8 @@ from typing import Annotated, Literal
 import tyro
 
 from vl import devices
+from vl.data.choices import Resize
 from vl.data.embeddings import Provenance, Writer, read_provenance
-from vl.data.images.decode import Resize
 from vl.encoders.weights import fingerprint
 from vl.encoding.embedder import COMPILE_FROM, Embedder
 from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
@@ -38,7 +38,7 @@ class EmbedRun:
     """The encoder's name."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain",)
     """What of each photograph is encoded: plain, flip, centre, top-left, ..., centre-flip, ...."""
-    fit: Resize = "squash"
+    resize: Resize = "squash"
     """How a photograph becomes a square: all of it out of shape, or its middle."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the encoder's arithmetic; auto takes bfloat16 where this machine is faster at it."""
@@ -66,7 +66,7 @@ def run(flags: EmbedRun) -> int:
     embedder = Embedder(
         encoder,
         views=flags.views,
-        fit=flags.fit,
+        resize=flags.resize,
         device=device,
         bfloat16=bfloat16,
         batch_size=flags.batch_size,
@@ -74,7 +74,7 @@ def run(flags: EmbedRun) -> int:
     provenance = Provenance(
         encoder=flags.encoder,
         fingerprint=fingerprint(encoder),
-        fit=flags.fit,
+        resize=flags.resize,
         precision="bfloat16" if bfloat16 else "float32",
         views=tuple(flags.views),
         width=encoder.width,

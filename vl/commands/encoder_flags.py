@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import tyro
 
 from vl.commands.ranges import check_range
-from vl.data.images.decode import Resize
+from vl.data.choices import Resize
 from vl.encoders.table import choices, validated_options
 from vl.encoding.finetuning import Depth
 from vl.encoding.task import ADAM, RECIPES, TUNED, Recipe
@@ -22,7 +22,7 @@ _LOG = "log.jsonl"
 _GREATEST_RATE = 1e38  # beyond, float32 has no number for it
 # Flags that say something where nothing is stepped.
 _OF_THE_LAST_LAYER = (
-    *("data", "out", "encoder", "borrowed", "tune", "views", "fit"),
+    *("data", "out", "encoder", "borrowed", "tune", "views", "resize"),
     *("development", "development_share", "precision", "seed", "device"),
 )
 
@@ -56,7 +56,7 @@ class EncoderRun:
     """How many blocks --tune blocks trains."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain", "flip")
     """For the last layer: what of each picture is encoded; see `vl embed`."""
-    fit: Resize = "crop"
+    resize: Resize = "center-crop"
     """For the last layer, and for judging: how a picture becomes a square."""
     development: Path | None = None
     """Pictures to judge by after every epoch, in the form of DATA; the best weights are kept."""
@@ -220,7 +220,7 @@ def _check_together(flags: EncoderRun, recipe: Recipe) -> None:
         ("tune", flags.borrowed, "an encoder to begin with: --from"),
         ("blocks", flags.tune == "blocks", "--tune blocks"),
         ("views", flags.tune, "--tune"),
-        ("fit", flags.tune or judged, "pictures to judge by, or --tune"),
+        ("resize", flags.tune or judged, "pictures to judge by, or --tune"),
         ("patience", judged, "pictures to judge by: --development"),
         ("stair", stairs, "--schedule staircase"),
         ("stair_epochs", stairs, "--schedule staircase"),

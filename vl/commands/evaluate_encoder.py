@@ -14,9 +14,9 @@ from torch import Tensor
 from vl import devices
 from vl import sheets as contact_sheet
 from vl.commands.ranges import check_range
+from vl.data.choices import Resize
 from vl.data.files import write_text
 from vl.data.images.crops import CropCount
-from vl.data.images.decode import Resize
 from vl.encoders.table import Network, TorchvisionFeatures
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file as encoder_bundle
@@ -53,7 +53,7 @@ class EncoderEvaluation:
     crops: Annotated[tuple[CropCount, ...], tyro.conf.arg(metavar="{1,10,144} ...")] = (1,)
     """Crops of each photograph, whose probabilities are averaged: Krizhevsky's 10, GoogLeNet's
     144."""
-    fit: Resize = "crop"
+    resize: Resize = "center-crop"
     """Of 1 crop alone: the middle 224 pixels where the shorter side has 256, or all of it, out of
     shape."""
     per_class: Path | None = None
@@ -88,8 +88,8 @@ class _Model(NamedTuple):
 def run(flags: EncoderEvaluation) -> int:
     """Evaluate; 1 if a photograph could not be read."""
     check_range("confused", flags.confused, 0)
-    if flags.fit != "crop" and flags.crops != (1,):
-        raise ValueError("--fit is of --crops 1; the boxes of 10 and 144 crops are given")
+    if flags.resize != "center-crop" and flags.crops != (1,):
+        raise ValueError("--resize is of --crops 1; the boxes of 10 and 144 crops are given")
     if flags.confusion and flags.confusion.suffix.lower() != ".png":
         raise ValueError(f"--confusion writes a .png file, not {flags.confusion.name!r}")
     for file in (flags.out, flags.per_class, flags.confusion):
@@ -116,7 +116,7 @@ def run(flags: EncoderEvaluation) -> int:
     classifier = Classifier(
         [model.encoder for model in models],
         crops=flags.crops,
-        fit=flags.fit,
+        resize=flags.resize,
         device=device,
         bfloat16=bfloat16,
         batch_size=flags.batch_size,
@@ -147,7 +147,7 @@ def run(flags: EncoderEvaluation) -> int:
         raise ValueError(f"none of the {failed} photographs could be read")
     signature = f"{' + '.join(model.name for model in models)} | {len(classes)} classes"
     signature += f" | crops {' '.join(map(str, flags.crops))}"
-    signature += f" | fit {flags.fit}" if flags.crops == (1,) else ""
+    signature += f" | resize {flags.resize}" if flags.crops == (1,) else ""
     signature += f" | {'bfloat16' if bfloat16 else 'float32'}{' on OpenVINO' if openvino else ''}"
     signature += f" | vl {__version__}"
     last = tallies[flags.crops[-1]]

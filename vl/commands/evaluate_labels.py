@@ -82,10 +82,13 @@ def run(flags: LabelEvaluation) -> int:
     if flags.embeddings:
         held = cache.load(flags.embeddings)
         check_fingerprint(labeller.encoder, held.provenance.fingerprint, made=flags.embeddings)
-        if (held.provenance.fit, set(held.provenance.views)) != (labeller.fit, set(labeller.views)):
+        if (held.provenance.resize, set(held.provenance.views)) != (
+            labeller.resize,
+            set(labeller.views),
+        ):
             raise ValueError(
-                f"{flags.embeddings} was made with fit {held.provenance.fit} and views "
-                f"{', '.join(held.provenance.views)}, the labeller wants {labeller.fit} and "
+                f"{flags.embeddings} was made with resize {held.provenance.resize} and views "
+                f"{', '.join(held.provenance.views)}, the labeller wants {labeller.resize} and "
                 f"{', '.join(labeller.views)}"
             )
         examples = read_examples(flags.photographs, names=names, embedded=frozenset(held.names))

@@ -83,7 +83,7 @@ def run(flags: LabelRun) -> int:
     embedder = Embedder(
         labeller.encoder,
         views=labeller.views,
-        fit=labeller.fit,
+        resize=labeller.resize,
         device=labeller.device,
         batch_size=flags.batch_size,
     )

@@ -29,7 +29,7 @@ from vl.data.batches import CaptionBatches
 from vl.data.captions.captions import CaptionedImage, read_captions
 from vl.data.captions.ptb.tokens import words
 from vl.data.captions.vocabulary import Vocabulary
-from vl.data.images.decode import Resize
+from vl.data.choices import Resize
 from vl.decoders.scheduled_sampling import Decay, word_sampler
 from vl.decoders.show_and_tell import Cell, Output, ShowAndTell
 from vl.devices import bfloat16_pays
@@ -44,7 +44,7 @@ BUNDLE = "captioner.safetensors"
 # What phase 2 takes from the captioner it starts with.
 _OF_PHASE_1 = (
     *("width", "hidden", "cell", "output", "dropout", "shown"),
-    *("weights", "encoder", "fit"),
+    *("weights", "encoder", "resize"),
 )
 
 
@@ -134,7 +134,7 @@ class CaptionerTraining:
     """Of the search that judges; 3 in im2txt. Kept in the captioner."""
     length_power: float = 0.0
     """Length normalisation of the search; kept in the captioner."""
-    fit: Resize = "squash"
+    resize: Resize = "squash"
     """How a photograph becomes a square (phase 2; phase 1 takes the embeddings')."""
     precision: Literal["float32", "bfloat16", "auto"] = "float32"
     """Of the forward pass; auto takes bfloat16 where this machine is faster at it."""
@@ -282,7 +282,7 @@ def _phase(
         encoder_name=flags.encoder,
         decoder=decoder(encoder.width),
         views=("plain", "flip"),
-        fit=flags.fit,
+        resize=flags.resize,
         device=device,
     )
 
@@ -327,7 +327,7 @@ def _train(
             splits.vocabulary,
             encoder_name=phase.encoder_name,
             views=phase.views,
-            fit=phase.fit,
+            resize=phase.resize,
             search=search,
             training={
                 "settings": settings,

@@ -70,7 +70,7 @@ def run(flags: EncoderRun) -> int:
                 begun.encoder,
                 task.training,
                 views=flags.views,
-                fit=flags.fit,
+                resize=flags.resize,
                 device=processes.device,
                 bfloat16=bfloat16,
                 seed=flags.seed,
@@ -216,7 +216,7 @@ def _judge(
     if task.development is None:
         return None
     # By the first process alone, in batches of one size whatever the training's is.
-    plain = CenterCrop(built.image_size, flags.fit)
+    plain = CenterCrop(built.image_size, flags.resize)
     batches = PictureBatches(task.development, plain, batch_size=32, tolerated=1.0)
     return make_validator(batches, device=processes.device)
 

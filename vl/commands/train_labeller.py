@@ -13,7 +13,7 @@ import tyro
 from vl import bundle
 from vl.commands.ranges import check_range
 from vl.data.batches import ImageSource, LabelledBatches, random_view
-from vl.data.images.decode import Resize
+from vl.data.choices import Resize
 from vl.data.words import labels as label_lists
 from vl.data.words.label_space import LabelSpace, Synonyms
 from vl.data.words.vectors import WordVectors
@@ -38,7 +38,7 @@ WordsOf = Mapping[str, Sequence[str]]
 _BEST, _BEST_KIND = "best.safetensors", "devise training"
 # What the labeller of phase 1 has settled.
 _OF_PHASE_1 = (
-    *("words", "embeddings", "weights", "encoder", "views", "fit", "wordnet", "kinds"),
+    *("words", "embeddings", "weights", "encoder", "views", "resize", "wordnet", "kinds"),
     *("synonyms", "centre", "limit_words", "random_words", "shown", "method", "classes"),
 )
 # What is for the map alone.
@@ -66,7 +66,7 @@ class DeviseRun:
     """The encoder's name."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain", "flip")
     """What of each photograph is encoded where there are no embeddings yet; see `vl embed`."""
-    fit: Resize = "crop"
+    resize: Resize = "center-crop"
     """How a photograph becomes a square where there are no embeddings yet."""
     wordnet: Path | None = None
     """A folder with WordNet's words.txt and is_a.txt, or nltk for NLTK's WordNet: for classes that
@@ -206,7 +206,7 @@ def _phase(
         weights=flags.weights,
         names=names,
         views=flags.views,
-        fit=flags.fit,
+        resize=flags.resize,
         device=processes.device,
         quiet=quiet,
     )
@@ -228,7 +228,7 @@ def _devise(flags: DeviseRun, task: Task, start: Labeller | None, processes: Pro
     if tuned:
         paths = [phase.examples.paths[row] for row in rows]
         side = phase.encoder.image_size
-        source = photographs(paths, side=side, fit=phase.fit, views=phase.views)
+        source = photographs(paths, side=side, resize=phase.resize, views=phase.views)
     batches = LabelledBatches(
         source,
         task.numbers(rows, parts.training),
@@ -313,7 +313,7 @@ def _check(flags: DeviseRun) -> None:
     elif flags.words is None:
         raise ValueError("--words wants a file of word vectors; `vl train words` makes one")
     if flags.embeddings:
-        for name in ("views", "fit"):
+        for name in ("views", "resize"):
             if getattr(flags, name) != _default(name):
                 raise ValueError(f"--{name} cannot go with --embeddings: they have their own")
     if flags.method == "conse":  # nothing is trained step by step, and there is no checkpoint

@@ -15,8 +15,9 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vl.data.batches import ImageSource
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.images.decode import Resize, decode, square
+from vl.data.images.decode import decode, square
 from vl.encoders.table import Network
 from vl.encoding.openvino import EngineError, on_openvino
 
@@ -41,14 +42,14 @@ class Embedder:
     Args:
         encoder: is put into evaluation mode on the device.
         views: what of each photograph is encoded, by name in ``VIEWS``.
-        fit: how a photograph becomes a square.
+        resize: how a photograph becomes a square.
         device: where the encoder runs.
         bfloat16: run it in bfloat16 where PyTorch's autocast does.
         compiled: compile it with torch.compile, weights frozen in.
         batch_size: images at once.
 
     Raises:
-        ValueError: no view, an unknown one or one twice, an unknown fit, or an empty batch.
+        ValueError: no view, an unknown one or one twice, an unknown resize mode, or an empty batch.
     """
 
     def __init__(
@@ -56,7 +57,7 @@ class Embedder:
         encoder: Network,
         *,
         views: Sequence[str] = ("plain",),
-        fit: Resize = "squash",
+        resize: Resize = "squash",
         device: torch.device | str = "cpu",
         bfloat16: bool = False,
         compiled: bool = False,
@@ -67,14 +68,16 @@ class Embedder:
             raise ValueError(f"no view {', '.join(unknown) or '-'}; there are {', '.join(VIEWS)}")
         if len(set(views)) < len(views):
             raise ValueError(f"views are {', '.join(views)}; one of them is there twice")
-        if fit not in get_args(Resize):
-            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(get_args(Resize))}")
+        if resize not in get_args(Resize):
+            raise ValueError(
+                f"resize is {resize!r}; it must be one of {', '.join(get_args(Resize))}"
+            )
         if batch_size < 1:
             raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         self.encoder = encoder
         self.width = encoder.width
         self.views = tuple(views)
-        self.fit: Resize = fit
+        self.resize: Resize = resize
         self.device = torch.device(device)
         self.bfloat16 = bfloat16
         self.batch_size = batch_size
@@ -158,7 +161,7 @@ class Embedder:
 
     def square(self, pixels: Tensor) -> Tensor:
         """``(3, H, W)`` to the square that the encoder takes."""
-        return square(pixels, self.encoder.image_size, self.fit)
+        return square(pixels, self.encoder.image_size, self.resize)
 
     def _encode(self, pixels: Tensor) -> Tensor:
         count = len(pixels)
@@ -231,14 +234,14 @@ VIEWS |= {
 
 
 def photographs(
-    paths: Sequence[Path], *, side: int, fit: Resize, views: Sequence[str] = ("plain", "flip")
+    paths: Sequence[Path], *, side: int, resize: Resize, views: Sequence[str] = ("plain", "flip")
 ) -> ImageSource:
     """A source that decodes photographs, each shown in one of its views at random.
 
     Args:
         paths: row i is photograph i.
         side: of the square, in pixels.
-        fit: how a photograph becomes a square.
+        resize: how a photograph becomes a square.
         views: by name in ``vl.encoding.embedder.VIEWS``.
 
     Returns:
@@ -247,7 +250,7 @@ def photographs(
     pool = ThreadPoolExecutor(max_workers=4)
 
     def read(row: int, draw: int) -> Tensor:
-        pixels = square(decode(paths[row]), side, fit)
+        pixels = square(decode(paths[row]), side, resize)
         return VIEWS[views[draw % len(views)]](pixels[None])[0]
 
     def source(rows: Tensor, draws: Tensor) -> Tensor:

@@ -14,9 +14,10 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
 from vl.data.images.crops import CropCount, crops_without_flips
-from vl.data.images.decode import Resize, decode, square
+from vl.data.images.decode import decode, square
 from vl.encoders.table import Network
 from vl.encoding.openvino import EngineError, on_openvino
 
@@ -110,7 +111,7 @@ class Classifier:
     Args:
         encoders: of the same classes, in the same order; put into evaluation mode on the device.
         crops: how many crops of each photograph; several numbers are several answers.
-        fit: of one crop, its middle, or all of the photograph out of shape.
+        resize: of one crop, its middle, or all of the photograph out of shape.
         device: where the encoders run.
         bfloat16: run them in bfloat16 where PyTorch's autocast does.
         batch_size: crops at once, at most.
@@ -125,7 +126,7 @@ class Classifier:
         encoders: Sequence[Network],
         *,
         crops: Sequence[CropCount] = (1,),
-        fit: Resize = "crop",
+        resize: Resize = "center-crop",
         device: torch.device | str = "cpu",
         bfloat16: bool = False,
         batch_size: int = 32,
@@ -135,12 +136,14 @@ class Classifier:
         if not crops or set(crops) - {1, 10, 144} or len(set(crops)) < len(crops):
             numbers = " ".join(map(str, crops))
             raise ValueError(f"crops are {numbers!r}; each of 1, 10 and 144 can be there once")
-        if fit not in get_args(Resize):
-            raise ValueError(f"fit is {fit!r}; it must be one of {', '.join(get_args(Resize))}")
+        if resize not in get_args(Resize):
+            raise ValueError(
+                f"resize is {resize!r}; it must be one of {', '.join(get_args(Resize))}"
+            )
         if batch_size < 1:
             raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         self._crops: tuple[CropCount, ...] = tuple(crops)
-        self._fit: Resize = fit
+        self._resize: Resize = resize
         self._device = torch.device(device)
         self._bfloat16 = bfloat16
         self._batch_size = batch_size
@@ -220,7 +223,7 @@ class Classifier:
             return error
 
     def _cut(self, pixels: Tensor, side: int, number: CropCount) -> Tensor:
-        if number == 1 and self._fit == "squash":
+        if number == 1 and self._resize == "squash":
             return square(pixels, side, "squash")[None]
         return crops_without_flips(pixels, side=side, number=number)
 

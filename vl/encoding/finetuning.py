@@ -13,9 +13,9 @@ import torch
 from torch import nn
 
 from vl import bundle
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
 from vl.data.images.augmentation import CenterCrop
-from vl.data.images.decode import Resize
 from vl.data.labelled.dataset import Pictures
 from vl.data.labelled.loader import PictureBatches
 from vl.encoders.bn_inception import BNInception
@@ -121,7 +121,7 @@ def solve_last_layer(
     pictures: Pictures,
     *,
     views: Sequence[str],
-    fit: Resize,
+    resize: Resize,
     device: torch.device,
     bfloat16: bool = False,
     seed: int = 0,
@@ -135,7 +135,7 @@ def solve_last_layer(
             device.
         pictures: labelled; those that cannot be read are warned of and left out.
         views: what of each picture is encoded, by name in ``vl.encoding.embedder.VIEWS``.
-        fit: how a picture becomes a square, as for judging.
+        resize: how a picture becomes a square, as for judging.
         device: where the encoder runs.
         bfloat16: of the encoder's arithmetic.
         seed: of the folds by which the weight decay is chosen.
@@ -145,9 +145,9 @@ def solve_last_layer(
     Raises:
         ValueError: too many cannot be read, or there are too few to choose a decay by.
     """
-    embedder = Embedder(built, views=views, fit=fit, device=device, bfloat16=bfloat16)
+    embedder = Embedder(built, views=views, resize=resize, device=device, bfloat16=bfloat16)
     batches = PictureBatches(
-        pictures, CenterCrop(built.image_size, fit), batch_size=embedder.batch_size, seed=seed
+        pictures, CenterCrop(built.image_size, resize), batch_size=embedder.batch_size, seed=seed
     )
     vectors, truth = [], []
     with Bar("embed", len(pictures.labels), unit="images", quiet=quiet) as bar:

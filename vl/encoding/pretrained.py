@@ -15,10 +15,10 @@ from vl.encoders.table import (
     OPTIONS,
     Network,
     build,
-    validated_options,
     choices,
     configuration,
     encoder,
+    validated_options,
 )
 from vl.encoders.weights import fingerprint, load_caffe, load_torchvision
 

@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.images.decode import Resize, decode
+from vl.data.images.decode import decode
 from vl.data.words.label_space import LabelSpace, Placed
 from vl.data.words.labels import SeenLabel, terms_of
 from vl.data.words.vectors import WordVectors
@@ -64,7 +65,7 @@ class Labeller:
         seen: the labels that were trained on.
         aside: those that were put aside to judge the training and to calibrate by.
         views: what of each photograph is encoded; the projections get the mean.
-        fit: how a photograph becomes a square.
+        resize: how a photograph becomes a square.
         calibration: what scores mean; without one there are no probabilities.
         training: what it was trained on and how, for people to read.
         device: where all of it runs.
@@ -83,7 +84,7 @@ class Labeller:
         seen: Sequence[SeenLabel],
         aside: Sequence[SeenLabel] = (),
         views: Sequence[str] = ("plain",),
-        fit: Resize = "squash",
+        resize: Resize = "squash",
         calibration: Calibration | None = None,
         training: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
@@ -115,12 +116,12 @@ class Labeller:
         self.space = space
         self.seen = tuple(seen)
         self.views = tuple(views)
-        self.fit: Resize = fit
+        self.resize: Resize = resize
         self.calibration = calibration
         # The threshold that was asked for last, and of what.
         self._limit: tuple[Calibration, Labels, float, float] | None = None
         self.training = training or {}
-        self.embedder = Embedder(encoder, views=views, fit=fit, device=device)
+        self.embedder = Embedder(encoder, views=views, resize=resize, device=device)
         self.aside = tuple(aside)
         self._knows_seen, self._knows_aside = _Known(self.seen), _Known(self.aside)
 
@@ -152,7 +153,7 @@ class Labeller:
                 seen=parts.seen,
                 aside=parts.aside,
                 views=parts.views,
-                fit=parts.fit,
+                resize=parts.resize,
                 calibration=parts.calibration,
                 training=parts.training,
                 device=device,
@@ -174,7 +175,7 @@ class Labeller:
             seen=self.seen,
             aside=self.aside,
             views=self.views,
-            fit=self.fit,
+            resize=self.resize,
             calibration=self.calibration,
             training=self.training,
         )

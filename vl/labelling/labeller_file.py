@@ -12,8 +12,8 @@ import torch
 from torch import Tensor, nn
 
 from vl import bundle
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.images.decode import Resize
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import SeenLabel
 from vl.data.words.vectors import WordVectors
@@ -50,7 +50,7 @@ class Parts(NamedTuple):
     seen: tuple[SeenLabel, ...]
     aside: tuple[SeenLabel, ...]
     views: tuple[str, ...]
-    fit: Resize
+    resize: Resize
     calibration: Calibration | None
     training: dict[str, Any]
 
@@ -93,7 +93,7 @@ def write(path: Path | str, parts: Parts) -> None:
             "seen": [list(label) for label in parts.seen],
             "aside": [list(label) for label in parts.aside],
             "views": list(parts.views),
-            "fit": parts.fit,
+            "resize": parts.resize,
             "calibration": None
             if calibration is None
             else {
@@ -121,9 +121,9 @@ def read(path: Path | str) -> Parts:
     views = bundle.required(held, "views", list)
     if not all(isinstance(view, str) for view in views):
         raise FormatError(held.path, f"views are {views!r}, not names", record="configuration")
-    fit = bundle.required(held, "fit", str)
-    if fit not in get_args(Resize):
-        problem = f"fit is {fit!r}; it must be one of {', '.join(get_args(Resize))}"
+    resize = bundle.required(held, "resize", str)
+    if resize not in get_args(Resize):
+        problem = f"resize is {resize!r}; it must be one of {', '.join(get_args(Resize))}"
         raise FormatError(held.path, problem, record="configuration")
     try:
         space = _space(held)
@@ -139,7 +139,7 @@ def read(path: Path | str) -> Parts:
         seen=tuple(_labels(held, "seen")),
         aside=tuple(_labels(held, "aside")),
         views=tuple(views),
-        fit="crop" if fit == "crop" else "squash",
+        resize="center-crop" if resize == "center-crop" else "squash",
         calibration=_calibration(held),
         training=bundle.required(held, "training", dict),
     )

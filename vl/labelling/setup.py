@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from vl.data import embeddings as cache
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.images.decode import Resize
 from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder
 from vl.encoding.finetuning import unfreeze_used_parameters
@@ -33,7 +33,7 @@ class Phase(NamedTuple):
     encoder: Network
     encoder_name: str
     views: tuple[str, ...]
-    fit: Resize
+    resize: Resize
     examples: Examples
     vectors: Tensor  # (N, views, image width) of the examples
 
@@ -49,15 +49,17 @@ def on_embeddings(
     """Phase 1 on cached embeddings; photographs are known by the names that they have there.
 
     Raises:
-        FormatError: the embeddings were made with a fit that there is not.
+        FormatError: the embeddings were made with an unknown resize mode.
         FileNotFoundError: a photograph of a list has no embedding.
         ValueError: one of a folder has none, the encoder is not the one that made them, or see
             ``read_examples``.
     """
     held = cache.load(path)
-    if held.provenance.fit not in get_args(Resize):
+    if held.provenance.resize not in get_args(Resize):
         known = " or ".join(map(repr, get_args(Resize)))
-        raise FormatError(path.with_suffix(".json"), f"fit is {held.provenance.fit!r}, not {known}")
+        raise FormatError(
+            path.with_suffix(".json"), f"resize is {held.provenance.resize!r}, not {known}"
+        )
     built = load_encoder(encoder, weights)
     check_fingerprint(built, held.provenance.fingerprint, made=path)
     examples = read_examples(sources, names=names, embedded=frozenset(held.names))
@@ -65,7 +67,7 @@ def on_embeddings(
         encoder=built,
         encoder_name=encoder,
         views=held.provenance.views,
-        fit="crop" if held.provenance.fit == "crop" else "squash",
+        resize="center-crop" if held.provenance.resize == "center-crop" else "squash",
         examples=examples,
         vectors=held.of(examples.names),
     )
@@ -78,7 +80,7 @@ def on_photographs(
     weights: Path | None,
     names: Mapping[str, Sequence[str]] | None,
     views: Sequence[str],
-    fit: Resize,
+    resize: Resize,
     device: torch.device,
     quiet: bool = False,
 ) -> Phase:
@@ -89,9 +91,9 @@ def on_photographs(
     """
     examples = read_examples(sources, names=names)
     built = load_encoder(encoder, weights)
-    embedder = Embedder(built, views=views, fit=fit, device=device)
+    embedder = Embedder(built, views=views, resize=resize, device=device)
     examples, vectors = encoded(examples, embedder, quiet=quiet)
-    return Phase(built, encoder, tuple(views), fit, examples, vectors)
+    return Phase(built, encoder, tuple(views), resize, examples, vectors)
 
 
 def from_labeller(
@@ -110,7 +112,7 @@ def from_labeller(
     examples, vectors = encoded(examples, labeller.embedder, quiet=quiet)
     unfreeze_used_parameters(labeller.encoder)
     return Phase(
-        labeller.encoder, labeller.encoder_name, labeller.views, labeller.fit, examples, vectors
+        labeller.encoder, labeller.encoder_name, labeller.views, labeller.resize, examples, vectors
     )
 
 

@@ -138,7 +138,7 @@ def judge(task: Task, device: torch.device) -> Callable[[nn.Module], Validation]
     def embeddings(model: LabellerTask) -> Tensor:
         if model.encoder is None:
             return vectors
-        embedder = Embedder(model.encoder, views=phase.views, fit=phase.fit, device=device)
+        embedder = Embedder(model.encoder, views=phase.views, resize=phase.resize, device=device)
         _, found = encoded(phase.examples.rows(rows), embedder, quiet=True)
         return found.mean(1).to(device)
 
@@ -212,11 +212,11 @@ def labeller_of(
         ),
         aside=[phase.examples.labels[number] for number in parts.unseen],
         views=phase.views,
-        fit=phase.fit,
+        resize=phase.resize,
         training={
             "settings": settings,
             "views": list(phase.views),
-            "fit": phase.fit,
+            "resize": phase.resize,
             "photographs": len(parts.training_rows),
             "labels": len(parts.training),
         },

@@ -58,7 +58,7 @@ class Projector(Protocol):
         ...
 
     @property
-    def fit(self) -> str:
+    def resize(self) -> str:
         """How a photograph becomes a square."""
         ...
 
@@ -107,21 +107,21 @@ class Index:
         """The photographs of a cache of embeddings, each the mean over its views.
 
         Args:
-            embeddings: made by the labeller's encoder, with its fit and its views.
+            embeddings: made by the labeller's encoder, with its resize and its views.
             labeller: projects them.
             made: the cache's file, for the messages.
 
         Raises:
-            FormatError: they were made with another fit or other views.
+            FormatError: they were made with another resize or other views.
             ValueError: they were made by another encoder, or there are none.
             FaissError: faiss is not installed.
         """
         _faiss()  # before the work, not after it
         provenance = embeddings.provenance
         check_fingerprint(labeller.encoder, provenance.fingerprint, made=made)
-        if provenance.fit != labeller.fit:
+        if provenance.resize != labeller.resize:
             raise FormatError(
-                made, f"made with fit {provenance.fit}, the labeller has {labeller.fit}"
+                made, f"made with resize {provenance.resize}, the labeller has {labeller.resize}"
             )
         if set(provenance.views) != set(labeller.views):  # a mean has no order
             had, has = ", ".join(provenance.views), ", ".join(labeller.views)

@@ -313,7 +313,7 @@ def test_choices_out_of_range_are_refused(choices, message):
 def test_a_plain_one_says_what_it_does_not_know():
     with pytest.raises(ValueError, match="side is 0"):
         CenterCrop(0)
-    with pytest.raises(ValueError, match="fit is 'best'; it must be one of crop, squash"):
+    with pytest.raises(ValueError, match="resize is 'best'; it must be one of squash, center-crop"):
         CenterCrop(8, "best")
 
 

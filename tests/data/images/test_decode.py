@@ -355,8 +355,8 @@ def test_the_caller_keeps_its_tensor_and_values_stay_in_range():
     pixels = torch.ones(3, 30, 50)
     pixels[:, ::2] = 0
     before = pixels.clone()
-    for fit in ("crop", "squash"):
-        small = square(pixels, 7, fit)
+    for resize in ("center-crop", "squash"):
+        small = square(pixels, 7, resize)
         assert small.shape == (3, 7, 7) and small.min() >= 0 and small.max() <= 1
     assert torch.equal(pixels, before)
 
@@ -366,22 +366,22 @@ def test_a_thin_strip_does_not_fill_the_memory():
 
 
 @pytest.mark.parametrize(
-    ("pixels", "side", "fit", "message"),
+    ("pixels", "side", "resize", "message"),
     [
-        (torch.zeros(3, 4, 4), 0, "crop", "side is 0"),
-        (torch.zeros(3, 4, 4), 2, "stretch", "fit is 'stretch'"),
-        (torch.zeros(1, 3, 4, 4), 2, "crop", r"\(1, 3, 4, 4\), not \(3, H, W\)"),
+        (torch.zeros(3, 4, 4), 0, "center-crop", "side is 0"),
+        (torch.zeros(3, 4, 4), 2, "stretch", "resize is 'stretch'"),
+        (torch.zeros(1, 3, 4, 4), 2, "center-crop", r"\(1, 3, 4, 4\), not \(3, H, W\)"),
         (
             torch.full((3, 4, 4), 255, dtype=torch.uint8),
             4,
-            "crop",
+            "center-crop",
             r"pixels are torch\.uint8; expected float in \[0, 1\]: divide by 255",
         ),
     ],
 )
-def test_wrong_arguments_are_refused(pixels, side, fit, message):
+def test_wrong_arguments_are_refused(pixels, side, resize, message):
     with pytest.raises(ValueError, match=message):
-        square(pixels, side, fit)
+        square(pixels, side, resize)
 
 
 def test_a_folder_gives_its_images_and_a_file_stays(tmp_path):

@@ -1,6 +1,6 @@
-"""The tables and the picture of docs/robustness.md, from what reproduce_robustness.sh left.
+"""The tables and the image of docs/robustness.md, from the results of scripts/robustness/run.sh.
 
-python scripts/robustness_table.py OUT [--choose] [--picture FILE]
+python scripts/robustness/table.py OUTPUT [--choose] [--image FILE]
 """
 
 import argparse
@@ -18,25 +18,27 @@ from vl.encoding import encoder_file as encoder_bundle
 from vl.training.adversarial import fast_gradient_sign
 
 SEEDS = (1, 2, 3)
-NETWORKS = {"clean": "trained on clean digits", "adversarial": "trained adversarially"}
+NETWORKS = {"clean": "standard training", "adversarial": "adversarial training"}
 ITERATED = 10  # steps
-DRAWN = ("3", "7")  # of each of these classes the first of the test split
+DRAWN = ("3", "7")  # classes: the first test image of each
 DRAWN_EPSILON = 0.1
 
 
 def main() -> int:
-    """Print them, or the choice alone."""
+    """Print the tables, or only the chosen epsilon."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("out", type=Path)
-    parser.add_argument("--choose", action="store_true", help="print the epsilon to train with")
-    parser.add_argument("--picture", type=Path, help="draw digits, attacked, as .png")
+    parser.add_argument("output", type=Path)
+    parser.add_argument(
+        "--choose", action="store_true", help="print the epsilon to train with and exit"
+    )
+    parser.add_argument("--image", type=Path, help="draw attacked digits to this .png")
     flags = parser.parse_args()
     choices = {
         path.name.removeprefix("choice-").removesuffix(".development.json"): _results(path)
-        for path in sorted(flags.out.glob("choice-*.development.json"))
+        for path in sorted(flags.output.glob("choice-*.development.json"))
     }
     if not choices:
-        raise FileNotFoundError(f"{flags.out}: there is no choice-*.development.json")
+        raise FileNotFoundError(f"{flags.output}: no choice-*.development.json in it")
     chosen = min(choices, key=lambda epsilon: _mean_error(choices[epsilon]))
     if flags.choose:
         print(chosen)
@@ -50,16 +52,16 @@ def main() -> int:
         print(f"| {name} | {' | '.join(f'{error:.1f}' for error in means)} |")
     print(f"\nTest split, errors in %, trained with {chosen}; mean of {len(SEEDS)} seeds:\n")
     print(f"| epsilon | attack | {' | '.join(NETWORKS.values())} |\n|---|---|---|---|")
-    held = {
-        network: [_results(flags.out / f"{network}-{seed}.test.json") for seed in SEEDS]
+    networks = {
+        network: [_results(flags.output / f"{network}-{seed}.test.json") for seed in SEEDS]
         for network in NETWORKS
     }
-    for number, first in enumerate(held["clean"][0]):
+    for index, first in enumerate(networks["clean"][0]):
         name = {0: "none", 1: "one step"}.get(first["steps"], f"{first['steps']} steps")
-        cells = [_cell([results[number] for results in held[network]]) for network in NETWORKS]
+        cells = [_cell([results[index] for results in networks[network]]) for network in NETWORKS]
         print(f"| {first['eps']:g} | {name} | {' | '.join(cells)} |")
-    if flags.picture:
-        _draw(flags.out, flags.picture)
+    if flags.image:
+        _draw(flags.output, flags.image)
     return 0
 
 
@@ -69,25 +71,25 @@ def _results(path: Path) -> list[dict[str, Any]]:
 
 
 def _mean_error(results: list[dict[str, Any]], steps: int | None = None) -> float:
-    """Over all attacks, and none; or over those of so many steps. In hundredths."""
+    """Mean error in percent, over all attacks or those with this number of steps (0: no attack)."""
     return 100 * mean(each["error"] for each in results if steps in (None, each["steps"]))
 
 
 def _cell(seeds: list[dict[str, Any]]) -> str:
-    """Mean of the error, least and greatest, and how sure the wrong answers are."""
+    """Mean and range of the error over seeds, and the mean confidence of wrong answers."""
     errors = [100 * each["error"] for each in seeds]
-    sure = [100 * each["confidence"] for each in seeds if each["confidence"] is not None]
-    told = f"{mean(errors):.1f} ({min(errors):.1f} to {max(errors):.1f})"
-    return f"{told}, sure {mean(sure):.0f}" if sure else told
+    confidences = [100 * each["confidence"] for each in seeds if each["confidence"] is not None]
+    text = f"{mean(errors):.1f} ({min(errors):.1f} to {max(errors):.1f})"
+    return f"{text}, confidence {mean(confidences):.0f}" if confidences else text
 
 
-def _draw(out: Path, picture: Path) -> None:
-    """Digits before and after one step against each network of the first seed."""
+def _draw(output: Path, image: Path) -> None:
+    """Draw digits before and after a one-step attack on each network of the first seed."""
     rows = []
     for digit in DRAWN:
-        path = min((out / "digits" / "test" / digit).iterdir())
+        path = min((output / "digits" / "test" / digit).iterdir())
         for network, name in NETWORKS.items():
-            trained = encoder_bundle.load(out / f"{network}-{SEEDS[0]}" / "encoder.safetensors")
+            trained = encoder_bundle.load(output / f"{network}-{SEEDS[0]}" / "encoder.safetensors")
             model = AttackedClassifier(trained, resize="squash")
             pixels = model.square(decode(path))[None]  # (1, 3, S, S)
             loss = model.loss([model.wanted(digit).goal])
@@ -95,13 +97,13 @@ def _draw(out: Path, picture: Path) -> None:
             before, after = _answer(model, pixels), _answer(model, changed)
             between = (f"{name}; epsilon {DRAWN_EPSILON}", f"digit {path.stem}: {digit}")
             rows.append(attack_sheet.Row(pixels[0], changed[0], before, between, after))
-    attack_sheet.write(picture, rows)
+    attack_sheet.write(image, rows)
 
 
 def _answer(model: AttackedClassifier, pixels: torch.Tensor) -> tuple[str, str]:
     (said,) = model.says(pixels)
     (figures,) = model.figures(pixels, [said.goal])
-    return f"says {said.text}", f"probability {figures['probability']:.3f}"
+    return f"predicts {said.text}", f"probability {figures['probability']:.3f}"
 
 
 if __name__ == "__main__":

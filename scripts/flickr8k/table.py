@@ -1,0 +1,80 @@
+"""Ablations on Flickr8k's development split, from the results of scripts/flickr8k/run.sh.
+
+    python scripts/flickr8k/table.py DATA OUTPUT
+
+Reads the embeddings and captioners in OUTPUT and prints a row for each setting: BLEU-1, BLEU-4,
+the share of distinct captions, and the ratio of the captions' length to the references'.
+"""
+
+import argparse
+from pathlib import Path
+
+from vl.captioning.captioner import Captioner
+from vl.captioning.search import SearchSettings
+from vl.data import embeddings
+from vl.data.captions.captions import read_captions
+from vl.data.captions.ptb.tokens import words
+from vl.metrics.bleu import corpus_bleu
+
+ONE, TWO = ("seed-1",), ("seed-1", "seed-2")
+WIDE = SearchSettings(num_beams=12, rank_by="minimum-bayes-risk")
+# Name of the row, folders of the ensemble, whether the flipped view is used too, search settings.
+SETTINGS: tuple[tuple[str, tuple[str, ...], bool, SearchSettings], ...] = (
+    ("one decoder, beam 3, without the flipped view", ONE, False, SearchSettings(num_beams=3)),
+    ("one decoder, beam 3", ONE, True, SearchSettings(num_beams=3)),
+    ("beam 1", ONE, True, SearchSettings(num_beams=1)),
+    ("beam 12", ONE, True, SearchSettings(num_beams=12)),
+    ("beam 3, length penalty 0.5", ONE, True, SearchSettings(num_beams=3, length_penalty=0.5)),
+    ("beam 3, length penalty 1", ONE, True, SearchSettings(num_beams=3, length_penalty=1.0)),
+    ("beam 12, minimum Bayes risk", ONE, True, WIDE),
+    (
+        "beam 20, minimum Bayes risk",
+        ONE,
+        True,
+        SearchSettings(num_beams=20, rank_by="minimum-bayes-risk"),
+    ),
+    ("another decoder, beam 12, minimum Bayes risk", ("seed-2",), True, WIDE),
+    ("both, beam 3", TWO, True, SearchSettings(num_beams=3)),
+    ("both, beam 12, minimum Bayes risk", TWO, True, WIDE),
+    ("one tuned, beam 3", ("tuned-1",), True, SearchSettings(num_beams=3)),
+    ("one tuned, beam 12, minimum Bayes risk", ("tuned-1",), True, WIDE),
+    ("**both tuned, beam 12, minimum Bayes risk**", ("tuned-1", "tuned-2"), True, WIDE),
+)
+
+
+def main() -> int:
+    """Print the table."""
+    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
+    parser.add_argument("data", type=Path)
+    parser.add_argument("output", type=Path)
+    flags = parser.parse_args()
+    flickr = flags.data / "flickr8k"
+    development = read_captions(
+        flickr / "Flickr8k.token.txt", images=flickr / "Flickr_8k.devImages.txt"
+    )
+    references = [[words(caption) for caption in image.captions] for image in development]
+    cache = embeddings.load(flags.output / "embeddings.npy")
+    vectors = cache.of([image.file_name for image in development])  # (images, views, D)
+    print("| setting | BLEU-1 | BLEU-4 | distinct | length |\n|---|---|---|---|---|")
+    for name, folders, flipped, search in SETTINGS:
+        captioner = Captioner.load(
+            *(flags.output / each / "captioner.safetensors" for each in folders)
+        )
+        inputs = vectors.mean(1) if flipped else vectors[:, cache.provenance.views.index("plain")]
+        texts = [
+            captions[0].text
+            for begin in range(0, len(inputs), 250)
+            for captions in captioner.describe(inputs[begin : begin + 250], search=search)
+        ]
+        bleu = corpus_bleu([text.split() for text in texts], references)
+        length = bleu.counts.candidate_length / bleu.counts.reference_length
+        print(
+            f"| {name} | {100 * bleu.scores[0]:.1f} | {100 * bleu.scores[3]:.1f} "
+            f"| {100 * len(set(texts)) / len(texts):.1f} % | {length:.3f} |",
+            flush=True,
+        )
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -13,6 +13,7 @@ from typing import Any, NamedTuple, get_origin, get_type_hints
 
 import tyro
 
+from vl.commands.bounds import check_bounds
 from vl.data.files import escaped
 from vl.version import __version__
 
@@ -165,10 +166,12 @@ def _run(verb: str, command: Command, arguments: list[str]) -> int:
                 tyro.conf.FlagCreatePairsOff,  # --json, and no --no-json
                 tyro.conf.DisallowNone,  # a flag without which there is None says so by its absence
                 tyro.conf.PositionalMetavarFromFieldName,
+                tyro.conf.OmitArgPrefixes,  # a group of flags adds nothing to their names
             ),
         )
     except SystemExit as stop:  # tyro has printed its help or what is wrong
         return stop.code if isinstance(stop.code, int) else DONE
+    check_bounds(read)
     return run(read)
 
 

@@ -110,7 +110,7 @@ def test_another_world_in_the_folder_is_refused_in_one_line(world, capsys):
 @pytest.mark.parametrize(
     ("flag", "value", "problem"),
     [
-        ("--side", "32", "--side is 32; it must be from 64 to 224"),
+        ("--side", "32", "--side is 32; it must be at least 64 and at most 224"),
         ("--training", "-1", "--training is -1; it must be at least 0"),
         ("--held-out-kinds", "-2", "--held-out-kinds is -2; it must be at least 0"),
         ("--words", "-1", "--words is -1"),

@@ -445,7 +445,7 @@ def test_files_that_are_not_whole_are_refused(place, capsys):
         ("--margin", -0.1, "--margin is -0.1; it must be at least 0"),
         ("--weight-decay", -1, "--weight-decay is -1.0; it must be at least 0"),
         ("--seed", -1, "--seed is -1; it must be at least 0"),
-        ("--development", 1, "--development is 1.0; it must be from 0 to 0.9"),
+        ("--development", 1, "--development is 1.0; it must be at least 0"),
         ("--kinds", 0.5, "--kinds wants --wordnet"),
         ("--limit-words", 0, "the limit is 0 words; it must be at least 1"),
         ("--device", "tpu", "device is 'tpu'; it must be cpu, cuda"),

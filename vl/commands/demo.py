@@ -5,13 +5,14 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+from annotated_types import Ge
 from rich.console import Console
 from rich.table import Table
 
 from vl import devices
-from vl.commands.ranges import check_range
+from vl.commands.bounds import NonNegativeInt
 from vl.data.words.vectors import WordVectors
 from vl.data.world.files import read_truth
 from vl.data.world.kinds import OF, UNSEEN
@@ -39,11 +40,11 @@ class DemoRun:
 
     out: Path = Path("demo")
     """Folder for the world, the bundles, captions in COCO's format and report.html; made here."""
-    pictures: int = Sizes().training
+    pictures: Annotated[int, Ge(40)] = Sizes().training
     """Drawn to train on."""
-    judged: int = Sizes().judged
+    judged: Annotated[int, Ge(12)] = Sizes().judged
     """Drawn for each other split."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Of everything."""
     device: str = "cpu"
     """cpu or cuda."""
@@ -51,9 +52,6 @@ class DemoRun:
 
 def run(flags: DemoRun) -> int:
     """Run it."""
-    check_range("pictures", flags.pictures, 40)
-    check_range("judged", flags.judged, 12)
-    check_range("seed", flags.seed, 0)
     devices.named(flags.device)
     if flags.out.exists() and (not flags.out.is_dir() or any(flags.out.iterdir())):
         raise ValueError(f"{flags.out} is there already; choose another folder with --out")

@@ -8,8 +8,11 @@ from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Annotated
 
-from vl.commands.ranges import check_range
+from annotated_types import Interval
+
+from vl.commands.bounds import NonNegativeInt, PositiveInt
 from vl.data.world.drawing import LEAST_SIDE, MOST_SIDE
 from vl.data.world.files import World, begin, draw_some, missing, write_split, write_words
 from vl.data.world.scenes import Split
@@ -29,23 +32,23 @@ class DrawRun:
 
     out: Path
     """The world's folder; it is made, or holds a part of the same world."""
-    training: int = 2000
+    training: NonNegativeInt = 2000
     """Pictures to train on."""
-    development: int = 300
+    development: NonNegativeInt = 300
     """Pictures to choose by."""
-    test: int = 500
+    test: NonNegativeInt = 500
     """Pictures to score."""
-    held_out_combinations: int = 300
+    held_out_combinations: NonNegativeInt = 300
     """Pictures of known kinds in known colours that are never together elsewhere."""
-    held_out_kinds: int = 300
+    held_out_kinds: NonNegativeInt = 300
     """Pictures of kinds that are shown nowhere else."""
-    side: int = 96
+    side: Annotated[int, Interval(ge=LEAST_SIDE, le=MOST_SIDE)] = 96
     """Of a picture, in pixels; from 64 to 224."""
-    words: int = 400_000
+    words: NonNegativeInt = 400_000
     """Of text, at least; 0 for none."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Of everything."""
-    workers: int | None = None
+    workers: PositiveInt | None = None
     """Processes that draw; as many as there are cores."""
 
 
@@ -58,13 +61,6 @@ def run(flags: DrawRun) -> int:
         "held-out-combinations": flags.held_out_combinations,
         "held-out-kinds": flags.held_out_kinds,
     }
-    for split, count in counts.items():
-        check_range(split.replace("-", "_"), count, 0)
-    check_range("side", flags.side, LEAST_SIDE, MOST_SIDE)
-    check_range("words", flags.words, 0)
-    check_range("seed", flags.seed, 0)
-    if flags.workers is not None:
-        check_range("workers", flags.workers, 1)
     world = World(counts, flags.side, flags.seed, flags.words)
     begin(flags.out, world)
     write_words(flags.out, world)

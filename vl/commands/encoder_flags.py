@@ -6,8 +6,18 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Interval
 
-from vl.commands.ranges import check_range
+from vl.commands.bounds import (
+    HeldOutFraction,
+    LearningRate,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveFraction,
+    PositiveInt,
+    Probability,
+)
 from vl.data.choices import Resize
 from vl.encoders.table import choices, validated_options
 from vl.encoding.finetuning import Depth
@@ -19,7 +29,6 @@ BUNDLE = "encoder.safetensors"
 ENCODER = "inception_v1_bn"  # unless another is named
 _STATE = "state.pt"
 _LOG = "log.jsonl"
-_GREATEST_RATE = 1e38  # beyond, float32 has no number for it
 # Flags that say something where nothing is stepped.
 _OF_THE_LAST_LAYER = (
     *("data", "out", "encoder", "borrowed", "tune", "views", "resize"),
@@ -52,7 +61,7 @@ class EncoderRun:
     tune: Depth | None = None
     """Of --from: train the last layer alone (solved, not stepped), the last blocks too, or all.
     blocks and all begin with a last layer that is solved, or with one that knows these classes."""
-    blocks: int = 2
+    blocks: PositiveInt = 2
     """How many blocks --tune blocks trains."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain", "flip")
     """For the last layer: what of each picture is encoded; see `vl embed`."""
@@ -60,68 +69,68 @@ class EncoderRun:
     """For the last layer, and for judging: how a picture becomes a square."""
     development: Path | None = None
     """Pictures to judge by after every epoch, in the form of DATA; the best weights are kept."""
-    development_share: float = 0.0
+    development_share: HeldOutFraction = 0.0
     """Or a share of each class of DATA, put aside."""
     recipe: Literal["modern", "published"] = "modern"
     """What these are unless they are given: rate, schedule, stairs, warm-up, smoothing, weight
     decay, average. published: GoogLeNet's; modern: cosine with warm-up, smoothed labels."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     """sgd has --momentum; adam is AdamW."""
-    rate: float | None = None
+    rate: LearningRate | None = None
     """Learning rate at its highest; with --tune a tenth of the recipe's."""
-    momentum: float = 0.9
+    momentum: Probability = 0.9
     """Of sgd (Szegedy et al. 2015)."""
     schedule: Shape | None = None
     """How the rate changes: constant, staircase, cosine."""
-    stair_epochs: float | None = None
+    stair_epochs: PositiveFloat | None = None
     """Epochs between stairs; 8 in GoogLeNet's."""
-    stair: float | None = None
+    stair: PositiveFloat | None = None
     """What the rate is multiplied by at each stair; 0.96 in GoogLeNet's."""
-    warm_up: float | None = None
+    warm_up: NonNegativeFloat | None = None
     """Epochs over which the rate climbs."""
-    smoothing: float | None = None
+    smoothing: Probability | None = None
     """Share of the truth spread over all classes."""
-    weight_decay: float | None = None
+    weight_decay: NonNegativeFloat | None = None
     """Of matrices and convolutions; norms and biases do not decay."""
-    average: float | None = None
+    average: Probability | None = None
     """Decay of the running mean of the weights, which is what is judged and kept; 0 for none."""
-    clip: float = 5.0
+    clip: PositiveFloat = 5.0
     """Greatest norm of the gradient."""
-    epochs: int = 30
+    epochs: PositiveInt = 30
     """Times each picture is seen."""
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     """Pictures in a batch, over all processes."""
-    accumulate: int = 1
+    accumulate: PositiveInt = 1
     """Batches in a step of the optimiser."""
-    patience: int | None = None
+    patience: PositiveInt | None = None
     """Epochs without a better judgement after which training stops."""
-    least_area: float = 0.08
+    least_area: PositiveFraction = 0.08
     """Least share of a picture that is cropped in training (Szegedy et al. 2015)."""
-    colour: float = 1.0
+    colour: Annotated[float, Interval(ge=0, le=2)] = 1.0
     """How strongly colours are distorted; 0 not at all."""
-    flip: float = 0.5
+    flip: Probability = 0.5
     """How often a picture is mirrored."""
-    mixup: float = 0.0
+    mixup: NonNegativeFloat = 0.0
     """Parameter of mixup's beta distribution; 0 for none."""
-    adversarial: float = 0.0
+    adversarial: Probability = 0.0
     """Train against the fast gradient sign of this size, of a range of 1 (Goodfellow et al.)."""
-    clean_weight: float = 0.5
+    clean_weight: Probability = 0.5
     """Weight of the clean pictures in adversarial training (the paper's alpha)."""
-    workers: int = 0
+    workers: NonNegativeInt = 0
     """Processes that decode and distort pictures, for each training process; 0: threads."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the forward pass; auto takes bfloat16 where the machine is quicker at it."""
     compile: bool = False
     """Compile the encoder with torch.compile."""
-    local_steps: int | None = None
+    local_steps: PositiveInt | None = None
     """Loosely coupled processes: each takes so many steps of its own between means of all."""
     part_each: bool = False
     """Each process holds a part of the weights (FSDP2), for what does not fit."""
     shared_norms: bool = False
     """Batch normalisation counts the pictures of all processes; on GPUs."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Of the first weights, the order and the distortions."""
-    save_seconds: float = 60.0
+    save_seconds: NonNegativeFloat = 60.0
     """Between checkpoints."""
     resume: bool = False
     """Go on with the run in the folder."""
@@ -138,26 +147,6 @@ def check(flags: EncoderRun) -> None:
         FileNotFoundError: there is no run to resume.
     """
     recipe = recipe_of(flags)
-    for name in ("epochs", "batch_size", "accumulate", "blocks"):
-        check_range(name, getattr(flags, name), 1)
-    for name in ("patience", "local_steps"):
-        if getattr(flags, name) is not None:
-            check_range(name, getattr(flags, name), 1)
-    check_range("rate", recipe.rate, 0, _GREATEST_RATE, above=True)
-    for name in ("stair_epochs", "stair"):
-        check_range(name, getattr(recipe, name), 0, above=True)
-    check_range("clip", flags.clip, 0, above=True)
-    for name in ("warm_up", "weight_decay"):
-        check_range(name, getattr(recipe, name), 0)
-    for name in ("mixup", "workers", "save_seconds", "seed"):
-        check_range(name, getattr(flags, name), 0)
-    for name in ("momentum", "adversarial", "clean_weight", "flip"):
-        check_range(name, getattr(flags, name), 0, 1)
-    for name in ("smoothing", "average"):
-        check_range(name, getattr(recipe, name), 0, 1)
-    check_range("least_area", flags.least_area, 0, 1, above=True)
-    check_range("colour", flags.colour, 0, 2)
-    check_range("development_share", flags.development_share, 0, 0.9)
     _check_together(flags, recipe)
     name = flags.encoder or ENCODER
     validated_options(

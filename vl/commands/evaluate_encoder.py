@@ -13,7 +13,7 @@ from torch import Tensor
 
 from vl import devices
 from vl import sheets as contact_sheet
-from vl.commands.ranges import check_range
+from vl.commands.bounds import NonNegativeInt
 from vl.data.choices import Resize
 from vl.data.files import write_text
 from vl.data.images.crops import CropCount
@@ -60,7 +60,7 @@ class EncoderEvaluation:
     """Write the figures of each class that has photographs, between tabs."""
     confusion: Path | None = None
     """Draw which class was taken for which, as .png; up to 200 classes."""
-    confused: int = 0
+    confused: NonNegativeInt = 0
     """Print so many pairs of classes that were taken for each other most often."""
     out: Path | None = None
     """Write what was said of each photograph, the five likeliest classes, as JSON lines."""
@@ -87,7 +87,6 @@ class _Model(NamedTuple):
 
 def run(flags: EncoderEvaluation) -> int:
     """Evaluate; 1 if a photograph could not be read."""
-    check_range("confused", flags.confused, 0)
     if flags.resize != "center-crop" and flags.crops != (1,):
         raise ValueError("--resize is of --crops 1; the boxes of 10 and 144 crops are given")
     if flags.confusion and flags.confusion.suffix.lower() != ".png":

@@ -14,7 +14,7 @@ from typing import Any, Literal
 import tyro
 from PIL import Image
 
-from vl.commands.ranges import check_range
+from vl.commands.bounds import PositiveInt
 from vl.data.errors import FormatError
 from vl.data.files import write_text
 from vl.data.images.decode import SUFFIXES, decode_bytes
@@ -45,13 +45,13 @@ class ShardRun:
     """A folder of classes, a list of photographs and classes, or a folder of shards."""
     out: Path
     """The folder of the shards; it is made, or holds a part of the same shards."""
-    pictures: int = 1000
+    pictures: PositiveInt = 1000
     """Pictures in a shard; about 100 MB of ImageNet's."""
     order: Literal["shuffled", "given"] = "shuffled"
     """Shuffled over all shards, so that each is like the whole, or as the source has them."""
     seed: int = 0
     """Of the shuffling."""
-    side: int | None = None
+    side: PositiveInt | None = None
     """Pixels: shrink to a shorter side of this, as JPEG of quality 95; smaller ones stay as they
     are. By default each picture's bytes are copied."""
     check: bool = False
@@ -60,9 +60,6 @@ class ShardRun:
 
 def run(flags: ShardRun) -> int:
     """Write the shards that are not there yet; 1 if a picture was left out."""
-    check_range("pictures", flags.pictures, 1)
-    if flags.side is not None:
-        check_range("side", flags.side, 1)
     if flags.out.resolve().is_relative_to(flags.source.resolve()):
         raise ValueError(f"{flags.out}: it lies in the source; name a folder elsewhere")
     source = pictures(flags.source)

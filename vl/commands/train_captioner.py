@@ -2,7 +2,6 @@
 
 import copy
 import logging
-import math
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -24,7 +23,13 @@ from vl.captioning.setup import (
     self_critical,
 )
 from vl.captioning.training import CaptionerTask, Criterion, make_validator, rows_only
-from vl.commands.ranges import check_range
+from vl.commands.bounds import (
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+    Probability,
+)
 from vl.data.batches import CaptionBatches
 from vl.data.captions.captions import CaptionedImage, read_captions
 from vl.data.captions.ptb.tokens import words
@@ -80,15 +85,15 @@ class CaptionerTraining:
     """Folder of the photographs (phase 2)."""
     self_critical: bool = False
     """After phase 1: learn from the decoder's own captions and what they score (Rennie 2017)."""
-    bleu_reward: float = 2.0
+    bleu_reward: NonNegativeFloat = 2.0
     """Weight of BLEU-4 beside CIDEr-D in what the decoder's own captions score."""
     force: bool = False
     """Begin phase 2 without a phase 1; the untrained decoder's gradients ruin the encoder."""
-    min_count: int = 5
+    min_count: PositiveInt = 5
     """Times a word must come in the training captions; 5 in the paper, 4 in im2txt."""
-    width: int = 512
+    width: PositiveInt = 512
     """Of the word embedding; 512 in im2txt."""
-    hidden: int = 512
+    hidden: PositiveInt = 512
     """Of the LSTM; 512 in the paper and in im2txt."""
     shown: Shown = "standardised"
     """Embeddings as the decoder sees them: less their mean, in units of deviation; or as made."""
@@ -96,39 +101,39 @@ class CaptionerTraining:
     """The LSTM: im2txt's, or the paper's without biases and output tanh."""
     output: Output = "free"
     """Whether the word embedding is used again before the softmax."""
-    dropout: float = 0.3
+    dropout: Probability = 0.3
     """On the LSTM's input and output; 0.3 in im2txt."""
-    smoothing: float = 0.0
+    smoothing: Probability = 0.0
     """Label smoothing; none as published."""
-    own_words: float = 0.0
+    own_words: Probability = 0.0
     """Scheduled sampling: the share of its own words that the decoder is given in the end."""
     own_words_decay: Decay = "linear"
     """Scheduled sampling: how the true words' share falls (Bengio et al. 2015)."""
     optimizer: Kind = "adam"
     """AdamW, Muon, or plain gradient descent as published (im2txt: rate 2.0, batch 32)."""
-    rate: float = 1e-3
+    rate: PositiveFloat = 1e-3
     """Learning rate at first; Kingma and Ba 2015 for Adam."""
-    encoder_rate: float = 1e-5
+    encoder_rate: PositiveFloat = 1e-5
     """Learning rate of the encoder in phase 2; a hundredth of the decoder's."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     """Of matrices, not biases: decoupled with adam, L2 in the gradient with sgd; none published."""
     schedule: Shape = "cosine"
     """Of the rate; im2txt's is a staircase."""
-    warm_up: int = 200
+    warm_up: NonNegativeInt = 200
     """Steps over which the rate first climbs."""
-    stair_epochs: float = 8
+    stair_epochs: PositiveFloat = 8
     """Epochs between stairs of 0.5; 8 in im2txt."""
-    clip: float = 5.0
+    clip: PositiveFloat = 5.0
     """Greatest norm of the gradient; 5.0 in im2txt."""
-    average: float = 0.999
+    average: Probability = 0.999
     """Decay of the running mean of the weights, which is what is kept; 0 keeps the last weights."""
-    epochs: int = 12
+    epochs: PositiveInt = 12
     """Times the captions are seen at most."""
-    batch_size: int = 128
+    batch_size: PositiveInt = 128
     """Captions in a batch; photographs with all their captions after phase 1; 32 in im2txt."""
     criterion: Criterion = "bleu-4"
     """What on the development split says which epoch is the best."""
-    patience: int = 3
+    patience: PositiveInt = 3
     """Epochs without a better one after which training stops."""
     beam: int = 3
     """Of the search that judges; 3 in im2txt. Kept in the captioner."""
@@ -144,7 +149,7 @@ class CaptionerTraining:
     """Of the first weights, the order and the dropout."""
     resume: bool = False
     """Go on with the run in the folder."""
-    save_seconds: float = 60.0
+    save_seconds: NonNegativeFloat = 60.0
     """Between checkpoints; what a kill costs at most."""
 
 
@@ -198,14 +203,6 @@ def _check(flags: CaptionerTraining) -> None:
             "a development split is wanted, which says when to stop: "
             "--dev-split NAME, --dev-images FILE or --dev-captions FILE"
         )
-    for name in ("min_count", "width", "hidden", "epochs", "batch_size", "patience"):
-        check_range(name, getattr(flags, name), 1, math.inf)
-    for name in ("rate", "encoder_rate", "clip", "stair_epochs"):
-        check_range(name, getattr(flags, name), 0, math.inf, above=True)
-    for name in ("weight_decay", "warm_up", "save_seconds", "bleu_reward"):
-        check_range(name, getattr(flags, name), 0, math.inf)
-    for name in ("dropout", "smoothing", "own_words", "average"):
-        check_range(name, getattr(flags, name), 0, 1)
     if flags.finetune_encoder:
         if flags.self_critical:
             raise ValueError("--finetune-encoder and --self-critical are phases of their own")

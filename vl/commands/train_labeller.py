@@ -11,7 +11,13 @@ import torch
 import tyro
 
 from vl import bundle
-from vl.commands.ranges import check_range
+from vl.commands.bounds import (
+    HeldOutFraction,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveInt,
+)
 from vl.data.batches import ImageSource, LabelledBatches, random_view
 from vl.data.choices import Resize
 from vl.data.words import labels as label_lists
@@ -87,37 +93,37 @@ class DeviseRun:
     """The trained map; the mix of known labels (ConSE); or the mean of both."""
     classes: Path | None = None
     """For ConSE: what the encoder's own classifier tells apart, a label a line, in its order."""
-    top: int = 10
+    top: PositiveInt = 10
     """Labels that ConSE mixes (Norouzi et al. 2014)."""
     loss: LossName = "first"
     """The first violation met, in random order, as published; or the sum of all."""
-    margin: float = 0.1
+    margin: NonNegativeFloat = 0.1
     """Least lead of the right label, in dot product (Frome et al. 2013)."""
     shown: Literal["raw", "standardised"] = "standardised"
     """Embeddings as they are, as published, or less their mean and in units of their deviation."""
     optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad"
     """Adagrad in the paper."""
-    rate: float = 0.01
+    rate: PositiveFloat = 0.01
     """Learning rate at first."""
     schedule: Shape = "constant"
     """How the rate changes: constant, staircase, cosine."""
-    weight_decay: float = 0.0
+    weight_decay: NonNegativeFloat = 0.0
     """L2; decoupled with adam."""
-    epochs: int = 30
+    epochs: PositiveInt = 30
     """Times each photograph is seen."""
-    batch_size: int = 64
+    batch_size: PositiveInt = 64
     """Photographs in a step, over all processes."""
-    patience: int = 5
+    patience: PositiveInt = 5
     """Epochs without a better judgement after which training stops."""
-    development: float = 0.1
+    development: HeldOutFraction = 0.1
     """Share of the labels that is put aside to judge and to calibrate by; 0 for neither."""
     finetune_encoder: bool = False
     """Phase 2: train the encoder too, on the photographs, from the labeller of --start."""
     start: Path | None = None
     """The labeller that phase 1 made."""
-    encoder_rate: float = 1e-4
+    encoder_rate: PositiveFloat = 1e-4
     """Learning rate of the encoder in phase 2."""
-    seed: int = 0
+    seed: NonNegativeInt = 0
     """Of the first weights, the labels put aside, and the order."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Of the training's arithmetic."""
@@ -293,13 +299,6 @@ def _check(flags: DeviseRun) -> None:
     """Refuse what cannot be meant, before anything is read."""
     if not flags.photographs:
         raise ValueError("no photographs are given")
-    for name in ("epochs", "batch_size", "patience", "top"):
-        check_range(name, getattr(flags, name), 1, math.inf)
-    for name in ("rate", "encoder_rate"):
-        check_range(name, getattr(flags, name), 0, math.inf, above=True)
-    for name in ("margin", "weight_decay", "seed"):
-        check_range(name, getattr(flags, name), 0, math.inf)
-    check_range("development", flags.development, 0, 0.9)
     if flags.finetune_encoder != (flags.start is not None):
         raise ValueError(
             "phase 2 (--finetune-encoder) begins with the labeller of phase 1, and only it does: "

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from PIL import Image, ImageOps, UnidentifiedImageError
 from torch import Tensor
 
@@ -30,8 +31,46 @@ SUFFIXES = frozenset(
     | {".ppm", ".pgm", ".pbm", ".pnm", ".jp2"}
 )
 
+ImageLike = Path | str | bytes | Image.Image | NDArray[np.uint8] | Tensor
+
 _LONGEST = 4  # times the shorter side; `square` never looks at more of a strip than this
 _opening = threading.Lock()  # catch_warnings is not safe among threads
+
+
+def as_pixels(image: ImageLike, *, name: str = "image") -> Tensor:
+    """An image of any kind as RGB, float32, ``(3, H, W)``, in [0, 1].
+
+    Args:
+        image: a path; the bytes of a file; a PIL image; a NumPy array ``(H, W, 3)`` or ``(H, W)``,
+            uint8; or a tensor ``(3, H, W)``, float, in [0, 1], returned as it is.
+        name: what errors call an image that is no path.
+
+    Raises:
+        FormatError: a file's content is no image, see `decode`.
+        ValueError: an array or a tensor of another shape, type or range, or another type.
+        OSError: the file cannot be read.
+    """
+    if isinstance(image, Path | str):
+        return decode(image)
+    if isinstance(image, bytes):
+        return decode_bytes(image, name)
+    if isinstance(image, Image.Image):
+        return _rgb(ImageOps.exif_transpose(image))
+    if isinstance(image, np.ndarray):
+        grey_or_rgb = image.ndim in (2, 3) and image.shape[2:] in ((), (3,)) and image.size > 0
+        if image.dtype != np.uint8 or not grey_or_rgb:
+            problem = f"{image.dtype} of shape {image.shape}"
+            raise ValueError(f"{name}: expected uint8 (H, W, 3) or (H, W), got {problem}")
+        return _rgb(Image.fromarray(image))
+    if isinstance(image, Tensor):
+        _check_pixels(image, name)
+        if not (image.min() >= 0 and image.max() <= 1):
+            problem = f"from {image.min():g} to {image.max():g}"
+            raise ValueError(f"{name}: expected values in [0, 1], got values {problem}")
+        return image
+    raise ValueError(
+        f"{name}: expected a path, bytes, PIL image, array or tensor, got {type(image)}"
+    )
 
 
 def decode(path: Path | str) -> Tensor:
@@ -117,8 +156,8 @@ def square(pixels: Tensor, side: int, resize: Resize = "center-crop") -> Tensor:
     Args:
         pixels: float, in [0, 1]. Returned as it is if it has the right size.
         side: in pixels.
-        resize: ``"center-crop"`` makes the shorter side ``side`` long and cuts the longer one's ends
-            off equally; ``"squash"`` keeps everything and loses the aspect.
+        resize: ``"center-crop"`` makes the shorter side ``side`` long and cuts the longer one's
+            ends off equally; ``"squash"`` keeps everything and loses the aspect.
 
     Raises:
         ValueError: a side below 1, an unknown resize mode, no ``(3, H, W)``, or whole numbers.
@@ -127,10 +166,7 @@ def square(pixels: Tensor, side: int, resize: Resize = "center-crop") -> Tensor:
         raise ValueError(f"side is {side}; it must be at least 1")
     if resize not in ("center-crop", "squash"):
         raise ValueError(f"resize is {resize!r}; it must be 'center-crop' or 'squash'")
-    if pixels.ndim != 3 or pixels.shape[0] != 3 or 0 in pixels.shape:
-        raise ValueError(f"pixels have shape {tuple(pixels.shape)}, not (3, H, W)")
-    if not pixels.is_floating_point():
-        raise ValueError(f"pixels are {pixels.dtype}; expected float in [0, 1]: divide by 255")
+    _check_pixels(pixels, "pixels")
     height, width = pixels.shape[1:]
     if resize == "squash":
         return resized(pixels, side, side)
@@ -218,6 +254,13 @@ def _check_size(width: int, height: int, name: str) -> None:
     if width * height > PIXEL_LIMIT:
         problem = f"{width} x {height} is more than {PIXEL_LIMIT:,} pixels, the limit"
         raise FormatError(name, problem)
+
+
+def _check_pixels(pixels: Tensor, name: str) -> None:
+    if pixels.ndim != 3 or pixels.shape[0] != 3 or 0 in pixels.shape:
+        raise ValueError(f"{name}: expected shape (3, H, W), got {tuple(pixels.shape)}")
+    if not pixels.is_floating_point():
+        raise ValueError(f"{name}: expected float in [0, 1], got {pixels.dtype}; divide by 255")
 
 
 def _centre(pixels: Tensor, height: int, width: int) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from vl.data.errors import FormatError
-from vl.data.files import replacing, write_text
+from vl.data.files import atomic_write, write_text
 
 _FORMAT = 1
 
@@ -67,7 +67,7 @@ class Embeddings:
         return self.vectors[torch.tensor([row[name] for name in names], dtype=torch.long)].float()
 
 
-def load(path: Path | str) -> Embeddings:
+def load_embeddings(path: Path | str) -> Embeddings:
     """The embeddings at ``path`` (the ``.npy`` file).
 
     Raises:
@@ -106,7 +106,7 @@ def read_provenance(path: Path | str) -> Provenance | None:
     return None
 
 
-class Writer:
+class EmbeddingWriter:
     """Adds embeddings to a cache as they are made; a killed writer's work is taken up again.
 
     Rows go to ``NAME.npy.part`` and their names to ``NAME.json.part``; `finish` turns them into
@@ -141,7 +141,7 @@ class Writer:
         elif _index(self.path).exists():
             found, _ = _read_index(_index(self.path))
             self._refuse_other(found, self.path)
-            finished = load(self.path)
+            finished = load_embeddings(self.path)
             self._rows.write_bytes(finished.vectors.numpy().tobytes())
             self.names = list(finished.names)
         else:
@@ -189,7 +189,7 @@ class Writer:
             kept = replace(every, names=wanted, vectors=every.of(wanted).half())
         # Without an index there is no cache: a kill in between leaves no names for other rows.
         _index(self.path).unlink(missing_ok=True)
-        with replacing(self.path) as beside, beside.open("wb") as file:
+        with atomic_write(self.path) as beside, beside.open("wb") as file:
             np.save(file, kept.vectors.numpy(), allow_pickle=False)
         write_text(_index(self.path), _index_text(self.provenance, kept.names))
         self._names.unlink()

@@ -15,14 +15,14 @@ from vl.data.errors import FormatError
 
 
 @contextmanager
-def replacing(path: Path | str, *, lasting: bool = True) -> Iterator[Path]:
+def atomic_write(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
     """A path to write to, which becomes ``path`` when the block ends well.
 
     If the block raises, or the process dies, what stood at ``path`` before still stands.
 
     Args:
         path: the file to be; its folder is made if there is none.
-        lasting: it is on the disk before it has the name. Else, which is far faster for small
+        durable: it is on the disk before it has the name. Else, which is far faster for small
             files, it may be there but empty after a loss of power.
 
     Yields:
@@ -46,7 +46,7 @@ def replacing(path: Path | str, *, lasting: bool = True) -> Iterator[Path]:
     beside = Path(name)
     try:
         yield beside
-        if lasting:
+        if durable:
             with beside.open("rb+") as file:
                 os.fsync(file.fileno())
         beside.chmod(mode)  # mkstemp makes files that only the owner can read
@@ -57,7 +57,7 @@ def replacing(path: Path | str, *, lasting: bool = True) -> Iterator[Path]:
 
 def write_text(path: Path | str, text: str) -> None:
     """Write ``text`` as UTF-8, whole or not at all."""
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text(text, encoding="utf-8")
 
 
@@ -70,7 +70,7 @@ def _umask() -> int:
 _GZIP = b"\x1f\x8b"  # the first two bytes of every gzip file (RFC 1952)
 
 
-def text_of(path: Path, content: bytes) -> str:
+def decode_text(path: Path, content: bytes) -> str:
     """A file's content as text, from gzip if it is that; a byte order mark is left out.
 
     Args:
@@ -92,21 +92,24 @@ def text_of(path: Path, content: bytes) -> str:
         raise FormatError(path, problem, record=f"byte {error.start}") from error
 
 
-def parsed(
-    path: Path, text: str, *, pairs: Callable[[list[tuple[str, Any]]], Any] | None = None
+def parse_json(
+    path: Path,
+    text: str,
+    *,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
 ) -> Any:
     """What a text of JSON says.
 
     Args:
         path: the file, for the message.
         text: all of it.
-        pairs: makes an object of its keys and values, and refuses them by a ValueError.
+        object_pairs_hook: makes an object of its keys and values, and refuses them by a ValueError.
 
     Raises:
         FormatError: it is not JSON, or none that can be read.
     """
     try:
-        return json.loads(text, object_pairs_hook=pairs)
+        return json.loads(text, object_pairs_hook=object_pairs_hook)
     except json.JSONDecodeError as error:
         place = f"line {error.lineno} column {error.colno}" if text.strip() else None
         problem = f"this is not JSON: {error.msg}" if text.strip() else "the file is empty"
@@ -115,7 +118,7 @@ def parsed(
         raise FormatError(path, f"this JSON cannot be read: {error}") from error
 
 
-def kind(value: object) -> str:
+def json_type(value: object) -> str:
     """What people call a value of JSON."""
     if value is None:
         return "null"
@@ -146,6 +149,6 @@ _ESCAPES = {
 }
 
 
-def escaped(text: str) -> str:
+def escape_unprintable(text: str) -> str:
     r"""A text as a terminal may have it: ``\x1b`` for an escape; only line ends stay."""
     return text.translate(_ESCAPES)

@@ -14,7 +14,7 @@ from typing import Any, NamedTuple, get_origin, get_type_hints
 import tyro
 
 from vl.commands.bounds import check_bounds
-from vl.data.files import escaped
+from vl.data.files import escape_unprintable
 from vl.version import __version__
 
 DONE = 0
@@ -211,7 +211,7 @@ class _Formatter(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         level = f"{record.levelname.lower()}: " if record.levelno != logging.INFO else ""
-        return escaped(f"vl: {level}{super().format(record)}")
+        return escape_unprintable(f"vl: {level}{super().format(record)}")
 
 
 def _handler(*, debug: bool) -> logging.Handler:
@@ -225,7 +225,7 @@ def _handler(*, debug: bool) -> logging.Handler:
 
 
 def _say(message: str) -> None:
-    print(escaped(f"vl: {message}"), file=sys.stderr)
+    print(escape_unprintable(f"vl: {message}"), file=sys.stderr)
 
 
 def _one_line(error: ValueError | OSError) -> str:

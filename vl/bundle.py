@@ -15,7 +15,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from vl.data.errors import FormatError
-from vl.data.files import replacing
+from vl.data.files import atomic_write
 
 FORMAT = 1
 _KEY = "vl"  # of safetensors' metadata, which maps strings to strings
@@ -53,7 +53,7 @@ def write(
         for key, value in module.state_dict().items()
     }
     text = json.dumps({"format": FORMAT, "kind": kind, **configuration})
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         try:
             save_file(tensors, beside, metadata={_KEY: text})
         except SafetensorError as cause:  # a full disk comes as this

@@ -7,8 +7,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vl.data.images.decode import find
-from vl.data.labelled.folders import Labelled, labelled
+from vl.data.images.decode import find_images
+from vl.data.labelled.folders import LabelledImage, read_labelled_images
 
 _log = logging.getLogger(__name__)
 
@@ -33,7 +33,7 @@ def photographs(paths: Iterable[Path]) -> Inputs:
     failures: list[Exception] = []
     for path in paths:
         try:
-            files += find([path])
+            files += find_images([path])
         except (OSError, ValueError) as error:
             failures.append(error)
     if not files and not any(isinstance(error, OSError) for error in failures):
@@ -41,16 +41,16 @@ def photographs(paths: Iterable[Path]) -> Inputs:
     return Inputs(files, failures)
 
 
-def labelled_photographs(sources: Sequence[Path]) -> list[Labelled]:
+def labelled_photographs(sources: Sequence[Path]) -> list[LabelledImage]:
     """The photographs of folders of classes and of lists, in order; what is left out is logged.
 
     Raises:
         ValueError: there is none, one is in two sources, or see ``vl.data.labelled.folders.labelled``.
         OSError: a source is not there, or cannot be read.
     """
-    found: dict[Path, Labelled] = {}
+    found: dict[Path, LabelledImage] = {}
     for source in sources:
-        read = labelled(source)
+        read = read_labelled_images(source)
         for note in read.notes:
             _log.info("%s: %s", source, note)
         for each in read.photographs:

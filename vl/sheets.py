@@ -11,7 +11,7 @@ import numpy as np
 import torch.nn.functional as F
 from numpy.typing import NDArray
 
-from vl.data.files import escaped, replacing
+from vl.data.files import atomic_write, escape_unprintable
 from vl.data.images.decode import decode
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ def thumbnail(path: Path) -> NDArray[np.float32]:
 
 def clean(text: str) -> str:
     """A text as it can be drawn, in one line."""
-    return escaped(text).replace("\n", " ")
+    return escape_unprintable(text).replace("\n", " ")
 
 
 def write(path: Path, figure: "Figure") -> None:
@@ -47,7 +47,7 @@ def write(path: Path, figure: "Figure") -> None:
     Raises:
         OSError: the place cannot be written to.
     """
-    with replacing(path) as beside, warnings.catch_warnings():
+    with atomic_write(path) as beside, warnings.catch_warnings():
         # A letter that matplotlib's own font lacks becomes a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         figure.savefig(beside, format="png", dpi=_DPI)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pycocotools.coco import COCO
 
 from vl.data.errors import FormatError
-from vl.data.files import kind, parsed, text_of
+from vl.data.files import decode_text, json_type, parse_json
 
 
 class CaptionedImage(NamedTuple):
@@ -218,7 +218,7 @@ def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[Cap
 
 
 def _text(path: Path) -> str:
-    return text_of(path, path.read_bytes())
+    return decode_text(path, path.read_bytes())
 
 
 def _lines(text: str) -> Iterable[tuple[int, str]]:
@@ -230,9 +230,9 @@ def _lines(text: str) -> Iterable[tuple[int, str]]:
 
 
 def _json(path: Path, text: str) -> dict[str, Any]:
-    content = parsed(path, text)
+    content = parse_json(path, text)
     if not isinstance(content, dict):
-        raise FormatError(path, f"expected an object with 'images', not {kind(content)}")
+        raise FormatError(path, f"expected an object with 'images', not {json_type(content)}")
     return content
 
 
@@ -250,11 +250,11 @@ def _record(name: str, entry: Any, position: int) -> str:
 
 def _field(path: Path, entry: Any, key: str, expected: type, record: str | None) -> Any:
     if not isinstance(entry, dict):
-        raise FormatError(path, f"expected an object, not {kind(entry)}", record=record)
+        raise FormatError(path, f"expected an object, not {json_type(entry)}", record=record)
     if key not in entry:
         raise FormatError(path, f"no {key!r}", record=record)
     if type(entry[key]) is not expected:  # not isinstance: True is no id
-        problem = f"{key!r} is {kind(entry[key])}, not {_NAMES[expected]}"
+        problem = f"{key!r} is {json_type(entry[key])}, not {_NAMES[expected]}"
         raise FormatError(path, problem, record=record)
     return entry[key]
 

@@ -15,7 +15,7 @@ from torchvision.transforms.v2 import InterpolationMode
 from torchvision.transforms.v2 import functional as transforms
 
 from vl.data.choices import Resize
-from vl.data.images.crops import boxes
+from vl.data.images.crops import crop_boxes
 
 Interpolation = Literal["bilinear", "area", "nearest", "cubic"]
 Adjustment = Literal["brightness", "contrast", "saturation", "hue"]
@@ -206,7 +206,7 @@ class CenterCrop:
         # The crop would drop the rest anyway, but not before a thin strip had filled the memory.
         height, width = (min(length, _LONGEST * short) for length in pixels.shape[1:])
         pixels = transforms.center_crop(pixels, [height, width])
-        (box,) = boxes(*pixels.shape[1:], side=self.side, number=1)
+        (box,) = crop_boxes(*pixels.shape[1:], size=self.side, num_crops=1)
         pixels = _resized(pixels, box.height, box.width, "bilinear")
         rows, columns = slice(box.top, box.top + box.size), slice(box.left, box.left + box.size)
         return pixels[:, rows, columns].contiguous()

@@ -96,7 +96,7 @@ def decode_bytes(data: bytes, name: str) -> Tensor:
     return _decoded(data, name, _rgb)
 
 
-def decode_uint8(data: bytes, name: str, *, smallest: int | None = None) -> Tensor:
+def decode_uint8(data: bytes, name: str, *, min_size: int | None = None) -> Tensor:
     """The same as whole numbers, uint8, ``(3, H, W)``, from 0 to 255: a quarter of the memory.
 
     Over 255 they are ``decode_bytes``' numbers, or the nearest to them where transparency or more
@@ -105,24 +105,24 @@ def decode_uint8(data: bytes, name: str, *, smallest: int | None = None) -> Tens
     Args:
         data: as ``decode_bytes``.
         name: what errors call them.
-        smallest: a shorter side, in pixels, that is enough: of a JPEG that has twice, four or
+        min_size: a shorter side, in pixels, that is enough: of a JPEG that has twice, four or
             eight times as much, that many times fewer pixels are decoded each way, which is
             faster. None decodes all.
 
     Raises:
-        ValueError: ``smallest`` is below 1.
+        ValueError: ``min_size`` is below 1.
         FormatError: as ``decode``.
     """
-    if smallest is not None and smallest < 1:
-        raise ValueError(f"smallest is {smallest}; it must be at least 1")
-    return _decoded(data, name, _rgb_uint8, smallest)
+    if min_size is not None and min_size < 1:
+        raise ValueError(f"min_size is {min_size}; it must be at least 1")
+    return _decoded(data, name, _rgb_uint8, min_size)
 
 
 def _decoded(
     data: bytes,
     name: str,
     pixels: Callable[[Image.Image], Tensor],
-    smallest: int | None = None,
+    min_size: int | None = None,
 ) -> Tensor:
     """What ``pixels`` makes of the image in ``data``, loaded and turned."""
     if not data:
@@ -133,8 +133,8 @@ def _decoded(
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
         _check_size(*image.size, name)
-        if smallest is not None:
-            image.draft(None, (smallest, smallest))  # other readers than JPEG's do nothing
+        if min_size is not None:
+            image.draft(None, (min_size, min_size))  # other readers than JPEG's do nothing
         image.load()  # until then some readers know neither mode nor turn
         ImageOps.exif_transpose(image, in_place=True)
         return pixels(image)
@@ -169,16 +169,16 @@ def square(pixels: Tensor, side: int, resize: Resize = "center-crop") -> Tensor:
     _check_pixels(pixels, "pixels")
     height, width = pixels.shape[1:]
     if resize == "squash":
-        return resized(pixels, side, side)
+        return resize_pixels(pixels, side, side)
     short = min(height, width)
     # The cut would drop the rest anyway, but not before a thin strip had filled the memory.
     pixels = _centre(pixels, min(height, _LONGEST * short), min(width, _LONGEST * short))
     height, width = pixels.shape[1:]
-    pixels = resized(pixels, round(side * height / short), round(side * width / short))
+    pixels = resize_pixels(pixels, round(side * height / short), round(side * width / short))
     return _centre(pixels, side, side)
 
 
-def resized(pixels: Tensor, height: int, width: int) -> Tensor:
+def resize_pixels(pixels: Tensor, height: int, width: int) -> Tensor:
     """``(3, H, W)``, float, in [0, 1], to ``(3, height, width)``, antialiased bilinear.
 
     Returned as it is if it has the right size.
@@ -190,7 +190,7 @@ def resized(pixels: Tensor, height: int, width: int) -> Tensor:
     return stretched.clamp_(0, 1)  # rounding can leave the range by 1e-7
 
 
-def find(paths: Sequence[Path]) -> list[Path]:
+def find_images(paths: Sequence[Path]) -> list[Path]:
     """The image files that ``paths`` stand for.
 
     Args:

@@ -10,11 +10,11 @@ from typing import Protocol
 
 import torch
 
-from vl.data.labelled.folders import Photographs, labelled
-from vl.data.labelled.shards import Shards, are_shards
+from vl.data.labelled.folders import LabelledImages, read_labelled_images
+from vl.data.labelled.shards import ShardDataset, is_shards
 
 
-class Pictures(Protocol):
+class ImageDataset(Protocol):
     """Labelled pictures. They can be pickled, so that a loader's worker processes have them too."""
 
     @property
@@ -46,14 +46,14 @@ class Pictures(Protocol):
         ...
 
 
-class Files:
+class FileDataset:
     """Pictures that are files each.
 
     Args:
         photographs: from ``vl.data.labelled.folders``.
     """
 
-    def __init__(self, photographs: Photographs) -> None:
+    def __init__(self, photographs: LabelledImages) -> None:
         number = {label: place for place, label in enumerate(photographs.classes)}
         self.names: Sequence[str] = tuple(each.name for each in photographs.photographs)
         self.labels: Sequence[int] = array(
@@ -82,7 +82,7 @@ class Files:
         return status.st_size, status.st_mtime_ns
 
 
-def pictures(path: Path) -> Files | Shards:
+def open_dataset(path: Path) -> FileDataset | ShardDataset:
     """The labelled pictures that a path stands for.
 
     Args:
@@ -94,10 +94,10 @@ def pictures(path: Path) -> Files | Shards:
         ValueError: it is none of these, or is damaged.
         OSError: it cannot be read.
     """
-    return Shards(path) if are_shards(path) else Files(labelled(path))
+    return ShardDataset(path) if is_shards(path) else FileDataset(read_labelled_images(path))
 
 
-class Subset:
+class DatasetSubset:
     """Some pictures of others; can be pickled if those can.
 
     Args:
@@ -112,7 +112,7 @@ class Subset:
 
     def __init__(
         self,
-        of: Pictures,
+        of: ImageDataset,
         rows: Sequence[int],
         *,
         labels: Sequence[int] | None = None,
@@ -138,7 +138,9 @@ class Subset:
         return self._of.read(self._rows[row])
 
 
-def aside(pictures: Pictures, share: float, *, seed: int) -> tuple[Subset, Subset]:
+def split_dataset(
+    pictures: ImageDataset, share: float, *, seed: int
+) -> tuple[DatasetSubset, DatasetSubset]:
     """The pictures to train on, and those of each class that are put aside.
 
     Args:
@@ -163,4 +165,4 @@ def aside(pictures: Pictures, share: float, *, seed: int) -> tuple[Subset, Subse
         kept += rows[given:]
     if not put:
         raise ValueError("no class has two pictures, of which one could be put aside")
-    return Subset(pictures, sorted(kept)), Subset(pictures, sorted(put))
+    return DatasetSubset(pictures, sorted(kept)), DatasetSubset(pictures, sorted(put))

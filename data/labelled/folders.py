@@ -17,7 +17,7 @@ from vl.data.words.texts import text_lines
 _SHOWN = 3  # of many, so many are named
 
 
-class Labelled(NamedTuple):
+class LabelledImage(NamedTuple):
     """A photograph and its class."""
 
     path: Path
@@ -25,15 +25,15 @@ class Labelled(NamedTuple):
     label: str  # the class as written: its folder's name, or the list's second column
 
 
-class Photographs(NamedTuple):
+class LabelledImages(NamedTuple):
     """Labelled photographs; at least one, and each once."""
 
-    photographs: tuple[Labelled, ...]
+    photographs: tuple[LabelledImage, ...]
     classes: tuple[str, ...]  # each once
     notes: tuple[str, ...]  # a sentence for each kind of thing that was left out
 
 
-def labelled(path: Path, *, embedded: Container[str] | None = None) -> Photographs:
+def read_labelled_images(path: Path, *, embedded: Container[str] | None = None) -> LabelledImages:
     """The photographs of a folder of classes, or of a list, by which of the two the path is.
 
     Args:
@@ -48,10 +48,10 @@ def labelled(path: Path, *, embedded: Container[str] | None = None) -> Photograp
     if not path.exists():
         problem = "no such folder of classes or list of photographs"
         raise FileNotFoundError(errno.ENOENT, problem, str(path))
-    return read_folders(path) if path.is_dir() else read_list(path, embedded=embedded)
+    return read_class_folders(path) if path.is_dir() else read_image_list(path, embedded=embedded)
 
 
-def read_folders(path: Path) -> Photographs:
+def read_class_folders(path: Path) -> LabelledImages:
     """The photographs below a folder with a folder for each class, as torchvision's ImageFolder.
 
     Images are known by ``vl.data.images.decode.SUFFIXES`` and may lie in folders below that of their class.
@@ -78,7 +78,7 @@ def read_folders(path: Path) -> Photographs:
     folders = [entry for entry in entries if entry.is_dir()]
     if not folders:
         raise ValueError(f"{path}: a folder for each class was expected, and there is none")
-    found: list[Labelled] = []
+    found: list[LabelledImage] = []
     others: list[str] = []
     links: list[str] = []
     empty = []
@@ -87,7 +87,7 @@ def read_folders(path: Path) -> Photographs:
         for file in sorted(_inside(folder, links)):
             name = file.relative_to(path).as_posix()
             if _is_image(name):
-                found.append(Labelled(file, name, folder.name))
+                found.append(LabelledImage(file, name, folder.name))
             else:
                 others.append(name)
         if len(found) == before:
@@ -104,7 +104,7 @@ def read_folders(path: Path) -> Photographs:
     return _photographs(found, notes)
 
 
-def read_list(path: Path, *, embedded: Container[str] | None = None) -> Photographs:
+def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> LabelledImages:
     """The photographs of a list: on each line a photograph, a tab, and its class.
 
     Args:
@@ -124,7 +124,7 @@ def read_list(path: Path, *, embedded: Container[str] | None = None) -> Photogra
         OSError: the list cannot be read.
     """
     folder = path.parent
-    found: list[Labelled] = []
+    found: list[LabelledImage] = []
     lines: dict[str, int] = {}  # of each photograph's name
     missing = []
     blank = 0
@@ -150,7 +150,7 @@ def read_list(path: Path, *, embedded: Container[str] | None = None) -> Photogra
         if lines.setdefault(name, number) != number:
             problem = f"there is a photograph {name!r} on line {lines[name]} already"
             raise FormatError(path, problem, record=record)
-        found.append(Labelled(folder / given, name, label))
+        found.append(LabelledImage(folder / given, name, label))
     if missing:
         lack = "are not there" if embedded is None else "have no embedding"
         problem = f"{len(missing)} photographs {lack}: {_some(missing)}"
@@ -160,7 +160,7 @@ def read_list(path: Path, *, embedded: Container[str] | None = None) -> Photogra
     return _photographs(found, [f"left out, as empty: {blank} lines"] if blank else [])
 
 
-def _photographs(found: list[Labelled], notes: list[str]) -> Photographs:
+def _photographs(found: list[LabelledImage], notes: list[str]) -> LabelledImages:
     classes = tuple(dict.fromkeys(each.label for each in found))
     texts: dict[str, str] = {}
     for name in classes:
@@ -168,7 +168,7 @@ def _photographs(found: list[Labelled], notes: list[str]) -> Photographs:
         if other != name:
             problem = "differ in capitals, blanks and underscores only"
             notes = [*notes, f"classes {other!r} and {name!r} {problem}"]
-    return Photographs(tuple(found), classes, tuple(notes))
+    return LabelledImages(tuple(found), classes, tuple(notes))
 
 
 def _name(folder: Path, given: str) -> str:

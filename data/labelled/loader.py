@@ -58,7 +58,7 @@ class Transform(Protocol):
         ...
 
 
-class PictureBatches:
+class ImageBatches:
     """Batches of pictures, uint8 ``(B, 3, side, side)``, and labels, for ``vl.training.loop``.
 
     A picture that cannot be read or decoded is left out of its batch, warned of once, and counted
@@ -71,15 +71,15 @@ class PictureBatches:
         batch_size: pictures in a batch, over all processes together.
         seed: of order and draws.
         rank: which process this is.
-        processes: how many share each batch.
-        workers: processes of its own that do the work, or 0 for threads in this one.
-        tolerated: share of all pictures of which this process may meet as many corrupt ones.
-        smallest: see ``vl.data.images.decode.decode_uint8``.
+        world_size: how many processes share each batch.
+        num_workers: processes of its own that do the work, or 0 for threads in this one.
+        max_corrupt: share of all pictures of which this process may meet as many corrupt ones.
+        min_size: see ``vl.data.images.decode.decode_uint8``.
 
     Raises:
         ValueError: there are not as many names as labels, fewer pictures than processes, a batch
             smaller than their number, a number of workers below 0, a share that is none, or a
-            smallest side below 1.
+            min_size side below 1.
     """
 
     def __init__(
@@ -90,48 +90,48 @@ class PictureBatches:
         batch_size: int,
         seed: int = 0,
         rank: int = 0,
-        processes: int = 1,
-        workers: int = 0,
-        tolerated: float = 0.01,
-        smallest: int | None = None,
+        world_size: int = 1,
+        num_workers: int = 0,
+        max_corrupt: float = 0.01,
+        min_size: int | None = None,
     ) -> None:
         if len(pictures.names) != len(pictures.labels):
             raise ValueError(f"{len(pictures.names)} names, {len(pictures.labels)} labels")
-        if workers < 0:
-            raise ValueError(f"workers is {workers}; it must be at least 0")
-        if not 0 <= tolerated <= 1:
-            raise ValueError(f"tolerated is {tolerated}; it is a share, from 0 to 1")
-        if smallest is not None and smallest < 1:
-            raise ValueError(f"smallest is {smallest}; it must be at least 1")
+        if num_workers < 0:
+            raise ValueError(f"num_workers is {num_workers}; it must be at least 0")
+        if not 0 <= max_corrupt <= 1:
+            raise ValueError(f"max_corrupt is {max_corrupt}; it is a share, from 0 to 1")
+        if min_size is not None and min_size < 1:
+            raise ValueError(f"min_size is {min_size}; it must be at least 1")
         self._plan = BatchPlan(
             len(pictures.labels),
             batch_size=batch_size,
             seed=seed,
             rank=rank,
-            processes=processes,
-            what="pictures",
-            least=2,  # batch normalisation cannot tell one picture's deviation
+            world_size=world_size,
+            unit_name="images",
+            min_per_process=2,  # batch normalisation cannot tell one picture's deviation
         )
-        self.workers = workers
-        self.tolerated = tolerated
+        self.num_workers = num_workers
+        self.max_corrupt = max_corrupt
         self.corrupt: dict[int, str] = {}  # rows that were met and left out, and why
-        self._work = _Work(pictures, transform, smallest)
+        self._work = _Work(pictures, transform, min_size)
         self._labels = torch.tensor(pictures.labels, dtype=torch.int64)
 
     def __len__(self) -> int:
         """Batches in an epoch."""
         return len(self._plan)
 
-    def epoch(self, number: int, *, first: int = 0) -> Iterator[LabelledBatch]:
+    def epoch(self, epoch: int, *, first: int = 0) -> Iterator[LabelledBatch]:
         """This process's part of every batch of an epoch, from batch ``first`` on.
 
         Raises:
-            ValueError: more pictures are corrupt than is tolerated.
+            ValueError: more pictures are corrupt than is max_corrupt.
             ChildProcessError: a worker died.
         """
-        shares = self._plan.epoch(number, first=first)
-        if self.workers:
-            done = _by_processes(self._work, shares, self.workers)
+        shares = self._plan.epoch(epoch, first=first)
+        if self.num_workers:
+            done = _by_processes(self._work, shares, self.num_workers)
         else:
             done = _by_threads(self._work, shares)
         with closing(done):
@@ -149,10 +149,10 @@ class PictureBatches:
             self.corrupt[row] = problem
             _log.warning("left out: %s", problem)
             every = len(self._labels)
-            if len(self.corrupt) > self.tolerated * every:
+            if len(self.corrupt) > self.max_corrupt * every:
                 raise ValueError(
                     f"{len(self.corrupt)} of {every} pictures cannot be read, and no more than "
-                    f"{self.tolerated:.3g} of them may be so; the first: "
+                    f"{self.max_corrupt:.3g} of them may be so; the first: "
                     f"{next(iter(self.corrupt.values()))}"
                 )
 
@@ -168,10 +168,10 @@ class _Read(NamedTuple):
 class _Work(Dataset[_Read]):
     """The work itself, a share at a time; this is what a worker process gets."""
 
-    def __init__(self, pictures: Encoded, transform: Transform, smallest: int | None) -> None:
+    def __init__(self, pictures: Encoded, transform: Transform, min_size: int | None) -> None:
         self.pictures = pictures
         self.transform = transform
-        self.smallest = smallest
+        self.min_size = min_size
 
     def __getitem__(self, share: ProcessBatch) -> _Read:
         made = [self.made(row, draw) for row, draw in _pairs(share)]
@@ -182,7 +182,7 @@ class _Work(Dataset[_Read]):
         name = self.pictures.names[row]
         try:
             data = self.pictures.read(row)
-            pixels = decode_uint8(data, name, smallest=self.smallest)
+            pixels = decode_uint8(data, name, min_size=self.min_size)
         except FormatError as error:
             return str(error)
         except OSError as error:
@@ -202,7 +202,7 @@ class _Work(Dataset[_Read]):
 
 
 def _pairs(share: ProcessBatch) -> Iterator[tuple[int, int]]:
-    return zip(share.units, share.draws.tolist(), strict=True)
+    return zip(share.units, share.seeds.tolist(), strict=True)
 
 
 def _by_threads(work: _Work, shares: Iterator[ProcessBatch]) -> Generator[_Read, None, None]:

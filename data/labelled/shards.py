@@ -28,7 +28,7 @@ _MOST_SHARDS = 10**6
 _SHOWN = 3  # of many, so many are named
 
 
-class Shards:
+class ShardDataset:
     """The labelled pictures of shards; of each it keeps where it lies, until ``read``.
 
     Without ``classes.txt`` beside the shards the classes are the numbers as text, up to the
@@ -112,7 +112,7 @@ class Shards:
         return {**self.__dict__, "_open": {}}  # each process opens the shards itself
 
 
-def are_shards(path: Path) -> bool:
+def is_shards(path: Path) -> bool:
     """Whether a path is meant as shards: a tar, packed or not, or a folder with one in it."""
     if path.is_dir():
         return any(_is_tar(each.name) and not each.is_dir() for each in path.iterdir())

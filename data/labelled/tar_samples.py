@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError
-from vl.data.files import replacing
+from vl.data.files import atomic_write
 from vl.data.images.decode import SUFFIXES
 
 CLASS, ABOUT = ".cls", ".json"
@@ -106,7 +106,7 @@ def write(path: Path, entries: Iterable[Entry]) -> int:
     count = 0
     try:
         with (
-            replacing(path) as beside,
+            atomic_write(path) as beside,
             tarfile.open(beside, "w", format=tarfile.USTAR_FORMAT) as tar,
         ):
             for entry in entries:

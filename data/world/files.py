@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vl.data.errors import FormatError
-from vl.data.files import parsed, replacing, text_of, write_text
+from vl.data.files import atomic_write, decode_text, parse_json, write_text
 from vl.data.world.captions import captions
 from vl.data.world.drawing import draw, encoded
 from vl.data.world.kinds import KINDS, SEEN, labels, synset_ids, write_taxonomy
@@ -41,7 +41,7 @@ def begin(folder: Path, world: World) -> None:
     settings: dict[str, Any] = {"version": _VERSION, **world._asdict()}
     file = folder / SETTINGS
     if file.exists():
-        held = parsed(file, text_of(file, file.read_bytes()))
+        held = parse_json(file, decode_text(file, file.read_bytes()))
         if held != settings:
             there = held if isinstance(held, dict) else {}
             what = [
@@ -82,7 +82,7 @@ def draw_some(folder: Path, split: Split, numbers: Sequence[int], *, seed: int, 
     for number in numbers:
         content = encoded(draw(scene(split, number, seed=seed), side=side))
         place = folder / "pictures" / split / picture_name(split, number)
-        with replacing(place, lasting=False) as beside:  # `missing` finds what is empty
+        with atomic_write(place, durable=False) as beside:  # `missing` finds what is empty
             beside.write_bytes(content)
     return len(numbers)
 
@@ -138,7 +138,7 @@ def read_truth(path: Path) -> dict[str, Scene]:
         OSError: the file cannot be read.
     """
     found: dict[str, Scene] = {}
-    for number, line in enumerate(_lines(text_of(path, path.read_bytes())), 1):
+    for number, line in enumerate(_lines(decode_text(path, path.read_bytes())), 1):
         record = f"line {number}"
         try:
             entry = json.loads(line)

@@ -12,7 +12,7 @@ import torch
 import torchvision
 
 from benchmarks.timing import in_turn, spread
-from vl.data.images.decode import decode, find, square
+from vl.data.images.decode import decode, find_images, square
 from vl.devices import bfloat16_pays
 from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import load_encoder
@@ -32,7 +32,7 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
     The two take turns on the same photographs. What compiling costs is timed apart and counted
     into the ratio at 8,000 photographs.
     """
-    files = list(islice(find(flags.photographs), flags.images))
+    files = list(islice(find_images(flags.photographs), flags.images))
     theirs = torchvision.models.googlenet(
         weights=None, init_weights=False, aux_logits=False, transform_input=False
     )

@@ -16,8 +16,8 @@ import torch.nn.functional as F
 from benchmarks.timing import in_turn, spread
 from vl.data.batches import LabelledBatch, prefetch
 from vl.data.images.augmentation import Augmentation
-from vl.data.images.decode import find
-from vl.data.labelled.loader import PictureBatches
+from vl.data.images.decode import find_images
+from vl.data.labelled.loader import ImageBatches
 from vl.encoders.table import encoder
 
 CLASSES = 1000
@@ -52,7 +52,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--images", type=int, default=512, help="photographs a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--colour", type=float, default=1.0, help="strength of colour changes")
-    parser.add_argument("--smallest", type=int, help="shorter side that decoding need not exceed")
+    parser.add_argument("--min-size", type=int, help="shorter side that decoding need not exceed")
 
 
 def figures(flags: argparse.Namespace) -> dict[str, Any]:
@@ -63,16 +63,16 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
     1 / (1 / loader + 1 / step) is all that can be had. The first ratio is to the slower, the
     second to that; processor seconds say which of the two is the case.
     """
-    paths = list(islice(find(flags.photographs), flags.images))
+    paths = list(islice(find_images(flags.photographs), flags.images))
     network = encoder(flags.encoder, classes=CLASSES, width_factor=flags.width_factor)
     network = network.to(flags.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
-    batches = PictureBatches(
+    batches = ImageBatches(
         Unlabelled(paths),
         Augmentation(network.image_size, colour=flags.colour),
         batch_size=flags.batch,
-        workers=flags.workers,
-        smallest=flags.smallest,
+        num_workers=flags.workers,
+        min_size=flags.min_size,
     )
     there = next(batches.epoch(0)).to(flags.device)
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vl.data.files import write_text
-from vl.data.images.decode import find
+from vl.data.images.decode import find_images
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.classes import read_classes
 from vl.encoding.evaluation import interval
@@ -50,7 +50,7 @@ def main() -> int:
         network = load_encoder(NAME, flags.weights)
         trained = encoder_bundle.TrainedEncoder(network, NAME, read_classes(flags.classes), {})
         encoder_bundle.save(published, trained)
-    halves = _halves(flags.output, find(flags.folders))
+    halves = _halves(flags.output, find_images(flags.folders))
     copies = {half: [_finetuned(flags, half, seed) for seed in SEEDS] for half in halves}
     print("| models | crops | top-1 | 95 % | top-5 | 95 % |\n|---|---|---|---|---|---|", flush=True)
     for crops in CROPS:

@@ -11,9 +11,9 @@ from pathlib import Path
 
 from vl.captioning.captioner import Captioner
 from vl.captioning.search import SearchSettings
-from vl.data import embeddings
 from vl.data.captions.captions import read_captions
 from vl.data.captions.ptb.tokens import words
+from vl.data.embeddings import load_embeddings
 from vl.metrics.bleu import corpus_bleu
 
 ONE, TWO = ("seed-1",), ("seed-1", "seed-2")
@@ -53,7 +53,7 @@ def main() -> int:
         flickr / "Flickr8k.token.txt", images=flickr / "Flickr_8k.devImages.txt"
     )
     references = [[words(caption) for caption in image.captions] for image in development]
-    cache = embeddings.load(flags.output / "embeddings.npy")
+    cache = load_embeddings(flags.output / "embeddings.npy")
     vectors = cache.of([image.file_name for image in development])  # (images, views, D)
     print("| setting | BLEU-1 | BLEU-4 | distinct | length |\n|---|---|---|---|---|")
     for name, folders, flipped, search in SETTINGS:

@@ -8,7 +8,7 @@ import torch
 from tests.helpers.tiny_captioner import Tiny, captioner, decoder, drawings, encoder
 from vl.captioning.setup import Names, on_embeddings, on_photographs
 from vl.captioning.training import CaptionerTask
-from vl.data import embeddings
+from vl.data.embeddings import EmbeddingWriter, Provenance
 from vl.data.errors import FormatError
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
@@ -71,7 +71,7 @@ def test_embeddings_of_a_fit_that_there_is_not_are_refused(tmp_path, monkeypatch
     """Not taken for one that there is."""
     monkeypatch.setitem(ENCODERS, "tiny", Tiny)
     captioner().save(tmp_path / "weights")
-    made = embeddings.Provenance(
+    made = Provenance(
         encoder="tiny",
         fingerprint=fingerprint(encoder()),
         resize="squash",
@@ -79,7 +79,7 @@ def test_embeddings_of_a_fit_that_there_is_not_are_refused(tmp_path, monkeypatch
         views=("plain",),
         width=Tiny.width,
     )
-    writer = embeddings.Writer(tmp_path / "made.npy", made)
+    writer = EmbeddingWriter(tmp_path / "made.npy", made)
     writer.add(["a.jpg", "b.jpg"], torch.randn(2, 1, Tiny.width))
     writer.finish()
 

@@ -159,7 +159,7 @@ def test_self_critical_training_makes_rewarded_captions_likelier():
         (batch,) = batches.epoch(step)
         asked.clear()
         total, terms = made(batch, step)
-        assert asked == [row for row in batch.rows.tolist() for _ in range(5)]
+        assert asked == [row for row in batch.indices.tolist() for _ in range(5)]
         optimizer.zero_grad()
         (total / terms).backward()
         optimizer.step()

@@ -8,7 +8,7 @@ import torch
 from tests.helpers.tiny_captioner import Tiny, captioner, drawings, encoder
 from vl.__main__ import main
 from vl.commands import embed
-from vl.data import embeddings
+from vl.data.embeddings import EmbeddingWriter, Provenance, load_embeddings
 from vl.data.images.decode import decode
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
@@ -43,9 +43,9 @@ def test_photographs_become_a_file_of_embeddings(weights, photos, tmp_path, caps
     (photos / "4.png").rename(photos / "deeper" / "4.png")
     out = tmp_path / "new" / "photos.npy"
     assert run(weights, out, photos, flags=["--views", "plain", "flip"]) == 0
-    held = embeddings.load(out)
+    held = load_embeddings(out)
     assert held.names == ("0.png", "1.png", "2.png", "3.png", "deeper/4.png")
-    assert held.provenance == embeddings.Provenance(
+    assert held.provenance == Provenance(
         "tiny", fingerprint(encoder()), "squash", "float32", ("plain", "flip"), Tiny.width
     )
     by_hand = Embedder(encoder(), views=("plain", "flip"))
@@ -102,19 +102,19 @@ def test_photographs_that_turn_bad_before_the_rest_is_done_are_left_out(
         assert run(weights, out, photos) == 130
     (photos / "3.png").write_bytes(b"")
     assert run(weights, out, photos) == 1
-    assert embeddings.load(out).names == ("0.png", "1.png", "2.png", "4.png")
+    assert load_embeddings(out).names == ("0.png", "1.png", "2.png", "4.png")
 
 
 def test_work_is_saved_every_so_many_seconds(weights, photos, tmp_path, monkeypatch):
     """So that SIGKILL costs little."""
     saves = []
-    whole = embeddings.Writer.save
+    whole = EmbeddingWriter.save
 
     def save(self):
         saves.append(len(self.names))
         whole(self)
 
-    monkeypatch.setattr(embeddings.Writer, "save", save)
+    monkeypatch.setattr(EmbeddingWriter, "save", save)
     monkeypatch.setattr(embed, "_SAVE_SECONDS", 0)
     assert run(weights, tmp_path / "photos.npy", photos) == 0
     assert {2, 4, 5} <= set(saves)
@@ -135,9 +135,9 @@ def test_embeddings_of_an_earlier_run_are_kept(weights, photos, tmp_path):
         (more / f"{name}.png").unlink()
     out = tmp_path / "photos.npy"
     assert run(weights, out, photos) == 0
-    before = embeddings.load(out)
+    before = load_embeddings(out)
     assert run(weights, out, more) == 0
-    held = embeddings.load(out)
+    held = load_embeddings(out)
     assert held.names == ("5.png", "6.png", *before.names)
     assert torch.equal(held.of(before.names), before.of(before.names))
 
@@ -214,7 +214,7 @@ def test_bad_photographs_are_reported_and_the_rest_is_done(weights, photos, tmp_
     assert f"vl: error: {photos / '3.png'}: the image is cut short or damaged" in stderr
     assert f"vl: error: {gone}: No such file or directory\n" in stderr
     assert "3 inputs failed" in stderr
-    assert embeddings.load(out).names == ("0.png", "2.png", "4.png")
+    assert load_embeddings(out).names == ("0.png", "2.png", "4.png")
 
 
 @pytest.mark.parametrize("paths", [[], ["empty"], ["empty", "other"]])
@@ -244,7 +244,7 @@ def test_two_photographs_of_one_name_are_refused(weights, photos, tmp_path, caps
 def test_a_photograph_given_twice_is_embedded_once(weights, photos, tmp_path):
     out = tmp_path / "photos.npy"
     assert run(weights, out, photos, photos / "2.png", photos) == 0
-    assert embeddings.load(out).names == tuple(f"{name}.png" for name in range(5))
+    assert load_embeddings(out).names == tuple(f"{name}.png" for name in range(5))
 
 
 def test_names_are_those_below_the_folder_that_was_given(weights, photos, tmp_path, monkeypatch):
@@ -252,9 +252,9 @@ def test_names_are_those_below_the_folder_that_was_given(weights, photos, tmp_pa
     monkeypatch.chdir(tmp_path)
     out = tmp_path / "photos.npy"
     assert run(weights, out, "photos", "alone/6.png") == 0
-    assert embeddings.load(out).names == (*(f"{name}.png" for name in range(5)), "6.png")
+    assert load_embeddings(out).names == (*(f"{name}.png" for name in range(5)), "6.png")
     assert run(weights, tmp_path / "all.npy", ".") == 0
-    assert "photos/3.png" in embeddings.load(tmp_path / "all.npy").names
+    assert "photos/3.png" in load_embeddings(tmp_path / "all.npy").names
 
 
 def test_another_suffix_or_place_is_refused(weights, photos, tmp_path, capsys):
@@ -271,7 +271,7 @@ def test_everything_compiled_and_in_bfloat16_is_near(weights, photos, tmp_path, 
     assert run(weights, exact, photos) == 0
     flags = ["--precision", "bfloat16", "--compile", "always"]
     assert run(weights, rough, photos, flags=flags) == 0
-    names = embeddings.load(exact).names
+    names = load_embeddings(exact).names
     assert torch.allclose(
-        embeddings.load(rough).of(names), embeddings.load(exact).of(names), atol=0.01
+        load_embeddings(rough).of(names), load_embeddings(exact).of(names), atol=0.01
     )

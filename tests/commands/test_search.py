@@ -16,7 +16,7 @@ from tests.helpers.tiny_captioner import Tiny, drawings, encoder
 from tests.helpers.tiny_labeller import labeller
 from vl.__main__ import main
 from vl.commands.search import SearchRun, answer, run
-from vl.data.embeddings import Provenance, Writer
+from vl.data.embeddings import EmbeddingWriter, Provenance
 from vl.data.images.decode import decode
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.vectors import WordVectors
@@ -65,7 +65,7 @@ def index(tmp_path):
     provenance = Provenance(
         "tiny", fingerprint(encoder()), "squash", "float32", ("plain",), Tiny.width
     )
-    writer = Writer(tmp_path / "photos.npy", provenance)
+    writer = EmbeddingWriter(tmp_path / "photos.npy", provenance)
     for name, place in PHOTOS.items():
         vector = torch.zeros(1, 1, Tiny.width)
         vector[0, 0, :2] = torch.tensor(place)
@@ -296,7 +296,7 @@ def test_names_are_drawn_as_they_are(tmp_path, photos):
     provenance = Provenance(
         "tiny", fingerprint(encoder()), "squash", "float32", ("plain",), Tiny.width
     )
-    writer = Writer(tmp_path / "odd.npy", provenance)
+    writer = EmbeddingWriter(tmp_path / "odd.npy", provenance)
     writer.add(names, torch.ones(len(names), 1, Tiny.width))
     writer.finish()
     code, _ = picture(tmp_path / "odd.npy", photos, text=("north", "$\\$ north " * 30))
@@ -307,7 +307,7 @@ def test_a_name_never_leads_out_of_the_folder(tmp_path, photos, capsys):
     provenance = Provenance(
         "tiny", fingerprint(encoder()), "squash", "float32", ("plain",), Tiny.width
     )
-    writer = Writer(tmp_path / "odd.npy", provenance)
+    writer = EmbeddingWriter(tmp_path / "odd.npy", provenance)
     outside = tmp_path / "outside.png"
     outside.write_bytes((photos / "0.png").read_bytes())
     writer.add([str(outside), "../outside.png"], torch.ones(2, 1, Tiny.width))
@@ -340,7 +340,7 @@ def embedded(model: Path, photos: Path) -> Path:
     provenance = Provenance(
         "tiny", fingerprint(held.encoder), "squash", "float32", ("plain",), Tiny.width
     )
-    writer = Writer(photos.with_suffix(".npy"), provenance)
+    writer = EmbeddingWriter(photos.with_suffix(".npy"), provenance)
     for name in PHOTOS:
         writer.add([name], held.embed([photos / name])[:, None])
     writer.finish()

@@ -17,8 +17,8 @@ from PIL import Image
 from vl.__main__ import main
 from vl.data import files as atomic
 from vl.data.images.decode import decode_bytes
-from vl.data.labelled.dataset import Files, pictures
-from vl.data.labelled.shards import CLASSES, SETTINGS, Shards
+from vl.data.labelled.dataset import FileDataset, open_dataset
+from vl.data.labelled.shards import CLASSES, SETTINGS, ShardDataset
 
 HEIGHTS = (20, 31, 8, 25, 40, 16, 17, 30, 9, 12, 22)
 
@@ -57,8 +57,8 @@ def test_pictures_are_copied_byte_for_byte(photos, tmp_path, capsys):
     assert shard(photos, out) == 0
     assert sorted(held(out)) == [CLASSES, *(f"shard-00000{n}.tar" for n in range(4)), SETTINGS]
     assert (out / CLASSES).read_text(encoding="utf-8") == "cat\nstop_sign\nzébra\n"
-    source, found = pictures(photos), pictures(out)
-    assert isinstance(found, Shards)
+    source, found = open_dataset(photos), open_dataset(out)
+    assert isinstance(found, ShardDataset)
     assert found.notes == ()
     assert found.classes == source.classes
     assert by_name(found) == by_name(source)
@@ -91,9 +91,9 @@ def test_the_order_is_of_the_seed_or_as_given(photos, tmp_path):
         out = tmp_path / "out"
         shutil.rmtree(out, ignore_errors=True)
         assert shard(photos, out, *flags) == 0
-        return list(pictures(out).names)
+        return list(open_dataset(out).names)
 
-    given = list(pictures(photos).names)
+    given = list(open_dataset(photos).names)
     shuffled = [names("--seed", str(seed)) for seed in range(4)]
     assert names() == shuffled[0]
     assert names("--order", "given") == given == names("--order", "given", "--seed", "5")
@@ -102,18 +102,18 @@ def test_the_order_is_of_the_seed_or_as_given(photos, tmp_path):
 
 
 def test_a_list_and_shards_can_be_sharded(photos, tmp_path):
-    files = pictures(photos)
+    files = open_dataset(photos)
     lines = [
         f"{files.names[row]}\t{files.classes[files.labels[row]]}\n" for row in range(10, -1, -1)
     ]
     (photos / "list.tsv").write_text("".join(lines), encoding="utf-8")
     assert shard(photos / "list.tsv", tmp_path / "listed", "--order", "given") == 0
-    listed = pictures(tmp_path / "listed")
+    listed = open_dataset(tmp_path / "listed")
     assert list(listed.names) == list(files.names)[::-1]
     assert listed.classes == files.classes[::-1]  # as they come first in the list
     assert shard(tmp_path / "listed", tmp_path / "again", "--pictures=5") == 0
     assert len(list((tmp_path / "again").glob("*.tar"))) == 3
-    assert by_name(pictures(tmp_path / "again")) == by_name(files)
+    assert by_name(open_dataset(tmp_path / "again")) == by_name(files)
 
 
 def test_a_name_that_says_no_kind_gets_it_from_the_bytes(tmp_path):
@@ -132,7 +132,7 @@ def test_a_name_that_says_no_kind_gets_it_from_the_bytes(tmp_path):
 def test_shrinking_shortens_the_shorter_side_and_no_other_picture(photos, tmp_path):
     out = tmp_path / "out"
     assert shard(photos, out, "--side", "16") == 0
-    before, after = by_name(pictures(photos)), by_name(pictures(out))
+    before, after = by_name(open_dataset(photos)), by_name(open_dataset(out))
     assert before.keys() == after.keys()
     for name, (label, content) in before.items():
         assert after[name][0] == label
@@ -157,7 +157,7 @@ def test_a_shrunk_picture_looks_the_same_and_stands_upright(tmp_path):
     image = Image.fromarray(ramp.flip(0).contiguous().numpy())
     image.save(tmp_path / "in/ramp/b.jpg", quality=95, exif=turned)
     assert shard(tmp_path / "in", tmp_path / "out", "--side", "20") == 0
-    found = pictures(tmp_path / "out")
+    found = open_dataset(tmp_path / "out")
     expected = torch.linspace(0, 1, 60)[None, :, None].reshape(1, 30, 2, 1).mean(2)  # (1, 30, 1)
     for row in range(2):
         pixels = decode_bytes(found.read(row), "shrunk")
@@ -169,7 +169,7 @@ def test_a_shrunk_picture_looks_the_same_and_stands_upright(tmp_path):
 def test_damaged_pictures_are_reported_and_left_out_where_they_are_decoded(
     photos, tmp_path, capsys, flags
 ):
-    whole = pictures(photos)
+    whole = open_dataset(photos)
     broken = [whole.names[3], whole.names[7]]
     for name in broken:
         (photos / name).write_bytes((photos / name).read_bytes()[:100])
@@ -180,14 +180,14 @@ def test_damaged_pictures_are_reported_and_left_out_where_they_are_decoded(
         for name in broken:
             assert f"vl: error: {name}: " in stderr
         assert "2 pictures failed" in stderr
-    assert set(pictures(out).names) == set(whole.names) - set(broken)
+    assert set(open_dataset(out).names) == set(whole.names) - set(broken)
     assert shard(photos, tmp_path / "copied") == 0
-    assert by_name(pictures(tmp_path / "copied")) == by_name(pictures(photos))
+    assert by_name(open_dataset(tmp_path / "copied")) == by_name(open_dataset(photos))
 
 
 def test_a_picture_that_cannot_be_read_is_reported(photos, tmp_path, capsys, monkeypatch):
-    source = pictures(photos)
-    read = Files.read
+    source = open_dataset(photos)
+    read = FileDataset.read
 
     def failing(self, row):
         if row == 4:
@@ -195,12 +195,12 @@ def test_a_picture_that_cannot_be_read_is_reported(photos, tmp_path, capsys, mon
         return read(self, row)
 
     with monkeypatch.context() as patch:
-        patch.setattr(Files, "read", failing)
+        patch.setattr(FileDataset, "read", failing)
         assert shard(photos, tmp_path / "out") == 1
     assert f"vl: error: {source.names[4]}: Permission denied" in capsys.readouterr().err
-    assert len(pictures(tmp_path / "out").names) == 10
+    assert len(open_dataset(tmp_path / "out").names) == 10
     assert shard(photos, tmp_path / "out") == 0  # it is readable again
-    assert by_name(pictures(tmp_path / "out")) == by_name(source)
+    assert by_name(open_dataset(tmp_path / "out")) == by_name(source)
 
 
 def killed(run):
@@ -246,7 +246,7 @@ def test_a_kill_at_any_moment_leaves_whole_shards_and_changes_nothing(
     expected = held(tmp_path / "undisturbed")
     out = tmp_path / "out"
     target, name = {
-        "reading": (Files, "read"),
+        "reading": (FileDataset, "read"),
         "before it is on the disk": (atomic.os, "fsync"),
         "a member": (tarfile.TarFile, "addfile"),
     }[moment]

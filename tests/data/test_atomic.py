@@ -5,7 +5,7 @@ import stat
 
 import pytest
 
-from vl.data.files import replacing, write_text
+from vl.data.files import atomic_write, write_text
 
 
 def test_a_file_appears_whole(tmp_path):
@@ -18,7 +18,7 @@ def test_a_file_appears_whole(tmp_path):
 def test_what_was_there_stays_when_writing_fails(tmp_path):
     path = tmp_path / "file.txt"
     path.write_text("old")
-    with pytest.raises(RuntimeError), replacing(path) as beside:
+    with pytest.raises(RuntimeError), atomic_write(path) as beside:
         beside.write_text("half")
         raise RuntimeError
     assert path.read_text() == "old"
@@ -27,7 +27,7 @@ def test_what_was_there_stays_when_writing_fails(tmp_path):
 
 def test_nothing_is_seen_before_the_end(tmp_path):
     path = tmp_path / "file.txt"
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_text("new")
         assert not path.exists()
     assert path.read_text() == "new"
@@ -70,8 +70,8 @@ def test_what_is_no_file_is_not_replaced(tmp_path):
 def test_only_what_shall_last_is_waited_for(tmp_path, monkeypatch):
     waited = []
     monkeypatch.setattr("os.fsync", waited.append)
-    for lasting in (False, True):
-        with replacing(tmp_path / "file", lasting=lasting) as beside:
-            beside.write_text(str(lasting))
-        assert (tmp_path / "file").read_text() == str(lasting)
-        assert len(waited) == lasting
+    for durable in (False, True):
+        with atomic_write(tmp_path / "file", durable=durable) as beside:
+            beside.write_text(str(durable))
+        assert (tmp_path / "file").read_text() == str(durable)
+        assert len(waited) == durable

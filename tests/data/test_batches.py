@@ -1,4 +1,4 @@
-"""Batches of captions: laws of shuffling, dividing and resuming."""
+"""Batches: laws of shuffling, dividing among processes and resuming; items computed ahead."""
 
 import threading
 
@@ -7,258 +7,214 @@ import torch
 
 from vl.data.batches import BatchPlan, CaptionBatches, LabelledBatches, prefetch, random_view
 
-# Image i has i % 3 + 1 captions; each ends in a word that names it, 100 i + j.
+# Image i has i % 3 + 1 captions; each ends in a word that identifies it, 100 i + j.
 CAPTIONS = [[[0, *range(5, 5 + j), 100 * i + j, 1] for j in range(i % 3 + 1)] for i in range(20)]
+ALL = sorted(caption[-2] for captions in CAPTIONS for caption in captions)
+LABELS = [3 * index % 7 for index in range(20)]
 
 
-def rows_and_draws(rows, draws):
-    return torch.stack([rows, draws], 1)
+def indices_and_seeds(indices, seeds):
+    return torch.stack([indices, seeds], 1)
 
 
-def batches(**changes):
-    choices = {"batch_size": 6, "seed": 1}
-    return CaptionBatches(rows_and_draws, CAPTIONS, **{**choices, **changes})
+def caption_batches(**changes):
+    return CaptionBatches(indices_and_seeds, CAPTIONS, **{"batch_size": 6, "seed": 1, **changes})
 
 
-def names(batch):
-    return [
-        int(words[length - 2]) for words, length in zip(batch.words, batch.lengths, strict=True)
-    ]
+def labelled_batches(**changes):
+    return LabelledBatches(indices_and_seeds, LABELS, **{"batch_size": 6, "seed": 1, **changes})
 
 
-def names_of(epoch):
-    return sorted(name for batch in epoch for name in names(batch))
+def plan(**changes):
+    return BatchPlan(20, **{"batch_size": 6, "seed": 1, **changes})
 
 
-EVERY = sorted(caption[-2] for captions in CAPTIONS for caption in captions)
+def marks(batch):
+    """The identifying words of a batch's captions."""
+    ends = zip(batch.words, batch.lengths, strict=True)
+    return [int(words[length - 2]) for words, length in ends]
+
+
+def order(batches, epoch=0):
+    """The images of an epoch in order, with their seeds."""
+    return [pair for batch in batches.epoch(epoch) for pair in batch.images.tolist()]
 
 
 @pytest.mark.parametrize("unit", ["caption", "image"])
 @pytest.mark.parametrize("size", [1, 6, 7, 1000])
-def test_an_epoch_has_every_caption_once(unit, size):
-    assert names_of(batches(unit=unit, batch_size=size).epoch(0)) == EVERY
+def test_epoch_has_every_caption_once(unit, size):
+    epoch = caption_batches(unit=unit, batch_size=size).epoch(0)
+    assert sorted(mark for batch in epoch for mark in marks(batch)) == ALL
+
+
+@pytest.mark.parametrize("size", [1, 6, 7, 1000])
+def test_epoch_has_every_labelled_image_once_with_its_label(size):
+    batches = labelled_batches(batch_size=size)
+    epoch = list(batches.epoch(0))
+    assert len(epoch) == len(batches)
+    indices = [index for batch in epoch for index in batch.images[:, 0].tolist()]
+    assert sorted(indices) == list(range(20))
+    assert torch.cat([batch.labels for batch in epoch]).tolist() == [LABELS[i] for i in indices]
+    assert {batch.labels.dtype for batch in epoch} == {torch.int64}
 
 
 @pytest.mark.parametrize("unit", ["caption", "image"])
-def test_each_caption_stands_beside_its_image(unit):
-    for batch in batches(unit=unit).epoch(0):
-        rows = batch.images[batch.image_of, 0].tolist()
-        assert rows == [name // 100 for name in names(batch)]
+def test_captions_match_their_images(unit):
+    for batch in caption_batches(unit=unit).epoch(0):
+        indices = batch.images[batch.image_of, 0].tolist()
+        assert indices == [mark // 100 for mark in marks(batch)]
+        assert batch.indices.tolist() == batch.images[:, 0].tolist()
 
 
-def test_by_image_all_captions_of_an_image_come_together():
-    for batch in batches(unit="image").epoch(0):
+def test_unit_image_has_all_captions_of_an_image_in_one_batch():
+    for batch in caption_batches(unit="image").epoch(0):
         assert len(set(batch.images[:, 0].tolist())) == len(batch.images) <= 6
-        for row in batch.images[:, 0].tolist():
-            together = [name for name in names(batch) if name // 100 == row]
-            assert len(together) == len(CAPTIONS[row])
+        for index in batch.images[:, 0].tolist():
+            captions = [mark for mark in marks(batch) if mark // 100 == index]
+            assert len(captions) == len(CAPTIONS[index])
 
 
-@pytest.mark.parametrize("processes", [2, 3, 5])
+@pytest.mark.parametrize("world_size", [2, 3, 5])
 @pytest.mark.parametrize("unit", ["caption", "image"])
-def test_processes_divide_each_batch_without_loss_or_repetition(processes, unit):
-    whole = list(batches(unit=unit).epoch(2))
+def test_processes_divide_each_batch(world_size, unit):
+    choices = {"unit": unit, "batch_size": 7}
+    whole = list(caption_batches(**choices).epoch(2))
     parts = [
-        list(batches(unit=unit, rank=rank, processes=processes).epoch(2))
-        for rank in range(processes)
+        list(caption_batches(**choices, rank=rank, world_size=world_size).epoch(2))
+        for rank in range(world_size)
     ]
-    assert {len(part) for part in parts} == {len(batches(unit=unit, processes=processes))}
-    if len(parts[0]) == len(whole):  # the last batch may have joined the one before
+    assert {len(part) for part in parts} == {len(caption_batches(**choices, world_size=world_size))}
+    if len(parts[0]) == len(whole):  # else the last batch was appended to the one before
         for index, batch in enumerate(whole):
-            together = [name for part in parts for name in names(part[index])]
-            assert sorted(together) == sorted(names(batch))
-            draws = sorted(d for part in parts for d in part[index].images[:, 1].tolist())
-            assert draws == sorted(batch.images[:, 1].tolist())
-    assert names_of(batch for part in parts for batch in part) == EVERY
+            together = [mark for part in parts for mark in marks(part[index])]
+            assert sorted(together) == sorted(marks(batch))
+            seeds = torch.cat([part[index].images for part in parts])
+            assert sorted(seeds.tolist()) == sorted(batch.images.tolist())
+    assert sorted(mark for part in parts for batch in part for mark in marks(batch)) == ALL
 
 
-@pytest.mark.parametrize("first", [0, 1, 4])
-def test_an_epoch_entered_later_goes_on_as_if_from_the_start(first):
-    whole = list(batches().epoch(3))[first:]
-    entered = list(batches().epoch(3, first=first))
-    assert len(whole) == len(entered) > 0
-    for one, other in zip(whole, entered, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one, other, strict=True))
+@pytest.mark.parametrize("make", [caption_batches, labelled_batches])
+@pytest.mark.parametrize("first", [0, 1, 3])
+def test_epoch_can_start_at_any_batch(make, first):
+    whole = list(make().epoch(3))[first:]
+    resumed = list(make().epoch(3, first=first))
+    assert len(whole) == len(resumed) > 0
+    for one, other in zip(whole, resumed, strict=True):
+        assert all(torch.equal(a, b) for a, b in zip(one.to("cpu"), other, strict=True))
 
 
-def test_the_order_depends_on_seed_and_epoch_alone():
-    def order(**changes):
-        epoch = changes.pop("epoch", 0)
-        return [name for batch in batches(**changes).epoch(epoch) for name in names(batch)]
-
-    assert order() == order()
-    assert order() != order(epoch=1)
-    assert order() != order(seed=2)
-    assert order(seed=None) == [caption[-2] for captions in CAPTIONS for caption in captions]
+@pytest.mark.parametrize("make", [caption_batches, labelled_batches])
+def test_order_depends_on_seed_and_epoch_alone(make):
+    assert order(make()) == order(make())
+    assert order(make()) != order(make(), epoch=1)
+    assert order(make()) != order(make(seed=2))
 
 
-def test_what_no_process_could_share_joins_the_batch_before():
-    captions = [[[0, 1]]] * 7
-    two = CaptionBatches(rows_and_draws, captions, batch_size=3, rank=0, processes=3)
-    assert [len(batch.words) for batch in two.epoch(0)] == [1, 2]  # of 3 and 4
+def test_no_seed_keeps_the_order():
+    epoch = caption_batches(seed=None).epoch(0)
+    expected = [caption[-2] for captions in CAPTIONS for caption in captions]
+    assert [mark for batch in epoch for mark in marks(batch)] == expected
 
 
-def test_padding_repeats_the_end():
-    batch = next(batches(batch_size=1000).epoch(0))
+def test_padding_repeats_the_end_word():
+    batch = next(caption_batches(batch_size=1000).epoch(0))
     for words, length in zip(batch.words, batch.lengths, strict=True):
         assert (words[length - 1 :] == 1).all()
 
 
-def test_one_view_gives_the_view_that_was_drawn():
+def test_random_view_is_selected_by_the_seed():
     vectors = torch.arange(12.0).view(3, 2, 2)
-    rows, draws = torch.tensor([0, 0, 2, 1]), torch.tensor([0, 1, 7, 4])
-    assert random_view(vectors)(rows, draws).tolist() == [[0, 1], [2, 3], [10, 11], [4, 5]]
-
-
-@pytest.mark.parametrize(
-    ("captions", "changes", "message"),
-    [
-        (CAPTIONS, {"batch_size": 1, "processes": 2}, "a batch of 1 cannot be shared by 2"),
-        ([[], []], {}, "0 captions cannot be shared by 1"),
-    ],
-)
-def test_too_few_to_share_are_refused(captions, changes, message):
-    with pytest.raises(ValueError, match=message):
-        CaptionBatches(rows_and_draws, captions, **{"batch_size": 4, **changes})
-
-
-def test_ahead_changes_nothing():
-    assert list(prefetch(iter(range(50)))) == list(range(50))
-
-
-def test_ahead_hands_on_what_went_wrong():
-    def items():
-        yield 1
-        raise OSError("the disk is gone")
-
-    taken = prefetch(items())
-    assert next(taken) == 1
-    with pytest.raises(OSError, match="the disk is gone"):
-        next(taken)
-
-
-def test_ahead_leaves_no_thread_behind():
-    before = threading.active_count()
-    taken = prefetch(iter(range(1000)))
-    next(taken)
-    taken.close()
-    assert threading.active_count() == before
-
-
-def test_ahead_s_thread_has_no_pool_of_its_own_and_others_keep_theirs():
-    """OpenMP's pools of two threads would wait for each other at every small operation."""
-
-    def elsewhere():
-        found = []
-        thread = threading.Thread(target=lambda: found.append(torch.get_num_threads()))
-        thread.start()
-        thread.join()
-        return found[0]
-
-    before = torch.get_num_threads()
-    torch.set_num_threads(3)
-    try:
-        taken = prefetch(torch.get_num_threads() for _ in range(2))
-        assert list(taken) == [1, 1]
-        assert torch.get_num_threads() == 3
-        assert elsewhere() == 3
-    finally:
-        torch.set_num_threads(before)
-
-
-LABELS = [3 * row % 7 for row in range(20)]
-
-
-def labelled_batches(**changes):
-    return LabelledBatches(rows_and_draws, LABELS, **{"batch_size": 6, "seed": 1, **changes})
-
-
-@pytest.mark.parametrize("size", [1, 6, 7, 1000])
-def test_an_epoch_has_every_labelled_image_once_beside_its_label(size):
-    every = list(labelled_batches(batch_size=size).epoch(0))
-    assert len(every) == len(labelled_batches(batch_size=size))
-    rows = [row for batch in every for row in batch.images[:, 0].tolist()]
-    assert sorted(rows) == list(range(20))
-    assert [label for batch in every for label in batch.labels.tolist()] == [
-        LABELS[row] for row in rows
-    ]
-    assert {batch.labels.dtype for batch in every} == {torch.int64}
-
-
-@pytest.mark.parametrize("processes", [2, 3])
-def test_processes_divide_labelled_images_and_what_is_drawn_for_them(processes):
-    whole = list(labelled_batches(batch_size=5).epoch(2))
-    parts = [
-        list(labelled_batches(batch_size=5, rank=rank, processes=processes).epoch(2))
-        for rank in range(processes)
-    ]
-    for index, batch in enumerate(whole):
-        together = torch.cat([part[index].images for part in parts])
-        assert sorted(together.tolist()) == sorted(batch.images.tolist())
+    indices, seeds = torch.tensor([0, 0, 2, 1]), torch.tensor([0, 1, 7, 4])
+    assert random_view(vectors)(indices, seeds).tolist() == [[0, 1], [2, 3], [10, 11], [4, 5]]
 
 
 @pytest.mark.parametrize("first", [0, 2])
-def test_labelled_images_go_on_as_if_from_the_start(first):
-    whole = list(labelled_batches().epoch(3))[first:]
-    entered = list(labelled_batches().epoch(3, first=first))
-    assert len(whole) == len(entered) > 0
-    for one, other in zip(whole, entered, strict=True):
-        assert all(torch.equal(a, b) for a, b in zip(one.to("cpu"), other, strict=True))
+@pytest.mark.parametrize(("rank", "world_size"), [(0, 1), (1, 3)])
+def test_plan_predicts_batches(rank, world_size, first):
+    choices = {"rank": rank, "world_size": world_size}
+    parts = list(plan(**choices).epoch(2, first=first))
+    batches = labelled_batches(**choices)
+    assert len(plan(**choices)) == len(batches) == len(parts) + first
+    for part, batch in zip(parts, batches.epoch(2, first=first), strict=True):
+        images = indices_and_seeds(torch.tensor(part.units), part.seeds)
+        assert torch.equal(images, batch.images)
 
 
-def test_the_order_of_labelled_images_depends_on_seed_and_epoch():
-    def order(epoch=0, **changes):
-        return [row for batch in labelled_batches(**changes).epoch(epoch) for row in batch.images]
-
-    def same(one, other):
-        return torch.equal(torch.stack(one), torch.stack(other))
-
-    assert same(order(), order())
-    assert not same(order(), order(epoch=1))
-    assert not same(order(), order(seed=2))
-
-
-def test_too_few_labelled_images_are_refused():
-    with pytest.raises(ValueError, match="a batch of 1 cannot be shared by 2 processes"):
-        labelled_batches(batch_size=1, processes=2)
-    with pytest.raises(ValueError, match="1 images cannot be shared by 2 processes"):
-        LabelledBatches(rows_and_draws, [5], batch_size=4, processes=2)
-
-
-@pytest.mark.parametrize("first", [0, 2])
-@pytest.mark.parametrize(("rank", "processes"), [(0, 1), (1, 3)])
-def test_a_plan_says_what_batches_have(rank, processes, first):
-    choices = {"batch_size": 6, "seed": 1, "rank": rank, "processes": processes}
-    plan = BatchPlan(20, **choices)
-    shares, every = (
-        list(plan.epoch(2, first=first)),
-        LabelledBatches(rows_and_draws, LABELS, **choices),
-    )
-    assert len(plan) == len(every) == len(shares) + first
-    for share, batch in zip(shares, every.epoch(2, first=first), strict=True):
-        assert torch.equal(torch.stack([torch.tensor(share.units), share.draws], 1), batch.images)
-
-
-def test_a_plan_s_order_and_draws_are_hashed_from_seed_epoch_and_batch():
+def test_order_and_seeds_are_hashed_from_seed_epoch_and_batch():
     def generator(seed, epoch, batch):
         hashed = (seed * 1_000_003 + epoch) * 1_000_033 + batch
         return torch.Generator().manual_seed(hashed)
 
-    order = torch.randperm(7, generator=generator(5, 2, 0)).tolist()
-    for index, share in enumerate(BatchPlan(7, batch_size=3, seed=5).epoch(2)):
-        units = order[3 * index : 3 * index + 3]
-        draws = torch.randint(2**31, (len(units),), generator=generator(5, 2, index + 1))
-        assert share.units == units and torch.equal(share.draws, draws)
+    expected = torch.randperm(20, generator=generator(5, 2, 0)).tolist()
+    for index, part in enumerate(plan(seed=5).epoch(2)):
+        units = expected[6 * index : 6 * index + 6]
+        seeds = torch.randint(2**31, (len(units),), generator=generator(5, 2, index + 1))
+        assert part.units == units and torch.equal(part.seeds, seeds)
 
 
-def test_a_plan_calls_what_it_divides_by_its_name():
-    with pytest.raises(ValueError, match="1 pictures cannot be shared by 2 processes"):
-        BatchPlan(1, batch_size=4, processes=2, what="pictures")
+def test_small_last_batch_is_appended_to_the_one_before():
+    def sizes(num_units, batch_size, **choices):
+        return [
+            len(part.units)
+            for part in BatchPlan(num_units, batch_size=batch_size, **choices).epoch(0)
+        ]
+
+    assert sizes(9, 4) == [4, 4, 1]
+    assert sizes(9, 4, min_per_process=2) == [4, 5]
+    assert sizes(1, 4, min_per_process=2) == [1]
+    assert sizes(7, 3, world_size=3) == [1, 2]  # of 3 and 4
+    choices = {"min_per_process": 2, "world_size": 2}
+    assert [sizes(19, 8, rank=rank, **choices) for rank in (0, 1)] == [[4, 6], [4, 5]]
 
 
-def test_a_last_batch_of_too_few_is_taken_along_by_the_one_before():
-    assert [len(share.units) for share in BatchPlan(9, batch_size=4).epoch(0)] == [4, 4, 1]
-    assert [len(share.units) for share in BatchPlan(9, batch_size=4, least=2).epoch(0)] == [4, 5]
-    shares = [BatchPlan(19, batch_size=8, least=2, rank=r, processes=2).epoch(0) for r in (0, 1)]
-    assert [[len(share.units) for share in mine] for mine in shares] == [[4, 6], [4, 5]]
-    assert [len(share.units) for share in BatchPlan(1, batch_size=4, least=2).epoch(0)] == [1]
+def test_refuses_batches_that_processes_cannot_share():
+    for make in (caption_batches, labelled_batches):
+        with pytest.raises(ValueError, match="a batch of 1 cannot be shared by 2"):
+            make(batch_size=1, world_size=2)
+    with pytest.raises(ValueError, match="0 captions"):
+        CaptionBatches(indices_and_seeds, [[], []], batch_size=4)
+    with pytest.raises(ValueError, match="1 images"):
+        LabelledBatches(indices_and_seeds, [5], batch_size=4, world_size=2)
+
+
+def test_prefetch_gives_the_same_items():
+    assert list(prefetch(iter(range(50)))) == list(range(50))
+
+
+def test_prefetch_raises_the_exception_of_its_items():
+    def items():
+        yield 1
+        raise OSError("the disk is gone")
+
+    ahead = prefetch(items())
+    assert next(ahead) == 1
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(ahead)
+
+
+def test_prefetch_closes_its_thread():
+    before = threading.active_count()
+    ahead = prefetch(iter(range(1000)))
+    next(ahead)
+    ahead.close()
+    assert threading.active_count() == before
+
+
+def test_prefetch_has_no_openmp_pool_and_restores_that_of_others():
+    """OpenMP's pools of two threads would wait for each other at every small operation."""
+
+    def in_new_thread():
+        counts = []
+        thread = threading.Thread(target=lambda: counts.append(torch.get_num_threads()))
+        thread.start()
+        thread.join()
+        return counts[0]
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        assert list(prefetch(torch.get_num_threads() for _ in range(2))) == [1, 1]
+        assert torch.get_num_threads() == 3
+        assert in_new_thread() == 3
+    finally:
+        torch.set_num_threads(before)

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 import torch
 
-from vl.data import embeddings
-from vl.data.embeddings import Provenance, Writer, load
+from vl.data.embeddings import EmbeddingWriter, Provenance, load_embeddings
 from vl.data.errors import FormatError
+from vl.data.files import write_text
 
 MAKING = Provenance("inception_v1", "abc123", "squash", "float32", ("plain", "flip"), 4)
 
@@ -19,7 +19,7 @@ def vectors(count, start=0):
 
 
 def written(path, names=("a.jpg", "b.jpg", "c.jpg")):
-    writer = Writer(path, MAKING)
+    writer = EmbeddingWriter(path, MAKING)
     writer.add(names, vectors(len(names)))
     return writer.finish()
 
@@ -27,7 +27,7 @@ def written(path, names=("a.jpg", "b.jpg", "c.jpg")):
 def test_what_was_written_comes_back(tmp_path):
     path = tmp_path / "new" / "train.npy"
     written(path)
-    held = load(path)
+    held = load_embeddings(path)
     assert held.provenance == MAKING
     assert held.names == ("a.jpg", "b.jpg", "c.jpg")
     assert held.vectors.dtype == torch.float16
@@ -38,7 +38,7 @@ def test_what_was_written_comes_back(tmp_path):
 
 def test_a_killed_writer_is_taken_up_again(tmp_path):
     path = tmp_path / "train.npy"
-    killed = Writer(path, MAKING)
+    killed = EmbeddingWriter(path, MAKING)
     killed.add(["a.jpg"], vectors(1))
     killed.save()
     killed.add(["lost.jpg"], vectors(1, start=99))  # its name was not saved any more
@@ -46,7 +46,7 @@ def test_a_killed_writer_is_taken_up_again(tmp_path):
     with (tmp_path / "train.npy.part").open("ab") as file:
         file.write(b"half a row")
     assert not path.exists()
-    writer = Writer(path, MAKING)
+    writer = EmbeddingWriter(path, MAKING)
     assert "a.jpg" in writer
     assert "lost.jpg" not in writer
     writer.add(["b.jpg"], vectors(1, start=8))
@@ -58,11 +58,11 @@ def test_a_killed_writer_is_taken_up_again(tmp_path):
 def test_a_finished_cache_can_grow_and_be_reordered(tmp_path):
     path = tmp_path / "train.npy"
     written(path)
-    writer = Writer(path, MAKING)
+    writer = EmbeddingWriter(path, MAKING)
     writer.add(["d.jpg"], vectors(1, start=24))
     held = writer.finish(["d.jpg", "a.jpg"])
-    assert held.names == load(path).names == ("d.jpg", "a.jpg")
-    assert torch.equal(load(path).of(["a.jpg", "d.jpg"]), vectors(4)[[0, 3]])
+    assert held.names == load_embeddings(path).names == ("d.jpg", "a.jpg")
+    assert torch.equal(load_embeddings(path).of(["a.jpg", "d.jpg"]), vectors(4)[[0, 3]])
 
 
 @pytest.mark.parametrize("finished", [True, False])
@@ -80,10 +80,10 @@ def test_a_cache_made_otherwise_is_refused_and_left_alone(tmp_path, finished, ch
     if finished:
         written(path)
     else:
-        Writer(path, MAKING).save()
+        EmbeddingWriter(path, MAKING).save()
     before = {each: each.read_bytes() for each in tmp_path.iterdir()}
     with pytest.raises(FormatError, match=message):
-        Writer(path, replace(MAKING, **change))
+        EmbeddingWriter(path, replace(MAKING, **change))
     assert {each: each.read_bytes() for each in tmp_path.iterdir()} == before
 
 
@@ -94,7 +94,7 @@ def test_images_without_an_embedding_are_named(tmp_path):
 
 
 def test_vectors_of_another_shape_are_not_added(tmp_path):
-    writer = Writer(tmp_path / "train.npy", MAKING)
+    writer = EmbeddingWriter(tmp_path / "train.npy", MAKING)
     with pytest.raises(ValueError, match=r"shape \(1, 2, 5\), expected \(1, 2, 4\)"):
         writer.add(["a.jpg"], torch.zeros(1, 2, 5))
 
@@ -106,7 +106,7 @@ def test_a_cache_whose_files_disagree_is_refused(tmp_path):
     index["names"].append("d.jpg")
     (tmp_path / "train.json").write_text(json.dumps(index))
     with pytest.raises(FormatError, match=r"expected float16 of shape \(4, 2, 4\).*\(3, 2, 4\)"):
-        load(path)
+        load_embeddings(path)
 
 
 def test_an_index_with_wrong_values_is_refused(tmp_path):
@@ -116,33 +116,32 @@ def test_an_index_with_wrong_values_is_refused(tmp_path):
     for wrong in ({"width": "x"}, {"names": "abc"}, {"views": [1]}):
         (tmp_path / "train.json").write_text(json.dumps({**index, **wrong}))
         with pytest.raises(FormatError, match=r"train\.json: not an index of embeddings"):
-            load(path)
+            load_embeddings(path)
 
 
 def test_a_kill_between_the_two_files_leaves_no_wrong_names(tmp_path, monkeypatch):
     path = tmp_path / "train.npy"
     written(path)
-    writer = Writer(path, MAKING)
+    writer = EmbeddingWriter(path, MAKING)
 
     def killed(*arguments):
         if arguments[0].name == "train.json":
             raise KeyboardInterrupt
         write_text(*arguments)
 
-    write_text = embeddings.write_text
-    monkeypatch.setattr(embeddings, "write_text", killed)
+    monkeypatch.setattr("vl.data.embeddings.write_text", killed)
     with pytest.raises(KeyboardInterrupt):
         writer.finish(["c.jpg", "b.jpg", "a.jpg"])
     monkeypatch.undo()
     with pytest.raises(FileNotFoundError):
-        load(path)
-    assert Writer(path, MAKING).finish().names == ("a.jpg", "b.jpg", "c.jpg")
-    assert torch.equal(load(path).of(["c.jpg"]), vectors(3)[[2]])
+        load_embeddings(path)
+    assert EmbeddingWriter(path, MAKING).finish().names == ("a.jpg", "b.jpg", "c.jpg")
+    assert torch.equal(load_embeddings(path).of(["c.jpg"]), vectors(3)[[2]])
 
 
 @pytest.mark.parametrize("value", [1e5, float("nan")])
 def test_a_number_that_float16_cannot_hold_is_refused(tmp_path, value):
-    writer = Writer(tmp_path / "train.npy", MAKING)
+    writer = EmbeddingWriter(tmp_path / "train.npy", MAKING)
     with pytest.raises(ValueError, match=r"the embedding of b\.jpg has a number that float16"):
         writer.add(["a.jpg", "b.jpg"], torch.tensor([0.0, value]).view(2, 1, 1).expand(2, 2, 4))
     assert writer.finish().names == ()
@@ -164,9 +163,9 @@ def test_files_that_are_something_else_are_refused(tmp_path, name, content, mess
     written(path)
     (tmp_path / name).write_bytes(content)
     with pytest.raises(FormatError, match=message):
-        load(path)
+        load_embeddings(path)
 
 
 def test_a_file_of_another_name_is_refused(tmp_path):
     with pytest.raises(ValueError, match=r"\.npy file, not to 'train\.bin'"):
-        Writer(tmp_path / "train.bin", MAKING)
+        EmbeddingWriter(tmp_path / "train.bin", MAKING)

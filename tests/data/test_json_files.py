@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from vl.data.errors import FormatError
-from vl.data.files import kind, parsed, text_of
+from vl.data.files import decode_text, json_type, parse_json
 
 PATH = Path("a.json")
 
@@ -15,7 +15,7 @@ PATH = Path("a.json")
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
 @pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
 def test_text_is_unpacked_and_decoded(pack: Callable[[bytes], bytes], encoding: str) -> None:
-    assert text_of(PATH, pack("Grüße 犬\n".encode(encoding))) == "Grüße 犬\n"
+    assert decode_text(PATH, pack("Grüße 犬\n".encode(encoding))) == "Grüße 犬\n"
 
 
 @pytest.mark.parametrize(
@@ -28,7 +28,7 @@ def test_text_is_unpacked_and_decoded(pack: Callable[[bytes], bytes], encoding: 
 )
 def test_what_is_no_text_is_named(content: bytes, message: str) -> None:
     with pytest.raises(FormatError, match=message):
-        text_of(PATH, content)
+        decode_text(PATH, content)
 
 
 @pytest.mark.parametrize(
@@ -42,15 +42,15 @@ def test_what_is_no_text_is_named(content: bytes, message: str) -> None:
 )
 def test_what_is_no_json_is_named(text: str, message: str) -> None:
     with pytest.raises(FormatError, match=message):
-        parsed(PATH, text)
+        parse_json(PATH, text)
 
 
 def test_pairs_are_seen_before_they_are_an_object() -> None:
-    assert parsed(PATH, '{"a": 1, "a": 2}') == {"a": 2}
-    assert parsed(PATH, '{"a": 1, "a": 2}', pairs=list) == [("a", 1), ("a", 2)]
+    assert parse_json(PATH, '{"a": 1, "a": 2}') == {"a": 2}
+    assert parse_json(PATH, '{"a": 1, "a": 2}', object_pairs_hook=list) == [("a", 1), ("a", 2)]
 
 
 def test_every_value_has_a_name() -> None:
     values = [None, {}, [], "", True, 7, 1.5]
     names = "null, an object, a list, a string, true or false, the number 7, the number 1.5"
-    assert ", ".join(map(kind, values)) == names
+    assert ", ".join(map(json_type, values)) == names

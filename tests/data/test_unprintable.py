@@ -5,7 +5,7 @@ import logging
 import pytest
 
 from vl.__main__ import main
-from vl.data.files import escaped
+from vl.data.files import escape_unprintable
 
 
 @pytest.mark.parametrize(
@@ -21,7 +21,7 @@ from vl.data.files import escaped
     ids=["escape", "tab", "lines", "half", "tag", "printable"],
 )
 def test_what_commands_a_terminal_is_spelt(text: str, shown: str) -> None:
-    assert escaped(text) == shown
+    assert escape_unprintable(text) == shown
 
 
 def test_an_error_and_a_warning_command_no_terminal(capsys: pytest.CaptureFixture[str]) -> None:

@@ -33,7 +33,7 @@ class Striped(nn.Module):
 def plain(encoder, path, number, resize="center-crop"):
     """One photograph, crop by crop, in double."""
     pixels = decode(path)
-    cut = crops(pixels, side=encoder.image_size, number=number)
+    cut = crops(pixels, size=encoder.image_size, num_crops=number)
     if resize == "squash":
         cut = square(pixels, encoder.image_size, "squash")[None]
     total = 0

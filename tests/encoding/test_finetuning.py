@@ -9,8 +9,8 @@ from tests.helpers.tiny_captioner import Tiny, captioner
 from tests.helpers.tiny_captioner import encoder as tiny_encoder
 from vl.data.errors import FormatError
 from vl.data.images.augmentation import CenterCrop
-from vl.data.labelled.dataset import pictures
-from vl.data.labelled.loader import PictureBatches
+from vl.data.labelled.dataset import open_dataset
+from vl.data.labelled.loader import ImageBatches
 from vl.encoders.flops import on_meta
 from vl.encoders.table import ENCODERS, OPTIONS, encoder
 from vl.encoders.weights import fingerprint
@@ -36,7 +36,7 @@ def tiny(monkeypatch):
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory):
     folder = coloured.folders(tmp_path_factory.mktemp("photos"), COLOURS, count=6)
-    return pictures(folder)
+    return open_dataset(folder)
 
 
 def built(name, classes=3, **choices):
@@ -160,7 +160,7 @@ def test_the_solved_layer_has_no_slope(photos):
     solved(network, photos, decays=[0.01])
     for key, value in network.state_dict().items():
         assert torch.equal(value, before[key]) == (not key.startswith("classifier.")), key
-    (batch,) = PictureBatches(photos, CenterCrop(32, "squash"), batch_size=99).epoch(0)
+    (batch,) = ImageBatches(photos, CenterCrop(32, "squash"), batch_size=99).epoch(0)
     with torch.no_grad():
         images = network(batch.images / 255)
     scale = (images - images.mean(0)).square().mean().sqrt()

@@ -11,7 +11,7 @@ from torch import nn
 
 from vl.data.batches import LabelledBatch
 from vl.data.images.augmentation import CenterCrop
-from vl.data.labelled.loader import PictureBatches
+from vl.data.labelled.loader import ImageBatches
 from vl.encoders.inception import Logits
 from vl.encoding.training import (
     AUXILIARY_WEIGHT,
@@ -251,7 +251,7 @@ def judged(labels, logits):
             return out.getvalue()
 
     pictures = Numbered(labels, tuple("abcdefgh")[: len(logits[0])])
-    batches = PictureBatches(pictures, CenterCrop(SIDE, "squash"), batch_size=2)
+    batches = ImageBatches(pictures, CenterCrop(SIDE, "squash"), batch_size=2)
     return make_validator(batches, device="cpu")(EncoderTask(Answers()).eval())
 
 
@@ -272,8 +272,8 @@ def test_without_a_readable_picture_nothing_is_judged():
         def read(self, row):
             return b"no picture"
 
-    batches = PictureBatches(
-        Broken([0, 1], ("a", "b")), CenterCrop(SIDE), batch_size=2, tolerated=1.0
+    batches = ImageBatches(
+        Broken([0, 1], ("a", "b")), CenterCrop(SIDE), batch_size=2, max_corrupt=1.0
     )
     model = EncoderTask(Heads()).eval()
     with pytest.raises(ValueError, match="no picture to judge by can be read"):

@@ -54,7 +54,7 @@ def main() -> None:
         own = word_sampler("linear", most=0.5, steps=30) if flags.dropout else None
         model = CaptionerTask(decoder, word_sampler=own)
         batches = CaptionBatches(
-            source, captions, batch_size=5, rank=processes.rank, processes=processes.size
+            source, captions, batch_size=5, rank=processes.rank, world_size=processes.size
         )
         held = CaptionBatches(random_view(vectors), captions, batch_size=50, seed=None)
 

@@ -256,7 +256,7 @@ class AttackedClassifier:
         side = self.encoder.image_size
         if self._resize == "squash":
             return square(pixels, side, "squash")
-        return crops_without_flips(pixels, side=side, number=1)[0]
+        return crops_without_flips(pixels, size=side, num_crops=1)[0]
 
     def logits(self, pixels: Tensor) -> Tensor:
         """``(B, 3, S, S)`` on any device to ``(B, classes)``, with a gradient if one is wanted."""

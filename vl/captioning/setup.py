@@ -13,10 +13,10 @@ from torch import Tensor
 
 from vl.captioning.captioner import Captioner
 from vl.captioning.training import CaptionerTask
-from vl.data import embeddings as cache
 from vl.data.batches import ImageSource, random_view
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.choices import Resize
+from vl.data.embeddings import load_embeddings
 from vl.data.errors import FormatError
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.encoders.table import Network
@@ -72,7 +72,7 @@ def on_embeddings(
         FormatError: the embeddings were made with an unknown resize mode.
         ValueError: the encoder is not the one that made the embeddings, or an image has none.
     """
-    held = cache.load(path)
+    held = load_embeddings(path)
     if held.provenance.resize not in get_args(Resize):
         known = " or ".join(map(repr, get_args(Resize)))
         raise FormatError(

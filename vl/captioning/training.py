@@ -57,7 +57,7 @@ class CaptionerTask(nn.Module):
         """The sum of -log p of the real words of a batch, and their number."""
         images = batch.images if self.encoder is None else self.encoder(batch.images)
         if self._reward is not None:
-            return self._self_critical(images, batch.rows.tolist(), self._reward)
+            return self._self_critical(images, batch.indices.tolist(), self._reward)
         return self.decoder(
             images,
             batch.words,
@@ -120,7 +120,7 @@ def make_validator(
         vectors = embeddings(model)
         total, count = 0.0, 0
         for batch in batches.epoch(0):
-            loss = model.decoder(vectors[batch.rows], batch.words, batch.lengths, batch.image_of)
+            loss = model.decoder(vectors[batch.indices], batch.words, batch.lengths, batch.image_of)
             total += float(loss.total)
             count += int(loss.terms)
         ready = captioner(model)

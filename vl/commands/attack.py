@@ -28,7 +28,7 @@ from vl.captioning.captioner import Captioner
 from vl.commands import attack_labelled
 from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.files import escaped, replacing
+from vl.data.files import atomic_write, escape_unprintable
 from vl.data.images.decode import decode
 from vl.data.words import labels as label_lists
 from vl.encoding import encoder_file as encoder_bundle
@@ -292,7 +292,7 @@ def _staged(model: Attacked, pixels: Tensor, said: list[Said], goals: list[Goal]
 def _write_png(path: Path, pixels: Tensor) -> None:
     """Each number to the nearest of 0 to 255, without loss from there on."""
     eight_bits = (pixels * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()  # (S, S, 3)
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         Image.fromarray(np.ascontiguousarray(eight_bits)).save(beside, format="PNG")
 
 
@@ -377,7 +377,10 @@ def _draw(picture: Path, rows: list[attack_sheet.Row], *, attacked: int) -> bool
         return False
     factor = attack_sheet.write(picture, rows)
     _log.info(
-        "%d photographs in %s, differences %d times", len(rows), escaped(str(picture)), factor
+        "%d photographs in %s, differences %d times",
+        len(rows),
+        escape_unprintable(str(picture)),
+        factor,
     )
     if attacked > len(rows):
         _log.info("%d more have no place on it", attacked - len(rows))

@@ -11,7 +11,7 @@ import tyro
 
 from vl import devices
 from vl.data.choices import Resize
-from vl.data.embeddings import Provenance, Writer, read_provenance
+from vl.data.embeddings import EmbeddingWriter, Provenance, read_provenance
 from vl.encoders.weights import fingerprint
 from vl.encoding.embedder import COMPILE_FROM, Embedder
 from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
@@ -79,7 +79,7 @@ def run(flags: EmbedRun) -> int:
         views=tuple(flags.views),
         width=encoder.width,
     )
-    writer = Writer(flags.out, provenance)
+    writer = EmbeddingWriter(flags.out, provenance)
     todo = [index for index, name in enumerate(names) if name not in writer]
     _hasten(embedder, flags, len(todo) * len(flags.views))
     failed: set[int] = set()

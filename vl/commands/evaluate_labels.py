@@ -11,7 +11,7 @@ import torch
 import tyro
 
 from vl import devices
-from vl.data import embeddings as cache
+from vl.data.embeddings import load_embeddings
 from vl.data.files import write_text
 from vl.data.words import labels as label_lists
 from vl.data.words.labels import SeenLabel
@@ -80,7 +80,7 @@ def run(flags: LabelEvaluation) -> int:
         candidates = [SeenLabel(text, name) for text, name in zip(listed.labels, listed.ids)]
     failed = 0
     if flags.embeddings:
-        held = cache.load(flags.embeddings)
+        held = load_embeddings(flags.embeddings)
         check_fingerprint(labeller.encoder, held.provenance.fingerprint, made=flags.embeddings)
         if (held.provenance.resize, set(held.provenance.views)) != (
             labeller.resize,

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from vl import devices, label_sheet
-from vl.data.files import escaped, write_text
+from vl.data.files import escape_unprintable, write_text
 from vl.data.words import labels as label_lists
 from vl.data.words.vectors import WAYS
 from vl.data.words.wordnet import WordNet
@@ -213,7 +213,7 @@ def _coverage(candidates: Candidates, ids: tuple[str | None, ...]) -> list[str]:
     for (text, name, found, synset, lost), seen in zip(rows, candidates.seen.tolist(), strict=True):
         way = "none" if lost else found.way if found.vector is not None else "kind"
         cells = (text, name or "", way, found.text, synset or "", "yes" if seen else "no")
-        lines.append("\t".join(escaped(cell) for cell in cells))
+        lines.append("\t".join(escape_unprintable(cell) for cell in cells))
     return lines
 
 
@@ -282,7 +282,7 @@ def _draw(picture: Path, cells: list[label_sheet.Cell], *, labelled: int) -> boo
         return False
     failed = label_sheet.write(picture, cells)
     for error in failed:
-        print(escaped(error_message(error)), file=sys.stderr)
+        print(escape_unprintable(error_message(error)), file=sys.stderr)
     _log.info("%d photographs in %s", len(cells) - len(failed), picture)
     if labelled > len(cells):
         _log.info("%d more have no place on it", labelled - len(cells))

@@ -14,8 +14,8 @@ import tyro
 
 from vl import devices
 from vl import sheets as contact_sheet
-from vl.data import embeddings
-from vl.data.files import escaped
+from vl.data.embeddings import load_embeddings
+from vl.data.files import escape_unprintable
 from vl.data.words.vectors import WAYS
 from vl.inputs import error_message
 from vl.labelling.labeller import Labeller
@@ -72,7 +72,7 @@ def run(flags: SearchRun) -> int:
 
 def answer(flags: SearchRun, labeller: Labeller) -> int:
     """The same with a labeller that is loaded."""
-    index = Index.of(embeddings.load(flags.index), labeller, made=flags.index)
+    index = Index.of(load_embeddings(flags.index), labeller, made=flags.index)
     wanted = query(_parts(flags, labeller))
     left_out = _own(flags.image, index.names) if flags.without_query else []
     hits = index.search(wanted[None], top=flags.top + len(left_out))[0]
@@ -180,7 +180,7 @@ def _draw(flags: SearchRun, hits: list[Hit], *, folder: Path, picture: Path) -> 
         try:
             axes.imshow(contact_sheet.thumbnail(path))
         except (OSError, ValueError) as error:
-            print(escaped(error_message(error)), file=sys.stderr)
+            print(escape_unprintable(error_message(error)), file=sys.stderr)
             axes.set_box_aspect(1)
             missing += 1
     contact_sheet.write(picture, figure)

@@ -18,8 +18,15 @@ from vl.commands.bounds import PositiveInt
 from vl.data.errors import FormatError
 from vl.data.files import write_text
 from vl.data.images.decode import SUFFIXES, decode_bytes
-from vl.data.labelled.dataset import Files, pictures
-from vl.data.labelled.shards import CLASSES, SETTINGS, Shards, about, shard_names, write_classes
+from vl.data.labelled.dataset import FileDataset, open_dataset
+from vl.data.labelled.shards import (
+    CLASSES,
+    SETTINGS,
+    ShardDataset,
+    about,
+    shard_names,
+    write_classes,
+)
 from vl.data.labelled.tar_samples import TAR, Entry, write
 from vl.inputs import error_message
 from vl.terminal import Bar
@@ -62,7 +69,7 @@ def run(flags: ShardRun) -> int:
     """Write the shards that are not there yet; 1 if a picture was left out."""
     if flags.out.resolve().is_relative_to(flags.source.resolve()):
         raise ValueError(f"{flags.out}: it lies in the source; name a folder elsewhere")
-    source = pictures(flags.source)
+    source = open_dataset(flags.source)
     for note in source.notes:
         _log.warning("%s: %s", flags.source, note)
     seed = flags.seed if flags.order == "shuffled" else None
@@ -128,7 +135,7 @@ def _order(names: Sequence[str], seed: int | None) -> list[int]:
     return sorted(range(len(names)), key=hashes.__getitem__)
 
 
-def _fingerprint(source: Files | Shards, order: Sequence[int]) -> str:
+def _fingerprint(source: FileDataset | ShardDataset, order: Sequence[int]) -> str:
     """Of what is written: names, classes, order, and each picture's size and time of change."""
     whole = hashlib.sha256()
     for row in order:
@@ -187,14 +194,14 @@ def _is_whole(path: Path, names: list[str]) -> bool:
     if not path.exists():
         return False
     try:
-        return list(Shards(path).names) == names
+        return list(ShardDataset(path).names) == names
     except FormatError as error:
         _log.warning("%s; it is written again", error)
         return False
 
 
 def _reader(
-    source: Files | Shards, *, side: int | None, check: bool
+    source: FileDataset | ShardDataset, *, side: int | None, check: bool
 ) -> Callable[[int], bytes | Exception]:
     """What reads a picture as it is to be written, or says why there is none."""
 

@@ -305,7 +305,7 @@ def _train(
         unit="image" if flags.finetune_encoder or flags.self_critical else "caption",
         seed=flags.seed,
         rank=processes.rank,
-        processes=processes.size,
+        world_size=processes.size,
     )
     steps = flags.epochs * len(batches)
     own = word_sampler(flags.own_words_decay, most=flags.own_words, steps=steps)

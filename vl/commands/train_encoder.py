@@ -19,8 +19,8 @@ from vl.commands.encoder_flags import (
     settings_of,
 )
 from vl.data.images.augmentation import Augmentation, CenterCrop
-from vl.data.labelled.dataset import Pictures
-from vl.data.labelled.loader import PictureBatches
+from vl.data.labelled.dataset import ImageDataset
+from vl.data.labelled.loader import ImageBatches
 from vl.devices import bfloat16_pays
 from vl.encoders.table import Network, encoder
 from vl.encoding import encoder_file as encoder_bundle
@@ -99,7 +99,7 @@ class _Begun(NamedTuple):
     knows: bool  # its classifier is of the classes that are trained on
 
 
-def _begun(flags: EncoderRun, training: Pictures) -> _Begun:
+def _begun(flags: EncoderRun, training: ImageDataset) -> _Begun:
     count = len(training.classes)
     if flags.borrowed is None:
         name = flags.encoder or ENCODER
@@ -145,14 +145,14 @@ def _train(
         clean_weight=flags.clean_weight,
         frozen_norms=flags.tune == "blocks",
     ).to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-    batches = PictureBatches(
+    batches = ImageBatches(
         task.training,
         Augmentation(side, area=(flags.least_area, 1.0), colour=flags.colour, flip=flags.flip),
         batch_size=flags.batch_size,
         seed=flags.seed,
         rank=processes.rank,
-        processes=processes.size,
-        workers=flags.workers,
+        world_size=processes.size,
+        num_workers=flags.workers,
     )
     plain = shard(model, processes) if flags.part_each and processes.size > 1 else None
     if flags.compile:
@@ -198,7 +198,7 @@ def _train(
         _log.info("best of %d epochs: %d  %s", fitted.epochs, fitted.best_epoch, best)
 
 
-def _hash(pictures: Pictures) -> str:
+def _hash(pictures: ImageDataset) -> str:
     """Of what is trained on, so that a run is not resumed with other pictures or labels."""
     said = hashlib.sha256()
     for texts in (pictures.names, pictures.classes, map(str, pictures.labels)):
@@ -217,7 +217,7 @@ def _judge(
         return None
     # By the first process alone, in batches of one size whatever the training's is.
     plain = CenterCrop(built.image_size, flags.resize)
-    batches = PictureBatches(task.development, plain, batch_size=32, tolerated=1.0)
+    batches = ImageBatches(task.development, plain, batch_size=32, max_corrupt=1.0)
     return make_validator(batches, device=processes.device)
 
 

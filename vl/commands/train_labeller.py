@@ -241,7 +241,7 @@ def _devise(flags: DeviseRun, task: Task, start: Labeller | None, processes: Pro
         batch_size=flags.batch_size,
         seed=flags.seed,
         rank=processes.rank,
-        processes=processes.size,
+        world_size=processes.size,
     )
     model = LabellerTask(
         devise,

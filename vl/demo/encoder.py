@@ -93,7 +93,7 @@ class Pictures:
         self._truth = torch.tensor([_truth(scene) for scene in scenes])
         self._cells = torch.stack([cells_of(scene, cells) for scene in scenes])
         self._plan = BatchPlan(
-            len(scenes), batch_size=batch_size, seed=seed, what="pictures", least=2
+            len(scenes), batch_size=batch_size, seed=seed, unit_name="images", min_per_process=2
         )
 
     def __len__(self) -> int:

@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vl.data.errors import FormatError
-from vl.data.files import text_of
+from vl.data.files import decode_text
 from vl.data.words.vectors import WordVectors
 from vl.data.world.kinds import KINDS, Kind, families
 
@@ -76,7 +76,7 @@ def read_log(path: Path) -> Log:
         OSError: the file cannot be read.
     """
     log = Log([], {})
-    text = text_of(path, path.read_bytes())
+    text = decode_text(path, path.read_bytes())
     for number, line in enumerate(text.splitlines(), 1):
         try:
             entry = json.loads(line)

@@ -20,7 +20,7 @@ from torch.optim import Optimizer
 from vl.commands import caption, embed, evaluate, evaluate_labels, train_captioner, train_words
 from vl.commands import draw_world as draw
 from vl.commands import train_labeller as train_devise
-from vl.data import embeddings
+from vl.data.embeddings import EmbeddingWriter, load_embeddings
 from vl.data.images.decode import decode_uint8
 from vl.data.world.files import read_truth
 from vl.data.world.kinds import SEEN
@@ -195,8 +195,8 @@ class Demo:
                 device=self.device,
             ),
         )
-        held = embeddings.load(self.embeddings)
-        renamed = embeddings.Writer(self.captioned, held.provenance)
+        held = load_embeddings(self.embeddings)
+        renamed = EmbeddingWriter(self.captioned, held.provenance)
         renamed.add([Path(name).name for name in held.names], held.of(held.names))
         renamed.finish()
 

@@ -225,7 +225,7 @@ class Classifier:
     def _cut(self, pixels: Tensor, side: int, number: CropCount) -> Tensor:
         if number == 1 and self._resize == "squash":
             return square(pixels, side, "squash")[None]
-        return crops_without_flips(pixels, side=side, number=number)
+        return crops_without_flips(pixels, size=side, num_crops=number)
 
     @torch.inference_mode()
     def _probabilities(self, number: CropCount, cuts: list[_Cut]) -> Tensor:

@@ -16,8 +16,8 @@ from vl import bundle
 from vl.data.choices import Resize
 from vl.data.errors import FormatError
 from vl.data.images.augmentation import CenterCrop
-from vl.data.labelled.dataset import Pictures
-from vl.data.labelled.loader import PictureBatches
+from vl.data.labelled.dataset import ImageDataset
+from vl.data.labelled.loader import ImageBatches
 from vl.encoders.bn_inception import BNInception
 from vl.encoders.inception import Inception
 from vl.encoders.inception_v3 import InceptionV3
@@ -118,7 +118,7 @@ def unfreeze(built: Network, rung: Depth, *, blocks: int) -> None:
 
 def solve_last_layer(
     built: Network,
-    pictures: Pictures,
+    pictures: ImageDataset,
     *,
     views: Sequence[str],
     resize: Resize,
@@ -146,7 +146,7 @@ def solve_last_layer(
         ValueError: too many cannot be read, or there are too few to choose a decay by.
     """
     embedder = Embedder(built, views=views, resize=resize, device=device, bfloat16=bfloat16)
-    batches = PictureBatches(
+    batches = ImageBatches(
         pictures, CenterCrop(built.image_size, resize), batch_size=embedder.batch_size, seed=seed
     )
     vectors, truth = [], []

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vl.data.labelled.dataset import Pictures, Subset, aside, pictures
+from vl.data.labelled.dataset import DatasetSubset, ImageDataset, open_dataset, split_dataset
 from vl.encoding.classes import places
 from vl.training.schedules import Shape
 
@@ -44,8 +44,8 @@ RECIPES = {
 class Splits(NamedTuple):
     """Pictures of the same classes."""
 
-    training: Pictures
-    development: Pictures | None  # what is judged by
+    training: ImageDataset
+    development: ImageDataset | None  # what is judged by
 
 
 def splits(
@@ -73,7 +73,7 @@ def splits(
             not, or ``data`` one that ``classes`` have not; or see ``pictures`` and ``aside``.
         OSError: there is nothing, or it cannot be read.
     """
-    whole: Pictures = pictures(data)
+    whole: ImageDataset = open_dataset(data)
     notes = list(whole.notes)
     if classes:
         whole = _among(whole, classes)
@@ -81,9 +81,9 @@ def splits(
         raise ValueError(f"{data} has one class; two or more can be told apart")
     training, judged = whole, None
     if share:
-        training, judged = aside(whole, share, seed=seed)
+        training, judged = split_dataset(whole, share, seed=seed)
     if development:
-        found = pictures(development)
+        found = open_dataset(development)
         notes += found.notes
         unknown = [name for name in found.classes if name not in set(whole.classes)]
         if unknown and not classes:
@@ -97,8 +97,8 @@ def splits(
     return Splits(training, judged)
 
 
-def _among(found: Pictures, classes: Sequence[str]) -> Subset:
+def _among(found: ImageDataset, classes: Sequence[str]) -> DatasetSubset:
     """The same pictures, labelled by places in other classes, which theirs are some of."""
     place = places(found.classes, classes)
     labels = array("q", (place[found.classes[label]] for label in found.labels))
-    return Subset(found, range(len(labels)), labels=labels, classes=classes)
+    return DatasetSubset(found, range(len(labels)), labels=labels, classes=classes)

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2 import MixUp
 
 from vl.data.batches import LabelledBatch, LossSum
-from vl.data.labelled.loader import PictureBatches
+from vl.data.labelled.loader import ImageBatches
 from vl.encoders.inception import Logits
 from vl.encoders.table import Network
 from vl.training.adversarial import adversarial_loss
@@ -153,7 +153,7 @@ def pixels_of(images: Tensor) -> Tensor:
 
 
 def make_validator(
-    batches: PictureBatches, *, device: torch.device | str
+    batches: ImageBatches, *, device: torch.device | str
 ) -> Callable[[nn.Module], Validation]:
     """A judge of an encoder in training, by pictures that it is not trained on.
 

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vl.data.files import replacing
+from vl.data.files import atomic_write
 from vl.evaluation.pairing import Aligned
 from vl.metrics.diversity import Diversity
 from vl.metrics.evaluator import Evaluated, Evaluator, Figure, Paired
@@ -76,7 +76,7 @@ def write_per_image(path: Path, outcome: Outcome) -> None:
     system, against = outcome.system, outcome.against
     # A half of a character, which JSON can hold and UTF-8 cannot, is written as JSON spells it.
     with (
-        replacing(path) as beside,
+        atomic_write(path) as beside,
         beside.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
         for row, image in enumerate(system.aligned.images):

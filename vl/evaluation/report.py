@@ -13,7 +13,7 @@ import numpy as np
 from markupsafe import Markup
 
 from vl.data.captions.ptb.tokens import words
-from vl.data.files import replacing
+from vl.data.files import atomic_write
 from vl.evaluation.records import Outcome
 from vl.evaluation.text import bracketed, signatures, variety_rows
 from vl.metrics.evaluator import Figure, Paired
@@ -54,7 +54,7 @@ def write_report(
     context = _context(outcome, sort or _IN_ORDER, address or _no_address)
     # Halves of characters, which JSON can hold and UTF-8 cannot, become question marks.
     with (
-        replacing(path) as beside,
+        atomic_write(path) as beside,
         beside.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
     ):
         stream = _template().stream(**context)

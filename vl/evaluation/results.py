@@ -7,7 +7,7 @@ from pathlib import Path
 
 from vl.data.captions.captions import ImageId
 from vl.data.errors import FormatError
-from vl.data.files import kind, parsed, text_of, write_text
+from vl.data.files import decode_text, json_type, parse_json, write_text
 
 STDIN = Path("-")
 
@@ -35,9 +35,9 @@ def results_in(text: str, path: Path) -> dict[ImageId, str]:
     Raises:
         FormatError: it is not a list of such records, or an image comes twice.
     """
-    records = parsed(path, text)
+    records = parse_json(path, text)
     if not isinstance(records, list):
-        raise FormatError(path, f"a list of captions was expected, not {kind(records)}")
+        raise FormatError(path, f"a list of captions was expected, not {json_type(records)}")
     captions: dict[ImageId, str] = {}
     for number, record in enumerate(records, 1):
         image_id, caption = _checked(record, path, f"record {number}")
@@ -58,7 +58,7 @@ def read_text(path: Path) -> str:
         FormatError: it is not UTF-8, or a broken gzip.
         OSError: it cannot be read.
     """
-    return text_of(path, sys.stdin.buffer.read() if path == STDIN else path.read_bytes())
+    return decode_text(path, sys.stdin.buffer.read() if path == STDIN else path.read_bytes())
 
 
 def write_results(path: Path, captions: Mapping[ImageId, str]) -> None:
@@ -70,16 +70,16 @@ def write_results(path: Path, captions: Mapping[ImageId, str]) -> None:
 
 def _checked(record: object, path: Path, place: str) -> tuple[ImageId, str]:
     if not isinstance(record, dict):
-        problem = f'{{"image_id": ..., "caption": ...}} was expected, not {kind(record)}'
+        problem = f'{{"image_id": ..., "caption": ...}} was expected, not {json_type(record)}'
         raise FormatError(path, problem, record=place)
     for key in ("image_id", "caption"):
         if key not in record:
             raise FormatError(path, f"there is no {key!r}", record=place)
     image_id, caption = record["image_id"], record["caption"]
     if isinstance(image_id, bool) or not isinstance(image_id, int | str):
-        problem = f"image_id must be a whole number or a file name, not {kind(image_id)}"
+        problem = f"image_id must be a whole number or a file name, not {json_type(image_id)}"
         raise FormatError(path, problem, record=place)
     if not isinstance(caption, str):
-        problem = f"the caption of image {image_id!r} must be a string, not {kind(caption)}"
+        problem = f"the caption of image {image_id!r} must be a string, not {json_type(caption)}"
         raise FormatError(path, problem, record=place)
     return image_id, caption

@@ -4,7 +4,7 @@ from rich import box
 from rich.table import Table
 from rich.text import Text
 
-from vl.data.files import escaped
+from vl.data.files import escape_unprintable
 from vl.evaluation.records import Outcome
 from vl.metrics.diversity import Diversity
 from vl.metrics.significance import Interval
@@ -81,7 +81,7 @@ def variety_rows(diversity: Diversity | None) -> dict[str, str]:
     if diversity.novel is not None:
         found["novel"] = f"{diversity.novel:.4f}"
     found["mean-length"] = f"{diversity.mean_length:.2f}"
-    said = escaped(" ".join(diversity.commonest))
+    said = escape_unprintable(" ".join(diversity.commonest))
     found["commonest"] = f"{diversity.commonest_count} {said}"
     return found
 

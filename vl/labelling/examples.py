@@ -6,7 +6,7 @@ from typing import NamedTuple
 
 import torch
 
-from vl.data.labelled.folders import labelled
+from vl.data.labelled.folders import read_labelled_images
 from vl.data.words import labels as label_lists
 from vl.data.words.labels import SeenLabel, _names, terms_of, text_of_class
 
@@ -70,7 +70,7 @@ def read_examples(
     photographs: dict[str, tuple[Path, int, Path]] = {}
     notes: list[str] = []
     for source in sources:
-        found = labelled(source, embedded=embedded)
+        found = read_labelled_images(source, embedded=embedded)
         notes += [f"{source}: {note}" for note in found.notes]
         number_of = {}
         for name in found.classes:

@@ -12,8 +12,8 @@ from typing import NamedTuple, get_args
 import torch
 from torch import Tensor
 
-from vl.data import embeddings as cache
 from vl.data.choices import Resize
+from vl.data.embeddings import load_embeddings
 from vl.data.errors import FormatError
 from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder
@@ -54,7 +54,7 @@ def on_embeddings(
         ValueError: one of a folder has none, the encoder is not the one that made them, or see
             ``read_examples``.
     """
-    held = cache.load(path)
+    held = load_embeddings(path)
     if held.provenance.resize not in get_args(Resize):
         known = " or ".join(map(repr, get_args(Resize)))
         raise FormatError(

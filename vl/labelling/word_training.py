@@ -15,7 +15,7 @@ from typing import NamedTuple
 from gensim.models import KeyedVectors, Phrases, Word2Vec
 
 from vl.data.errors import FormatError
-from vl.data.files import replacing
+from vl.data.files import atomic_write
 from vl.data.words.phrases import Joiner, Phrase
 from vl.data.words.texts import plain_words, text_lines
 from vl.terminal import Bar
@@ -310,5 +310,5 @@ def save(vectors: KeyedVectors, path: Path, *, text: bool = False) -> None:
     Raises:
         OSError: the file cannot be written.
     """
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         vectors.save_word2vec_format(str(beside), binary=not text)

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vl.data.errors import FormatError
-from vl.data.files import parsed, replacing, text_of
+from vl.data.files import atomic_write, decode_text, parse_json
 from vl.metrics.ngrams import LONGEST, Corpus, Grams, Ints, changes
 from vl.metrics.score import Floats, Score, mean_score
 
@@ -99,7 +99,7 @@ def write_frequencies(path: Path | str, frequencies: DocumentFrequencies) -> Non
     written = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
     if Path(path).suffix == ".gz":
         written = gzip.compress(written, mtime=0)  # the same frequencies, the same file
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         beside.write_bytes(written)
 
 
@@ -111,7 +111,7 @@ def read_frequencies(path: Path | str) -> DocumentFrequencies:
         OSError: it cannot be read.
     """
     path = Path(path)
-    content = parsed(path, text_of(path, path.read_bytes()), pairs=_object)
+    content = parse_json(path, decode_text(path, path.read_bytes()), object_pairs_hook=_object)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise FormatError(path, f'an object with "format": "{_FORMAT}" was expected')
     expected = {"format", "tokens", "images", "grams"}

@@ -11,7 +11,7 @@ import torch
 from torch.optim.swa_utils import AveragedModel
 
 from vl.data.errors import FormatError
-from vl.data.files import replacing
+from vl.data.files import atomic_write
 from vl.training.processes import Processes, all_gather
 from vl.training.replicas import Replicas
 
@@ -31,7 +31,7 @@ def save(path: Path, state: dict[str, Any], processes: Processes) -> None:
     if not processes.first:
         return
     state = {"format": _FORMAT, **state, "random": random, "cuda_random": cuda}
-    with replacing(path) as beside:
+    with atomic_write(path) as beside:
         try:
             torch.save(state, beside)
         except RuntimeError as cause:  # a full disk comes as this

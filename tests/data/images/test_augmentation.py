@@ -331,6 +331,6 @@ def test_what_is_no_picture_is_refused(transform):
 @pytest.mark.parametrize("size", [(40, 61), (61, 40), (57, 57), (90, 130)])
 def test_the_plain_crop_is_the_one_that_evaluation_takes(side, size):
     pixels = torch.randint(0, 256, (3, *size), dtype=torch.uint8)
-    (wanted,) = crops(pixels / 255, side=side, number=1)
+    (wanted,) = crops(pixels / 255, size=side, num_crops=1)
     found = CenterCrop(side)(pixels, 0) / 255
     assert (found - wanted).abs().max() < 1.01 / 255  # one rounding to whole numbers, or two

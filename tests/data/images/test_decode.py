@@ -14,7 +14,14 @@ from torchvision.io import ImageReadMode
 from torchvision.transforms.v2 import functional
 
 from vl.data.errors import FormatError
-from vl.data.images.decode import PIXEL_LIMIT, decode, decode_bytes, decode_uint8, find, square
+from vl.data.images.decode import (
+    PIXEL_LIMIT,
+    decode,
+    decode_bytes,
+    decode_uint8,
+    find_images,
+    square,
+)
 
 RED, GREEN, WHITE = (255, 0, 0), (0, 255, 0), (255, 255, 255)
 
@@ -282,16 +289,16 @@ def test_whole_numbers_can_be_written_into():
 
 
 @pytest.mark.parametrize(
-    ("smallest", "shape"),
+    ("min_size", "shape"),
     [(None, (100, 300)), (101, (100, 300)), (51, (100, 300)), (50, (50, 150)), (25, (25, 75))],
 )
-def test_a_jpeg_is_decoded_as_small_as_is_enough(smallest, shape):
+def test_a_jpeg_is_decoded_as_small_as_is_enough(min_size, shape):
     data = saved(noise(100, 300), "JPEG")
-    assert decode_uint8(data, "x", smallest=smallest).shape[1:] == shape
+    assert decode_uint8(data, "x", min_size=min_size).shape[1:] == shape
     data = saved(noise(300, 100), "JPEG")
-    assert decode_uint8(data, "x", smallest=smallest).shape[1:] == shape[::-1]
+    assert decode_uint8(data, "x", min_size=min_size).shape[1:] == shape[::-1]
     data = saved(noise(300, 100), "PNG")  # other kinds have no such way
-    assert decode_uint8(data, "x", smallest=smallest).shape[1:] == (300, 100)
+    assert decode_uint8(data, "x", min_size=min_size).shape[1:] == (300, 100)
 
 
 def test_a_small_one_is_the_large_one_averaged_and_turned():
@@ -300,12 +307,12 @@ def test_a_small_one_is_the_large_one_averaged_and_turned():
     exif = Image.Exif()
     exif[0x0112] = 6
     data = saved(image, "JPEG", exif=exif)
-    whole, small = decode_uint8(data, "x"), decode_uint8(data, "x", smallest=16)
+    whole, small = decode_uint8(data, "x"), decode_uint8(data, "x", min_size=16)
     assert whole.shape == (3, 96, 64) and small.shape == (3, 24, 16)
     mean = torch.nn.functional.avg_pool2d(whole.float(), 4)
     assert (small - mean).abs().max() < 6
     with pytest.raises(FormatError, match="cut short"):
-        decode_uint8(data[:-200], "x", smallest=16)
+        decode_uint8(data[:-200], "x", min_size=16)
 
 
 def test_whole_numbers_have_the_same_errors():
@@ -314,9 +321,9 @@ def test_whole_numbers_have_the_same_errors():
     with pytest.raises(FormatError, match=r"^x: no image of a known kind"):
         decode_uint8(b"milk", "x")
     with pytest.raises(FormatError, match="more than 100,000,000 pixels, the limit"):
-        decode_uint8(png(50_000, 50_000), "x", smallest=224)
-    with pytest.raises(ValueError, match="smallest is 0; it must be at least 1"):
-        decode_uint8(saved(noise(4, 4), "PNG"), "x", smallest=0)
+        decode_uint8(png(50_000, 50_000), "x", min_size=224)
+    with pytest.raises(ValueError, match="min_size is 0; it must be at least 1"):
+        decode_uint8(saved(noise(4, 4), "PNG"), "x", min_size=0)
 
 
 def test_errors_of_the_file_system_stay_as_they_are(tmp_path):
@@ -392,23 +399,23 @@ def test_a_folder_gives_its_images_and_a_file_stays(tmp_path):
     other = tmp_path / "other.txt"
     other.touch()
     inside = [folder / "a" / "c.png", folder / "a.jpeg", folder / "b.JPG", folder / "z.gif"]
-    assert find([other, folder]) == [other, *inside]
-    assert find([]) == []
+    assert find_images([other, folder]) == [other, *inside]
+    assert find_images([]) == []
 
 
 def test_a_folder_reached_through_a_hidden_one_is_not_hidden(tmp_path):
     folder = tmp_path / ".album"
     folder.mkdir()
     (folder / "a.jpg").touch()
-    assert find([folder]) == [folder / "a.jpg"]
+    assert find_images([folder]) == [folder / "a.jpg"]
 
 
 def test_what_is_not_there_and_what_is_bare_are_named(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
-        find([tmp_path / "nowhere.jpg"])
+        find_images([tmp_path / "nowhere.jpg"])
     (tmp_path / "bare").mkdir()
     with pytest.raises(ValueError, match="bare: the folder holds no image"):
-        find([tmp_path / "bare"])
+        find_images([tmp_path / "bare"])
 
 
 def test_threads_share_the_decoder():
@@ -421,7 +428,7 @@ def test_threads_share_the_decoder():
 
 
 def test_real_photographs_decode_as_torchvision_decodes_them(shared_data: Path):
-    for path in find([shared_data / "caltech101" / "Faces"])[:3]:
+    for path in find_images([shared_data / "caltech101" / "Faces"])[:3]:
         encoded = torch.frombuffer(bytearray(path.read_bytes()), dtype=torch.uint8)
         expected = torch.ops.image.decode_jpeg(encoded, ImageReadMode.RGB.value, True) / 255
         # The two have their own libjpeg, which may round differently.

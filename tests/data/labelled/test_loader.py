@@ -20,7 +20,7 @@ from PIL import Image
 
 from vl.data.batches import BatchPlan
 from vl.data.images.augmentation import Augmentation
-from vl.data.labelled.loader import PictureBatches
+from vl.data.labelled.loader import ImageBatches
 
 # Python 3.12 and 3.13 say this of any process that has threads, as PyTorch's have.
 pytestmark = pytest.mark.filterwarnings(
@@ -151,7 +151,7 @@ def test_an_epoch_has_every_picture_once_and_is_as_planned(count, processes, siz
     rows = []
     for rank in range(processes):
         choices = {"batch_size": size, "seed": 4, "rank": rank, "processes": processes}
-        loader = PictureBatches(pictures, Marks(), workers=workers, **choices)
+        loader = ImageBatches(pictures, Marks(), num_workers=workers, **choices)
         # No share of one picture where it can be helped, for batch normalisation's sake.
         expected = BatchPlan(count, least=2, **choices)
         found = list(loader.epoch(1))
@@ -169,8 +169,8 @@ def test_an_epoch_has_every_picture_once_and_is_as_planned(count, processes, siz
 @pytest.mark.parametrize("workers", [0, 1, 3])
 def test_an_epoch_entered_later_is_seen_bit_for_bit_whatever_the_workers(first, workers):
     def loader(workers):
-        return PictureBatches(
-            photographs(22), Augmentation(8), batch_size=5, seed=1, workers=workers
+        return ImageBatches(
+            photographs(22), Augmentation(8), batch_size=5, seed=1, num_workers=workers
         )
 
     whole = list(loader(0).epoch(2))
@@ -179,15 +179,15 @@ def test_an_epoch_entered_later_is_seen_bit_for_bit_whatever_the_workers(first, 
 
 
 def test_an_epoch_entered_behind_its_end_has_nothing():
-    loader = PictureBatches(numbered(6), Marks(), batch_size=3)
+    loader = ImageBatches(numbered(6), Marks(), batch_size=3)
     assert list(loader.epoch(0, first=2)) == []
 
 
 @pytest.mark.slow
 def test_it_works_where_processes_are_not_forked():
     def seen(workers):
-        loader = PictureBatches(
-            photographs(12), Augmentation(8), batch_size=5, seed=1, workers=workers
+        loader = ImageBatches(
+            photographs(12), Augmentation(8), batch_size=5, seed=1, num_workers=workers
         )
         return list(loader.epoch(0))
 
@@ -199,7 +199,7 @@ def test_workers_use_one_thread_each_and_this_process_keeps_its_own():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        loader = PictureBatches(numbered(4), Threads(), batch_size=2, workers=1)
+        loader = ImageBatches(numbered(4), Threads(), batch_size=2, num_workers=1)
         assert {int(each) for batch in loader.epoch(0) for each in batch.images.flatten()} == {1}
         assert torch.get_num_threads() == 3
     finally:
@@ -209,14 +209,14 @@ def test_workers_use_one_thread_each_and_this_process_keeps_its_own():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_the_global_random_numbers_are_left_alone(workers):
     before = torch.get_rng_state()
-    list(PictureBatches(numbered(9), Marks(), batch_size=3, workers=workers).epoch(0))
+    list(ImageBatches(numbered(9), Marks(), batch_size=3, num_workers=workers).epoch(0))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_an_epoch_that_is_left_leaves_no_worker_behind(workers):
     before = threading.active_count()
-    epoch = PictureBatches(numbered(300), Marks(), batch_size=3, workers=workers).epoch(0)
+    epoch = ImageBatches(numbered(300), Marks(), batch_size=3, num_workers=workers).epoch(0)
     next(epoch)
     epoch.close()
     assert multiprocessing.active_children() == []
@@ -236,8 +236,8 @@ def test_a_corrupt_picture_is_left_out_told_once_and_counted(workers, caplog):
     pictures = damaged(20, 3, 11)
     pictures.lost[5] = FileNotFoundError(2, "No such file or directory")
     pictures.lost[6] = OSError("the disk is gone")
-    loader = PictureBatches(pictures, Marks(), batch_size=4, workers=workers, tolerated=0.2)
-    whole = PictureBatches(numbered(20), Marks(), batch_size=4)
+    loader = ImageBatches(pictures, Marks(), batch_size=4, num_workers=workers, max_corrupt=0.2)
+    whole = ImageBatches(numbered(20), Marks(), batch_size=4)
     with caplog.at_level(logging.WARNING):
         for epoch in range(2):
             found, expected = list(loader.epoch(epoch)), list(whole.epoch(epoch))
@@ -262,7 +262,7 @@ def test_a_corrupt_picture_is_left_out_told_once_and_counted(workers, caplog):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_a_batch_of_which_nothing_is_left_is_still_given(workers):
     pictures = damaged(6, 0, 1, 2, 3, 4)
-    loader = PictureBatches(pictures, Marks(5), batch_size=2, workers=workers, tolerated=1)
+    loader = ImageBatches(pictures, Marks(5), batch_size=2, num_workers=workers, max_corrupt=1)
     found = list(loader.epoch(0))
     assert sorted(len(batch.images) for batch in found) == [0, 0, 1]
     for batch in found:
@@ -273,8 +273,8 @@ def test_a_batch_of_which_nothing_is_left_is_still_given(workers):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_more_corrupt_pictures_than_tolerated_are_an_error(workers):
     def seen(tolerated):
-        loader = PictureBatches(
-            damaged(40, 1, 2), Marks(), batch_size=4, workers=workers, tolerated=tolerated
+        loader = ImageBatches(
+            damaged(40, 1, 2), Marks(), batch_size=4, num_workers=workers, max_corrupt=tolerated
         )
         return list(loader.epoch(0))
 
@@ -296,8 +296,8 @@ def test_a_jpeg_is_decoded_no_larger_than_is_enough():
 
     file = io.BytesIO()
     Image.new("RGB", (200, 160)).save(file, "JPEG")
-    for smallest, shape in ((None, [3, 160, 200]), (40, [3, 40, 50]), (41, [3, 80, 100])):
-        loader = PictureBatches(Little([file.getvalue()]), Size(), batch_size=1, smallest=smallest)
+    for min_size, shape in ((None, [3, 160, 200]), (40, [3, 40, 50]), (41, [3, 80, 100])):
+        loader = ImageBatches(Little([file.getvalue()]), Size(), batch_size=1, min_size=min_size)
         assert next(loader.epoch(0)).images.flatten().tolist() == shape
 
 
@@ -305,14 +305,14 @@ def test_a_jpeg_is_decoded_no_larger_than_is_enough():
 # a socket and its ``with``, the socket is left to the garbage collector.
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_a_worker_that_dies_is_an_error_and_not_the_end_of_waiting():
-    loader = PictureBatches(numbered(6), Fatal(), batch_size=2, workers=1)
+    loader = ImageBatches(numbered(6), Fatal(), batch_size=2, num_workers=1)
     with pytest.raises(ChildProcessError, match="a worker that reads pictures died"):
         list(loader.epoch(0))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_a_mistake_of_ours_is_not_taken_for_a_corrupt_picture(workers):
-    loader = PictureBatches(numbered(6), Wrong(), batch_size=2, workers=workers)
+    loader = ImageBatches(numbered(6), Wrong(), batch_size=2, num_workers=workers)
     with pytest.raises(RuntimeError, match="wrong shape"):
         list(loader.epoch(0))
     assert multiprocessing.active_children() == []
@@ -322,12 +322,12 @@ SCRIPT = """
 import multiprocessing, sys, time
 import torch
 from data.batches import ahead
-from data.loader import PictureBatches
+from data.loader import ImageBatches
 from tests.test_loader import Marks, numbered
 
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])
-    loader = PictureBatches(numbered(400), Marks(), batch_size=2, workers=2)
+    loader = ImageBatches(numbered(400), Marks(), batch_size=2, num_workers=2)
     batches = ahead(loader.epoch(0))
     next(batches)
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
@@ -371,14 +371,14 @@ def alive(process):
     [
         ({"workers": -1}, "workers is -1; it must be at least 0"),
         ({"tolerated": 1.5}, "tolerated is 1.5; it is a share, from 0 to 1"),
-        ({"smallest": 0}, "smallest is 0; it must be at least 1"),
+        ({"min_size": 0}, "min_size is 0; it must be at least 1"),
         ({"batch_size": 1, "processes": 2}, "a batch of 1 cannot be shared by 2 processes"),
         ({"batch_size": 9, "processes": 7}, "6 pictures cannot be shared by 7 processes"),
     ],
 )
 def test_wrong_arguments_are_refused(choices, message):
     with pytest.raises(ValueError, match=message):
-        PictureBatches(numbered(6), Marks(), **{"batch_size": 3, **choices})
+        ImageBatches(numbered(6), Marks(), **{"batch_size": 3, **choices})
 
 
 def test_names_and_labels_must_be_as_many():
@@ -389,4 +389,4 @@ def test_names_and_labels_must_be_as_many():
             return ["a"]
 
     with pytest.raises(ValueError, match="1 names, 2 labels"):
-        PictureBatches(Half([b"", b""]), Marks(), batch_size=1)
+        ImageBatches(Half([b"", b""]), Marks(), batch_size=1)

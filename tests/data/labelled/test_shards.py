@@ -1,4 +1,4 @@
-"""Shards: what is in them is read once each, by any number of processes; what is wrong is named."""
+"""ShardDataset: what is in them is read once each, by any number of processes; what is wrong is named."""
 
 import contextlib
 import io
@@ -16,7 +16,14 @@ import pytest
 from vl.data.errors import FormatError
 from vl.data.images.decode import SUFFIXES
 from vl.data.labelled import shards as module
-from vl.data.labelled.shards import CLASSES, SETTINGS, Shards, about, shard_names, write_classes
+from vl.data.labelled.shards import (
+    CLASSES,
+    SETTINGS,
+    ShardDataset,
+    about,
+    shard_names,
+    write_classes,
+)
 from vl.data.labelled.tar_samples import Entry, write
 
 
@@ -58,7 +65,7 @@ def ours(folder, count, *, per_shard=3, classes=("cat", "dog")):
 
 def test_shards_give_back_what_was_written(tmp_path):
     contents = ours(tmp_path, 10)
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     assert list(found.names) == list(contents)
     assert found.classes == ("cat", "dog")
     assert list(found.labels) == [row % 2 for row in range(10)]
@@ -72,7 +79,7 @@ def test_shards_give_back_what_was_written(tmp_path):
 
 def test_a_class_may_be_one_that_has_no_pictures(tmp_path):
     tar(tmp_path / "a.tar", *sample("0", label=b"2"))
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     assert found.classes == ("0", "1", "2")
     assert found.notes == ("2 of 3 classes have no picture",)
 
@@ -88,7 +95,7 @@ def test_other_peoples_shards_have_numbers_as_classes_and_keys_as_names(tmp_path
             (f"{key}{suffix.upper()}", bytes([row]) * 5),
         ]
     tar(tmp_path / "set-0.tar", *members)
-    found = Shards(tmp_path / "set-0.tar")
+    found = ShardDataset(tmp_path / "set-0.tar")
     assert found.classes == tuple(map(str, range(len(suffixes))))
     assert list(found.names) == [f"set-0/./deep.er/{row:03d}" for row in range(len(suffixes))]
     assert [found.read(row) for row in range(len(suffixes))] == [
@@ -101,14 +108,14 @@ def test_other_peoples_json_is_no_name(tmp_path):
         [b'{"name": "x"}', b'{"name": 3, "label": "0"}', b"[1", b"[" * 10000, b'"x"', b"\xff"]
     ):
         tar(tmp_path / f"{row}.tar", ("k.json", text), *sample("k"))
-    assert list(Shards(tmp_path).names) == [f"{row}/k" for row in range(6)]
+    assert list(ShardDataset(tmp_path).names) == [f"{row}/k" for row in range(6)]
 
 
 @pytest.mark.parametrize("form", [tarfile.USTAR_FORMAT, tarfile.GNU_FORMAT, tarfile.PAX_FORMAT])
 def test_long_names_and_any_tar_format_are_read(tmp_path, form):
     keys = [f"{'x' * 60}/{'é' * 10}/{n}{'y' * 60}" for n in range(3)]
     members = [member for key in keys for member in sample(key, key.encode())]
-    found = Shards(tar(tmp_path / "a.tar", *members, form=form))
+    found = ShardDataset(tar(tmp_path / "a.tar", *members, form=form))
     assert [found.read(row).decode() for row in range(3)] == keys
 
 
@@ -127,7 +134,7 @@ def test_what_is_neither_picture_nor_class_is_counted(tmp_path):
         ("0.cls", b"0"),
         ("info.json", b"{}"),
     )
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     assert found.read(0) == b"here"
     (note,) = found.notes
     for part in (
@@ -142,14 +149,14 @@ def test_what_is_neither_picture_nor_class_is_counted(tmp_path):
 
 def test_nothing_is_unpacked_to_the_disk(tmp_path):
     tar(tmp_path / "in" / "a.tar", *sample("../out/x"), *sample(f"{tmp_path}/y"))
-    assert Shards(tmp_path / "in").read(1) == b"picture"
+    assert ShardDataset(tmp_path / "in").read(1) == b"picture"
     assert sorted(each.name for each in tmp_path.rglob("*")) == ["a.tar", "in"]
 
 
 def test_a_class_may_be_written_as_its_text(tmp_path):
     (tmp_path / CLASSES).write_text("stop sign\r\nzebra\n")
     tar(tmp_path / "a.tar", *sample("0", label=b"zebra\n"), *sample("1", label=b"0"))
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     assert list(found.labels) == [1, 0]
     assert found.classes == ("stop sign", "zebra")
 
@@ -177,7 +184,7 @@ def test_a_class_may_be_written_as_its_text(tmp_path):
 def test_a_wrong_sample_is_named(tmp_path, members, message):
     tar(tmp_path / "a.tar", *members)
     with pytest.raises(FormatError, match=message):
-        Shards(tmp_path)
+        ShardDataset(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -191,7 +198,7 @@ def test_a_class_that_classes_txt_has_not_is_named(tmp_path, label, message):
     write_classes(tmp_path, ["cat", "dog"])
     tar(tmp_path / "a.tar", *sample("7", label=label))
     with pytest.raises(FormatError, match=rf"a\.tar: member '7\.cls': {message}"):
-        Shards(tmp_path)
+        ShardDataset(tmp_path)
 
 
 def test_classes_of_other_shards_are_refused(tmp_path):
@@ -200,7 +207,7 @@ def test_classes_of_other_shards_are_refused(tmp_path):
     with pytest.raises(
         FormatError, match=r"its \.json says 'cat', which is not class 0 of classes"
     ):
-        Shards(tmp_path)
+        ShardDataset(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -215,7 +222,7 @@ def test_wrong_classes_are_named_by_line(tmp_path, text, message):
     (tmp_path / CLASSES).write_text(text)
     tar(tmp_path / "a.tar", *sample("0"))
     with pytest.raises(FormatError, match=rf"classes\.txt: {message}"):
-        Shards(tmp_path)
+        ShardDataset(tmp_path)
 
 
 @pytest.mark.parametrize("name", ["a\nb", "a\r", "", "  ", "\ufeffa", "a\udcff", "a\0"])
@@ -230,7 +237,7 @@ def test_a_name_in_two_shards_is_refused(tmp_path):
     for shard in shard_names(2):
         write(tmp_path / shard, [Entry("0", ".jpg", b"", "0", about("a.jpg", "cat"))])
     with pytest.raises(FormatError, match=r"000001\.tar: .*there is a picture 'a\.jpg' already"):
-        Shards(tmp_path)
+        ShardDataset(tmp_path)
 
 
 def test_a_tar_cut_short_anywhere_is_refused(tmp_path):
@@ -238,11 +245,11 @@ def test_a_tar_cut_short_anywhere_is_refused(tmp_path):
         tmp_path / "whole.tar", *sample("0", b"x" * 700), *sample("1", b"y" * 5)
     ).read_bytes()
     end = len(whole.rstrip(b"\0")) // 512 * 512 + 512  # of the last member
-    Shards(tmp_path / "whole.tar")
+    ShardDataset(tmp_path / "whole.tar")
     for length in [*range(0, end, 128), end, end + 511]:
         (tmp_path / "cut.tar").write_bytes(whole[:length])
         with pytest.raises(FormatError, match=r"cut\.tar: .*cut short or damaged"):
-            Shards(tmp_path / "cut.tar")
+            ShardDataset(tmp_path / "cut.tar")
 
 
 def test_a_damaged_header_is_not_taken_for_the_end(tmp_path):
@@ -251,14 +258,14 @@ def test_a_damaged_header_is_not_taken_for_the_end(tmp_path):
     for header in range(0, 4 * 1024, 1024):
         path.write_bytes(whole[: header + 3] + b"?" + whole[header + 4 :])
         with pytest.raises(FormatError, match=r"a\.tar: .*damaged"):
-            Shards(path)
+            ShardDataset(path)
 
 
 def test_two_tars_in_one_are_refused(tmp_path):
     one, two = (tar(tmp_path / name, *sample(name)) for name in ("a.tar", "b.tar"))
     one.write_bytes(one.read_bytes() + two.read_bytes())
     with pytest.raises(FormatError, match=r"a\.tar: something lies behind the tar's end"):
-        Shards(one)
+        ShardDataset(one)
 
 
 def test_a_size_below_zero_ends(tmp_path):
@@ -269,7 +276,7 @@ def test_a_size_below_zero_ends(tmp_path):
     header[148:156] = b"%06o\0 " % sum(header)
     (tmp_path / "a.tar").write_bytes(bytes(1024).join([bytes(header), b""]))
     with pytest.raises(FormatError, match=r"a\.tar: .*damaged"):
-        Shards(tmp_path)
+        ShardDataset(tmp_path)
 
 
 @pytest.mark.parametrize("mode", ["w:gz", "w:bz2", "w:xz"])
@@ -277,16 +284,16 @@ def test_a_packed_tar_is_known_by_its_bytes(tmp_path, mode):
     with tarfile.open(tmp_path / "a.tar", mode) as file:
         file.addfile(tarfile.TarInfo("0.jpg"))
     with pytest.raises(FormatError, match=r"a\.tar: packed; unpack it"):
-        Shards(tmp_path)
+        ShardDataset(tmp_path)
 
 
 def test_gaps_in_other_people_s_shards_are_noted(tmp_path):
     for number in (2, 3, 6):
         tar(tmp_path / f"set-{number:04d}.tar", *sample("0"))
     tar(tmp_path / "other-20240101.tar", *sample("0"))
-    (note,) = Shards(tmp_path).notes
+    (note,) = ShardDataset(tmp_path).notes
     assert note == f"{tmp_path}: 2 shards are missing: 'set-0004.tar', 'set-0005.tar'"
-    assert Shards(tmp_path / "set-0002.tar").notes == ()
+    assert ShardDataset(tmp_path / "set-0002.tar").notes == ()
 
 
 def test_a_part_of_our_shards_is_refused(tmp_path):
@@ -295,17 +302,17 @@ def test_a_part_of_our_shards_is_refused(tmp_path):
     with pytest.raises(
         FileNotFoundError, match=r"2 of 5 shards are missing: 'shard-000003\.tar', 'shard-000004"
     ):
-        Shards(tmp_path)
-    assert len(Shards(tmp_path / "shard-000001.tar").labels) > 0
+        ShardDataset(tmp_path)
+    assert len(ShardDataset(tmp_path / "shard-000001.tar").labels) > 0
     for wrong in ("{", "[]", "{}", '{"shards": -1}', '{"shards": 10000000000}', '{"shards": true}'):
         (tmp_path / SETTINGS).write_text(wrong)
         with pytest.raises(FormatError, match=SETTINGS):
-            Shards(tmp_path)
+            ShardDataset(tmp_path)
 
 
 def test_a_shard_that_was_changed_is_not_read(tmp_path):
     contents = ours(tmp_path, 6)
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     shard = tmp_path / shard_names(2)[1]
     os.utime(shard, ns=(1, 1))
     assert found.read(0) == contents[found.names[0]]
@@ -318,7 +325,7 @@ def test_a_shard_that_was_changed_is_not_read(tmp_path):
 
 def test_a_shard_that_is_cut_while_it_is_read_is_an_error(tmp_path):
     ours(tmp_path, 3)
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     found.read(0)
     os.truncate(tmp_path / shard_names(1)[0], 600)
     with pytest.raises(OSError, match="cut short since"):
@@ -332,7 +339,7 @@ def open_files():
 def test_few_shards_are_open_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_MOST_OPEN", 4)
     contents = ours(tmp_path, 20, per_shard=1)
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     before = open_files()
     for row in random.Random(0).choices(range(20), k=200):
         assert found.read(row) == contents[found.names[row]]
@@ -344,7 +351,7 @@ def test_few_shards_are_open_at_once(tmp_path, monkeypatch):
 def test_threads_read_at_once(tmp_path, monkeypatch):
     monkeypatch.setattr(module, "_MOST_OPEN", 2)
     contents = ours(tmp_path, 24, per_shard=2)
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     wrong = []
 
     def read(seed):
@@ -365,7 +372,7 @@ def test_threads_read_at_once(tmp_path, monkeypatch):
 
 def test_pickling_takes_no_open_file_along(tmp_path):
     contents = ours(tmp_path, 6)
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     found.read(0)
     again = pickle.loads(pickle.dumps(found))
     assert again._open == {}
@@ -401,7 +408,7 @@ def shared_among(found, processes, method):
 @pytest.mark.parametrize("processes", [1, 3, 7])
 def test_forked_processes_read_every_picture_once(tmp_path, processes):
     contents = ours(tmp_path, 40, per_shard=6)
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     found.read(0)  # a file is open before the fork
     got = shared_among(found, processes, "fork")
     assert sorted(row for row, _ in got) == list(range(40))
@@ -411,7 +418,7 @@ def test_forked_processes_read_every_picture_once(tmp_path, processes):
 @pytest.mark.slow
 def test_spawned_processes_read_every_picture_once(tmp_path):
     contents = ours(tmp_path, 40, per_shard=6)
-    found = Shards(tmp_path)
+    found = ShardDataset(tmp_path)
     found.read(0)
     got = shared_among(found, 2, "spawn")
     assert sorted(row for row, _ in got) == list(range(40))
@@ -429,4 +436,4 @@ def test_any_damage_is_an_error_or_does_no_harm(tmp_path):
             damaged[generator.randrange(len(whole))] = generator.choice([0, 48, 55, 120, 128, 255])
         path.write_bytes(damaged)
         with contextlib.suppress(FormatError):
-            Shards(path).read(0)
+            ShardDataset(path).read(0)

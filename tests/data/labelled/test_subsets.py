@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from vl.data.labelled.dataset import Subset, aside
+from vl.data.labelled.dataset import DatasetSubset, split_dataset
 
 
 class Named:
@@ -22,7 +22,7 @@ class Named:
 
 
 def test_a_subset_reads_the_rows_it_has():
-    pictures = Subset(Named([0, 1, 2, 0]), [3, 1])
+    pictures = DatasetSubset(Named([0, 1, 2, 0]), [3, 1])
     assert pictures.names == ("3.png", "1.png")
     assert list(pictures.labels) == [0, 1]
     assert pictures.classes == ("a", "b", "c")
@@ -31,20 +31,20 @@ def test_a_subset_reads_the_rows_it_has():
 
 
 def test_a_subset_of_a_subset_and_a_pickled_one_read_the_same():
-    pictures = Subset(Subset(Named([0, 1, 2, 0]), [3, 2, 1]), [2, 0])
+    pictures = DatasetSubset(DatasetSubset(Named([0, 1, 2, 0]), [3, 2, 1]), [2, 0])
     for each in (pictures, pickle.loads(pickle.dumps(pictures))):
         assert [each.read(row) for row in range(2)] == [b"1.png", b"3.png"]
 
 
 def test_classes_can_have_other_numbers():
-    pictures = Subset(Named([0, 1]), [0, 1], labels=[2, 0], classes=("b", "x", "a"))
+    pictures = DatasetSubset(Named([0, 1]), [0, 1], labels=[2, 0], classes=("b", "x", "a"))
     assert list(pictures.labels) == [2, 0]
     assert pictures.classes == ("b", "x", "a")
 
 
 def test_there_is_a_label_for_each_picture():
     with pytest.raises(ValueError, match="1 labels for 2 pictures"):
-        Subset(Named([0, 1]), [0, 1], labels=[2])
+        DatasetSubset(Named([0, 1]), [0, 1], labels=[2])
 
 
 @pytest.mark.parametrize(
@@ -57,7 +57,7 @@ def test_there_is_a_label_for_each_picture():
 )
 def test_a_share_of_each_class_is_put_aside(share, counts, put):
     labels = [label for label, count in enumerate(counts) for _ in range(count)]
-    kept, judged = aside(Named(labels), share, seed=1)
+    kept, judged = split_dataset(Named(labels), share, seed=1)
     assert Counter(judged.labels) == {n: count for n, count in enumerate(put) if count}
     assert sorted(kept.names + judged.names) == sorted(Named(labels).names)
     for part in (kept, judged):
@@ -69,16 +69,16 @@ def test_a_share_of_each_class_is_put_aside(share, counts, put):
 
 def test_what_is_put_aside_goes_by_the_seed():
     pictures = Named([0] * 50 + [1] * 50)
-    one, same, other = (aside(pictures, 0.2, seed=seed)[1].names for seed in (1, 1, 2))
+    one, same, other = (split_dataset(pictures, 0.2, seed=seed)[1].names for seed in (1, 1, 2))
     assert one == same != other
 
 
 @pytest.mark.parametrize("share", [0.0, 1.0, -0.5])
 def test_a_share_is_between_none_and_all(share):
     with pytest.raises(ValueError, match=r"it must be between 0 and 1"):
-        aside(Named([0, 0]), share, seed=0)
+        split_dataset(Named([0, 0]), share, seed=0)
 
 
 def test_of_single_pictures_none_can_be_put_aside():
     with pytest.raises(ValueError, match="no class has two pictures"):
-        aside(Named([0, 1, 2]), 0.5, seed=0)
+        split_dataset(Named([0, 1, 2]), 0.5, seed=0)

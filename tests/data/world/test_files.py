@@ -7,7 +7,7 @@ from PIL import Image
 
 from vl.data.captions.captions import check_disjoint, read_captions
 from vl.data.errors import FormatError
-from vl.data.labelled.folders import read_list
+from vl.data.labelled.folders import read_image_list
 from vl.data.words.labels import one, read
 from vl.data.words.wordnet import WordNet
 from vl.data.world.captions import captions
@@ -56,8 +56,8 @@ def test_captions_are_read_as_coco_and_are_the_scenes_own(folder):
 def test_lists_are_read_with_classes_that_are_synsets(folder):
     wordnet = WordNet.at(folder)
     for split in SPLITS:
-        found = read_list(folder / f"{split}.txt")
-        looks = read_list(folder / f"{split}-looks.txt")
+        found = read_image_list(folder / f"{split}.txt")
+        looks = read_image_list(folder / f"{split}-looks.txt")
         assert found.notes == ()
         assert len(found.photographs) == COUNTS[split]
         for number, (kind, look) in enumerate(zip(found.photographs, looks.photographs)):

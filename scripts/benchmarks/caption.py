@@ -11,7 +11,7 @@ from typing import Any
 
 import vl
 from benchmarks.timing import in_turn, spread
-from vl.data.images.decode import find
+from vl.data.images.decode import find_images
 
 # The least that any captioner in PyTorch does before it can begin.
 BASELINE = "import sys, torch; from safetensors.torch import load_file; load_file(sys.argv[1])"
@@ -31,7 +31,7 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
     ``start_up_ratio`` is the median over rounds of the CPU seconds of ``vl caption`` on one image
     over those of importing PyTorch and reading the same model file.
     """
-    files = list(islice(find(flags.images), flags.num_images))
+    files = list(islice(find_images(flags.images), flags.num_images))
     captioner = vl.Captioner.load(flags.model, device=flags.device)
     seconds = in_turn({"caption": lambda: captioner(files)}, flags.rounds)["caption"]
     python = sys.executable

@@ -142,5 +142,5 @@ def test_a_thin_strip_shows_its_ends_and_its_middle(turn):
 def test_wrong_numbers_are_refused():
     with pytest.raises(ValueError, match="num_crops is 12"):
         crop_boxes(10, 10, size=5, num_crops=12)
-    with pytest.raises(ValueError, match="height 10, width 10, side 0; each must be at least 1"):
+    with pytest.raises(ValueError, match="height 10, width 10, size 0; each must be at least 1"):
         crop_boxes(10, 10, size=0, num_crops=1)

@@ -23,15 +23,13 @@ Schedule = Literal["constant", "staircase", "cosine"]
 """Of the learning rate."""
 SelectionMetric = Literal["bleu-4", "loss"]
 """By which a captioner's best epoch is chosen."""
-SamplingDecay = Literal["linear", "exponential", "inverse sigmoid"]
+SamplingDecay = Literal["linear", "exponential", "inverse-sigmoid"]
 """Of the probability of the true word in scheduled sampling (Bengio et al. 2015, section 2.4)."""
 Depth = Literal["last", "blocks", "all"]
 """How much of an encoder is fine-tuned."""
 
-LstmCell = Literal["ordinary", "paper"]
-"""``paper`` is equations 4 to 9 of Vinyals et al. 2015."""
-OutputLayer = Literal["free", "tied"]
-"""``tied`` shares its weights with the word embedding."""
+LstmCell = Literal["im2txt", "paper"]
+"""``paper`` is equations 4 to 9 of Vinyals et al. 2015; ``im2txt`` has biases and a second tanh."""
 
 RankBy = Literal["log-prob", "minimum-bayes-risk"]
 """How the captions of a beam search are ranked."""

@@ -1,1 +1,1 @@
-"""A vector into language."""
+"""Decoders: a vector into language."""

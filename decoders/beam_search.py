@@ -1,6 +1,6 @@
-"""Beam search over any decoder that can say how likely each next word is.
+"""Beam search over any decoder that gives the log-probabilities of the next word.
 
-It knows nothing of LSTMs or images, and no rule of language: rules.py wraps the step for those.
+It knows nothing of LSTMs or images, and no constraint on captions: constraints.py wraps the step.
 """
 
 import math
@@ -10,18 +10,18 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-State = tuple[Tensor, ...]  # each (N, ...): row n belongs to unfinished caption n
+State = tuple[Tensor, ...]  # each (N, ...): row n belongs to live beam n
 Step = Callable[[Tensor, State], tuple[Tensor, State]]  # (N,) words -> (N, V) log-probs, State
 
-_BLOCK = 64  # words looked at together when the best of a vocabulary are sought
+_BLOCK = 64  # words a block in `top_words`
 
 
 class Hypothesis(NamedTuple):
-    """A caption the search found."""
+    """A caption from the search."""
 
-    words: tuple[int, ...]  # neither start nor end among them
-    log_prob: float  # nats, the end word's included if there is one
-    ended: bool  # False: it came to max_length, or no word could follow, before the end word
+    words: tuple[int, ...]  # without start and end word
+    log_prob: float  # nats, including the end word's if there is one
+    ended: bool  # False: cut off at max_length, or no word could follow, before the end word
 
 
 @torch.inference_mode()
@@ -31,99 +31,103 @@ def beam_search(
     *,
     start: int,
     end: int,
-    width: int,
+    num_beams: int,
     max_length: int,
-    length_power: float = 0.0,
+    length_penalty: float = 0.0,
 ) -> list[list[Hypothesis]]:
-    """The best captions of each image, many images at once.
+    """The best captions of each image, in a batch of images.
 
-    At every length each unfinished caption of an image is continued by every word, and the
-    ``width`` best stay, finished ones among them: a finished caption holds its place until a
-    better one takes it. The search of an image is over when all it holds are finished.
+    At every length each live beam of an image is continued by every word, and the best
+    ``num_beams`` candidates stay, finished ones among them: a finished caption keeps its beam
+    until a better one replaces it. The search of an image is over when all its beams are finished.
 
     Args:
-        step: says the log-probability of each next word; minus infinity forbids one.
+        step: log-probabilities of the next word; minus infinity forbids a word.
         state: of the ``B`` images before any word, each part ``(B, ...)``.
-        start: the word that opens a caption; given to the step, never returned.
+        start: the word that opens a caption; passed to the step, never returned.
         end: the word that closes a caption; never returned.
-        width: captions kept of each image; 1 is greedy.
-        max_length: greatest number of words after the start, the end word counted.
-        length_power: captions are compared by log-probability over length to this power, the end
-            word counted; 0 compares log-probabilities, 1 the mean of a word.
+        num_beams: captions per image; 1 is greedy search.
+        max_length: maximum number of words after the start word, including the end word.
+        length_penalty: captions are compared by log-probability / length ** length_penalty, the
+            length including the end word; 0 compares log-probabilities, 1 the mean per word.
 
     Returns:
-        For each image at most ``width`` captions without duplicates: those that ended first, the
-        best first. There are fewer only where fewer are possible.
+        For each image at most ``num_beams`` distinct captions: ended ones first, then by score.
+        There are fewer only where fewer are possible.
 
     Raises:
-        ValueError: a width or length below 1, an empty state, or a step that gives NaN.
+        ValueError: ``num_beams`` or ``max_length`` below 1, an empty state, or a step that gives
+            NaN.
 
     Source:
         Vinyals et al. 2015, section 3.1.2.
     """
-    if width < 1 or max_length < 1:
-        raise ValueError(f"width and max_length must be at least 1, not {width} and {max_length}")
+    if num_beams < 1 or max_length < 1:
+        raise ValueError(
+            f"num_beams and max_length must be at least 1, not {num_beams} and {max_length}"
+        )
     if not state:
         raise ValueError("the state has no part, so the number of images is unknown")
     images = len(state[0])
     if images == 0:
         return []
     device = state[0].device
-    # Each image has `width` places. A place is empty (log-prob minus infinity), open (its row in
-    # the state is the number of open places before it) or done.
-    log_prob = torch.full((images, width), -math.inf, device=device)
-    log_prob[:, 0] = 0.0  # one place only: equal beginnings would give equal captions
-    length = torch.zeros(images, width, dtype=torch.long, device=device)
-    done = torch.zeros(images, width, dtype=torch.bool, device=device)
+    # Each image has `num_beams` beams. A beam is empty (log-prob minus infinity), live (its row in
+    # the state is the count of live beams before it) or done.
+    log_prob = torch.full((images, num_beams), -math.inf, device=device)
+    log_prob[:, 0] = 0.0  # a single beam: equal beginnings would give equal captions
+    length = torch.zeros(images, num_beams, dtype=torch.long, device=device)
+    done = torch.zeros(images, num_beams, dtype=torch.bool, device=device)
     ended = torch.zeros_like(done)
-    words = torch.full((images, width, max_length), end, dtype=torch.long, device=device)
+    words = torch.full((images, num_beams, max_length), end, dtype=torch.long, device=device)
     last = torch.full((images,), start, dtype=torch.long, device=device)
-    open_image = torch.arange(images, device=device)  # (N,): image of each open place
-    open_place = torch.zeros_like(open_image)  # (N,): and which of its places
+    live_image = torch.arange(images, device=device)  # (N,): image of each live beam
+    live_beam = torch.zeros_like(live_image)  # (N,): index among its image's beams
     for position in range(max_length):
         log_probs, state = step(last, state)  # (N, V)
-        best, word = top_words(log_probs, min(width, log_probs.shape[1]))  # (N, k)
+        best, word = top_words(log_probs, min(num_beams, log_probs.shape[1]))  # (N, k)
         best = best.to(log_prob.dtype)
         k = best.shape[1]
-        done[open_image, open_place] = best[:, 0] == -math.inf  # nothing can follow
-        # Candidates of an image: every place continued in k ways, then every done place as it is.
-        continued = torch.full((images, width, k), -math.inf, device=device)
-        continued[open_image, open_place] = log_prob[open_image, open_place, None] + best
-        next_word = torch.full((images, width, k), end, dtype=torch.long, device=device)
-        next_word[open_image, open_place] = word
-        kept = log_prob.masked_fill(~done, -math.inf)
-        candidate = torch.cat([continued.flatten(1), kept], 1)  # (B, width k + width)
+        done[live_image, live_beam] = best[:, 0] == -math.inf  # nothing can follow
+        # Candidates of an image: every live beam continued in k ways, then every done beam.
+        continued = torch.full((images, num_beams, k), -math.inf, device=device)
+        continued[live_image, live_beam] = log_prob[live_image, live_beam, None] + best
+        next_word = torch.full((images, num_beams, k), end, dtype=torch.long, device=device)
+        next_word[live_image, live_beam] = word
+        finished = log_prob.masked_fill(~done, -math.inf)
+        candidate = torch.cat([continued.flatten(1), finished], 1)  # (B, num_beams (k + 1))
         score = candidate
-        if length_power:
-            continued_score = continued.flatten(1) / (position + 1) ** length_power
-            score = torch.cat([continued_score, kept / length.clamp(min=1) ** length_power], 1)
-        choice = score.topk(width).indices  # (B, width)
-        grows = choice < width * k
-        parent = torch.where(grows, choice // k, choice - width * k)
-        said = next_word.flatten(1).gather(1, choice.clamp(max=width * k - 1))
+        if length_penalty:
+            continued_score = continued.flatten(1) / (position + 1) ** length_penalty
+            finished_score = finished / length.clamp(min=1) ** length_penalty
+            score = torch.cat([continued_score, finished_score], 1)
+        choice = score.topk(num_beams).indices  # (B, num_beams)
+        grows = choice < num_beams * k
+        parent = torch.where(grows, choice // k, choice - num_beams * k)
+        new_word = next_word.flatten(1).gather(1, choice.clamp(max=num_beams * k - 1))
         log_prob = candidate.gather(1, choice)
         grows &= log_prob > -math.inf
         length = length.gather(1, parent) + grows
         words = words.gather(1, parent[:, :, None].expand_as(words))
-        words[:, :, position] = torch.where(grows, said, end)
-        ended = torch.where(grows, said == end, ended.gather(1, parent))
+        words[:, :, position] = torch.where(grows, new_word, end)
+        ended = torch.where(grows, new_word == end, ended.gather(1, parent))
         done = ~grows | ended
-        row = torch.zeros(images, width, dtype=torch.long, device=device)
-        row[open_image, open_place] = torch.arange(len(open_image), device=device)
-        open_image, open_place = (~done).nonzero(as_tuple=True)
-        if len(open_image) == 0:
+        row = torch.zeros(images, num_beams, dtype=torch.long, device=device)
+        row[live_image, live_beam] = torch.arange(len(live_image), device=device)
+        live_image, live_beam = (~done).nonzero(as_tuple=True)
+        if len(live_image) == 0:
             break
-        last = said[open_image, open_place]
-        order = row.gather(1, parent)[open_image, open_place]  # (N,): the row each comes from
+        last = new_word[live_image, live_beam]
+        order = row.gather(1, parent)[live_image, live_beam]  # (N,): row of each beam's parent
         state = tuple(part[order] for part in state)
-    return _hypotheses(words, length, log_prob, ended, length_power)
+    return _hypotheses(words, length, log_prob, ended, length_penalty)
 
 
 def top_words(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
     """The ``k`` greatest of each row, ``(N, V)`` to two ``(N, k)``: values and words, best first.
 
-    What ``odds.topk(k)`` gives (equal values may come in another order), but faster for many
-    words: the greatest k lie in the k blocks with the greatest maxima, and maxima are quick.
+    Equal to ``log_probs.topk(k)`` up to the order of equal values, but faster for a large
+    vocabulary: the greatest k lie in the k blocks with the greatest maxima, and maxima are quick.
 
     Raises:
         ValueError: there is a NaN among them.
@@ -137,37 +141,37 @@ def top_words(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:
         grid = log_probs[:, :cut].reshape(rows, blocks, _BLOCK)
         block = grid.amax(2).topk(k).indices  # (N, k)
         inside = grid.gather(1, block[:, :, None].expand(-1, -1, _BLOCK)).flatten(1)
-        number = (
+        inside_words = (
             block[:, :, None] * _BLOCK + torch.arange(_BLOCK, device=log_probs.device)
         ).flatten(1)
         tail = torch.arange(cut, vocabulary, device=log_probs.device).expand(rows, -1)
         best, index = torch.cat([inside, log_probs[:, cut:]], 1).topk(k)
-        word = torch.cat([number, tail], 1).gather(1, index)
+        word = torch.cat([inside_words, tail], 1).gather(1, index)
     if best.isnan().any():  # topk puts NaN first
-        raise ValueError("the step gave a log-probability that is not a number")
+        raise ValueError("the step gave a log-probability that is NaN")
     return best, word
 
 
 def _hypotheses(
-    words: Tensor, length: Tensor, log_prob: Tensor, ended: Tensor, length_power: float
+    words: Tensor, length: Tensor, log_prob: Tensor, ended: Tensor, length_penalty: float
 ) -> list[list[Hypothesis]]:
-    """The places as lists, ended captions before others, then by what the search compared."""
-    score = log_prob / length.clamp(min=1) ** length_power
+    """The beams as lists: ended captions before others, then by the score of the search."""
+    score = log_prob / length.clamp(min=1) ** length_penalty
     order = score.argsort(dim=1, descending=True, stable=True)
     order = order.gather(
         1, ended.gather(1, order).int().argsort(dim=1, descending=True, stable=True)
     )
     words = words.gather(1, order[:, :, None].expand_as(words))
-    spoken = (length - ended.long()).gather(1, order)
+    num_words = (length - ended.long()).gather(1, order)
     return [
         [
             Hypothesis(tuple(ids[:n]), value, finished)
-            for ids, n, value, finished in zip(*places, strict=True)
+            for ids, n, value, finished in zip(*beams, strict=True)
             if value > -math.inf
         ]
-        for places in zip(
+        for beams in zip(
             words.tolist(),
-            spoken.tolist(),
+            num_words.tolist(),
             log_prob.gather(1, order).tolist(),
             ended.gather(1, order).tolist(),
             strict=True,

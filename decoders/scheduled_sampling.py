@@ -1,42 +1,45 @@
-"""Scheduled sampling: how often a decoder in training hears its own word (Bengio et al. 2015)."""
+"""Scheduled sampling: the schedule of the sampling probability (Bengio et al. 2015)."""
 
 import math
 from collections.abc import Callable
-from typing import Literal
 
-Decay = Literal["linear", "exponential", "inverse sigmoid"]
-SampleWord = Callable[[int], float]  # training step -> probability of the decoder's own word
+from vl.data.choices import SamplingDecay
+
+SamplingSchedule = Callable[[int], float]  # training step -> sampling probability
 
 
-def word_sampler(decay: Decay, *, most: float, steps: int) -> SampleWord:
-    """The probability of the decoder's own word, growing from about 0 to ``most`` in ``steps``.
+def sampling_schedule(
+    decay: SamplingDecay, *, max_probability: float, num_steps: int
+) -> SamplingSchedule:
+    """The sampling probability by training step, from about 0 to ``max_probability``.
 
     Args:
-        decay: how the true word's share falls. ``"linear"``: evenly, then constant.
-            ``"exponential"``: by a constant factor a step, down to a hundredth of its range at
-            ``steps``. ``"inverse sigmoid"``: k / (k + exp(i / k)), half-way at ``steps / 2``.
-        most: the share it grows to.
-        steps: training steps it takes.
+        decay: how the probability of the true word falls. ``"linear"``: linearly, then constant.
+            ``"exponential"``: by a constant factor a step, to a hundredth of its range at
+            ``num_steps``. ``"inverse-sigmoid"``: k / (k + exp(i / k)), half-way at
+            ``num_steps / 2``.
+        max_probability: the probability reached in the end.
+        num_steps: training steps until then.
 
     Raises:
-        ValueError: a share outside 0 to 1, no steps, or an unknown decay.
+        ValueError: a probability outside 0 to 1, no steps, or an unknown decay.
 
     Source:
-        Bengio et al. 2015, section 2.4; the free constants there are chosen here so that all
-        three reach ``most`` together.
+        Bengio et al. 2015, section 2.4; its free constants are chosen here so that all three
+        schedules reach ``max_probability`` together.
     """
-    if not 0 <= most <= 1:
-        raise ValueError(f"a probability lies between 0 and 1, not at {most}")
-    if steps < 1:
-        raise ValueError(f"steps must be at least 1, not {steps}")
+    if not 0 <= max_probability <= 1:
+        raise ValueError(f"max_probability is {max_probability}; it must be between 0 and 1")
+    if num_steps < 1:
+        raise ValueError(f"num_steps is {num_steps}; it must be at least 1")
     if decay == "linear":
-        return lambda step: most * min(1.0, step / steps)
+        return lambda step: max_probability * min(1.0, step / num_steps)
     if decay == "exponential":
-        return lambda step: most * (1 - 0.01 ** (step / steps))
-    if decay == "inverse sigmoid":
-        k = _sigmoid_constant(steps / 2)
-        return lambda step: most * (1 - k / (k + math.exp(min(step / k, 700.0))))
-    raise ValueError(f"decay is {decay!r}; it must be 'linear', 'exponential' or 'inverse sigmoid'")
+        return lambda step: max_probability * (1 - 0.01 ** (step / num_steps))
+    if decay == "inverse-sigmoid":
+        k = _sigmoid_constant(num_steps / 2)
+        return lambda step: max_probability * (1 - k / (k + math.exp(min(step / k, 700.0))))
+    raise ValueError(f"decay is {decay!r}; it must be 'linear', 'exponential' or 'inverse-sigmoid'")
 
 
 def _sigmoid_constant(half_way: float) -> float:

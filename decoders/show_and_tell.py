@@ -1,40 +1,38 @@
-"""Show and Tell: an LSTM that says a caption of an image it is shown once (Vinyals et al. 2015).
+"""Show and Tell: an LSTM that sees an image once and generates a caption (Vinyals et al. 2015).
 
-It knows word ids only: what they spell is the vocabulary's, which caption is best the search's.
+It knows word ids only: spelling is the vocabulary's, ranking of captions the search's.
 """
 
-from typing import Literal
+from typing import get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from vl.data.batches import LossSum
+from vl.data.choices import LstmCell
 from vl.decoders.beam_search import State
-
-Cell = Literal["ordinary", "paper"]
-Output = Literal["free", "tied"]
 
 
 class ShowAndTell(nn.Module):
-    """The decoder: ``start`` shows it the image, ``step`` feeds it a word at a time.
+    """The decoder: ``start`` takes the image, ``step`` one word at a time.
 
     Args:
-        image_width: width of the image's embedding.
-        vocabulary_size: number of words, the special ones among them.
-        width: width of the word embedding; 512 in im2txt.
-        hidden: width of the LSTM; 512 in im2txt and in the paper.
-        cell: ``"ordinary"`` is im2txt's LSTM, with biases, a forget bias of 1 and a tanh on the
-            way out; ``"paper"`` has no biases and lets the cell out without the tanh.
-        dropout: on the LSTM's input and on its output; 0.3 in im2txt.
-        output: ``"free"`` has a matrix of its own before the softmax, as published; ``"tied"``
-            uses the word embedding again.
+        image_width: width of the image embedding.
+        vocabulary_size: number of words, including the special ones.
+        embedding_size: width of the word embedding; 512 in im2txt.
+        hidden_size: width of the LSTM; 512 in im2txt and in the paper.
+        cell: ``"im2txt"`` is im2txt's LSTM, with biases, a forget bias of 1 and a tanh before the
+            output gate; ``"paper"`` has no biases and no such tanh.
+        dropout: on the LSTM's input and output; 0.3 in im2txt.
+        tie_word_embeddings: whether the word embedding is the output matrix too; as published the
+            two are separate.
 
     Raises:
-        ValueError: a width below 1, an unknown choice, or tied output with unequal widths.
+        ValueError: a size below 1, an unknown cell, or tied embeddings with unequal sizes.
 
     Source:
-        Vinyals et al. 2015, equations 4 to 12; numbers from im2txt's configuration.
+        Vinyals et al. 2015, equations 4 to 12; defaults from im2txt's configuration.
     """
 
     def __init__(
@@ -42,63 +40,65 @@ class ShowAndTell(nn.Module):
         *,
         image_width: int,
         vocabulary_size: int,
-        width: int = 512,
-        hidden: int = 512,
-        cell: Cell = "ordinary",
+        embedding_size: int = 512,
+        hidden_size: int = 512,
+        cell: LstmCell = "im2txt",
         dropout: float = 0.3,
-        output: Output = "free",
+        tie_word_embeddings: bool = False,
     ) -> None:
         super().__init__()
-        if min(image_width, vocabulary_size, width, hidden) < 1:
-            raise ValueError("every width must be at least 1")
-        if cell not in ("ordinary", "paper"):
-            raise ValueError(f"cell is {cell!r}; it must be 'ordinary' or 'paper'")
-        if output not in ("free", "tied"):
-            raise ValueError(f"output is {output!r}; it must be 'free' or 'tied'")
-        if output == "tied" and width != hidden:
-            raise ValueError(f"tied output wants equal widths; words {width}, LSTM {hidden}")
+        if min(image_width, vocabulary_size, embedding_size, hidden_size) < 1:
+            raise ValueError("every size must be at least 1")
+        if cell not in get_args(LstmCell):
+            raise ValueError(f"cell is {cell!r}; it must be 'im2txt' or 'paper'")
+        if tie_word_embeddings and embedding_size != hidden_size:
+            raise ValueError(
+                f"tied word embeddings need equal sizes; "
+                f"embedding_size is {embedding_size}, hidden_size {hidden_size}"
+            )
         self.image_width = image_width
         self.vocabulary_size = vocabulary_size
-        self.hidden = hidden
-        self.cell: Cell = cell
-        self.configuration = {  # what the constructor needs to build the same again
+        self.hidden_size = hidden_size
+        self.cell: LstmCell = cell
+        self.configuration = {  # the constructor's arguments
             "image_width": image_width,
             "vocabulary_size": vocabulary_size,
-            "width": width,
-            "hidden": hidden,
+            "embedding_size": embedding_size,
+            "hidden_size": hidden_size,
             "cell": cell,
             "dropout": dropout,
-            "output": output,
+            "tie_word_embeddings": tie_word_embeddings,
         }
         self.image_mean: Tensor
         self.image_scale: Tensor
         self.register_buffer("image_mean", torch.zeros(image_width))
         self.register_buffer("image_scale", torch.ones(()))
-        self.show = nn.Linear(image_width, width, bias=False)
-        self.words = nn.Embedding(vocabulary_size, width)
-        self.input_gates = nn.Linear(width, 4 * hidden, bias=cell == "ordinary")
-        self.hidden_gates = nn.Linear(hidden, 4 * hidden, bias=False)
-        self.output = nn.Linear(hidden, vocabulary_size)
-        if output == "tied":
-            self.output.weight = self.words.weight
+        self.image_embedding = nn.Linear(image_width, embedding_size, bias=False)
+        self.word_embedding = nn.Embedding(vocabulary_size, embedding_size)
+        self.input_gates = nn.Linear(embedding_size, 4 * hidden_size, bias=cell == "im2txt")
+        self.hidden_gates = nn.Linear(hidden_size, 4 * hidden_size, bias=False)
+        self.output = nn.Linear(hidden_size, vocabulary_size)
+        if tie_word_embeddings:
+            self.output.weight = self.word_embedding.weight
         self.dropout = nn.Dropout(dropout)
-        self._initialise()
+        self._initialize()
 
-    def _initialise(self) -> None:
+    def _initialize(self) -> None:
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.uniform_(parameter, -0.08, 0.08)  # im2txt's initializer_scale
-        if self.cell == "ordinary":
-            forget = self.input_gates.bias.data[self.hidden : 2 * self.hidden]
+        if self.cell == "im2txt":
+            forget = self.input_gates.bias.data[self.hidden_size : 2 * self.hidden_size]
             forget.fill_(1.0)  # BasicLSTMCell's forget_bias, which im2txt leaves at its default
 
-    def standardise(self, images: Tensor) -> None:
-        """Let embeddings be shown less the mean of these and in units of their deviation.
+    def standardize(self, images: Tensor) -> None:
+        """Standardize embeddings from now on: subtract the mean of these, divide by their scale.
 
-        As published they are shown as they are: mean 0, unit 1. Where embeddings of all images
-        have much in common, as those of an untrained encoder, the difference decides.
+        The scale is one standard deviation over all axes. As published there is no
+        standardization: mean 0, scale 1. Where the embeddings of all images have much in common,
+        as those of an untrained encoder, it decides whether the decoder can tell them apart.
 
         Args:
             images: of the training split, ``(B, image_width)``.
@@ -108,21 +108,21 @@ class ShowAndTell(nn.Module):
         self.image_scale.copy_((images - mean).square().mean().sqrt().clamp(min=1e-6))
 
     def start(self, images: Tensor) -> State:
-        """Embeddings ``(B, image_width)`` to the state after the image, parts ``(B, hidden)``."""
+        """Embeddings ``(B, image_width)`` to the state after the image, parts ``(B, D)``."""
         if images.shape[-1] != self.image_width:
             raise ValueError(
                 f"images have width {images.shape[-1]}, the decoder expects {self.image_width}"
             )
-        shown = self.show((images - self.image_mean) / self.image_scale)
-        gates = self.input_gates(self.dropout(shown))
-        return self._cell(gates, gates.new_zeros(len(images), self.hidden))  # m_-1 is zero
+        embedded = self.image_embedding((images - self.image_mean) / self.image_scale)
+        gates = self.input_gates(self.dropout(embedded))
+        return self._cell(gates, gates.new_zeros(len(images), self.hidden_size))  # m_-1 is zero
 
     def step(self, words: Tensor, state: State) -> tuple[Tensor, State]:
-        """``(N,)`` words and their state to ``(N, V)`` log-probabilities (nats) and the next."""
-        output, cell = state
-        gates = self.input_gates(self.dropout(self.words(words))) + self.hidden_gates(output)
-        output, cell = self._cell(gates, cell)
-        return F.log_softmax(self.output(self.dropout(output)), dim=-1), (output, cell)
+        """``(N,)`` words and their state to ``(N, V)`` log-probabilities (nats) and next state."""
+        output, memory = state
+        gates = self._input(words) + self.hidden_gates(output)
+        output, memory = self._cell(gates, memory)
+        return F.log_softmax(self.output(self.dropout(output)), dim=-1), (output, memory)
 
     def forward(
         self,
@@ -132,27 +132,26 @@ class ShowAndTell(nn.Module):
         image_of: Tensor | None = None,
         *,
         weights: Tensor | None = None,
-        word_sampler: float = 0.0,
-        smoothing: float = 0.0,
+        sampling_probability: float = 0.0,
+        label_smoothing: float = 0.0,
         generator: torch.Generator | None = None,
     ) -> LossSum:
-        """Sum of -log p of the real words, by teacher forcing.
+        """Sum of the words' negative log-likelihoods, by teacher forcing.
 
         Args:
             images: embeddings, ``(B, image_width)``.
-            words: captions from the start word to the end word, ``(N, T)``, int64; what stands
-                behind a caption's length is never looked at.
-            lengths: words of each caption, start and end counted, ``(N,)``, int64, at least 2.
+            words: captions from the start word to the end word, ``(N, T)``, int64; positions
+                beyond a caption's length are ignored.
+            lengths: words of each caption, including start and end, ``(N,)``, int64, at least 2.
             image_of: row of ``images`` for each caption, ``(N,)``; by default n for caption n.
-            weights: factor of each caption's -log p, ``(N,)``; by default 1.
-            word_sampler: probability that the model's own word, drawn from its own distribution,
-                replaces the true one on the way in (scheduled sampling).
-            smoothing: weight of the uniform distribution in the target (label smoothing).
-            generator: for ``word_sampler``.
+            weights: factor of each caption's loss, ``(N,)``; by default 1.
+            sampling_probability: probability that a word sampled from the model's prediction
+                replaces the true one as input (scheduled sampling).
+            label_smoothing: weight of the uniform distribution in the target.
+            generator: for scheduled sampling.
 
         Returns:
-            The sum over all real words and their number: the words after the start word, the end
-            word among them.
+            The sum over all words after the start word, including the end word, and their count.
 
         Source:
             Vinyals et al. 2015, equation 13; Bengio et al. 2015 for scheduled sampling.
@@ -160,61 +159,69 @@ class ShowAndTell(nn.Module):
         order = lengths.argsort(descending=True, stable=True)
         words, lengths = words[order], lengths[order]
         rows = order if image_of is None else image_of[order]
-        # Longest first: the captions still going at step t are the first live[t] ones, so that
-        # nothing is ever computed for padding.
+        # Longest first: the captions that reach step t are the first live[t] ones, so that nothing
+        # is ever computed for padding.
         steps = int(lengths[0]) - 1
         until = torch.arange(steps, device=lengths.device)
         live = (lengths[:, None] - 1 > until).sum(0).tolist()
-        output, cell = (part[rows] for part in self.start(images))
+        output, memory = (part[rows] for part in self.start(images))
         targets = torch.cat([words[:n, t + 1] for t, n in enumerate(live)])  # (sum of live,)
-        if word_sampler > 0:
-            logits = self._sampled(words, live, output, cell, word_sampler, generator)
+        if sampling_probability > 0:
+            logits = self._scheduled_sampling(
+                words, live, (output, memory), sampling_probability, generator
+            )
         else:
-            given = torch.cat([words[:n, t] for t, n in enumerate(live)])
-            gates = self.input_gates(self.dropout(self.words(given))).split(live)
-            said = []
+            inputs = torch.cat([words[:n, t] for t, n in enumerate(live)])
+            gates = torch.split(self._input(inputs), live)
+            outputs = []
             for t, n in enumerate(live):
-                output, cell = self._cell(gates[t] + self.hidden_gates(output[:n]), cell[:n])
-                said.append(output)
-            logits = self.output(self.dropout(torch.cat(said)))  # (sum of live, V)
+                output, memory = self._cell(gates[t] + self.hidden_gates(output[:n]), memory[:n])
+                outputs.append(output)
+            logits = self.output(self.dropout(torch.cat(outputs)))  # (sum of live, V)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # not in bfloat16
         if weights is None:
-            total = F.cross_entropy(logits, targets, reduction="sum", label_smoothing=smoothing)
+            total = F.cross_entropy(
+                logits, targets, reduction="sum", label_smoothing=label_smoothing
+            )
         else:
-            nll = F.cross_entropy(logits, targets, reduction="none", label_smoothing=smoothing)
+            nll = F.cross_entropy(
+                logits, targets, reduction="none", label_smoothing=label_smoothing
+            )
             weights = weights[order]
             total = nll @ torch.cat([weights[:n] for n in live])
         return LossSum(total, torch.tensor(len(targets), device=total.device))
 
-    def _sampled(
+    def _scheduled_sampling(
         self,
         words: Tensor,
         live: list[int],
-        output: Tensor,
-        cell: Tensor,
-        word_sampler: float,
+        state: State,
+        probability: float,
         generator: torch.Generator | None,
     ) -> Tensor:
-        """Logits ``(sum of live, V)`` where a word may be the model's own instead of the true."""
+        """Logits ``(sum of live, V)`` where sampled words may replace the true ones as input."""
+        output, memory = state
         logits: list[Tensor] = []
         for t, n in enumerate(live):
-            given = words[:n, t]
+            inputs = words[:n, t]
             if t > 0:
                 with torch.no_grad():
-                    log_probs = logits[-1][:n].detach().float().softmax(-1)
-                    own = log_probs.multinomial(1, generator=generator).squeeze(1)
-                    coin = torch.rand(n, generator=generator, device=log_probs.device)
-                given = torch.where(coin < word_sampler, own, given)
-            gates = self.input_gates(self.dropout(self.words(given))) + self.hidden_gates(
-                output[:n]
-            )
-            output, cell = self._cell(gates, cell[:n])
+                    predictions = logits[-1][:n].detach().float().softmax(-1)
+                    samples = predictions.multinomial(1, generator=generator).squeeze(1)
+                    uniform = torch.rand(n, generator=generator, device=predictions.device)
+                inputs = torch.where(uniform < probability, samples, inputs)
+            gates = self._input(inputs) + self.hidden_gates(output[:n])
+            output, memory = self._cell(gates, memory[:n])
             logits.append(self.output(self.dropout(output)))
         return torch.cat(logits)
 
-    def _cell(self, gates: Tensor, cell: Tensor) -> tuple[Tensor, Tensor]:
-        """``(N, 4 hidden)`` gates and ``(N, hidden)`` memory to output and memory."""
-        into, forget, out, candidate = gates.chunk(4, dim=-1)
-        cell = forget.sigmoid() * cell + into.sigmoid() * candidate.tanh()
-        shown = cell if self.cell == "paper" else cell.tanh()
-        return out.sigmoid() * shown, cell
+    def _input(self, words: Tensor) -> Tensor:
+        """Words ``(N,)`` to their share of the gates, ``(N, 4 hidden_size)``."""
+        return self.input_gates(self.dropout(self.word_embedding(words)))
+
+    def _cell(self, gates: Tensor, memory: Tensor) -> tuple[Tensor, Tensor]:
+        """Gates ``(N, 4 hidden_size)`` and memory ``(N, hidden_size)`` to output and memory."""
+        input_gate, forget_gate, output_gate, candidate = gates.chunk(4, dim=-1)
+        memory = forget_gate.sigmoid() * memory + input_gate.sigmoid() * candidate.tanh()
+        activation = memory if self.cell == "paper" else memory.tanh()
+        return output_gate.sigmoid() * activation, memory

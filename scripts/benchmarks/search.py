@@ -53,7 +53,7 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
                         (*state, torch.zeros(len(images), device=flags.device)) if ends else state,
                         start=START,
                         end=END,
-                        width=beam,
+                        num_beams=beam,
                         max_length=STEPS,
                     )
                 return sum(len(each[0].words) for each in found)

@@ -26,10 +26,10 @@ def squares(count=4):
 def mixed():
     """A labeller of two projections, one of them a mix of known labels."""
     made = labeller()
-    conse = Conse(image_width=Tiny.width, width=WIDTH, labels=7, top=4)
+    conse = Conse(image_width=Tiny.width, width=WIDTH, num_labels=7, top_k=4)
     with torch.no_grad():
-        conse.words.copy_(units(7, seed=9))
-        conse.words[3] = math.nan
+        conse.label_vectors.copy_(units(7, seed=9))
+        conse.label_vectors[3] = math.nan
         torch.nn.init.normal_(conse.classifier.weight)
     return labeller(), {"devise": made.projections["devise"], "conse": conse}
 

@@ -165,7 +165,7 @@ def test_a_choice_changes_what_comes_out(place, flags):
     assert train("--out", "again", *plain) == 0
     assert train("--out", "other", *plain, *flags) == 0
     one, again, other = (
-        Captioner.load(f"{name}/captioner.safetensors").decoders[0].show.weight
+        Captioner.load(f"{name}/captioner.safetensors").decoders[0].image_embedding.weight
         for name in ("run", "again", "other")
     )
     assert torch.equal(one, again)

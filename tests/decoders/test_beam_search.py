@@ -1,4 +1,4 @@
-"""The search against a plain one, against enumeration, and where others failed."""
+"""Beam search against a plain one, against enumeration, and known faults of other projects."""
 
 import math
 from itertools import product
@@ -10,11 +10,11 @@ from vl.decoders.beam_search import Hypothesis, beam_search, top_words
 
 VOCABULARY = 4
 START, END = 3, 0
-CenterCrop = dict[tuple[int, ...], tuple[float, bool]]  # words -> log-probability, ended
+Captions = dict[tuple[int, ...], tuple[float, bool]]  # words -> log-probability, ended
 
 
 def table(seed, images, max_length):
-    """Odds of the next word after every possible history: nothing is Markov, the state matters."""
+    """Log-probabilities of the next word after every history: not Markov, the state matters."""
     generator = torch.Generator().manual_seed(seed)
     histories = sum(VOCABULARY**length for length in range(max_length + 1))
     log_probs = 2 * torch.randn(images, histories, VOCABULARY, generator=generator)
@@ -22,7 +22,7 @@ def table(seed, images, max_length):
 
 
 def decoder(log_probs):
-    """A step over the table: the state is the image and the number of the history so far."""
+    """A step over the table: the state is the image and the index of the history."""
 
     def step(words, state):
         image, history, fresh = state
@@ -41,7 +41,11 @@ def log_prob_after(log_probs, image, words):
     return log_probs[image, history]
 
 
-def plain_search(log_probs, image, width, max_length, power=0.0):
+def words_of(batch):
+    return [[hypothesis.words for hypothesis in captions] for captions in batch]
+
+
+def plain_search(log_probs, image, num_beams, max_length, penalty=0.0):
     """The definition, one image and one caption at a time, in double loops."""
     beam = [((), 0.0, False)]  # words with the end word, log-probability, done
     for _ in range(max_length):
@@ -50,17 +54,17 @@ def plain_search(log_probs, image, width, max_length, power=0.0):
             if done:
                 candidates.append((words, log_prob, True))
                 continue
-            for word, more in enumerate(log_prob_after(log_probs, image, words).tolist()):
-                candidates.append(((*words, word), log_prob + more, word == END))
-        candidates.sort(key=lambda one: -one[1] / len(one[0]) ** power)
-        beam = candidates[:width]
-    beam.sort(key=lambda one: (not one[2], -one[1] / len(one[0]) ** power))
+            for word, increment in enumerate(log_prob_after(log_probs, image, words).tolist()):
+                candidates.append(((*words, word), log_prob + increment, word == END))
+        candidates.sort(key=lambda caption: -caption[1] / len(caption[0]) ** penalty)
+        beam = candidates[:num_beams]
+    beam.sort(key=lambda caption: (not caption[2], -caption[1] / len(caption[0]) ** penalty))
     return [(words[:-1] if done else words, value, done) for words, value, done in beam]
 
 
 def every_caption(log_probs, image, max_length):
-    """All captions there are: those that end, and those cut at the greatest length."""
-    found: CenterCrop = {}
+    """All captions: those that end, and those cut off at the maximum length."""
+    captions: Captions = {}
     for length in range(max_length + 1):
         for words in product(range(1, VOCABULARY), repeat=length):
             log_prob = 0.0
@@ -68,132 +72,142 @@ def every_caption(log_probs, image, max_length):
                 log_prob += log_prob_after(log_probs, image, words[:index])[word].item()
             if length < max_length:
                 end = log_prob_after(log_probs, image, words)[END].item()
-                found[words] = (log_prob + end, True)
+                captions[words] = (log_prob + end, True)
             else:
-                found[words] = (log_prob, False)
-    return found
+                captions[words] = (log_prob, False)
+    return captions
 
 
 @pytest.mark.parametrize("seed", range(10))
-@pytest.mark.parametrize("width", [1, 2, 3, 5])
-@pytest.mark.parametrize("power", [0.0, 0.7])
-def test_search_agrees_with_a_plain_one(seed, width, power):
+@pytest.mark.parametrize("num_beams", [1, 2, 3, 5])
+@pytest.mark.parametrize("penalty", [0.0, 0.7])
+def test_search_agrees_with_a_plain_one(seed, num_beams, penalty):
     images, max_length = 3, 4
     log_probs = table(seed, images, max_length)
     step, state = decoder(log_probs)
-    found = beam_search(
-        step, state, start=START, end=END, width=width, max_length=max_length, length_power=power
+    batch = beam_search(
+        step,
+        state,
+        start=START,
+        end=END,
+        num_beams=num_beams,
+        max_length=max_length,
+        length_penalty=penalty,
     )
     for image in range(images):
-        plain = plain_search(log_probs, image, width, max_length, power)
-        assert [(h.words, h.ended) for h in found[image]] == [(w, e) for w, _, e in plain]
-        assert [h.log_prob for h in found[image]] == pytest.approx(
+        plain = plain_search(log_probs, image, num_beams, max_length, penalty)
+        assert [(h.words, h.ended) for h in batch[image]] == [(w, e) for w, _, e in plain]
+        assert [h.log_prob for h in batch[image]] == pytest.approx(
             [p for _, p, _ in plain], abs=1e-5
         )
 
 
-def test_a_step_in_double_precision_is_searched_as_well():
+def test_double_precision():
     log_probs = table(0, 2, 4)
-    search = {"start": START, "end": END, "width": 3, "max_length": 4}
+    search = {"start": START, "end": END, "num_beams": 3, "max_length": 4}
     single, double = (
-        beam_search(*decoder(each), **search) for each in (log_probs, log_probs.double())
+        beam_search(*decoder(values), **search) for values in (log_probs, log_probs.double())
     )
-    assert [[h.words for h in each] for each in single] == [
-        [h.words for h in each] for each in double
-    ]
+    assert words_of(single) == words_of(double)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_beam_that_prunes_nothing_finds_every_caption(seed):
+def test_exhaustive_beam_finds_every_caption(seed):
     max_length = 3
     log_probs = table(seed, 2, max_length)
     step, state = decoder(log_probs)
-    found = beam_search(
-        step, state, start=START, end=END, width=VOCABULARY**max_length, max_length=max_length
+    batch = beam_search(
+        step, state, start=START, end=END, num_beams=VOCABULARY**max_length, max_length=max_length
     )
     for image in range(2):
-        every = every_caption(log_probs, image, max_length)
-        assert {h.words: h.ended for h in found[image]} == {w: e for w, (_, e) in every.items()}
-        assert {h.words: h.log_prob for h in found[image]} == pytest.approx(
-            {w: p for w, (p, _) in every.items()}, abs=1e-5
+        expected = every_caption(log_probs, image, max_length)
+        assert {h.words: h.ended for h in batch[image]} == {w: e for w, (_, e) in expected.items()}
+        assert {h.words: h.log_prob for h in batch[image]} == pytest.approx(
+            {w: p for w, (p, _) in expected.items()}, abs=1e-5
         )
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_a_narrow_beam_keeps_the_best_words_not_the_worst(seed):
+def test_one_beam_is_greedy(seed):
     """The fault of tensorflow/models#6513: argsort(p)[:-k] kept all but the best."""
     log_probs = table(seed, 1, 5)
     step, state = decoder(log_probs)
-    (found,) = beam_search(step, state, start=START, end=END, width=1, max_length=5)
+    (captions,) = beam_search(step, state, start=START, end=END, num_beams=1, max_length=5)
     greedy: tuple[int, ...] = ()
     while len(greedy) < 5:
         word = int(log_prob_after(log_probs, 0, greedy).argmax())
         if word == END:
             break
         greedy = (*greedy, word)
-    assert found[0].words == greedy
+    assert captions[0].words == greedy
 
 
-@pytest.mark.parametrize("width", [1, 3, 8])
+@pytest.mark.parametrize("num_beams", [1, 3, 8])
 @pytest.mark.parametrize("batch", [1, 7, 64])
-def test_batch_size_changes_no_caption(width, batch):
+def test_batch_size_changes_no_caption(num_beams, batch):
     """The fault of OpenNMT-py#137: results that depend on what else is in the batch."""
     images = 64
     log_probs = table(0, images, 5)
     step, state = decoder(log_probs)
-    whole = beam_search(step, state, start=START, end=END, width=width, max_length=5)
+    whole = beam_search(step, state, start=START, end=END, num_beams=num_beams, max_length=5)
     parts = []
     for begin in range(0, images, batch):
-        part = tuple(each[begin : begin + batch] for each in state)
-        parts += beam_search(step, part, start=START, end=END, width=width, max_length=5)
-    assert [[h.words for h in each] for each in parts] == [
-        [h.words for h in each] for each in whole
-    ]
-    for one, other in zip(parts, whole, strict=True):
-        assert [h.log_prob for h in one] == pytest.approx([h.log_prob for h in other], abs=1e-5)
+        part = tuple(tensor[begin : begin + batch] for tensor in state)
+        parts += beam_search(step, part, start=START, end=END, num_beams=num_beams, max_length=5)
+    assert words_of(parts) == words_of(whole)
+    for captions, expected in zip(parts, whole, strict=True):
+        assert [h.log_prob for h in captions] == pytest.approx(
+            [h.log_prob for h in expected], abs=1e-5
+        )
 
 
-def test_a_caption_that_never_ends_is_returned_as_such():
+def test_returns_captions_that_never_end():
     """The fault of sgrvinod/a-PyTorch-Tutorial-to-Image-Captioning#18: a crash."""
 
     def step(words, state):
         log_probs = torch.tensor([-math.inf, -0.5, -1.0, -2.0]).expand(len(words), -1)
         return log_probs, state
 
-    (found,) = beam_search(step, (torch.zeros(1),), start=START, end=END, width=2, max_length=3)
-    assert found[0] == Hypothesis((1, 1, 1), pytest.approx(-1.5), ended=False)
-    assert not any(h.ended for h in found)
+    (captions,) = beam_search(
+        step, (torch.zeros(1),), start=START, end=END, num_beams=2, max_length=3
+    )
+    assert captions[0] == Hypothesis((1, 1, 1), pytest.approx(-1.5), ended=False)
+    assert not any(h.ended for h in captions)
 
 
-def test_ended_captions_come_before_unfinished_ones():
+def test_ended_captions_precede_unfinished_ones():
     def step(words, state):
         log_probs = torch.tensor([[-3.0, -0.1, -4.0, -5.0]]).expand(len(words), -1)
         return log_probs, state
 
-    (found,) = beam_search(step, (torch.zeros(1),), start=START, end=END, width=3, max_length=2)
-    assert [h.ended for h in found] == [True, True, False]
-    assert found[-1].words == (1, 1)
+    (captions,) = beam_search(
+        step, (torch.zeros(1),), start=START, end=END, num_beams=3, max_length=2
+    )
+    assert [h.ended for h in captions] == [True, True, False]
+    assert captions[-1].words == (1, 1)
 
 
 @pytest.mark.parametrize("seed", range(5))
-def test_no_caption_comes_twice(seed):
+def test_captions_are_distinct(seed):
     log_probs = table(seed, 4, 5)
     step, state = decoder(log_probs)
-    for each in beam_search(step, state, start=START, end=END, width=20, max_length=5):
-        assert len({(h.words, h.ended) for h in each}) == len(each) == 20
+    for captions in beam_search(step, state, start=START, end=END, num_beams=20, max_length=5):
+        assert len({(h.words, h.ended) for h in captions}) == len(captions) == 20
 
 
-def test_a_caption_after_which_every_word_is_forbidden_is_not_lost():
+def test_keeps_a_caption_without_continuation():
     def step(words, state):
         log_probs = torch.full((len(words), VOCABULARY), -math.inf)
         log_probs[words == START, 1] = -0.5
         return log_probs, state
 
-    (found,) = beam_search(step, (torch.zeros(1),), start=START, end=END, width=2, max_length=4)
-    assert found == [Hypothesis((1,), -0.5, ended=False)]
+    (captions,) = beam_search(
+        step, (torch.zeros(1),), start=START, end=END, num_beams=2, max_length=4
+    )
+    assert captions == [Hypothesis((1,), -0.5, ended=False)]
 
 
-def test_ended_captions_cost_nothing():
+def test_ended_captions_are_not_stepped():
     rows = []
 
     def step(words, state):
@@ -201,20 +215,22 @@ def test_ended_captions_cost_nothing():
         log_probs = torch.tensor([[-0.1, -3.0, -4.0, -5.0]]).expand(len(words), -1)
         return log_probs, state
 
-    beam_search(step, (torch.zeros(2),), start=START, end=END, width=2, max_length=9)
-    assert rows == [2, 2]  # after two steps both places of both images have ended
+    beam_search(step, (torch.zeros(2),), start=START, end=END, num_beams=2, max_length=9)
+    assert rows == [2, 2]  # after two steps both beams of both images have ended
 
 
-def test_no_image_gives_no_captions():
-    assert beam_search(None, (torch.zeros(0),), start=START, end=END, width=1, max_length=1) == []
+def test_empty_batch():
+    assert (
+        beam_search(None, (torch.zeros(0),), start=START, end=END, num_beams=1, max_length=1) == []
+    )
 
 
 @pytest.mark.parametrize("vocabulary", [5, 64, 1000, 12_345])
 @pytest.mark.parametrize("k", [1, 3, 20])
-def test_top_words_are_those_of_topk(vocabulary, k):
+def test_top_words_equal_topk(vocabulary, k):
     k = min(k, vocabulary)
     log_probs = torch.randn(9, vocabulary, generator=torch.Generator().manual_seed(vocabulary))
-    log_probs[0, -1] = 9.0  # in what the blocks leave over
+    log_probs[0, -1] = 9.0  # in the tail after the last block
     log_probs[1] = -math.inf
     log_probs[2, : vocabulary // 2] = log_probs[2].max()  # equal values
     best, word = top_words(log_probs, k)
@@ -224,16 +240,16 @@ def test_top_words_are_those_of_topk(vocabulary, k):
 
 
 @pytest.mark.parametrize("vocabulary", [4, 12_000])
-def test_a_step_that_gives_nan_is_refused(vocabulary):
+def test_refuses_nan(vocabulary):
     def step(words, state):
         log_probs = torch.zeros(len(words), vocabulary)
         log_probs[0, vocabulary // 2] = math.nan
         return log_probs, state
 
-    with pytest.raises(ValueError, match="not a number"):
-        beam_search(step, (torch.zeros(1),), start=1, end=0, width=2, max_length=2)
+    with pytest.raises(ValueError, match="NaN"):
+        beam_search(step, (torch.zeros(1),), start=1, end=0, num_beams=2, max_length=2)
 
 
-def test_a_beam_of_no_width_is_refused():
-    with pytest.raises(ValueError, match="at least 1, not 0 and 5"):
-        beam_search(None, (torch.zeros(1),), start=START, end=END, width=0, max_length=5)
+def test_refuses_zero_beams():
+    with pytest.raises(ValueError, match="num_beams"):
+        beam_search(None, (torch.zeros(1),), start=START, end=END, num_beams=0, max_length=5)

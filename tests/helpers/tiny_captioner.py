@@ -48,12 +48,14 @@ def decoder(seed: int = 0, *, words: int = len(WORDS) + 3, width: int = Tiny.wid
     """One with opinions: weights as they are at first would call all words equally likely."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = ShowAndTell(image_width=width, vocabulary_size=words, width=8, hidden=8, dropout=0.3)
+        made = ShowAndTell(
+            image_width=width, vocabulary_size=words, embedding_size=8, hidden_size=8
+        )
         for parameter in made.parameters():
             nn.init.normal_(parameter, std=1.5)
         if width == Tiny.width:  # drawings are much alike to an untrained encoder
             with torch.no_grad():
-                made.standardise(encoder()(torch.stack([draw(n, side=16)[0] for n in range(9)])))
+                made.standardize(encoder()(torch.stack([draw(n, side=16)[0] for n in range(9)])))
     return made.eval()
 
 

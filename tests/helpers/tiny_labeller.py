@@ -68,7 +68,7 @@ def labeller(space: LabelSpace | None = None, **choices: Any) -> Labeller:
         projection = Devise(image_width=Tiny.width, width=space.width)
         nn.init.normal_(projection.projection.weight)
     with torch.no_grad():
-        projection.standardise(encoder()(torch.stack([draw(n, side=16)[0] for n in range(9)])))
+        projection.standardize(encoder()(torch.stack([draw(n, side=16)[0] for n in range(9)])))
     given = {
         "encoder_name": "tiny",
         "seen": SEEN,

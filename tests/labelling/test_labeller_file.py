@@ -106,9 +106,9 @@ def test_parts_that_a_labeller_may_lack(tmp_path):
 
 def test_both_projections_are_kept(tmp_path):
     made = labeller()
-    conse = Conse(image_width=Tiny.width, width=WIDTH, labels=4, top=2)
+    conse = Conse(image_width=Tiny.width, width=WIDTH, num_labels=4, top_k=2)
     torch.nn.init.normal_(conse.classifier.weight)
-    conse.words.copy_(units(4, seed=8))
+    conse.label_vectors.copy_(units(4, seed=8))
     both = Labeller(
         made.encoder,
         {**made.projections, "conse": conse},

@@ -133,7 +133,7 @@ def test_conse_s_own_classifier_knows_the_photographs():
     rows = list(made.parts.training_rows)
     found = conse.classifier(made.phase.vectors[rows].mean(1)).argmax(1).tolist()
     assert found == made.numbers(rows, made.parts.training)
-    assert conse_of(made, None, top=99).top == 5
+    assert conse_of(made, None, top=99).top_k == 5
 
 
 def test_conse_by_classes_is_cut_to_the_labels_that_are_trained_on(tmp_path):
@@ -150,7 +150,7 @@ def test_conse_by_classes_is_cut_to_the_labels_that_are_trained_on(tmp_path):
     classes = {0: 3, 1: 4, 4: 1, 6: 2}  # number of the label: line of the class, from 0
     weight = given.encoder.classifier.weight
     assert torch.equal(conse.classifier.weight, weight[list(classes.values())])
-    assert torch.equal(conse.words, made.vectors[list(classes)])
+    assert torch.equal(conse.label_vectors, made.vectors[list(classes)])
     path.write_text("zebra\nokapi\nguitar\n")
     with pytest.raises(ValueError, match="has 3 classes, the encoder's classifier 5"):
         conse_of(made, path, top=3)

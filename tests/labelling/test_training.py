@@ -108,11 +108,11 @@ def test_the_encoder_s_own_classifier_is_cut_to_rows():
     made = encoders_own_classifier(given, [4, 0, 2], words, top=2)
     images = batch().images
     probabilities = given.classifier(images)[:, [4, 0, 2]].softmax(1)
-    assert torch.allclose(made(images), conse(probabilities, words, top=2).vectors, atol=1e-6)
+    assert torch.allclose(made(images), conse(probabilities, words, top_k=2).vectors, atol=1e-6)
     before = given.classifier.weight.clone()
     made.classifier.weight.data.zero_()
     assert torch.equal(given.classifier.weight, before)
-    assert encoders_own_classifier(given, [1], words[:1], top=10).top == 1
+    assert encoders_own_classifier(given, [1], words[:1], top=10).top_k == 1
 
 
 def test_an_encoder_without_such_a_classifier_is_refused():

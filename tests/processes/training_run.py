@@ -13,7 +13,7 @@ from safetensors.torch import save_file
 
 from vl.captioning.training import CaptionerTask
 from vl.data.batches import CaptionBatches, random_view
-from vl.decoders.scheduled_sampling import word_sampler
+from vl.decoders.scheduled_sampling import sampling_schedule
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.training.loop import Validation, fit
 from vl.training.processes import process_group
@@ -49,9 +49,17 @@ def main() -> None:
     with process_group("cpu") as processes:
         torch.manual_seed(0)
         decoder = ShowAndTell(
-            image_width=8, vocabulary_size=20, width=16, hidden=16, dropout=flags.dropout
+            image_width=8,
+            vocabulary_size=20,
+            embedding_size=16,
+            hidden_size=16,
+            dropout=flags.dropout,
         )
-        own = word_sampler("linear", most=0.5, steps=30) if flags.dropout else None
+        own = (
+            sampling_schedule("linear", max_probability=0.5, num_steps=30)
+            if flags.dropout
+            else None
+        )
         model = CaptionerTask(decoder, word_sampler=own)
         batches = CaptionBatches(
             source, captions, batch_size=5, rank=processes.rank, world_size=processes.size

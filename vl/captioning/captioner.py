@@ -154,7 +154,9 @@ class Captioner:
         # The start is never said again, and an unknown word tells nobody anything.
         step, state = rules.forbid(step, state, [words.start, words.unknown])
         if search.min_length:
-            step, state = rules.minimum_length(step, state, words=search.min_length, end=words.end)
+            step, state = rules.minimum_length(
+                step, state, min_length=search.min_length, end=words.end
+            )
         if search.block_ngram:
             step, state = rules.no_repeated_ngram(step, state, size=search.block_ngram)
         found = beam_search(
@@ -162,9 +164,9 @@ class Captioner:
             state,
             start=words.start,
             end=words.end,
-            width=search.beam,
+            num_beams=search.beam,
             max_length=search.max_length,
-            length_power=search.length_power,
+            length_penalty=search.length_power,
         )
         if search.order == "consensus":
             found = [minimum_bayes_risk(each) for each in found]

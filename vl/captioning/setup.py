@@ -84,7 +84,7 @@ def on_embeddings(
     development = held.of(names.development).mean(1).to(device)
     speaker = decoder(held.provenance.width)
     if shown == "standardised":
-        speaker.standardise(vectors.flatten(0, 1))
+        speaker.standardize(vectors.flatten(0, 1))
     return Phase(
         encoder=built,
         encoder_name=encoder,

@@ -10,8 +10,8 @@ from vl.captioning.captioner import Captioner
 from vl.data.batches import CaptionBatch, CaptionBatches, LossSum
 from vl.data.captions.vocabulary import Vocabulary
 from vl.decoders import constraints as rules
-from vl.decoders.scheduled_sampling import SampleWord
-from vl.decoders.self_critical import advantages, sample
+from vl.decoders.scheduled_sampling import SamplingSchedule
+from vl.decoders.self_critical import advantages, sample_captions
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.encoders.table import Network
 from vl.metrics.bleu import corpus_bleu
@@ -42,7 +42,7 @@ class CaptionerTask(nn.Module):
         decoder: ShowAndTell,
         encoder: Network | None = None,
         *,
-        word_sampler: SampleWord | None = None,
+        word_sampler: SamplingSchedule | None = None,
         smoothing: float = 0.0,
         reward: Reward | None = None,
     ) -> None:
@@ -63,8 +63,8 @@ class CaptionerTask(nn.Module):
             batch.words,
             batch.lengths,
             batch.image_of,
-            word_sampler=self._own_word(step) if self._own_word else 0.0,
-            smoothing=self._smoothing,
+            sampling_probability=self._own_word(step) if self._own_word else 0.0,
+            label_smoothing=self._smoothing,
         )
 
     def _self_critical(self, images: Tensor, rows: list[int], reward: Reward) -> LossSum:
@@ -77,7 +77,9 @@ class CaptionerTask(nn.Module):
                 self.decoder.start(images[image_of]),
                 [Vocabulary.start, Vocabulary.unknown],
             )
-        drawn = sample(step, state, start=Vocabulary.start, end=Vocabulary.end, max_length=_LONGEST)
+        drawn = sample_captions(
+            step, state, start=Vocabulary.start, end=Vocabulary.end, max_length=_LONGEST
+        )
         self.decoder.train()
         captions = [
             words[1:length]

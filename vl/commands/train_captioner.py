@@ -34,9 +34,9 @@ from vl.data.batches import CaptionBatches
 from vl.data.captions.captions import CaptionedImage, read_captions
 from vl.data.captions.ptb.tokens import words
 from vl.data.captions.vocabulary import Vocabulary
-from vl.data.choices import Resize
-from vl.decoders.scheduled_sampling import Decay, word_sampler
-from vl.decoders.show_and_tell import Cell, Output, ShowAndTell
+from vl.data.choices import LstmCell, Resize, SamplingDecay
+from vl.decoders.scheduled_sampling import sampling_schedule
+from vl.decoders.show_and_tell import ShowAndTell
 from vl.devices import bfloat16_pays
 from vl.encoding.pretrained import load_encoder
 from vl.training.loop import Validation, fit
@@ -48,7 +48,7 @@ _log = logging.getLogger(__name__)
 BUNDLE = "captioner.safetensors"
 # What phase 2 takes from the captioner it starts with.
 _OF_PHASE_1 = (
-    *("width", "hidden", "cell", "output", "dropout", "shown"),
+    *("width", "hidden", "cell", "tie_word_embeddings", "dropout", "shown"),
     *("weights", "encoder", "resize"),
 )
 
@@ -97,9 +97,9 @@ class CaptionerTraining:
     """Of the LSTM; 512 in the paper and in im2txt."""
     shown: Shown = "standardised"
     """Embeddings as the decoder sees them: less their mean, in units of deviation; or as made."""
-    cell: Cell = "ordinary"
+    cell: LstmCell = "im2txt"
     """The LSTM: im2txt's, or the paper's without biases and output tanh."""
-    output: Output = "free"
+    tie_word_embeddings: bool = False
     """Whether the word embedding is used again before the softmax."""
     dropout: Probability = 0.3
     """On the LSTM's input and output; 0.3 in im2txt."""
@@ -107,7 +107,7 @@ class CaptionerTraining:
     """Label smoothing; none as published."""
     own_words: Probability = 0.0
     """Scheduled sampling: the share of its own words that the decoder is given in the end."""
-    own_words_decay: Decay = "linear"
+    own_words_decay: SamplingDecay = "linear"
     """Scheduled sampling: how the true words' share falls (Bengio et al. 2015)."""
     optimizer: Kind = "adam"
     """AdamW, Muon, or plain gradient descent as published (im2txt: rate 2.0, batch 32)."""
@@ -246,11 +246,11 @@ def _phase(
         return ShowAndTell(
             image_width=image_width,
             vocabulary_size=len(vocabulary),
-            width=flags.width,
-            hidden=flags.hidden,
+            embedding_size=flags.width,
+            hidden_size=flags.hidden,
             cell=flags.cell,
             dropout=flags.dropout,
-            output=flags.output,
+            tie_word_embeddings=flags.tie_word_embeddings,
         )
 
     held = flags.embeddings
@@ -308,7 +308,7 @@ def _train(
         world_size=processes.size,
     )
     steps = flags.epochs * len(batches)
-    own = word_sampler(flags.own_words_decay, most=flags.own_words, steps=steps)
+    own = sampling_schedule(flags.own_words_decay, max_probability=flags.own_words, num_steps=steps)
     model = CaptionerTask(
         phase.decoder,
         phase.encoder if flags.finetune_encoder else None,
@@ -362,7 +362,11 @@ def _train(
             flags.optimizer,
             parts,
             weight_decay=flags.weight_decay,
-            outer=(phase.decoder.show, phase.decoder.words, phase.decoder.output),
+            outer=(
+                phase.decoder.image_embedding,
+                phase.decoder.word_embedding,
+                phase.decoder.output,
+            ),
         ),
         schedule=schedule(
             flags.schedule,

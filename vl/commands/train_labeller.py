@@ -228,7 +228,7 @@ def _devise(flags: DeviseRun, task: Task, start: Labeller | None, processes: Pro
     else:
         devise = Devise(image_width=phase.vectors.shape[2], width=task.space.width)
         if flags.shown == "standardised":
-            devise.standardise(phase.vectors[list(parts.training_rows)].flatten(0, 1))
+            devise.standardize(phase.vectors[list(parts.training_rows)].flatten(0, 1))
     rows = list(parts.training_rows)
     source: ImageSource = random_view(phase.vectors[rows])
     if tuned:

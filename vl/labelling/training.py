@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from vl.data.batches import LabelledBatch, LossSum
 from vl.decoders.conse import Conse
-from vl.decoders.devise import Devise, first_violation_loss, rank_loss
+from vl.decoders.devise import Devise, first_violation_loss, hinge_rank_loss
 from vl.encoders.table import Network
 from vl.encoding.softmax_regression import softmax_regression
 from vl.labelling.calibration import Calibration, fit_seen_penalty, temperature_of
@@ -21,7 +21,7 @@ from vl.training.loop import Validation
 
 _log = logging.getLogger(__name__)
 LossName = Literal["full", "first"]
-LOSSES = {"full": rank_loss, "first": first_violation_loss}
+LOSSES = {"full": hinge_rank_loss, "first": first_violation_loss}
 
 
 class LabellerTask(nn.Module):
@@ -108,12 +108,15 @@ def encoders_own_classifier(
             f"{classifier.out_features}"
         )
     conse = Conse(
-        image_width=encoder.width, width=words.shape[1], labels=len(words), top=min(top, len(words))
+        image_width=encoder.width,
+        width=words.shape[1],
+        num_labels=len(words),
+        top_k=min(top, len(words)),
     )
     with torch.no_grad():
         conse.classifier.weight.copy_(classifier.weight[list(classes)])
         conse.classifier.bias.copy_(classifier.bias[list(classes)])
-        conse.words.copy_(words)
+        conse.label_vectors.copy_(words)
     return conse
 
 
@@ -134,11 +137,13 @@ def trained_classifier(
         ValueError: see ``softmax_regression``.
     """
     found = softmax_regression(images, labels, classes=len(words), decay=decay)
-    conse = Conse(image_width=images.shape[1], width=words.shape[1], labels=len(words), top=top)
+    conse = Conse(
+        image_width=images.shape[1], width=words.shape[1], num_labels=len(words), top_k=top
+    )
     with torch.no_grad():
         conse.classifier.weight.copy_(found.weight)
         conse.classifier.bias.copy_(found.bias)
-        conse.words.copy_(words)
+        conse.label_vectors.copy_(words)
     return conse
 
 

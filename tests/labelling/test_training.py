@@ -140,7 +140,7 @@ def test_a_trained_classifier_tells_clusters_apart():
     made = trained_classifier(images, truth, words, top=1)
     assert made.classifier(images).argmax(1).tolist() == truth.tolist()
     assert torch.allclose(F.normalize(made(images), dim=1), words[truth], atol=1e-5)
-    assert torch.equal(made.words, words)
+    assert torch.equal(made.label_vectors, words)
 
 
 @pytest.mark.parametrize("decay", [1e-3, 0.1])

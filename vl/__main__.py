@@ -54,7 +54,7 @@ COMMANDS = {
     "label": Command("vl.commands.label:LabelRun", "Say which of some labels photographs show"),
     "attack": Command(
         "vl.commands.attack:AttackRun",
-        "Change photographs a little so that a model says something else",
+        "Attack images with the fast gradient sign method, and write the adversarial images",
     ),
     "demo": Command(
         "vl.commands.demo:DemoRun",
@@ -83,6 +83,10 @@ COMMANDS = {
     "evaluate-encoder": Command(
         "vl.commands.evaluate_encoder:EncoderEvaluation",
         "Say how often an encoder, or several together, finds the class of photographs",
+    ),
+    "evaluate-robustness": Command(
+        "vl.commands.evaluate_robustness:RobustnessEvaluation",
+        "Evaluate a trained encoder under attack: error rate and confidence on labelled images",
     ),
 }
 

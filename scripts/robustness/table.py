@@ -11,8 +11,8 @@ from typing import Any
 
 import torch
 
-from vl import attack_sheet
-from vl.attacks.targets import AttackedClassifier
+from vl.attacks import sheet
+from vl.attacks.targets import TargetClassifier
 from vl.data.images.decode import decode
 from vl.encoding import encoder_file as encoder_bundle
 from vl.training.adversarial import fast_gradient_sign
@@ -59,7 +59,7 @@ def main() -> int:
     for index, first in enumerate(networks["clean"][0]):
         name = {0: "none", 1: "one step"}.get(first["steps"], f"{first['steps']} steps")
         cells = [_cell([results[index] for results in networks[network]]) for network in NETWORKS]
-        print(f"| {first['eps']:g} | {name} | {' | '.join(cells)} |")
+        print(f"| {first['epsilon']:g} | {name} | {' | '.join(cells)} |")
     if flags.image:
         _draw(flags.output, flags.image)
     return 0
@@ -72,12 +72,12 @@ def _results(path: Path) -> list[dict[str, Any]]:
 
 def _mean_error(results: list[dict[str, Any]], steps: int | None = None) -> float:
     """Mean error in percent, over all attacks or those with this number of steps (0: no attack)."""
-    return 100 * mean(each["error"] for each in results if steps in (None, each["steps"]))
+    return 100 * mean(each["error_rate"] for each in results if steps in (None, each["steps"]))
 
 
 def _cell(seeds: list[dict[str, Any]]) -> str:
     """Mean and range of the error over seeds, and the mean confidence of wrong answers."""
-    errors = [100 * each["error"] for each in seeds]
+    errors = [100 * each["error_rate"] for each in seeds]
     confidences = [100 * each["confidence"] for each in seeds if each["confidence"] is not None]
     text = f"{mean(errors):.1f} ({min(errors):.1f} to {max(errors):.1f})"
     return f"{text}, confidence {mean(confidences):.0f}" if confidences else text
@@ -90,20 +90,20 @@ def _draw(output: Path, image: Path) -> None:
         path = min((output / "digits" / "test" / digit).iterdir())
         for network, name in NETWORKS.items():
             trained = encoder_bundle.load(output / f"{network}-{SEEDS[0]}" / "encoder.safetensors")
-            model = AttackedClassifier(trained, resize="squash")
-            pixels = model.square(decode(path))[None]  # (1, 3, S, S)
-            loss = model.loss([model.wanted(digit).goal])
+            model = TargetClassifier(trained, resize="squash")
+            pixels = model.preprocess(decode(path))[None]  # (1, 3, S, S)
+            loss = model.loss([model.target(digit)])
             changed = fast_gradient_sign(pixels, loss, epsilon=DRAWN_EPSILON)
             before, after = _answer(model, pixels), _answer(model, changed)
             between = (f"{name}; epsilon {DRAWN_EPSILON}", f"digit {path.stem}: {digit}")
-            rows.append(attack_sheet.Row(pixels[0], changed[0], before, between, after))
-    attack_sheet.write(image, rows)
+            rows.append(sheet.Row(pixels[0], changed[0], before, between, after))
+    sheet.write(image, rows)
 
 
-def _answer(model: AttackedClassifier, pixels: torch.Tensor) -> tuple[str, str]:
-    (said,) = model.says(pixels)
-    (figures,) = model.figures(pixels, [said.goal])
-    return f"predicts {said.text}", f"probability {figures['probability']:.3f}"
+def _answer(model: TargetClassifier, pixels: torch.Tensor) -> tuple[str, str]:
+    (output,) = model.predict(pixels)
+    (confidence,) = model.confidence(pixels, [output])
+    return f"predicts {output.text}", f"probability {confidence['probability']:.3f}"
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Errors under attack, counted: beside a linear classifier, whose errors follow by hand."""
+"""Errors under attack, against a linear classifier whose errors follow by hand."""
 
 import math
 
@@ -6,7 +6,8 @@ import pytest
 import torch
 
 from tests.helpers.tiny_captioner import encoder
-from vl.attacks.robustness import Attack, Errors, Robustness, attacks_of, record, table
+from vl.attacks.attack import AttackConfig
+from vl.attacks.robustness import AttackResult, RobustnessCounter, attack_grid, robustness_table
 from vl.encoding.evaluation import interval
 from vl.training.adversarial import basic_iterative, classifier_loss
 
@@ -25,8 +26,8 @@ def linear(seed=0):
     return logits, weight
 
 
-def pictures(count=40):
-    """Far enough from 0 and 1 that no attack here is cut off; some are of the other class."""
+def images(count=40):
+    """Too far from 0 and 1 to be clipped; every tenth is misclassified."""
     generator = torch.Generator().manual_seed(1)
     pixels = 0.3 + 0.4 * torch.rand(count, 3, 4, 4, generator=generator, dtype=torch.double)
     logits, _ = linear()
@@ -35,145 +36,151 @@ def pictures(count=40):
     return pixels, labels
 
 
-def counted(attacks, parts=1):
+def evaluate(attacks, batches=1):
     logits, _ = linear()
-    made = Robustness(logits, attacks)
-    pixels, labels = pictures()
-    for part in torch.arange(len(labels)).tensor_split(parts):
-        made.add(pixels[part], labels[part])
-    return made.errors()
+    counter = RobustnessCounter(logits, attacks)
+    pixels, labels = images()
+    for batch in torch.arange(len(labels)).tensor_split(batches):
+        counter.add(pixels[batch], labels[batch])
+    return counter.results()
 
 
 def margins():
-    """By how much each picture's true class is ahead."""
+    """Score of each image's true class above the other's."""
     logits, _ = linear()
-    pixels, labels = pictures()
+    pixels, labels = images()
     score = logits(pixels)[:, 1]
     return torch.where(labels == 1, score, -score)
 
 
 @pytest.mark.parametrize("steps", [1, 2, 10])
 @pytest.mark.parametrize("epsilon", EPSILONS)
-def test_a_linear_classifier_errs_where_its_margin_is_less_than_epsilon_times_the_weights(
-    steps, epsilon
-):
-    """The worst that any change within epsilon can do to a weighted sum (Goodfellow et al., 3)."""
+def test_linear_classifier_errs_where_margin_is_below_epsilon_times_weights(steps, epsilon):
+    """The worst case of any change within epsilon (Goodfellow et al. 2015, section 3)."""
     _, weight = linear()
     left = margins() - epsilon * weight.abs().sum()
-    (found,) = counted([Attack(epsilon, steps)])
-    assert found.images == 40
-    assert found.wrong == int((left < 0).sum())
-    assert 4 < found.wrong <= 40
-    assert found.confidence == pytest.approx(float(torch.sigmoid(-left[left < 0]).mean()), abs=1e-5)
+    (result,) = evaluate([AttackConfig(epsilon, steps)])
+    assert result.images == 40
+    assert result.errors == int((left < 0).sum())
+    assert 4 < result.errors <= 40
+    expected = float(torch.sigmoid(-left[left < 0]).mean())
+    assert result.confidence == pytest.approx(expected, abs=1e-5)
 
 
-def test_without_an_attack_the_errors_are_the_classifiers_own():
-    (found,) = counted([Attack(0.0)])
-    assert (found.wrong, found.images, found.share) == (4, 40, 0.1)
-    sure = torch.sigmoid(-margins()[margins() < 0])
-    assert found.confidence == pytest.approx(float(sure.mean()), abs=1e-5)
+def test_clean_errors_are_the_classifiers():
+    (result,) = evaluate([AttackConfig(0.0)])
+    assert (result.errors, result.images, result.error_rate) == (4, 40, 0.1)
+    expected = float(torch.sigmoid(-margins()[margins() < 0]).mean())
+    assert result.confidence == pytest.approx(expected, abs=1e-5)
 
 
-def test_small_steps_go_as_far_as_their_sum():
+def test_small_steps_reach_their_sum():
     _, weight = linear()
     left = margins() - 3 * 0.004 * weight.abs().sum()
-    (found,) = counted([Attack(0.2, 3, 0.004)])
-    assert found.wrong == int((left < 0).sum()) != counted([Attack(0.2, 3)])[0].wrong
+    (result,) = evaluate([AttackConfig(0.2, 3, 0.004)])
+    assert result.errors == int((left < 0).sum()) != evaluate([AttackConfig(0.2, 3)])[0].errors
 
 
-@pytest.mark.parametrize("parts", [2, 7, 40])
-def test_batches_change_no_count(parts):
-    attacks = attacks_of(EPSILONS, steps=4)
-    whole, divided = counted(attacks), counted(attacks, parts)
-    assert [each.wrong for each in whole] == [each.wrong for each in divided]
-    assert [each.attack for each in divided] == attacks
-    for one, other in zip(whole, divided, strict=True):
-        assert one.confidence == pytest.approx(other.confidence, abs=1e-6)
+@pytest.mark.parametrize("batches", [2, 7, 40])
+def test_batch_size_does_not_change_the_errors(batches):
+    attacks = attack_grid(EPSILONS, steps=4)
+    whole, divided = evaluate(attacks), evaluate(attacks, batches)
+    assert [result.attack for result in divided] == attacks
+    for first, second in zip(whole, divided, strict=True):
+        assert first.errors == second.errors
+        assert first.confidence == pytest.approx(second.confidence, abs=1e-6)
 
 
-def test_a_network_errs_where_it_errs_on_the_changed_pictures():
+def test_network_errors_are_those_on_its_adversarial_images():
     network = encoder().eval()
 
     def logits(pixels):
-        embedding = network(pixels)  # (B, 12), much alike for all pictures
+        embedding = network(pixels)  # (B, 12), nearly equal for all images
         return network.classifier(40 * (embedding - embedding.mean(1, keepdim=True)))
 
     generator = torch.Generator().manual_seed(2)
     pixels = torch.rand(12, 3, 16, 16, generator=generator)
     before = pixels.clone()
     labels = logits(pixels).argmax(1).detach()
-    made = Robustness(logits, attacks_of([0.1], steps=5))
-    made.add(pixels, labels)
+    counter = RobustnessCounter(logits, attack_grid([0.1], steps=5))
+    counter.add(pixels, labels)
     assert torch.equal(pixels, before)
     assert all(parameter.grad is None for parameter in network.parameters())
-    for found, steps in zip(made.errors()[1:], (1, 5), strict=True):
-        changed = basic_iterative(pixels, classifier_loss(logits, labels), epsilon=0.1, steps=steps)
-        assert found.wrong == int((logits(changed).argmax(1) != labels).sum()) > 0
-    assert made.errors()[0] == Errors(Attack(0.0), 12, 0, None)
+    clean, *attacked = counter.results()
+    assert clean == AttackResult(AttackConfig(0.0), 12, 0, None)
+    for result, steps in zip(attacked, (1, 5), strict=True):
+        loss = classifier_loss(logits, labels)
+        adversarial = basic_iterative(pixels, loss, epsilon=0.1, steps=steps)
+        assert result.errors == int((logits(adversarial).argmax(1) != labels).sum()) > 0
 
 
-def test_the_attacks_are_none_then_one_step_and_several_of_each_size():
-    assert attacks_of([0.1, 0, 0.2], steps=10, step_size=0.03) == [
-        Attack(0.0),
-        Attack(0.1),
-        Attack(0.1, 10, 0.03),
-        Attack(0.2),
-        Attack(0.2, 10, 0.03),
+def test_grid_is_clean_then_one_step_and_several_for_each_epsilon():
+    assert attack_grid([0.1, 0, 0.2], steps=10, step_size=0.03) == [
+        AttackConfig(0.0),
+        AttackConfig(0.1),
+        AttackConfig(0.1, 10, 0.03),
+        AttackConfig(0.2),
+        AttackConfig(0.2, 10, 0.03),
     ]
-    assert attacks_of([0.1], steps=1) == [Attack(0.0), Attack(0.1)]
+    assert attack_grid([0.1], steps=1) == [AttackConfig(0.0), AttackConfig(0.1)]
 
 
-def test_the_record_tells_what_was_done_and_shares():
-    assert record(Errors(Attack(0.1, 10), 40, 10, 0.75)) == {
-        "eps": 0.1,
+def test_record_has_settings_and_rates():
+    assert AttackResult(AttackConfig(0.1, 10), 40, 10, 0.75).record() == {
+        "epsilon": 0.1,
         "steps": 10,
         "step_size": pytest.approx(0.025),
         "images": 40,
-        "wrong": 10,
-        "error": 0.25,
+        "errors": 10,
+        "error_rate": 0.25,
         "error_interval": pytest.approx(interval(10, 40)),
         "confidence": 0.75,
     }
-    assert record(Errors(Attack(0.1), 40, 10, 0.75))["step_size"] == 0.1
-    assert record(Errors(Attack(0.1, 3, 0.01), 40, 10, 0.75))["step_size"] == 0.01
-    clean = record(Errors(Attack(0.0), 40, 0, None))
+    assert AttackResult(AttackConfig(0.1), 40, 10, 0.75).record()["step_size"] == 0.1
+    assert AttackResult(AttackConfig(0.1, 3, 0.01), 40, 10, 0.75).record()["step_size"] == 0.01
+    clean = AttackResult(AttackConfig(0.0), 40, 0, None).record()
     assert (clean["steps"], clean["step_size"], clean["confidence"]) == (0, 0, None)
 
 
-def test_the_table_has_hundredths_and_wilsons_interval():
-    head, clean, attacked = table(
-        [Errors(Attack(0.0), 500, 0, None), Errors(Attack(0.25, 10), 500, 447, 0.976)]
+def test_table_has_percentages_and_wilson_intervals():
+    heading, clean, attacked = robustness_table(
+        [
+            AttackResult(AttackConfig(0.0), 500, 0, None),
+            AttackResult(AttackConfig(0.25, 10), 500, 447, 0.976),
+        ]
     )
-    assert head.split() == ["eps", "steps", "images", "wrong", "%", "95", "%", "sure", "%"]
-    # Wilson of 0 of n ends at z^2 / (n + z^2) = 3.8415 / 503.8415.
+    assert heading.split()[:4] == ["epsilon", "steps", "images", "errors"]
+    # Wilson's upper bound of 0 of n is z^2 / (n + z^2) = 3.8415 / 503.8415.
     assert clean.split() == ["0", "0", "500", "0", "0.0", "0.0", "to", "0.8", "-"]
     low, high = interval(447, 500)
-    words = attacked.split()
-    assert words[:5] == ["0.25", "10", "500", "447", "89.4"]
-    assert words[5:] == [f"{100 * low:.1f}", "to", f"{100 * high:.1f}", "97.6"]
-    assert len({len(line) for line in (head, clean, attacked)}) == 1
+    interval_cells = [f"{100 * low:.1f}", "to", f"{100 * high:.1f}"]
+    assert attacked.split() == ["0.25", "10", "500", "447", "89.4", *interval_cells, "97.6"]
+    assert len({len(line) for line in (heading, clean, attacked)}) == 1
 
 
-def test_what_cannot_be_counted_is_refused():
+@pytest.mark.parametrize(
+    ("attacks", "message"),
+    [
+        ([], "at least one attack"),
+        ([AttackConfig(0.1, 2), AttackConfig(0.2), AttackConfig(0.1, 2)], "duplicate"),
+        ([AttackConfig(1.5)], "epsilon"),
+        ([AttackConfig(0.5, 0)], "steps"),
+    ],
+)
+def test_refuses_invalid_attacks(attacks, message):
     logits, _ = linear()
-    with pytest.raises(ValueError, match="there is no attack to count the errors under"):
-        Robustness(logits, [])
-    with pytest.raises(ValueError, match=r"epsilon 0\.1 with 2 steps is there twice"):
-        Robustness(logits, [Attack(0.1, 2), Attack(0.2), Attack(0.1, 2)])
-    with pytest.raises(ValueError, match=r"epsilon is 1\.5; it must be from 0 to 1"):
-        Robustness(logits, [Attack(1.5)])
-    with pytest.raises(ValueError, match="steps is 0; it must be at least 1"):
-        Robustness(logits, [Attack(0.5, 0)])
-    with pytest.raises(ValueError, match=r"epsilons are 0.1 0.2 0.1; one is there twice"):
-        attacks_of([0.1, 0.2, 0.1], steps=2)
-    with pytest.raises(ValueError, match="no picture was attacked"):
-        Robustness(logits, [Attack(0.1)]).errors()
+    with pytest.raises(ValueError, match=message):
+        RobustnessCounter(logits, attacks)
 
 
-def test_an_answer_that_is_not_a_number_is_refused():
-    def logits(pixels):
-        return pixels.flatten(1)[:, :2] * math.inf
-
-    made = Robustness(logits, [Attack(0.0)])
-    with pytest.raises(ValueError, match=r"with epsilon 0\.0 an answer is not a number"):
-        made.add(*pictures())
+def test_refuses_duplicate_epsilons_no_images_and_infinite_logits():
+    with pytest.raises(ValueError, match="duplicates"):
+        attack_grid([0.1, 0.2, 0.1], steps=2)
+    logits, _ = linear()
+    with pytest.raises(ValueError, match="no images"):
+        RobustnessCounter(logits, [AttackConfig(0.1)]).results()
+    counter = RobustnessCounter(
+        lambda pixels: pixels.flatten(1)[:, :2] * math.inf, [AttackConfig(0.0)]
+    )
+    with pytest.raises(ValueError, match="not finite"):
+        counter.add(*images())

@@ -1,4 +1,4 @@
-"""`vl attack`: its lines are what the model says itself, and its pictures what they should be."""
+"""`vl attack`: outputs are the model's own, adversarial images are within epsilon."""
 
 import json
 import os
@@ -11,7 +11,6 @@ from PIL import Image
 
 from tests.helpers.tiny_captioner import Tiny, captioner, drawings
 from tests.helpers.tiny_labeller import labeller
-from vl import attack_sheet
 from vl.__main__ import main
 from vl.captioning.captioner import Captioner
 from vl.data.images.decode import decode
@@ -19,6 +18,7 @@ from vl.encoders.table import ENCODERS
 from vl.labelling.labeller import Labeller
 
 LABELS = ("ball", "stop sign", "okapi", "box")
+STAGES = ("clean", "adversarial", "saved")
 EPSILON = 0.02
 
 
@@ -28,13 +28,13 @@ def tiny(monkeypatch):
 
 
 @pytest.fixture
-def photos(tmp_path):
-    return drawings(tmp_path / "photos", 5)
+def images(tmp_path):
+    return drawings(tmp_path / "images", 5)
 
 
 @pytest.fixture
-def out(tmp_path):
-    return tmp_path / "out"
+def output(tmp_path):
+    return tmp_path / "output"
 
 
 @pytest.fixture
@@ -58,7 +58,7 @@ def run(*arguments):
     return main(["attack", *map(str, arguments)])
 
 
-def lines(text):
+def rows(text):
     return [line.split("\t") for line in text.splitlines()]
 
 
@@ -66,248 +66,259 @@ def records(text):
     return [json.loads(line) for line in text.splitlines()]
 
 
-def says(model, images):
-    """What the model says for itself: the text, and its probability or log-probability."""
+def predict(model, images):
+    """The model's own outputs with their probability or log-probability."""
     if "--labels" in model:
-        found = Labeller.load(model[1])(images, labels=LABELS)
-        return [(each.labels[0].text, each.labels[0].probability) for each in found]
+        answers = Labeller.load(model[1])(images, labels=LABELS)
+        return [(answer.labels[0].text, answer.labels[0].probability) for answer in answers]
     return [(best.text, best.log_prob) for best, *_ in Captioner.load(model[1])(images)]
 
 
-def test_three_lines_a_photograph_with_the_models_own_answers(model, photos, out, capsys):
-    assert run(*photos, *model, "--out", out, "--eps", EPSILON, "--batch-size", 2) == 0
+def test_prints_three_stages_with_the_models_own_outputs(model, images, output, capsys):
+    flags = ["--output-dir", output, "--epsilon", EPSILON, "--batch-size", 2]
+    assert run(*images, *model, *flags) == 0
     stdout, stderr = capsys.readouterr()
-    found = lines(stdout)
-    assert [line[:2] for line in found] == [
-        [str(path), stage] for path in photos for stage in ("before", "after", "png")
+    lines = rows(stdout)
+    assert [line[:2] for line in lines] == [
+        [str(path), stage] for path in images for stage in STAGES
     ]
-    before = says(model, photos)
-    again = says(model, [out / path.name for path in photos])
-    for number in range(len(photos)):
-        first, after, png = found[3 * number : 3 * number + 3]
-        for line, (text, figure) in ((first, before[number]), (png, again[number])):
-            assert line[2] == text
-            assert float(line[3]) == pytest.approx(figure, abs=2e-4)
-        assert first[3] == first[4]  # what is attacked is what it says
-        assert float(after[4]) < float(first[4])
-        for line in (first, after, png):
-            assert line[5] == ("no" if line[2] == first[2] else "yes")
-    done = [sum(line[5] == "yes" for line in found[stage::3]) for stage in (1, 2)]
-    assert (
-        f"vl: done with {done[0]} of 5 photographs, and read again from the file with {done[1]}\n"
-        in (stderr)
-    )
+    clean_outputs = predict(model, images)
+    saved_outputs = predict(model, [output / path.name for path in images])
+    for index in range(len(images)):
+        clean, adversarial, saved = lines[3 * index : 3 * index + 3]
+        for line, expected in ((clean, clean_outputs[index]), (saved, saved_outputs[index])):
+            assert line[2] == expected[0]
+            assert float(line[3]) == pytest.approx(expected[1], abs=2e-4)
+        assert clean[3] == clean[4]
+        assert float(adversarial[4]) < float(clean[4])
+        for line in (clean, adversarial, saved):
+            assert line[5] == ("no" if line[2] == clean[2] else "yes")
+    successes = [sum(line[5] == "yes" for line in lines[stage::3]) for stage in (1, 2)]
+    assert f"{successes[0]} of 5 images, {successes[1]} after saving" in stderr
     assert "attack 5/5" in stderr
 
 
-def test_a_picture_is_the_square_changed_by_no_more_than_asked_and_rounding(model, photos, out):
-    assert run(*photos, *model, "--out", out, "--eps", EPSILON) == 0
-    assert sorted(path.name for path in out.iterdir()) == [path.name for path in photos]
-    for path in photos:
-        with Image.open(out / path.name) as image:
+def test_adversarial_image_is_within_epsilon_and_rounding(model, images, output):
+    assert run(*images, *model, "--output-dir", output, "--epsilon", EPSILON) == 0
+    assert sorted(path.name for path in output.iterdir()) == [path.name for path in images]
+    for path in images:
+        with Image.open(output / path.name) as image:
             assert (image.format, image.mode, image.size) == ("PNG", "RGB", (16, 16))
-        square = captioner().embedder.square(decode(path))
-        change = (decode(out / path.name) - square).abs()
+        clean = captioner().embedder.square(decode(path))
+        change = (decode(output / path.name) - clean).abs()
         assert 0 < float(change.max()) <= EPSILON + 0.5 / 255 + 1e-6
 
 
-def test_eps_0_writes_the_square_and_says_so(model, photos, out, capsys):
-    assert run(photos[0], *model, "--out", out, "--eps", 0, "--json") == 0
+def test_epsilon_0_changes_nothing(model, images, output, capsys):
+    assert run(images[0], *model, "--output-dir", output, "--epsilon", 0, "--json") == 0
     (record,) = records(capsys.readouterr().out)
-    assert record["after"] == record["before"]
-    assert record["before"]["largest_change"] == 0
-    square = captioner().embedder.square(decode(photos[0]))
-    assert torch.equal((decode(out / photos[0].name) * 255).round(), (square * 255).round())
+    assert record["adversarial"] == record["clean"]
+    assert record["clean"]["max_change"] == 0
+    clean = captioner().embedder.square(decode(images[0]))
+    assert torch.equal((decode(output / images[0].name) * 255).round(), (clean * 255).round())
 
 
-@pytest.mark.parametrize(("kind", "towards"), [("labels", "BALL"), ("captions", "A box.")])
-def test_towards_what_is_wanted(kind, towards, photos, out, capsys, request):
-    model = request.getfixturevalue(kind)
-    flags = ["--towards", towards, "--eps", 0.01, "--steps", 20, "--json"]
-    assert run(*photos, *model, "--out", out, *flags) == 0
+@pytest.mark.parametrize(("fixture", "target"), [("labels", "BALL"), ("captions", "A box.")])
+def test_targeted_attack_raises_the_targets_confidence(
+    fixture, target, images, output, capsys, request
+):
+    model = request.getfixturevalue(fixture)
+    flags = ["--target", target, "--epsilon", 0.01, "--steps", 20, "--json"]
+    assert run(*images, *model, "--output-dir", output, *flags) == 0
     stdout, stderr = capsys.readouterr()
-    text = towards.lower().strip(".")
+    text = target.lower().strip(".")
+    confidence = "probability" if fixture == "labels" else "log_prob"
     for record in records(stdout):
-        assert record["towards"] == text
-        figure = "probability" if kind == "labels" else "log_prob"
-        assert record["after"]["attacked"][figure] > record["before"]["attacked"][figure]
-        for stage in ("before", "after", "png"):
-            assert record[stage]["done"] == (record[stage]["says"] == text)
-    before = sum(record["before"]["done"] for record in records(stdout))
-    assert (f"of {before} the model said {text!r} before" in stderr) == (before > 0)
+        assert record["target"] == text
+        targets = [record[stage]["target"][confidence] for stage in STAGES]
+        assert targets[1] > targets[0]
+        for stage in STAGES:
+            assert record[stage]["success"] == (record[stage]["output"] == text)
+    clean = sum(record["clean"]["success"] for record in records(stdout))
+    assert (f"{clean} clean images had the output {text!r}" in stderr) == (clean > 0)
 
 
-def test_it_is_done_when_the_model_says_what_is_wanted(labels, photos, out, capsys):
-    flags = ["--towards", "ball", "--eps", 1, "--steps", 30]
-    assert run(*photos, *labels, "--out", out, *flags) == 0
-    found = lines(capsys.readouterr().out)
-    assert [line[2] for line in found if line[1] != "before"] == ["ball"] * 10
-    assert all(line[5] == "yes" for line in found if line[2] == "ball")
-    assert all(line[5] == "no" for line in found if line[2] != "ball")
+def test_targeted_attack_succeeds(labels, images, output, capsys):
+    flags = ["--target", "ball", "--epsilon", 1, "--steps", 30]
+    assert run(*images, *labels, "--output-dir", output, *flags) == 0
+    lines = rows(capsys.readouterr().out)
+    assert [line[2] for line in lines if line[1] != "clean"] == ["ball"] * 10
+    assert all(line[5] == ("yes" if line[2] == "ball" else "no") for line in lines)
 
 
-def test_json_tells_all(labels, photos, out, capsys):
-    flags = ["--eps", 0.25, "--steps", 10, "--json"]
-    assert run(photos[1], *labels, "--out", out, *flags) == 0
+def test_json_has_settings_outputs_and_changes(labels, images, output, capsys):
+    flags = ["--epsilon", 0.25, "--steps", 10, "--json"]
+    assert run(images[1], *labels, "--output-dir", output, *flags) == 0
     (record,) = records(capsys.readouterr().out)
-    assert {key: record[key] for key in ("path", "written", "eps", "steps", "towards")} == {
-        "path": str(photos[1]),
-        "written": str(out / "1.png"),
-        "eps": 0.25,
+    assert {key: value for key, value in record.items() if key not in STAGES} == {
+        "path": str(images[1]),
+        "file": str(output / "1.png"),
+        "epsilon": 0.25,
         "steps": 10,
-        "towards": None,
+        "step_size": pytest.approx(0.0625),
+        "target": None,
     }
-    assert record["step_size"] == pytest.approx(0.0625)
-    ((text, probability),) = says(labels, [photos[1]])
-    assert record["before"]["says"] == text
-    assert record["before"]["probability"] == pytest.approx(probability, abs=1e-4)
-    assert -1 <= record["before"]["cosine"] <= 1
-    assert record["before"]["attacked"]["probability"] == record["before"]["probability"]
-    assert 0.2 < record["after"]["largest_change"] <= 0.25 + 1e-6
-    assert record["png"]["largest_change"] <= 0.25 + 0.5 / 255 + 1e-6
+    ((text, probability),) = predict(labels, [images[1]])
+    assert record["clean"]["output"] == text
+    assert record["clean"]["probability"] == pytest.approx(probability, abs=1e-4)
+    assert -1 <= record["clean"]["cosine"] <= 1
+    assert record["clean"]["target"]["probability"] == record["clean"]["probability"]
+    assert 0.2 < record["adversarial"]["max_change"] <= 0.25 + 1e-6
+    assert record["saved"]["max_change"] <= 0.25 + 0.5 / 255 + 1e-6
 
 
-def test_small_steps_go_no_further_than_they_can(labels, photos, out, capsys):
-    flags = ["--eps", 0.25, "--steps", 3, "--step-size", 0.001, "--json"]
-    assert run(photos[1], *labels, "--out", out, *flags) == 0
+def test_small_steps_reach_their_sum(labels, images, output, capsys):
+    flags = ["--epsilon", 0.25, "--steps", 3, "--step-size", 0.001, "--json"]
+    assert run(images[1], *labels, "--output-dir", output, *flags) == 0
     (record,) = records(capsys.readouterr().out)
     assert record["step_size"] == 0.001
-    assert 0.0005 < record["after"]["largest_change"] <= 0.003 + 1e-6
+    assert 0.0005 < record["adversarial"]["max_change"] <= 0.003 + 1e-6
 
 
-def test_the_batch_changes_no_answer(model, photos, out, capsys):
-    found = []
+def test_batch_size_does_not_change_outputs(model, images, output, capsys):
+    runs = []
     for size in (1, 4):
-        assert run(*photos, *model, "--out", out, "--json", "--batch-size", size) == 0
-        found.append(records(capsys.readouterr().out))
-    for one, other in zip(*found, strict=True):
-        for stage in ("before", "after", "png"):
-            assert one[stage]["says"] == other[stage]["says"]
+        flags = ["--output-dir", output, "--json", "--batch-size", size]
+        assert run(*images, *model, *flags) == 0
+        runs.append(records(capsys.readouterr().out))
+    for first, second in zip(*runs, strict=True):
+        assert [first[stage]["output"] for stage in STAGES] == [
+            second[stage]["output"] for stage in STAGES
+        ]
 
 
-def test_a_labeller_without_calibration_tells_cosines(tmp_path, photos, out, capsys):
+def test_uncalibrated_labeller_has_cosines(tmp_path, images, output, capsys):
     labeller(calibration=None).save(tmp_path / "labeller.safetensors")
     model = ["--model", tmp_path / "labeller.safetensors", "--labels", "ball, box"]
-    assert run(photos[0], *model, "--out", out) == 0
-    best = Labeller.load(model[1])([photos[0]], labels=["ball", "box"])[0].labels[0]
-    assert lines(capsys.readouterr().out)[0][2:4] == [best.text, f"{best.cosine:.4f}"]
+    assert run(images[0], *model, "--output-dir", output) == 0
+    best = Labeller.load(model[1])([images[0]], labels=["ball", "box"])[0].labels[0]
+    assert rows(capsys.readouterr().out)[0][2:4] == [best.text, f"{best.cosine:.4f}"]
 
 
-def test_the_sheet_shows_original_difference_and_result(model, photos, out, tmp_path, capsys):
-    picture = tmp_path / "sheet.png"
-    assert run(*photos[:2], *model, "--out", out, "--picture", picture, "--eps", EPSILON) == 0
+def test_contact_sheet_amplifies_the_differences(model, images, output, tmp_path, capsys):
+    sheet = tmp_path / "sheet.png"
+    flags = ["--output-dir", output, "--contact-sheet", sheet, "--epsilon", EPSILON]
+    assert run(*images[:2], *model, *flags) == 0
     stderr = capsys.readouterr().err
-    squares = [captioner().embedder.square(decode(path)) for path in photos[:2]]
-    most = max(
-        float((decode(out / path.name) - square).abs().max())
-        for path, square in zip(photos[:2], squares, strict=True)
+    max_change = max(
+        float((decode(output / path.name) - captioner().embedder.square(decode(path))).abs().max())
+        for path in images[:2]
     )
-    assert f"2 photographs in {picture}, differences {int(0.5 / most)} times" in stderr
-    with Image.open(picture) as image:
+    assert f"2 images in {sheet}, differences amplified {int(0.5 / max_change)} times" in stderr
+    with Image.open(sheet) as image:
         assert image.format == "PNG"
         assert np.asarray(image.convert("L")).std() > 10
 
 
-def test_what_has_no_place_on_the_sheet_is_told(labels, photos, out, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(attack_sheet, "MOST", 3)
-    assert run(*photos, *labels, "--out", out, "--picture", tmp_path / "sheet.png") == 0
-    assert "2 more have no place on it" in capsys.readouterr().err
+def test_contact_sheet_holds_20_images(labels, tmp_path, output, capsys):
+    images = drawings(tmp_path / "many", 22)
+    flags = ["--output-dir", output, "--contact-sheet", tmp_path / "sheet.png"]
+    assert run(*images, *labels, *flags) == 0
+    assert "2 more images" in capsys.readouterr().err
 
 
-def test_a_bad_file_is_told_and_the_others_are_done(model, photos, out, tmp_path, capsys):
-    bad = tmp_path / "photos" / "bad.jpg"
-    bad.write_bytes(b"no picture")
-    assert run(photos[0], bad, tmp_path / "gone.png", photos[1], *model, "--out", out) == 1
+def test_unreadable_file_fails_alone(model, images, output, tmp_path, capsys):
+    bad = tmp_path / "images" / "bad.jpg"
+    bad.write_bytes(b"no image")
+    paths = [images[0], bad, tmp_path / "missing.png", images[1]]
+    assert run(*paths, *model, "--output-dir", output) == 1
     stdout, stderr = capsys.readouterr()
-    assert [line[0] for line in lines(stdout)[::3]] == [str(photos[0]), str(photos[1])]
-    assert f"vl: error: {bad}: no image of a known kind" in stderr
-    assert f"vl: error: {tmp_path / 'gone.png'}: No such file or directory" in stderr
-    assert "vl: 2 of 4 inputs failed" in stderr
-    assert "done with" in stderr
-    assert not (out / "bad.png").exists()
+    assert [line[0] for line in rows(stdout)[::3]] == [str(images[0]), str(images[1])]
+    assert f"vl: error: {bad}" in stderr
+    assert f"vl: error: {tmp_path / 'missing.png'}" in stderr
+    assert "2 of 4 inputs failed" in stderr
+    assert not (output / "bad.png").exists()
 
 
-def test_nothing_readable_is_no_sheet(labels, out, tmp_path, capsys):
+def test_no_contact_sheet_without_readable_images(labels, output, tmp_path, capsys):
     bad = tmp_path / "bad.jpg"
     bad.write_bytes(b"")
-    assert run(bad, *labels, "--out", out, "--picture", tmp_path / "sheet.png") == 1
-    assert "no photograph could be read, so" in capsys.readouterr().err
+    flags = ["--output-dir", output, "--contact-sheet", tmp_path / "sheet.png"]
+    assert run(bad, *labels, *flags) == 1
+    assert "sheet.png is not written" in capsys.readouterr().err
     assert not (tmp_path / "sheet.png").exists()
 
 
-def test_equal_names_get_their_folders(labels, tmp_path, out, capsys):
-    one, other = drawings(tmp_path / "ant", 1) + drawings(tmp_path / "bee", 1)
-    assert run(one, other, *labels, "--out", out) == 0
-    assert sorted(path.name for path in out.iterdir()) == ["ant-0.png", "bee-0.png"]
+def test_equal_names_are_prefixed_by_their_folders(labels, tmp_path, output):
+    paths = drawings(tmp_path / "ant", 1) + drawings(tmp_path / "bee", 1)
+    assert run(*paths, *labels, "--output-dir", output) == 0
+    assert sorted(path.name for path in output.iterdir()) == ["ant-0.png", "bee-0.png"]
 
 
-def test_pictures_that_would_meet_are_refused(labels, tmp_path, photos, out, capsys):
-    (tmp_path / "photos" / "0.jpg").write_bytes(photos[0].read_bytes())
-    assert run(photos[0], tmp_path / "photos" / "0.jpg", *labels, "--out", out) == 2
-    assert re.search(r"0\.png and .*0\.jpg would both be written to", capsys.readouterr().err)
-    assert run(*photos, *labels, "--out", tmp_path / "photos") == 2
-    assert "is a photograph to attack; give another --out" in capsys.readouterr().err
-    assert not out.exists()
+def test_refuses_to_overwrite(labels, tmp_path, images, output, capsys):
+    twin = tmp_path / "images" / "0.jpg"
+    twin.write_bytes(images[0].read_bytes())
+    assert run(images[0], twin, *labels, "--output-dir", output) == 2
+    assert re.search(r"0\.png and .*0\.jpg", capsys.readouterr().err)
+    assert run(*images, *labels, "--output-dir", tmp_path / "images") == 2
+    assert "choose another output folder" in capsys.readouterr().err
+    assert not output.exists()
 
 
-def test_a_photograph_twice_is_attacked_twice(labels, photos, out, capsys):
-    assert run(photos[0], photos[0], *labels, "--out", out) == 0
-    assert len(lines(capsys.readouterr().out)) == 6
+def test_repeated_image_is_attacked_twice(labels, images, output, capsys):
+    assert run(images[0], images[0], *labels, "--output-dir", output) == 0
+    assert len(rows(capsys.readouterr().out)) == 6
 
 
-def test_labels_without_a_vector_are_named(tmp_path, photos, out, labels, capsys):
-    assert run(photos[0], *labels[:3], "ball, zzz, yyy", "--out", out) == 0
-    assert "warning: no vector, so never chosen: 'zzz', 'yyy'" in capsys.readouterr().err
+def test_warns_of_labels_without_a_vector(images, output, labels, capsys):
+    flags = [*labels[:3], "ball, zzz, yyy", "--output-dir", output]
+    assert run(images[0], *flags) == 0
+    assert "vl: warning: labels without a word vector" in (stderr := capsys.readouterr().err)
+    assert "'zzz', 'yyy'" in stderr
 
 
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--eps", "-1"], "epsilon is -1.0; it must be from 0 to 1"),
-        (["--eps", "nan"], "epsilon is nan"),
-        (["--steps", "0"], "steps is 0; it must be at least 1"),
-        (["--step-size", "2"], "step size is 2.0"),
-        (["--batch-size", "0"], "batch size is 0"),
-        (["--picture", "sheet.jpg"], "--picture writes a .png file, not 'sheet.jpg'"),
-        (["--device", "abacus"], "device is 'abacus'"),
-        (["--towards", "zebra"], "zebra"),
+        (["--epsilon", "-1"], "--epsilon"),
+        (["--epsilon", "nan"], "--epsilon"),
+        (["--steps", "0"], "--steps"),
+        (["--step-size", "2"], "--step-size"),
+        (["--batch-size", "0"], "--batch-size"),
+        (["--contact-sheet", "sheet.jpg"], "sheet.jpg"),
+        (["--device", "abacus"], "abacus"),
+        (["--target", "zebra"], "zebra"),
+        (["--resize", "squash"], "resize"),
     ],
 )
-def test_wrong_use_is_one_line_and_writes_nothing(model, photos, out, flags, message, capsys):
-    assert run(photos[0], *model, "--out", out, *flags) == 2
+def test_refuses_invalid_flags_in_one_line(model, images, output, flags, message, capsys):
+    assert run(images[0], *model, "--output-dir", output, *flags) == 2
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     assert message in stderr
     assert len(stderr.splitlines()) == 1
-    assert not out.exists()
+    assert not output.exists()
 
 
-def test_places_that_cannot_be_are_refused(labels, photos, out, tmp_path, capsys):
-    assert run(photos[0], *labels, "--out", photos[1]) == 2
-    assert "1.png: a file, not a folder" in capsys.readouterr().err
+def test_refuses_impossible_output_paths(labels, images, output, tmp_path, capsys):
+    assert run(images[0], *labels, "--output-dir", images[1]) == 2
+    assert "1.png" in capsys.readouterr().err
     (tmp_path / "sheet.png").mkdir()
-    assert run(photos[0], *labels, "--out", out, "--picture", tmp_path / "sheet.png") == 2
-    assert "sheet.png: a folder, not a file" in capsys.readouterr().err
+    flags = ["--output-dir", output, "--contact-sheet", tmp_path / "sheet.png"]
+    assert run(images[0], *labels, *flags) == 2
+    assert "sheet.png" in capsys.readouterr().err
 
 
-def test_what_a_model_is_decides_what_it_wants(labels, captions, photos, out, tmp_path, capsys):
-    assert run(photos[0], *labels[:2], "--out", out) == 2
-    assert "is a labeller; give --labels" in capsys.readouterr().err
-    assert run(photos[0], *captions, "--labels", "ball", "--out", out) == 2
-    assert "--labels is for labellers, and" in capsys.readouterr().err
-    (tmp_path / "no.safetensors").write_bytes(b"x")
-    assert run(photos[0], "--model", tmp_path / "no.safetensors", "--out", out) == 2
-    assert "not a whole safetensors file" in capsys.readouterr().err
-    assert run(photos[0], "--model", tmp_path / "none", "--out", out) == 2
-    assert "there is no such file" in capsys.readouterr().err
+def test_labels_are_for_labellers_alone(labels, captions, images, output, tmp_path, capsys):
+    (tmp_path / "damaged.safetensors").write_bytes(b"x")
+    cases = [
+        ([*labels[:2]], "--labels"),
+        ([*captions, "--labels", "ball"], "labels require a labeller"),
+        (["--model", tmp_path / "damaged.safetensors"], "damaged.safetensors"),
+        (["--model", tmp_path / "missing"], "missing"),
+    ]
+    for flags, message in cases:
+        assert run(images[0], *flags, "--output-dir", output) == 2
+        assert message in capsys.readouterr().err
 
 
-def test_a_name_that_is_not_utf_8_is_attacked_too(labels, photos, out, tmp_path, capsys):
+def test_file_name_need_not_be_utf_8(labels, images, output, tmp_path):
     name = os.fsdecode(b"caf\xe9.png")
-    path = photos[0].parent / name
+    path = images[0].parent / name
     try:
-        path.write_bytes(photos[0].read_bytes())
+        path.write_bytes(images[0].read_bytes())
     except OSError:
         pytest.skip("this file system takes UTF-8 only")
-    assert run(path, *labels, "--out", out, "--picture", tmp_path / "sheet.png") == 0
-    assert (out / name).exists()
+    flags = ["--output-dir", output, "--contact-sheet", tmp_path / "sheet.png"]
+    assert run(path, *labels, *flags) == 0
+    assert (output / name).exists()

@@ -1,162 +1,200 @@
-"""How often a classifier errs on pictures changed to mislead it, and how sure it then is.
+"""Robust accuracy of a classifier: error rate and confidence under white-box attacks.
 
-It counts, batch by batch; how pictures are changed is vl/training/adversarial.py's. The attacks know the true
-classes and raise the loss of these, as in Goodfellow et al. 2015.
+The attacks know the true classes and raise their loss, as in Goodfellow et al. 2015.
 """
 
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
+from vl.attacks.attack import AttackConfig, read_batches
+from vl.attacks.targets import TargetClassifier
+from vl.encoding.classes import places
 from vl.encoding.evaluation import interval
-from vl.training.adversarial import (
-    basic_iterative,
-    check_numbers,
-    classifier_loss,
-    default_step_size,
-)
+from vl.training.adversarial import classifier_loss
 
 
-class Attack(NamedTuple):
-    """How pictures are changed."""
+class AttackResult(NamedTuple):
+    """A classifier's errors under an attack."""
 
-    epsilon: float  # how far each number of a pixel may move, of a range of 1; 0 changes nothing
-    steps: int = 1  # 1 is the fast gradient sign
-    step_size: float | None = None  # by default see vl.attack.default_step_size
-
-
-class Errors(NamedTuple):
-    """What an attack brought about."""
-
-    attack: Attack
+    attack: AttackConfig
     images: int
-    wrong: int  # of these; a picture that was wrong unchanged counts as well
-    confidence: float | None  # mean probability of the wrong answers; None if there is none
+    errors: int  # misclassified images, those misclassified without the attack included
+    confidence: float | None  # mean probability of the wrong classes; None without errors
 
     @property
-    def share(self) -> float:
-        """Wrong answers, of 1."""
-        return self.wrong / self.images
+    def error_rate(self) -> float:
+        """Misclassified images, of 1."""
+        return self.errors / self.images
+
+    def record(self) -> dict[str, Any]:
+        """The result as it stands in JSON."""
+        return {
+            **self.attack.record(),
+            "images": self.images,
+            "errors": self.errors,
+            "error_rate": self.error_rate,
+            "error_interval": interval(self.errors, self.images),
+            "confidence": self.confidence,
+        }
 
 
-class Robustness:
+class RobustnessCounter:
     """Counts a classifier's errors under several attacks.
 
     Args:
         logits: ``(B, 3, H, W)`` in [0, 1] to ``(B, classes)``, in evaluation mode.
-        attacks: each once.
+        attacks: all different.
 
     Raises:
-        ValueError: there is no attack, one is there twice, or a number is out of its range.
+        ValueError: there is no attack, two are equal, or a setting is out of its range.
     """
 
-    def __init__(self, logits: Callable[[Tensor], Tensor], attacks: Sequence[Attack]) -> None:
+    def __init__(self, logits: Callable[[Tensor], Tensor], attacks: Sequence[AttackConfig]) -> None:
         if not attacks:
-            raise ValueError("there is no attack to count the errors under")
-        for number, attack in enumerate(attacks):
-            check_numbers(epsilon=attack.epsilon, steps=attack.steps, step_size=attack.step_size)
-            if attack in attacks[:number]:
+            raise ValueError("expected at least one attack")
+        for attack in attacks:
+            attack.check()
+            if attacks.count(attack) > 1:
                 raise ValueError(
-                    f"epsilon {attack.epsilon} with {attack.steps} steps is there twice"
+                    f"duplicate attack: epsilon {attack.epsilon} with {attack.steps} steps"
                 )
         self._logits = logits
         self._attacks = tuple(attacks)
         self._images = 0
-        self._wrong = [0] * len(attacks)
-        self._sure = [0.0] * len(attacks)  # the sum of the wrong answers' probabilities
+        self._errors = [0] * len(attacks)
+        self._confidence = [0.0] * len(attacks)  # sum over the errors
 
     def add(self, pixels: Tensor, labels: Tensor) -> None:
-        """Attack and count a batch.
+        """Attack a batch and count its errors.
 
         Args:
-            pixels: ``(B, 3, H, W)`` in [0, 1]; never written into.
-            labels: the true classes, ``(B,)``, int64, where the logits are.
+            pixels: ``(B, 3, H, W)`` in [0, 1]; not modified.
+            labels: the true classes, ``(B,)``, int64, on the logits' device.
 
         Raises:
-            ValueError: see ``vl.training.adversarial.basic_iterative``; or an answer is not a number.
+            ValueError: see ``vl.training.adversarial.basic_iterative``; or the logits are not
+                finite.
         """
         loss = classifier_loss(self._logits, labels)
-        for number, attack in enumerate(self._attacks):
-            changed = basic_iterative(
-                pixels,
-                loss,
-                epsilon=attack.epsilon,
-                steps=attack.steps,
-                step_size=attack.step_size,
-            )
+        for index, attack in enumerate(self._attacks):
+            adversarial = attack.apply(pixels, loss)
             with torch.no_grad():
-                probabilities = self._logits(changed).float().softmax(1)  # (B, classes)
+                probabilities = self._logits(adversarial).float().softmax(1)  # (B, classes)
             if not bool(probabilities.isfinite().all()):
-                raise ValueError(f"with epsilon {attack.epsilon} an answer is not a number")
+                raise ValueError(f"logits are not finite at epsilon {attack.epsilon}")
             best = probabilities.max(1)
-            wrong = best.indices != labels  # (B,)
-            self._wrong[number] += int(wrong.sum())
-            self._sure[number] += float(best.values[wrong].double().sum())
+            errors = best.indices != labels  # (B,)
+            self._errors[index] += int(errors.sum())
+            self._confidence[index] += float(best.values[errors].double().sum())
         self._images += len(labels)
 
-    def errors(self) -> list[Errors]:
-        """What was counted so far, in the order of the attacks.
+    def results(self) -> list[AttackResult]:
+        """Results in the order of the attacks.
 
         Raises:
-            ValueError: no picture was counted.
+            ValueError: no image was added.
         """
         if not self._images:
-            raise ValueError("no picture was attacked")
+            raise ValueError("no images were attacked")
         return [
-            Errors(attack, self._images, wrong, sure / wrong if wrong else None)
-            for attack, wrong, sure in zip(self._attacks, self._wrong, self._sure, strict=True)
+            AttackResult(attack, self._images, errors, total / errors if errors else None)
+            for attack, errors, total in zip(
+                self._attacks, self._errors, self._confidence, strict=True
+            )
         ]
 
 
-def attacks_of(
-    epsilons: Sequence[float], *, steps: int, step_size: float | None = None
-) -> list[Attack]:
-    """No attack first; then of each size the fast gradient sign, and after it the iterated form.
+class Robustness(NamedTuple):
+    """Results of ``evaluate_robustness``."""
+
+    results: list[AttackResult]
+    failures: int  # images that could not be read; they do not count
+
+
+def evaluate_robustness(
+    model: TargetClassifier,
+    images: Sequence[tuple[Path, str]],
+    attacks: Sequence[AttackConfig],
+    *,
+    batch_size: int = 8,
+    on_batch: Callable[[int, list[Exception]], object] = lambda count, failures: None,
+) -> Robustness:
+    """Evaluate a classifier on labelled image files, clean and attacked.
 
     Args:
-        epsilons: sizes, of a range of 1; 0 adds nothing.
-        steps: of the iterated form; with 1 it is left out.
-        step_size: of each of these steps.
+        model: the classifier.
+        images: files and their classes as folders or lists name them.
+        attacks: see ``RobustnessCounter``.
+        batch_size: images a batch.
+        on_batch: receives the count of a batch's files, and the errors of those that could not be
+            read.
 
     Raises:
-        ValueError: a size is there twice.
+        ValueError: a class is unknown to the classifier, or no image can be read.
+    """
+    paths, names = [path for path, _ in images], [name for _, name in images]
+    class_of = places(list(dict.fromkeys(names)), model.classes)
+    counter = RobustnessCounter(model.logits, attacks)
+    failures = 0
+    for batch in read_batches(paths, model.preprocess, batch_size):
+        if batch.indices:
+            labels = torch.tensor([class_of[names[i]] for i in batch.indices], device=model.device)
+            counter.add(torch.stack(batch.pixels).to(model.device), labels)
+        failures += len(batch.failures)
+        on_batch(len(batch.indices) + len(batch.failures), batch.failures)
+    if failures == len(images):
+        raise ValueError(f"none of the {failures} images could be read")
+    return Robustness(counter.results(), failures)
+
+
+def attack_grid(
+    epsilons: Sequence[float], *, steps: int, step_size: float | None = None
+) -> list[AttackConfig]:
+    """No attack; then for each epsilon the fast gradient sign attack and its iterated form.
+
+    Args:
+        epsilons: of a range of 1; 0 adds nothing.
+        steps: of the iterated form; 1 leaves it out.
+        step_size: of the iterated form.
+
+    Raises:
+        ValueError: an epsilon occurs twice.
     """
     if len(set(epsilons)) < len(epsilons):
-        raise ValueError(f"epsilons are {' '.join(map(str, epsilons))}; one is there twice")
-    found = [Attack(0.0)]
+        raise ValueError(f"epsilons contain duplicates: {' '.join(map(str, epsilons))}")
+    attacks = [AttackConfig(0.0)]
     for epsilon in epsilons:
         if epsilon != 0:
-            found.append(Attack(epsilon))
-            found += [Attack(epsilon, steps, step_size)] if steps != 1 else []
-    return found
+            attacks.append(AttackConfig(epsilon))
+            attacks += [AttackConfig(epsilon, steps, step_size)] if steps != 1 else []
+    return attacks
 
 
-def record(errors: Errors) -> dict[str, Any]:
-    """The figures by the names that a JSON line gives them; shares are of 1."""
-    epsilon, steps, size = errors.attack
-    return {
-        "eps": epsilon,
-        "steps": steps if epsilon else 0,
-        "step_size": default_step_size(epsilon, steps) if size is None else size,
-        "images": errors.images,
-        "wrong": errors.wrong,
-        "error": errors.share,
-        "error_interval": interval(errors.wrong, errors.images),
-        "confidence": errors.confidence,
-    }
-
-
-def table(errors: Sequence[Errors]) -> list[str]:
-    """The figures as lines for people: hundredths, with Wilson's 95 % interval."""
-    lines = [f"{'eps':>8}{'steps':>7}{'images':>8}{'wrong':>7}{'%':>7}{'95 %':>15}{'sure %':>8}"]
-    for each in errors:
-        told = record(each)
-        low, high = told["error_interval"]
-        sure = "-" if each.confidence is None else f"{100 * each.confidence:.1f}"
-        lines.append(
-            f"{told['eps']:8g}{told['steps']:7}{each.images:8}{each.wrong:7}"
-            f"{100 * each.share:7.1f}{f'{100 * low:.1f} to {100 * high:.1f}':>15}{sure:>8}"
+def robustness_table(results: Sequence[AttackResult]) -> list[str]:
+    """Results as lines of text: percentages, with the 95 % Wilson interval."""
+    columns = ("epsilon", "steps", "images", "errors", "error %", "95 % interval", "confidence %")
+    rows = [columns]
+    for result in results:
+        record = result.record()
+        low, high = record["error_interval"]
+        confidence = "-" if result.confidence is None else f"{100 * result.confidence:.1f}"
+        rows.append(
+            (
+                f"{record['epsilon']:g}",
+                str(record["steps"]),
+                str(result.images),
+                str(result.errors),
+                f"{100 * result.error_rate:.1f}",
+                f"{100 * low:.1f} to {100 * high:.1f}",
+                confidence,
+            )
         )
-    return lines
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return [
+        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
+        for row in rows
+    ]

@@ -1,9 +1,7 @@
-"""A model as an attack sees it: what it says of pixels, and losses of that.
+"""Models under attack: labellers, captioners and classifiers behind one differentiable interface.
 
-Models are labellers, captioners and trained encoders, which are classifiers.
-
-What the models do for people runs without gradients; here are the same numbers with them. How
-pixels are then changed is vl/training/adversarial.py's.
+Their own inference runs without gradients; the losses here give the same probabilities with them.
+How pixels are changed is vl/training/adversarial.py.
 """
 
 from collections.abc import Sequence
@@ -14,66 +12,66 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from vl.captioning.captioner import Captioner
-from vl.data.captions.ptb.tokens import words as words_of
+from vl.data.captions.ptb.tokens import words as tokenize
 from vl.data.choices import Resize
 from vl.data.images.crops import crops_without_flips
 from vl.data.images.decode import square
-from vl.decoders import constraints as rules
+from vl.decoders import constraints
 from vl.encoding.classes import places
 from vl.encoding.embedder import VIEWS, Embedder
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.labelling.labeller import Candidates, Labeller
 from vl.training.adversarial import Loss, classifier_loss, own_labels
 
-Goal = tuple[int, ...]  # what an attack raises or lowers: a label's number, or a sentence's words
 
-
-class Said(NamedTuple):
-    """What a model says of an image, or shall say."""
+class Output(NamedTuple):
+    """A label, class or sentence that a model predicts, or the target of an attack."""
 
     text: str
-    goal: Goal
+    ids: tuple[int, ...]  # the index of a label or class, or the word ids of a sentence
 
 
-class Attacked(Protocol):
-    """The contract: a model whose answers an attack changes."""
+class TargetModel(Protocol):
+    """A model under attack."""
 
     @property
     def device(self) -> torch.device:
-        """Where the model is."""
+        """Where the model runs."""
         ...
 
-    def square(self, pixels: Tensor) -> Tensor:
-        """A photograph, ``(3, H, W)``, as the model sees it, ``(3, S, S)``."""
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """Resize an image ``(3, H, W)`` to the model's input ``(3, S, S)``."""
         ...
 
-    def says(self, pixels: Tensor) -> list[Said]:
-        """The best answer for each image, ``(B, 3, S, S)`` in [0, 1]."""
+    def predict(self, pixels: Tensor) -> list[Output]:
+        """The best output for each image of ``(B, 3, S, S)`` in [0, 1]."""
         ...
 
-    def wanted(self, text: str) -> Said:
-        """An answer that is in the model's power, by what a person writes.
+    def target(self, text: str) -> Output:
+        """The output that a text names.
 
         Raises:
-            ValueError: it is not.
+            ValueError: the model has no such output.
         """
         ...
 
-    def loss(self, goals: Sequence[Goal]) -> Loss:
-        """-log p of a goal for each image, in nats, differentiable by the pixels."""
+    def loss(self, targets: Sequence[Output]) -> Loss:
+        """Negative log-probability of each image's target in nats, differentiable by the pixels."""
         ...
 
-    def figures(self, pixels: Tensor, goals: Sequence[Goal]) -> list[dict[str, float | None]]:
-        """How sure the model is of a goal for each image, by the names that people are told."""
+    def confidence(
+        self, pixels: Tensor, targets: Sequence[Output]
+    ) -> list[dict[str, float | None]]:
+        """Confidence in each image's target: cosine, probability or log-probability by name."""
         ...
 
 
-class AttackedLabeller:
-    """A labeller and the labels that photographs may get.
+class TargetLabeller:
+    """A labeller with its candidate labels.
 
     Args:
-        labeller: in evaluation mode, as it is made.
-        candidates: of the same labeller; one label at least has a vector.
+        labeller: in evaluation mode.
+        candidates: of the same labeller.
     """
 
     def __init__(self, labeller: Labeller, candidates: Candidates) -> None:
@@ -81,42 +79,42 @@ class AttackedLabeller:
         self.candidates = candidates
         self.embedder = labeller.embedder
         self.device = self.embedder.device
-        self.square = self.embedder.square
-        self._known = candidates.labels.known
-        self._units = F.normalize(candidates.vectors.masked_fill(~self._known[:, None], 0), dim=1)
+        self.preprocess = self.embedder.square
+        self._has_vector = candidates.labels.known
+        vectors = candidates.vectors.masked_fill(~self._has_vector[:, None], 0)
+        self._units = F.normalize(vectors, dim=1)
 
-    def says(self, pixels: Tensor) -> list[Said]:
-        """The labeller's own first answer for each image."""
+    def predict(self, pixels: Tensor) -> list[Output]:
+        """The labeller's top-1 label for each image."""
         projected = self.labeller.project(self.embedder(pixels).mean(1))
         answers = self.labeller.answers(projected, self.candidates, top=1)
-        return [Said(each.labels[0].text, (each.labels[0].number,)) for each in answers]
+        return [Output(answer.labels[0].text, (answer.labels[0].number,)) for answer in answers]
 
-    def wanted(self, text: str) -> Said:
-        """A label among the candidates, by its text or by one of its synonyms.
+    def target(self, text: str) -> Output:
+        """A candidate label by its text or one of its synonyms.
 
         Raises:
-            ValueError: none is called so, several are, or it has no vector.
+            ValueError: no label or several match, or the label has no vector.
         """
         texts = self.candidates.texts
-        asked = _compared(text)
-        found = [n for n, each in enumerate(texts) if _compared(each) == asked] or [
-            n for n, each in enumerate(texts) if asked in map(_compared, each.split(","))
+        name = _normalized(text)
+        matches = [k for k, label in enumerate(texts) if _normalized(label) == name] or [
+            k for k, label in enumerate(texts) if name in map(_normalized, label.split(","))
         ]
-        if not found:
-            raise ValueError(f"{text!r} is not among the {len(texts)} labels")
-        if len(found) > 1:
-            raise ValueError(f"{text!r} is {len(found)} of the labels; it must be one")
-        if not self._known[found[0]]:
-            raise ValueError(f"the label {text!r} has no vector, so it is never chosen")
-        return Said(texts[found[0]], (found[0],))
+        if not matches:
+            raise ValueError(f"target {text!r} is not among the {len(texts)} labels")
+        if len(matches) > 1:
+            raise ValueError(f"target {text!r} matches {len(matches)} labels; expected one")
+        if not self._has_vector[matches[0]]:
+            raise ValueError(f"target {text!r} has no word vector, so it is never predicted")
+        return Output(texts[matches[0]], (matches[0],))
 
-    def loss(self, goals: Sequence[Goal]) -> Loss:
-        """-log of the probability of a label among the candidates, as the labeller has it.
+    def loss(self, targets: Sequence[Output]) -> Loss:
+        """Cross-entropy of each image's label over the candidates.
 
-        One that was never calibrated gives no probabilities; then the softmax is of the cosines
-        as they are.
+        The temperature is the labeller's, or 1 if the labeller is not calibrated.
         """
-        numbers = self._numbers(goals)
+        indices = self._indices(targets)
         calibration = self.labeller.calibration
         temperature = 1.0
         if calibration:
@@ -124,118 +122,120 @@ class AttackedLabeller:
 
         def nll(pixels: Tensor) -> Tensor:
             scores = (self._cosines(pixels) - self.candidates.less) / temperature  # (B, K)
-            scores = scores.masked_fill(~self._known, -torch.inf)
-            return F.cross_entropy(scores, numbers, reduction="none")
+            scores = scores.masked_fill(~self._has_vector, -torch.inf)
+            return F.cross_entropy(scores, indices, reduction="none")
 
         return nll
 
     @torch.no_grad()
-    def figures(self, pixels: Tensor, goals: Sequence[Goal]) -> list[dict[str, float | None]]:
-        """The label's cosine, and its probability if the labeller was calibrated."""
-        pixels = pixels.to(self.labeller.device)
-        cosines = self._cosines(pixels).gather(1, self._numbers(goals)[:, None])[:, 0].tolist()
-        chances: list[float | None] = [None] * len(cosines)
+    def confidence(
+        self, pixels: Tensor, targets: Sequence[Output]
+    ) -> list[dict[str, float | None]]:
+        """Cosine of each image's label, and its probability if the labeller is calibrated."""
+        pixels = pixels.to(self.device)
+        cosines = self._cosines(pixels).gather(1, self._indices(targets)[:, None])[:, 0].tolist()
+        probabilities: list[float | None] = [None] * len(cosines)
         if self.labeller.calibration:
-            chances = (-self.loss(goals)(pixels)).exp().tolist()
+            probabilities = (-self.loss(targets)(pixels)).exp().tolist()
         return [
-            {"cosine": cosine, "probability": chance}
-            for cosine, chance in zip(cosines, chances, strict=True)
+            {"cosine": cosine, "probability": probability}
+            for cosine, probability in zip(cosines, probabilities, strict=True)
         ]
 
     def _cosines(self, pixels: Tensor) -> Tensor:
-        """Of images ``(B, 3, S, S)`` to all candidates, ``(B, K)``; 0 for one without a vector."""
-        vectors = _embedded(self.embedder, pixels)  # (B, image width)
-        projected = self.labeller.projected(vectors)  # (B, D)
+        """Cosines of images ``(B, 3, S, S)`` and candidates, ``(B, K)``; 0 without a vector."""
+        projected = self.labeller.projected(_embed(self.embedder, pixels))  # (B, D)
         return projected @ self._units.T.to(projected.dtype)
 
-    def _numbers(self, goals: Sequence[Goal]) -> Tensor:
-        return torch.tensor([number for (number,) in goals], device=self.labeller.device)
+    def _indices(self, targets: Sequence[Output]) -> Tensor:
+        return torch.tensor([target.ids[0] for target in targets], device=self.device)
 
 
-class AttackedCaptioner:
-    """A captioner; several decoders vote here as they do when it captions."""
+class TargetCaptioner:
+    """A captioner; several decoders form an ensemble, as in captioning."""
 
     def __init__(self, captioner: Captioner) -> None:
         self.captioner = captioner
         self.embedder = captioner.embedder
         self.device = self.embedder.device
-        self.square = self.embedder.square
+        self.preprocess = self.embedder.square
 
-    def says(self, pixels: Tensor) -> list[Said]:
-        """The captioner's own first caption of each image."""
-        found = self.captioner.hypotheses(self.embedder(pixels).mean(1))
-        words = self.captioner.vocabulary
-        return [
-            Said(words.decode(best.words), (*best.words, *([words.end] if best.ended else [])))
-            for best, *_ in found
-        ]
+    def predict(self, pixels: Tensor) -> list[Output]:
+        """The captioner's best caption of each image."""
+        vocabulary = self.captioner.vocabulary
+        outputs = []
+        for best, *_ in self.captioner.hypotheses(self.embedder(pixels).mean(1)):
+            end = (vocabulary.end,) if best.ended else ()
+            outputs.append(Output(vocabulary.decode(best.words), (*best.words, *end)))
+        return outputs
 
-    def wanted(self, text: str) -> Said:
-        """A sentence, its words as the vocabulary spells them.
+    def target(self, text: str) -> Output:
+        """A sentence, tokenized as the captions of the training set.
 
         Raises:
-            ValueError: it has no word, one that the vocabulary lacks, or more than the search
-                lets a caption have.
+            ValueError: the sentence is empty, too long for the search, or has a word outside the
+                vocabulary.
         """
-        words = self.captioner.vocabulary
-        spelled = words_of(text)
-        ids = words.encode(spelled)[1:]  # without the start
-        unknown = [word for word, number in zip(spelled, ids[:-1]) if number == words.unknown]
-        if not spelled:
-            raise ValueError(f"there is no word in the sentence {text!r}")
+        vocabulary = self.captioner.vocabulary
+        tokens = tokenize(text)
+        ids = vocabulary.encode(tokens)[1:]  # without the start
+        unknown = [word for word, index in zip(tokens, ids[:-1]) if index == vocabulary.unknown]
+        if not tokens:
+            raise ValueError(f"target {text!r} contains no words")
         if unknown:
             raise ValueError(
-                f"the captioner's vocabulary has no {', '.join(map(repr, unknown))}, "
-                f"so it can never say {text!r}"
+                f"target {text!r} has words outside the captioner's vocabulary: "
+                f"{', '.join(map(repr, unknown))}"
             )
-        most = self.captioner.search.max_length
-        if len(ids) > most:
+        limit = self.captioner.search.max_length
+        if len(ids) > limit:
             raise ValueError(
-                f"the sentence has {len(ids)} words, the end counted; captions have at most {most}"
+                f"target {text!r} has length {len(ids)} with its end; the maximum is {limit}"
             )
-        return Said(words.decode(ids), tuple(ids))
+        return Output(vocabulary.decode(ids), tuple(ids))
 
-    def loss(self, goals: Sequence[Goal]) -> Loss:
-        """-log of the probability of a sentence, in nats: what its words cost, one by one."""
-        words = self.captioner.vocabulary
-        device = self.captioner.device
-        length = max(map(len, goals))
-        # What stands behind a sentence's end is fed and never counted.
+    def loss(self, targets: Sequence[Output]) -> Loss:
+        """Negative log-likelihood of each image's sentence, by teacher forcing."""
+        vocabulary = self.captioner.vocabulary
+        lengths = torch.tensor([len(target.ids) for target in targets], device=self.device)
+        length = int(lengths.max())
+        # Padding is fed to the decoder, but masked in the sum.
         padded = torch.tensor(
-            [[*goal, *[words.end] * (length - len(goal))] for goal in goals], device=device
+            [[*ids, *[vocabulary.end] * (length - len(ids))] for _, ids in targets],
+            device=self.device,
         )  # (B, T)
-        counted = torch.arange(length) < torch.tensor([len(goal) for goal in goals])[:, None]
-        counted = counted.to(device)
+        mask = torch.arange(length, device=self.device) < lengths[:, None]
 
         def nll(pixels: Tensor) -> Tensor:
-            vectors = _embedded(self.embedder, pixels)
-            step, state = rules.ensemble(
-                [(each.step, each.start(vectors)) for each in self.captioner.decoders]
+            vectors = _embed(self.embedder, pixels)
+            step, state = constraints.ensemble(
+                [(decoder.step, decoder.start(vectors)) for decoder in self.captioner.decoders]
             )
-            said = torch.full((len(pixels),), words.start, device=device)
-            costs = []
+            words = torch.full((len(pixels),), vocabulary.start, device=self.device)
+            nlls = []
             for t in range(length):
-                log_probs, state = step(said, state)  # (B, V)
-                said = padded[:, t]
-                costs.append(-log_probs.gather(1, said[:, None])[:, 0])
-            return torch.where(counted, torch.stack(costs, 1), 0.0).sum(1)
+                log_probs, state = step(words, state)  # (B, V)
+                words = padded[:, t]
+                nlls.append(-log_probs.gather(1, words[:, None])[:, 0])
+            return torch.where(mask, torch.stack(nlls, 1), 0.0).sum(1)
 
         return nll
 
     @torch.no_grad()
-    def figures(self, pixels: Tensor, goals: Sequence[Goal]) -> list[dict[str, float | None]]:
-        """The sentence's log-probability."""
-        costs = self.loss(goals)(pixels.to(self.captioner.device))
-        return [{"log_prob": -cost} for cost in costs.tolist()]
+    def confidence(
+        self, pixels: Tensor, targets: Sequence[Output]
+    ) -> list[dict[str, float | None]]:
+        """Log-probability of each image's sentence."""
+        nlls = self.loss(targets)(pixels.to(self.device))
+        return [{"log_prob": -nll} for nll in nlls.tolist()]
 
 
-class AttackedClassifier:
-    """A trained encoder and its classes.
+class TargetClassifier:
+    """A trained encoder with its classes.
 
     Args:
         trained: its encoder is put into evaluation mode on the device.
-        resize: how a photograph becomes a square; with either it is the one that
-            ``vl.encoding.evaluation`` classifies.
+        resize: how an image becomes a square, as in ``vl.encoding.evaluation``.
         device: where the encoder runs.
     """
 
@@ -249,56 +249,58 @@ class AttackedClassifier:
         self.device = torch.device(device)
         self.classes = trained.classes
         self.encoder = trained.encoder.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-        self._resize: Resize = resize
+        self._resize = resize
 
-    def square(self, pixels: Tensor) -> Tensor:
-        """``(3, H, W)`` to the square that the encoder takes."""
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """Resize an image ``(3, H, W)`` to the encoder's input ``(3, S, S)``."""
         side = self.encoder.image_size
         if self._resize == "squash":
             return square(pixels, side, "squash")
         return crops_without_flips(pixels, size=side, num_crops=1)[0]
 
     def logits(self, pixels: Tensor) -> Tensor:
-        """``(B, 3, S, S)`` on any device to ``(B, classes)``, with a gradient if one is wanted."""
-        return self.encoder.classify(self._there(pixels)).main
+        """``(B, 3, S, S)`` on any device to ``(B, classes)``, differentiable."""
+        pixels = pixels.to(self.device).contiguous(memory_format=torch.channels_last)
+        return self.encoder.classify(pixels).main
 
-    def says(self, pixels: Tensor) -> list[Said]:
-        """The likeliest class for each image."""
-        numbers = own_labels(self.logits, pixels).tolist()
-        return [Said(self.classes[number], (number,)) for number in numbers]
+    def predict(self, pixels: Tensor) -> list[Output]:
+        """The top-1 class of each image."""
+        indices = own_labels(self.logits, pixels).tolist()
+        return [Output(self.classes[index], (index,)) for index in indices]
 
-    def wanted(self, text: str) -> Said:
-        """A class, by what ``vl.encoding.classes.places`` knows it by.
+    def target(self, text: str) -> Output:
+        """A class by one of its names; see ``vl.encoding.classes``.
 
         Raises:
-            ValueError: it is none of them, or could be several.
+            ValueError: no class or several match.
         """
         try:
-            number = places([text], self.classes)[text]
+            index = places([text], self.classes)[text]
         except ValueError as cause:
-            count = len(self.classes)
-            raise ValueError(f"{text!r} names no one of the encoder's {count} classes") from cause
-        return Said(self.classes[number], (number,))
+            raise ValueError(
+                f"target {text!r} does not name one of the encoder's {len(self.classes)} classes"
+            ) from cause
+        return Output(self.classes[index], (index,))
 
-    def loss(self, goals: Sequence[Goal]) -> Loss:
-        """The cross-entropy with a class for each image."""
-        numbers = [number for (number,) in goals]
-        return classifier_loss(self.logits, torch.tensor(numbers, device=self.device))
+    def loss(self, targets: Sequence[Output]) -> Loss:
+        """Cross-entropy of each image's class."""
+        indices = [target.ids[0] for target in targets]
+        return classifier_loss(self.logits, torch.tensor(indices, device=self.device))
 
     @torch.no_grad()
-    def figures(self, pixels: Tensor, goals: Sequence[Goal]) -> list[dict[str, float | None]]:
-        """The class's probability."""
-        return [{"probability": chance} for chance in (-self.loss(goals)(pixels)).exp().tolist()]
+    def confidence(
+        self, pixels: Tensor, targets: Sequence[Output]
+    ) -> list[dict[str, float | None]]:
+        """Probability of each image's class."""
+        probabilities = (-self.loss(targets)(pixels)).exp().tolist()
+        return [{"probability": probability} for probability in probabilities]
 
-    def _there(self, pixels: Tensor) -> Tensor:
-        return pixels.to(self.device).contiguous(memory_format=torch.channels_last)
 
-
-def _embedded(embedder: Embedder, pixels: Tensor) -> Tensor:
-    """What the extractor and the mean over its views give, ``(B, D)``, with a gradient."""
+def _embed(embedder: Embedder, pixels: Tensor) -> Tensor:
+    """Mean embedding over the views, ``(B, D)``, differentiable."""
     encoder = embedder.encoder
     return torch.stack([encoder(VIEWS[view](pixels)) for view in embedder.views]).mean(0)
 
 
-def _compared(label: str) -> str:
+def _normalized(label: str) -> str:
     return " ".join(label.split()).casefold()

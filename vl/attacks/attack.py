@@ -1,0 +1,70 @@
+"""Settings of an attack, and the images it reads."""
+
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import NamedTuple
+
+from torch import Tensor
+
+from vl.data.errors import FormatError
+from vl.data.images.decode import decode
+from vl.training.adversarial import Loss, basic_iterative, check_numbers, default_step_size
+
+
+class AttackConfig(NamedTuple):
+    """The fast gradient sign attack, or its iterated form with several steps."""
+
+    epsilon: float  # maximum change of a pixel value, of a range of 1; 0 changes nothing
+    steps: int = 1
+    step_size: float | None = None  # see vl.training.adversarial.default_step_size
+
+    def check(self) -> None:
+        """Check the ranges of the settings.
+
+        Raises:
+            ValueError: a setting is out of its range.
+        """
+        check_numbers(epsilon=self.epsilon, steps=self.steps, step_size=self.step_size)
+
+    def apply(self, pixels: Tensor, loss: Loss, *, targeted: bool = False) -> Tensor:
+        """Adversarial images; see ``vl.training.adversarial.basic_iterative``."""
+        return basic_iterative(
+            pixels,
+            loss,
+            epsilon=self.epsilon,
+            steps=self.steps,
+            step_size=self.step_size,
+            targeted=targeted,
+        )
+
+    def record(self) -> dict[str, float]:
+        """The settings as they stand in JSON; an attack that changes nothing has no steps."""
+        size = self.step_size
+        return {
+            "epsilon": self.epsilon,
+            "steps": self.steps if self.epsilon else 0,
+            "step_size": default_step_size(self.epsilon, self.steps) if size is None else size,
+        }
+
+
+class ImageBatch(NamedTuple):
+    """Consecutive image files, decoded and preprocessed."""
+
+    indices: list[int]  # of the files that could be read
+    pixels: list[Tensor]  # (3, S, S) each
+    failures: list[Exception]
+
+
+def read_batches(
+    paths: Sequence[Path], preprocess: Callable[[Tensor], Tensor], batch_size: int
+) -> Iterator[ImageBatch]:
+    """Decode image files batch by batch; errors are reported, not raised."""
+    for start in range(0, len(paths), batch_size):
+        batch = ImageBatch([], [], [])
+        for index in range(start, min(start + batch_size, len(paths))):
+            try:
+                batch.pixels.append(preprocess(decode(paths[index])))
+                batch.indices.append(index)
+            except (FormatError, OSError) as error:
+                batch.failures.append(error)
+        yield batch

@@ -1,0 +1,203 @@
+"""Attack image files: adversarial images as PNG files, and the model's output for each.
+
+The attacks are the fast gradient sign method and its iterated form (vl/training/adversarial.py).
+"""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import Tensor
+
+from vl.attacks.attack import AttackConfig, read_batches
+from vl.attacks.sheet import Row
+from vl.attacks.targets import Output, TargetModel
+from vl.data.files import atomic_write
+from vl.data.images.decode import decode
+
+STAGES = ("clean", "adversarial", "saved")  # the last is read back from the 8-bit file
+
+
+class Stage(NamedTuple):
+    """An image at one of ``STAGES`` with the model's output."""
+
+    pixels: Tensor  # (3, S, S)
+    output: Output
+    confidence: dict[str, float | None]  # in the output
+    target_confidence: dict[str, float | None]  # in what the attack raises or lowers
+    success: bool
+
+    def record(self, clean: Tensor) -> dict[str, Any]:
+        """The stage as it stands in JSON."""
+        return {
+            "output": self.output.text,
+            **self.confidence,
+            "target": self.target_confidence,
+            "success": self.success,
+            "max_change": float((self.pixels - clean).abs().max()),
+        }
+
+
+class AttackedImage(NamedTuple):
+    """An image file before and after the attack."""
+
+    path: Path
+    file: Path  # the adversarial image
+    stages: tuple[Stage, ...]  # of STAGES
+
+    def record(self, config: AttackConfig, target: Output | None) -> dict[str, Any]:
+        """The image as it stands in JSON."""
+        clean = self.stages[0].pixels
+        return {
+            "path": str(self.path),
+            "file": str(self.file),
+            **config.record(),
+            "target": target.text if target else None,
+            **{name: stage.record(clean) for name, stage in zip(STAGES, self.stages, strict=True)},
+        }
+
+    def lines(self) -> list[str]:
+        """A tab-separated line a stage: path, stage, output, both confidences, success."""
+        return [
+            "\t".join(
+                [
+                    str(self.path),
+                    name,
+                    stage.output.text,
+                    _main_confidence(stage.confidence),
+                    _main_confidence(stage.target_confidence),
+                    "yes" if stage.success else "no",
+                ]
+            )
+            for name, stage in zip(STAGES, self.stages, strict=True)
+        ]
+
+    def sheet_row(self, target: Output | None) -> Row:
+        """The clean and the saved image side by side on a contact sheet."""
+        clean, _, saved = self.stages
+        outcome = "success" if saved.success else "failure"
+        return Row(
+            clean.pixels,
+            saved.pixels,
+            (clean.output.text, _named(clean.confidence)),
+            (
+                f"target {target.text!r}: {outcome}" if target else f"untargeted: {outcome}",
+                "/".join(self.path.parts[-2:]),  # a folder may be a class
+            ),
+            (saved.output.text, _named(saved.confidence)),
+        )
+
+
+class AttackedBatch(NamedTuple):
+    """Attacked images of a batch, and the errors of files that could not be read."""
+
+    images: list[AttackedImage]
+    failures: list[Exception]
+
+
+def attack_images(
+    model: TargetModel,
+    paths: Sequence[Path],
+    files: Sequence[Path],
+    config: AttackConfig,
+    *,
+    target: Output | None = None,
+    batch_size: int = 8,
+) -> Iterator[AttackedBatch]:
+    """Attack image files and write the adversarial images.
+
+    Args:
+        model: to attack.
+        paths: image files.
+        files: the file of each adversarial image; see ``output_files``.
+        config: size and steps of the attack.
+        target: output to aim at; None attacks each image's own output.
+        batch_size: images a batch.
+    """
+    for batch in read_batches(paths, model.preprocess, batch_size):
+        images = []
+        if batch.indices:
+            sources = [paths[index] for index in batch.indices]
+            outputs = [files[index] for index in batch.indices]
+            stages = _attack(model, torch.stack(batch.pixels), outputs, config, target)
+            images = [AttackedImage(*image) for image in zip(sources, outputs, stages, strict=True)]
+        yield AttackedBatch(images, batch.failures)
+
+
+def output_files(paths: Sequence[Path], folder: Path) -> list[Path]:
+    """A PNG file in a folder for each image, named like it.
+
+    Where two images have one name, all names begin with that of the image's folder.
+
+    Raises:
+        ValueError: two images would have one file, or a file would overwrite an image.
+    """
+    for name in (lambda path: path.stem, lambda path: f"{path.resolve().parent.name}-{path.stem}"):
+        by_name: dict[str, Path] = {}
+        for path in paths:
+            # Some file systems ignore case.
+            first = by_name.setdefault(name(path).casefold(), path)
+            if first != path:
+                break
+        else:
+            break
+    else:
+        raise ValueError(f"{first} and {path} would both be written to {folder / name(path)}.png")
+    files = [folder / f"{name(path)}.png" for path in paths]
+    sources = {path.resolve() for path in paths}
+    for file in files:
+        if file.resolve() in sources:
+            raise ValueError(f"{file} is an image to attack; choose another output folder")
+    return files
+
+
+def _attack(
+    model: TargetModel,
+    clean: Tensor,
+    files: Sequence[Path],
+    config: AttackConfig,
+    target: Output | None,
+) -> list[tuple[Stage, ...]]:
+    """Attack ``(B, 3, S, S)`` images; the stages of each."""
+    outputs = model.predict(clean)
+    targets = [target] * len(clean) if target else outputs
+    adversarial = config.apply(
+        clean.to(model.device), model.loss(targets), targeted=target is not None
+    ).cpu()
+    for file, pixels in zip(files, adversarial, strict=True):
+        _write_png(file, pixels)
+    saved = torch.stack([decode(file) for file in files])
+    stages = []
+    for pixels in (clean, adversarial, saved):
+        predictions = outputs if pixels is clean else model.predict(pixels)
+        success = [
+            prediction.text == target.text if target else prediction.text != output.text
+            for prediction, output in zip(predictions, outputs, strict=True)
+        ]
+        confidence = model.confidence(pixels, predictions)
+        columns = (pixels, predictions, confidence, model.confidence(pixels, targets), success)
+        stages.append([Stage(*row) for row in zip(*columns, strict=True)])
+    return list(zip(*stages, strict=True))
+
+
+def _write_png(path: Path, pixels: Tensor) -> None:
+    """Write pixels in [0, 1], rounded to 8 bits."""
+    eight_bits = (pixels * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()  # (S, S, 3)
+    with atomic_write(path) as beside:
+        Image.fromarray(np.ascontiguousarray(eight_bits)).save(beside, format="PNG")
+
+
+def _main_confidence(confidence: dict[str, float | None]) -> str:
+    """The probability if there is one, else the cosine."""
+    return [f"{value:.4f}" for value in confidence.values() if value is not None][-1]
+
+
+def _named(confidence: dict[str, float | None]) -> str:
+    return ", ".join(
+        f"{name.replace('_', '-')} {value:.3f}"
+        for name, value in confidence.items()
+        if value is not None
+    )

@@ -5,21 +5,21 @@ from typing import TYPE_CHECKING, Any
 
 from vl.version import __version__
 
-__all__ = ["Answer", "Caption", "Captioner", "Label", "Labeller", "Search", "__version__"]
+__all__ = ["Answer", "Caption", "Captioner", "Labeller", "Prediction", "Search", "__version__"]
 
 _MODULES = {  # where each public name is defined
     "Answer": "labelling.labeller",
     "Caption": "captioning.captioner",
     "Captioner": "captioning.captioner",
-    "Label": "labelling.labeller",
     "Labeller": "labelling.labeller",
+    "Prediction": "labelling.labeller",
     "Search": "captioning.search",
 }
 
 if TYPE_CHECKING:
     from vl.captioning.captioner import Caption, Captioner
     from vl.captioning.search import Search
-    from vl.labelling.labeller import Answer, Label, Labeller
+    from vl.labelling.labeller import Answer, Labeller, Prediction
 
 
 def __getattr__(name: str) -> Any:

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from vl.data.errors import FormatError
 from vl.data.images.decode import SUFFIXES
-from vl.data.words.labels import text_of_class
+from vl.data.words.labels import Label
 from vl.data.words.texts import text_lines
 
 _SHOWN = 3  # of many, so many are named
@@ -162,9 +162,9 @@ def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> La
 
 def _photographs(found: list[LabelledImage], notes: list[str]) -> LabelledImages:
     classes = tuple(dict.fromkeys(each.label for each in found))
-    texts: dict[str, str] = {}
+    texts: dict[tuple[str, ...], str] = {}
     for name in classes:
-        other = texts.setdefault(text_of_class(name).casefold(), name)
+        other = texts.setdefault(Label(name).names, name)
         if other != name:
             problem = "differ in capitals, blanks and underscores only"
             notes = [*notes, f"classes {other!r} and {name!r} {problem}"]

@@ -14,7 +14,7 @@ from vl.data.errors import FormatError
 from vl.data.images.decode import decode
 from vl.decoders.beam_search import beam_search
 from vl.encoders.table import ENCODERS
-from vl.labelling.labeller import Answer, Label, Labeller
+from vl.labelling.labeller import Answer, Labeller, Prediction
 
 
 @pytest.fixture(autouse=True)
@@ -26,10 +26,10 @@ def test_the_public_names_are_these():
     assert vl.Captioner is Captioner
     assert vl.Search is Search
     assert vl.Labeller is Labeller
-    assert vl.Label is Label
+    assert vl.Prediction is Prediction
     assert vl.Answer is Answer
     assert set(vl.__all__) == {
-        *("Answer", "Caption", "Captioner", "Label", "Labeller", "Search"),
+        *("Answer", "Caption", "Captioner", "Labeller", "Prediction", "Search"),
         "__version__",
     }
 
@@ -278,7 +278,10 @@ HOSTILE = [
     (decoders_with(layers=2), "decoder.0: cannot be built: .*'layers'"),
     (lambda c, t: c["decoders"].append(c["decoders"][0]), r"decoder\.1\..*: missing"),
     (lambda c, t: t.update({"decoder.1.x": torch.zeros(1)}), r"decoder\.1\.x: not a part of this"),
-    (lambda c, t: t["decoder.0.word_embedding.weight"].fill_(torch.nan), "a number in it is not finite"),
+    (
+        lambda c, t: t["decoder.0.word_embedding.weight"].fill_(torch.nan),
+        "a number in it is not finite",
+    ),
     (put(views=["plain", "sideways"]), "no view sideways"),
     (put(views=[["plain"]]), "views are .*, not names"),
     (put(views=["plain"] * 9), "one of them is there twice"),

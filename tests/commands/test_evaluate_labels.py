@@ -14,7 +14,7 @@ from tests.helpers.tiny_captioner import Tiny, captioner, encoder
 from tests.helpers.tiny_labeller import units
 from vl.__main__ import main
 from vl.data.words.label_space import LabelSpace
-from vl.data.words.labels import SeenLabel
+from vl.data.words.labels import Label
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
 from vl.encoders.table import ENCODERS
@@ -48,7 +48,7 @@ def labeller(*, calibrated=True, views=("plain",), wordnet=None, ids=False):
         {"conse": conse},
         LabelSpace(words, wordnet),
         encoder_name="tiny",
-        seen=[SeenLabel(name, IDS[name] if ids else None) for name in SEEN],
+        seen=[Label(name, IDS[name] if ids else None) for name in SEEN],
         views=views,
         calibration=calibration if calibrated else None,
     )
@@ -236,8 +236,8 @@ def test_candidates_are_those_of_a_file_each_once(place, capsys):
     assert (sizes["seen among seen"], sizes["unseen among all"]) == (5, 9)
     assert evaluate("--labels", "labels.txt") == 0
     stderr = capsys.readouterr().err
-    assert "candidates: 2 labels are there already and left out, at first 'RED' in line 9" in stderr
-    assert "candidates: an empty line is left out, at first line 11" in stderr
+    assert "2 repeated labels, first 'RED' in line 9" in stderr
+    assert "an empty line, first line 11" in stderr
     message = "6 labels of photographs are no candidates: 'black', 'blue', 'cyan', ..."
     refused(capsys, message, "--labels", "red, green")
 

@@ -184,8 +184,8 @@ def test_duplicates_and_blanks_are_told(model, photos, tmp_path, capsys):
     listed.write_text("ball\n\nBall\n\u5b57\n\u043c\u044f\u0447\n")
     assert run(model, photos[0], "--labels", listed) == 0
     stderr = capsys.readouterr().err
-    assert "vl: labels: an empty line is left out, at first line 2\n" in stderr
-    assert "there already and left out, at first 'Ball' in line 3" in stderr
+    assert "an empty line, first line 2\n" in stderr
+    assert "repeated label, first 'Ball' in line 3" in stderr
     assert "never chosen: 2 of 3 labels: '\u5b57', '\u043c\u044f\u0447'\n" in stderr
 
 

@@ -16,7 +16,7 @@ from tests.helpers.tiny_captioner import Tiny, captioner, encoder
 from vl import bundle
 from vl.__main__ import main
 from vl.commands import train_labeller as train_devise
-from vl.data.words.labels import SeenLabel
+from vl.data.words.labels import Label
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
 from vl.labelling.labeller import Labeller
@@ -93,7 +93,7 @@ def test_a_labeller_comes_out_that_knows_what_it_was_shown(place, capsys, method
     assert right(made, place / "photos") == 1
     assert made.calibration is None
     assert (made.views, made.resize, made.encoder_name) == (("plain",), "center-crop", "tiny")
-    assert set(made.seen) == {SeenLabel(name, None) for name in NAMES}
+    assert set(made.seen) == {Label(name, None) for name in NAMES}
     assert (made.training["photographs"], made.training["labels"]) == (32, 8)
     assert made.training["settings"]["method"] == method
 
@@ -136,7 +136,7 @@ def test_labels_are_put_aside_and_the_labeller_is_calibrated_by_them(place, caps
     stderr = capsys.readouterr().err
     assert "18 photographs of 6 labels are trained on; 8 of 2 other labels and 6 of the" in stderr
     assert "best of" in stderr
-    aside = [name for name in NAMES if SeenLabel(name, None) not in made.seen]
+    aside = [name for name in NAMES if Label(name, None) not in made.seen]
     assert len(made.seen) == 6
     assert len(aside) == 2
     references = made.calibration.references
@@ -245,7 +245,7 @@ def test_ids_and_names_of_two_sources_are_one_label_and_held_out_together(place,
     flags = ["--wordnet", "wordnet", "--method", "conse", *ALL]
     made = trained(*flags, photographs=sources)
     assert "48 photographs of 8 labels are trained on" in capsys.readouterr().err
-    assert set(made.seen) == {SeenLabel(name, IDS[name]) for name in NAMES}
+    assert set(made.seen) == {Label(name, IDS[name]) for name in NAMES}
     for held in (f"{IDS['red']}\n", "red\n", f"{IDS['red']} rot\nblue\n"):
         (place / "held.txt").write_text(held)
         out = f"run{len(held)}"
@@ -321,7 +321,7 @@ def test_phase_2_changes_encoder_and_map(place, capsys):
     assert torch.equal(before["image_mean"], after["image_mean"])
     assert not torch.equal(before["projection.weight"], after["projection.weight"])
     assert len(other.calibration.references) == 8
-    aside = [name for name in NAMES if SeenLabel(name, None) not in other.seen]
+    aside = [name for name in NAMES if Label(name, None) not in other.seen]
     paths = [path for name in aside for path in sorted((place / "photos" / name).glob("*"))]
     again = other.project(other.embed(paths))  # by the encoder as it is in the end
     nearest = (other.calibration.references @ again.T).max(1).values

@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from tests.helpers.tiny_captioner import Tiny, encoder
 from vl.data.scenes import draw
 from vl.data.words.label_space import LabelSpace
-from vl.data.words.labels import SeenLabel
+from vl.data.words.labels import Label
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
 from vl.decoders.devise import Devise
@@ -20,7 +20,7 @@ from vl.labelling.labeller import Labeller
 
 WIDTH = 6  # of word space
 WORDS = ("ball", "box", "ring", "stop_sign", "okapi", "giraffe", "guitar", "animal", "grass")
-SEEN = (SeenLabel("ball", None), SeenLabel("okapi, forest giraffe", "n00000003"))
+SEEN = (Label("ball", None), Label("okapi, forest giraffe", "n00000003"))
 SYNSETS = {
     "n00000001": ("entity",),
     "n00000002": ("animal", "beast"),

@@ -9,7 +9,7 @@ import torch.nn.functional as F
 from tests.helpers.tiny_captioner import Tiny, encoder
 from tests.labelling.test_examples import examples
 from vl.data.words.label_space import LabelSpace
-from vl.data.words.labels import SeenLabel
+from vl.data.words.labels import Label
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
 from vl.decoders.devise import Devise
@@ -19,7 +19,7 @@ from vl.labelling.labeller import Labeller
 from vl.metrics.zero_shot import KS
 
 ANGLES = {"east": 0, "north": 90, "west": 180, "south": 270}
-SEEN = (SeenLabel("east", None), SeenLabel("north", None))
+SEEN = (Label("east", None), Label("north", None))
 HANDICAP = 0.2
 # Angle and label of each photograph; quokka has no vector.
 SHOWN = [(170, "west"), (200, "south"), (130, "west"), (250, "quokka"), (5, "east"), (130, "north")]
@@ -57,8 +57,8 @@ def shown(pairs=SHOWN, labels=None):
     """Embeddings and the photographs' labels, each label by its words or by words and id."""
     angles, names = zip(*pairs, strict=True)
     order = list(dict.fromkeys(names))
-    made = examples([0] * len(order) + [1], [*(labels or {}), SeenLabel("none", None)])
-    found = [(labels or {}).get(name, SeenLabel(name, None)) for name in order]
+    made = examples([0] * len(order) + [1], [*(labels or {}), Label("none", None)])
+    found = [(labels or {}).get(name, Label(name, None)) for name in order]
     made = made._replace(
         names=tuple(f"{row}.jpg" for row in range(len(pairs))),
         of=tuple(order.index(name) for name in names),
@@ -173,16 +173,16 @@ def test_a_group_whose_labels_all_have_no_vector_leaves_the_rest(caplog):
     assert (results["unseen among all"].lost, hits_of(results["unseen among all"])[20]) == (1, 0)
     assert hits_of(results["seen among seen"])[1] == 1
     with pytest.raises(ValueError, match="none of 1 labels has a vector: 'quokka'"):
-        evaluated(pairs=[(250, "quokka")], candidates=[SeenLabel("quokka", None)])
+        evaluated(pairs=[(250, "quokka")], candidates=[Label("quokka", None)])
 
 
 def test_candidates_take_the_place_of_all_labels():
-    chosen = [SeenLabel(name, None) for name in ("west", "south", "quokka", "north")]
-    shown_to_none = SeenLabel("zebra", None)
+    chosen = [Label(name, None) for name in ("west", "south", "quokka", "north")]
+    shown_to_none = Label("zebra", None)
     found = by_name(evaluated(pairs=SHOWN[:4], candidates=[*chosen, shown_to_none]))
     assert len(found["unseen among all"].labels) == 5
     assert len(found["unseen among unseen"].labels) == 3
-    more = [*chosen, SeenLabel("EAST", None), SeenLabel("east", None), SeenLabel("North ", None)]
+    more = [*chosen, Label("EAST", None), Label("east", None), Label("North ", None)]
     every = by_name(evaluated(candidates=more))
     assert [label.text for label in every["seen among seen"].labels] == ["north", "EAST"]
     assert hits_of(every["seen among seen"]) == hits_of(by_name(evaluated())["seen among seen"])
@@ -190,7 +190,7 @@ def test_candidates_take_the_place_of_all_labels():
 
 def test_labels_of_photographs_must_be_candidates():
     message = r"3 labels of photographs are no candidates: 'south', 'quokka', 'north'$"
-    chosen = [SeenLabel("west", None), SeenLabel("east", None)]
+    chosen = [Label("west", None), Label("east", None)]
     with pytest.raises(ValueError, match=message):
         evaluated(candidates=chosen)
     with pytest.raises(ValueError, match=r"4 labels .*'quokka', \.\.\."):
@@ -198,14 +198,14 @@ def test_labels_of_photographs_must_be_candidates():
 
 
 def test_without_candidates_that_were_trained_on_nothing_can_be_none_of_these(caplog):
-    chosen = [SeenLabel(name, None) for name in ("west", "south", "quokka")]
+    chosen = [Label(name, None) for name in ("west", "south", "quokka")]
     assert evaluated(pairs=SHOWN[:4], candidates=chosen, none_of_these=0.5).rejection is None
     assert "no candidate was trained on" in caplog.text
 
 
 def test_a_name_and_an_id_are_one_candidate():
     """Otherwise each would be the other's rival, with the same vector."""
-    seen = (SeenLabel("east, orient", "n00000001"), SeenLabel("north", "n00000002"))
+    seen = (Label("east, orient", "n00000001"), Label("north", "n00000002"))
     found = evaluated(model=labeller(seen))
     expected = evaluated()
     assert {name: hits_of(each) for name, each in by_name(found).items()} == {
@@ -220,7 +220,7 @@ def test_hierarchical_precision_where_every_candidate_is_a_synset():
         {"n00000009": ["direction"], **{each: [name] for name, each in ids.items()}},
         [("n00000009", each) for each in ids.values()],
     )
-    labels = {name: SeenLabel(name, each) for name, each in ids.items()}
+    labels = {name: Label(name, each) for name, each in ids.items()}
     seen = (labels["east"], labels["north"])
     pairs = [pair for pair in SHOWN if pair[1] != "quokka"]
     results = by_name(evaluated(pairs=pairs, labels=labels, model=labeller(seen, wordnet=wordnet)))
@@ -256,7 +256,7 @@ def test_the_order_of_photographs_changes_nothing():
 
 def test_labels_that_the_training_was_judged_by_count_in_no_group():
     without = [pair for pair in SHOWN if pair[1] != "south"]
-    found = evaluated(model=labeller(aside=(SeenLabel("south", None),)))
+    found = evaluated(model=labeller(aside=(Label("south", None),)))
     assert found.aside == 1
     assert evaluated().aside == 0
     expected = evaluated(pairs=without)
@@ -272,7 +272,7 @@ def test_labels_that_the_training_was_judged_by_count_in_no_group():
 
 
 def test_photographs_of_nothing_but_labels_put_aside_are_refused():
-    aside = tuple(SeenLabel(name, None) for name in ("west", "south"))
+    aside = tuple(Label(name, None) for name in ("west", "south"))
     with pytest.raises(ValueError, match="judged by all labels of these photographs"):
         evaluated(pairs=[(170, "west"), (200, "south")], model=labeller(aside=aside))
 

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vl.data.words.labels import LabelList, SeenLabel, terms_of
-from vl.labelling.examples import Examples, Numbering, outputs_of, read_examples, split, without
+from vl.data.words.label_lists import LabelList
+from vl.data.words.labels import Label
+from vl.labelling.examples import Examples, outputs_of, read_examples, split, without
 
 OKAPI, RING, OTHER = "n00000003", "n00000006", "n00000007"
 NAMES = {OKAPI: ["okapi", "forest giraffe"], RING: ["ring"], OTHER: ["ring", "ringing"]}
@@ -21,7 +22,7 @@ def touch(folder: Path, *names: str) -> Path:
 
 def examples(counts, labels=None):
     """So many photographs of each label, the labels taking turns."""
-    labels = labels or [SeenLabel(f"label {number}", None) for number in range(len(counts))]
+    labels = labels or [Label(f"label {number}", None) for number in range(len(counts))]
     order = [n for turn in range(max(counts)) for n, count in enumerate(counts) if turn < count]
     names = tuple(f"{row}.jpg" for row in range(len(order)))
     paths = tuple(Path(name) for name in names)
@@ -43,7 +44,7 @@ def test_folders_and_lists_together(tmp_path):
     assert found.paths[2] == other.parent / "c.jpg"
     assert found.of == (0, 1, 1, 2)
     texts = ("okapi", "stop sign", "ring, band")
-    assert found.labels == tuple(SeenLabel(text, None) for text in texts)
+    assert found.labels == tuple(Label(text, None) for text in texts)
     assert found.notes == (f"{other}: left out, as empty: 1 lines",)
 
 
@@ -52,19 +53,19 @@ def test_ids_get_the_words_of_wordnet_and_are_one_label_with_a_name(tmp_path):
     other = touch(tmp_path / "other", "Okapi/d.jpg", "zebra/e.jpg")
     found = read_examples([one, other], names=NAMES)
     assert found.labels == (
-        SeenLabel("okapi, forest giraffe", OKAPI),
-        SeenLabel("band", RING),
-        SeenLabel("ring, ringing", OTHER),
-        SeenLabel("zebra", None),
+        Label("okapi, forest giraffe", OKAPI),
+        Label("band", RING),
+        Label("ring, ringing", OTHER),
+        Label("zebra", None),
     )
     assert found.of == (0, 1, 2, 0, 3)
     turned = read_examples([other, one], names=NAMES)
-    assert turned.labels[:2] == (SeenLabel("Okapi", OKAPI), SeenLabel("zebra", None))
+    assert turned.labels[:2] == (Label("Okapi", OKAPI), Label("zebra", None))
 
 
 def test_two_classes_that_look_alike_are_one_label_and_told(tmp_path):
     found = read_examples([touch(tmp_path, "stop sign/a.jpg", "Stop_Sign/b.jpg")])
-    assert found.labels == (SeenLabel("Stop Sign", None),)
+    assert found.labels == (Label("Stop Sign", None),)
     assert found.of == (0, 0)
     (note,) = found.notes
     assert note.endswith(
@@ -92,37 +93,7 @@ def test_a_list_of_embedded_photographs_needs_no_files(tmp_path):
         read_examples([path])
 
 
-def numbers(*labels):
-    numbering = Numbering()
-    return [numbering.number(SeenLabel(*label)) for label in labels], numbering.labels
-
-
-@pytest.mark.parametrize(
-    ("labels", "expected"),
-    [
-        ([("okapi", None), ("Okapi ", None), ("okapi, x", None)], [0, 0, 1]),
-        ([("okapi", OKAPI), ("anything", OKAPI), ("okapi", RING)], [0, 0, 1]),
-        ([("x, okapi", OKAPI), ("okapi", None), ("okapi, y", None)], [0, 0, 0]),
-        ([("x, okapi", OKAPI), ("y, okapi", None)], [0, 1]),
-        ([("okapi", None), ("x, okapi", OKAPI), ("okapi", None)], [0, 0, 0]),
-        ([("ring", None), ("ring", RING), ("ring", OTHER), ("ring", None)], [0, 0, 1, 0]),
-        ([("ring", RING), ("ring", OTHER), ("ring", None)], [0, 1, 0]),
-        ([("stop_sign", None), ("stop sign", RING), ("STOP  sign", None)], [0, 0, 0]),
-        ([("caf\u00e9", None), ("cafe\u0301", None)], [0, 0]),
-        ([("_", None), ("-", None), ("_", None)], [0, 1, 0]),
-    ],
-)
-def test_which_labels_are_one(labels, expected):
-    found, kept = numbers(*labels)
-    assert found == expected
-    assert len(kept) == max(expected) + 1
-
-
-def test_a_label_takes_on_the_id_that_comes_later():
-    assert numbers(("okapi", None), ("okapi, x", OKAPI))[1] == [SeenLabel("okapi", OKAPI)]
-
-
-HELD = [SeenLabel("okapi, forest giraffe", OKAPI), SeenLabel("ring", RING), SeenLabel("ball", None)]
+HELD = [Label("okapi, forest giraffe", OKAPI), Label("ring", RING), Label("ball", None)]
 
 
 @pytest.mark.parametrize(
@@ -139,9 +110,8 @@ HELD = [SeenLabel("okapi, forest giraffe", OKAPI), SeenLabel("ring", RING), Seen
     ],
 )
 def test_what_is_held_out_by_id_or_else_by_name(lines, gone):
-    texts, ids = zip(*lines, strict=True)
     before = examples([1, 2, 3], HELD)
-    rest = without(before, LabelList(texts, ids, ()))
+    rest = without(before, LabelList(tuple(Label(*line) for line in lines)))
     kept = [number for number in range(3) if number not in gone]
     assert rest.labels == tuple(HELD[number] for number in kept)
     assert Counter(rest.labels[n] for n in rest.of) == {HELD[n]: n + 1 for n in kept}
@@ -203,21 +173,18 @@ def test_too_few_labels_are_refused(counts, share, message):
 
 def test_labels_are_found_among_classes_by_id_or_first_name():
     labels = [
-        SeenLabel("okapi, forest giraffe", OKAPI),
-        SeenLabel("ring", RING),
-        SeenLabel("Stop  Sign", None),
-        SeenLabel("traffic sign, stop sign", None),
-        SeenLabel("caf\u00e9", None),
+        Label("okapi, forest giraffe", OKAPI),
+        Label("ring", RING),
+        Label("Stop  Sign", None),
+        Label("traffic sign, stop sign", None),
+        Label("caf\u00e9", None),
     ]
     texts = ("ring, ringing", "ring", "okapi", "stop_sign, traffic_sign", "cafe\u0301")
-    classes = LabelList(texts, (OTHER, RING, None, None, None), ())
+    ids = (OTHER, RING, None, None, None)
+    classes = LabelList(tuple(map(Label, texts, ids)))
     assert outputs_of(labels, classes) == [None, 1, 3, 3, 4]
-    nameless = LabelList(texts, (None,) * 5, ())
+    nameless = LabelList(tuple(map(Label, texts)))
     assert outputs_of(labels, nameless) == [2, 0, 3, 3, 4]
-
-
-def test_terms_are_compared_without_capitals_blanks_and_underscores():
-    assert terms_of(" Stop_Sign,, traffic  sign , ") == {"stop sign", "traffic sign"}
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,7 @@ from tests.helpers.tiny_labeller import (
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode, square
 from vl.data.words.label_space import LabelSpace
-from vl.data.words.labels import SeenLabel
+from vl.data.words.labels import Label
 from vl.decoders.devise import Devise
 from vl.labelling.calibration import Calibration
 
@@ -239,11 +239,11 @@ def test_labels_that_were_trained_on_are_known(label, synset, seen):
 
 
 def test_without_ids_in_training_an_id_says_nothing():
-    assert labeller(seen=(SeenLabel("ball", None),)).is_seen("ball", "n00000009")
+    assert labeller(seen=(Label("ball", None),)).is_seen("ball", "n00000009")
 
 
 def test_a_label_trained_on_without_an_id_is_known_beside_others_that_had_one():
-    made = labeller(seen=(SeenLabel("ball", None), SeenLabel("okapi", "n00000003")))
+    made = labeller(seen=(Label("ball", None), Label("okapi", "n00000003")))
     assert made.is_seen("ball", "n00000009")
     assert not made.is_seen("okapi", "n00000009")
 

@@ -20,7 +20,7 @@ from tests.helpers.tiny_labeller import (
 )
 from vl.data.errors import FormatError
 from vl.data.words.label_space import LabelSpace
-from vl.data.words.labels import SeenLabel
+from vl.data.words.labels import Label
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
 from vl.decoders.conse import Conse
@@ -390,7 +390,7 @@ def test_words_as_stored_come_back_as_they_are(tmp_path):
 
 
 def test_labels_put_aside_are_kept(tmp_path):
-    made = labeller(aside=(SeenLabel("box", None), SeenLabel("okapi", "n00000003")))
+    made = labeller(aside=(Label("box", None), Label("okapi", "n00000003")))
     made.save(tmp_path / "a.safetensors")
     loaded = Labeller.load(tmp_path / "a.safetensors")
     assert loaded.aside == made.aside

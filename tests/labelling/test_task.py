@@ -10,8 +10,9 @@ import torch.nn.functional as F
 from tests.helpers.tiny_captioner import Tiny, encoder
 from tests.helpers.tiny_labeller import IS_A, SYNSETS, WIDTH, units, words
 from tests.labelling.test_examples import examples
+from vl.data.words.label_lists import LabelList
 from vl.data.words.label_space import LabelSpace
-from vl.data.words.labels import LabelList, SeenLabel
+from vl.data.words.labels import Label
 from vl.data.words.wordnet import WordNet
 from vl.decoders.devise import Devise
 from vl.labelling.setup import Phase
@@ -24,7 +25,7 @@ COUNTS = [4, 3, 1, 2, 5, 4, 3, 2]
 
 def phase(names=NAMES, counts=COUNTS, views=2):
     """Embeddings near a point of each label's own."""
-    made = examples(counts, [SeenLabel(name, None) for name in names])
+    made = examples(counts, [Label(name, None) for name in names])
     centres = 5 * units(len(names), Tiny.width, seed=9)
     generator = torch.Generator().manual_seed(3)
     noise = 0.1 * torch.randn(len(made.of), views, Tiny.width, generator=generator)
@@ -93,7 +94,7 @@ def test_a_label_at_the_centre_is_refused():
 def test_held_out_photographs_go_with_their_vectors(caplog):
     caplog.set_level(logging.INFO)
     before = phase()
-    labels = LabelList(("Okapi", "box, crate", "zebra"), (None,) * 3, ("a note",))
+    labels = LabelList(tuple(map(Label, ("Okapi", "box, crate", "zebra"))), ("a note",))
     rest = held_out(before, labels, quiet=False)
     assert [label.text for label in rest.examples.labels] == [
         name for name in NAMES if name not in ("okapi", "box")
@@ -104,7 +105,7 @@ def test_held_out_photographs_go_with_their_vectors(caplog):
     assert "held out: 8 photographs of 2 labels; 3 are listed" in caplog.text
     assert "held out: a note" in caplog.text
     with pytest.raises(ValueError, match="0 labels with photographs"):
-        task(given=held_out(before, LabelList(NAMES, (None,) * 8, ()), quiet=True), development=0)
+        task(given=held_out(before, LabelList(tuple(map(Label, NAMES))), quiet=True), development=0)
 
 
 def test_the_judge_sees_only_labels_that_are_put_aside():
@@ -139,9 +140,7 @@ def test_conse_s_own_classifier_knows_the_photographs():
 def test_conse_by_classes_is_cut_to_the_labels_that_are_trained_on(tmp_path):
     wordnet = WordNet(SYNSETS, IS_A)
     given = phase()
-    labels = [
-        SeenLabel("okapi", "n00000003") if n == "okapi" else SeenLabel(n, None) for n in NAMES
-    ]
+    labels = [Label("okapi", "n00000003") if n == "okapi" else Label(n, None) for n in NAMES]
     given = given._replace(examples=given.examples._replace(labels=tuple(labels)))
     made = task(LabelSpace(words(), wordnet), given=given, development=0)
     path = tmp_path / "classes.txt"
@@ -158,7 +157,7 @@ def test_conse_by_classes_is_cut_to_the_labels_that_are_trained_on(tmp_path):
     with pytest.raises(ValueError, match="none of the labels trained on is in it"):
         conse_of(made, path, top=3)
     path.write_text("ball\nBall\n")
-    with pytest.raises(ValueError, match="each line is a class of the encoder; a label is there"):
+    with pytest.raises(ValueError, match="each line is a class of the encoder; .*repeated label"):
         conse_of(made, path, top=3)
 
 
@@ -181,7 +180,7 @@ def test_the_labeller_says_what_it_was_trained_on():
     assert [label.text for label in labeller.aside] == [NAMES[n] for n in made.parts.unseen]
     assert (labeller.views, labeller.resize) == (("plain", "flip"), "center-crop")
     assert not any(each.requires_grad for each in labeller.encoder.parameters())
-    before = (SeenLabel("zebra", None), labeller.seen[1])
+    before = (Label("zebra", None), labeller.seen[1])
     seen = whole(made, seen=before).seen
     assert (seen[:2], len(seen)) == (before, 6)
 

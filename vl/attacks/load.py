@@ -10,7 +10,7 @@ from vl.attacks.targets import TargetCaptioner, TargetClassifier, TargetLabeller
 from vl.captioning import captioner
 from vl.captioning.captioner import Captioner
 from vl.data.choices import Resize
-from vl.data.words import labels as label_lists
+from vl.data.words.label_lists import read_labels
 from vl.encoding import encoder_file
 from vl.labelling import labeller_file
 from vl.labelling.labeller import Labeller
@@ -57,11 +57,11 @@ def load_target_model(
 def _load_labeller(path: Path, labels: str, device: torch.device | str) -> TargetLabeller:
     labeller = Labeller.load(path, device=device)
     wordnet = labeller.space.wordnet
-    label_list = label_lists.of(labels, names=None if wordnet is None else wordnet.names())
+    label_list = read_labels(labels, lemmas=None if wordnet is None else wordnet.names())
     for note in label_list.notes:
         _log.info("labels: %s", note)
-    ids = label_list.ids if any(label_list.ids) else None
-    candidates = labeller.candidates(label_list.labels, ids)
+    ids = label_list.synsets if any(label_list.synsets) else None
+    candidates = labeller.candidates(label_list.texts, ids)
     missing = [
         repr(text)
         for text, has_vector in zip(candidates.texts, candidates.labels.known.tolist(), strict=True)

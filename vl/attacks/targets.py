@@ -16,6 +16,7 @@ from vl.data.captions.ptb.tokens import words as tokenize
 from vl.data.choices import Resize
 from vl.data.images.crops import crops_without_flips
 from vl.data.images.decode import square
+from vl.data.words.labels import Label, LabelIndex
 from vl.decoders import constraints
 from vl.encoding.classes import places
 from vl.encoding.embedder import VIEWS, Embedder
@@ -97,10 +98,7 @@ class TargetLabeller:
             ValueError: no label or several match, or the label has no vector.
         """
         texts = self.candidates.texts
-        name = _normalized(text)
-        matches = [k for k, label in enumerate(texts) if _normalized(label) == name] or [
-            k for k, label in enumerate(texts) if name in map(_normalized, label.split(","))
-        ]
+        matches = LabelIndex(map(Label, texts)).find_closest(Label(text))
         if not matches:
             raise ValueError(f"target {text!r} is not among the {len(texts)} labels")
         if len(matches) > 1:
@@ -300,7 +298,3 @@ def _embed(embedder: Embedder, pixels: Tensor) -> Tensor:
     """Mean embedding over the views, ``(B, D)``, differentiable."""
     encoder = embedder.encoder
     return torch.stack([encoder(VIEWS[view](pixels)) for view in embedder.views]).mean(0)
-
-
-def _normalized(label: str) -> str:
-    return " ".join(label.split()).casefold()

@@ -13,8 +13,8 @@ import tyro
 from vl import devices
 from vl.data.embeddings import load_embeddings
 from vl.data.files import write_text
-from vl.data.words import labels as label_lists
-from vl.data.words.labels import SeenLabel
+from vl.data.words.label_lists import read_labels
+from vl.data.words.labels import Label
 from vl.data.words.wordnet import WordNet
 from vl.encoding.pretrained import check_fingerprint
 from vl.labelling.evaluation import Evaluated, Result, evaluate
@@ -72,12 +72,12 @@ def run(flags: LabelEvaluation) -> int:
     if flags.wordnet:
         wordnet = WordNet.at(flags.wordnet)
     names = None if wordnet is None else wordnet.names()
-    candidates: list[SeenLabel] | None = None
+    candidates: list[Label] | None = None
     if flags.labels is not None:
-        listed = label_lists.of(flags.labels, names=names)
+        listed = read_labels(flags.labels, lemmas=names)
         for note in listed.notes:
             _log.info("candidates: %s", note)
-        candidates = [SeenLabel(text, name) for text, name in zip(listed.labels, listed.ids)]
+        candidates = list(listed.labels)
     failed = 0
     if flags.embeddings:
         held = load_embeddings(flags.embeddings)

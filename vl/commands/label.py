@@ -11,12 +11,12 @@ import tyro
 
 from vl import devices, label_sheet
 from vl.data.files import escape_unprintable, write_text
-from vl.data.words import labels as label_lists
+from vl.data.words.label_lists import Lemmas, read_labels
 from vl.data.words.vectors import WAYS
 from vl.data.words.wordnet import WordNet
 from vl.encoding.embedder import Embedder
 from vl.inputs import error_message, listed, photographs
-from vl.labelling.labeller import Answer, Candidates, Label, Labeller
+from vl.labelling.labeller import Answer, Candidates, Labeller, Prediction
 from vl.terminal import Bar, print_line
 
 _log = logging.getLogger(__name__)
@@ -149,13 +149,13 @@ def _asked(flags: LabelRun, labeller: Labeller) -> _Asked:
         ids: tuple[str | None, ...] = (None,) * len(candidates.texts)
         top = flags.nearest_words or flags.top
     else:
-        found = label_lists.of(flags.labels, names=_names(flags, labeller))
+        found = read_labels(flags.labels, lemmas=_lemmas(flags, labeller))
         for note in found.notes:
             _log.info("labels: %s", note)
-        ids, top = found.ids, flags.top
+        ids, top = found.synsets, flags.top
         with Bar("place", len(ids), unit="labels", quiet=len(ids) < _LONG) as bar:
             candidates = labeller.candidates(
-                found.labels,
+                found.texts,
                 ids if any(ids) else None,
                 stacking=flags.stacking,
                 csls=flags.csls,
@@ -170,7 +170,7 @@ def _asked(flags: LabelRun, labeller: Labeller) -> _Asked:
     return _Asked(candidates, ids, lost, top, flags.none_of_these)
 
 
-def _names(flags: LabelRun, labeller: Labeller) -> label_lists.Names | None:
+def _lemmas(flags: LabelRun, labeller: Labeller) -> Lemmas | None:
     """The words of WordNet's ids, if they are known."""
     wordnet = labeller.space.wordnet
     if flags.wordnet:
@@ -254,7 +254,7 @@ def _print(path: Path, answer: Answer, asked: _Asked) -> None:
         print_line(f"{path}\t{asked.candidates.texts[number]}\t-\t-\t{_NO_VECTOR}")
 
 
-def _figures(label: Label) -> str:
+def _figures(label: Prediction) -> str:
     chance = "-"
     if label.probability is not None:  # among very many labels all are small
         digits = ".3f" if label.probability >= _SMALL else ".0e"

@@ -20,7 +20,7 @@ from vl.commands.bounds import (
 )
 from vl.data.batches import ImageSource, LabelledBatches, random_view
 from vl.data.choices import Resize
-from vl.data.words import labels as label_lists
+from vl.data.words.label_lists import read_label_file
 from vl.data.words.label_space import LabelSpace, Synonyms
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
@@ -181,7 +181,7 @@ def _task(flags: DeviseRun, start: Labeller | None, processes: Processes) -> Tas
     phase = _phase(flags, start, names, processes)
     quiet = not processes.first
     if flags.held_out:
-        phase = held_out(phase, label_lists.read(flags.held_out, names=names), quiet=quiet)
+        phase = held_out(phase, read_label_file(flags.held_out, lemmas=names), quiet=quiet)
     return task_of(
         phase,
         space,

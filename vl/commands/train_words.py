@@ -8,7 +8,7 @@ from pathlib import Path
 
 import tyro
 
-from vl.data.words import labels as label_lists
+from vl.data.words.label_lists import read_label_file
 from vl.data.words.phrases import Phrase, label_phrases
 from vl.data.words.vectors import WordVectors
 from vl.labelling.word_training import Corpus, Method, frequent_pairs, gather, joined, save, train
@@ -88,10 +88,10 @@ def run(flags: WordTraining) -> int:
 
 def _phrases(path: Path) -> set[Phrase]:
     """The terms of several words in a file of labels."""
-    asked = label_lists.read(path)
-    for note in asked.notes:
+    listed = read_label_file(path)
+    for note in listed.notes:
         _log.info("%s: %s", path, note)
-    return label_phrases(asked.labels)
+    return label_phrases(listed.texts)
 
 
 def _corpus(flags: WordTraining, phrases: set[Phrase]) -> Corpus:

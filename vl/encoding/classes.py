@@ -1,16 +1,14 @@
 """What a classifier's outputs are called, and which of them the classes of photographs are."""
 
-import re
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vl.data.errors import FormatError
-from vl.data.words import labels as label_lists
-from vl.data.words.labels import text_of_class
+from vl.data.words.label_lists import read_class
+from vl.data.words.labels import LabelIndex
 from vl.data.words.texts import text_lines
 
 _SHOWN = 3  # classes in a message
-_ID = re.compile(r"[nvars]\d{8}")  # as in vl.data.words.labels
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -40,9 +38,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
 def places(asked: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
     """Which of a classifier's classes those of photographs are.
 
-    A class is another written as it is. Else it is the one of its WordNet id, if both have ids;
-    else the one of the same words, capitals, blanks and underscores apart; else the only one that
-    has its words among synonyms.
+    A class that is written the same comes first, then what ``LabelIndex.find_closest`` gives.
 
     Args:
         asked: as folders or lists call them: ``"n01440764"``, ``"n01440764_tench"``, ``"tench"``.
@@ -52,23 +48,11 @@ def places(asked: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
         ValueError: one is none of them, or could be several.
     """
     exact = {text: number for number, text in enumerate(classes)}
-    by_id: dict[str, list[int]] = {}
-    by_words: dict[str, list[int]] = {}
-    by_synonym: dict[str, list[int]] = {}
-    for number, text in enumerate(classes):
-        words, synset = _words_and_id(text)
-        if synset:
-            by_id.setdefault(synset, []).append(number)
-        by_words.setdefault(words, []).append(number)
-        for synonym in {each.strip() for each in words.split(",")}:
-            by_synonym.setdefault(synonym, []).append(number)
+    index = LabelIndex(map(read_class, classes))
     found: dict[str, int] = {}
     missing = []
     for name in asked:
-        words, synset = _words_and_id(name)
-        numbers = [exact[name]] if name in exact else by_id.get(synset or "", [])
-        if not numbers and words and not (synset and by_id):
-            numbers = by_words.get(words) or by_synonym.get(words, [])
+        numbers = [exact[name]] if name in exact else index.find_closest(read_class(name))
         if len(numbers) > 1:
             several = " and ".join(repr(classes[number]) for number in numbers[:2])
             raise ValueError(f"class {name!r} of photographs could be {several} of the encoder's")
@@ -106,13 +90,3 @@ def check_same_classes(of: Mapping[str, Sequence[str]]) -> None:
                 f"{name} has other classes than {first}, or in another order: {differ}; "
                 "they cannot answer together"
             )
-
-
-def _words_and_id(text: str) -> tuple[str, str | None]:
-    """A class's words, as they are compared, and its WordNet id if it begins with one."""
-    text = text_of_class(text)
-    try:
-        words, synset = label_lists.one(text)
-    except ValueError:  # an id alone, or commas alone
-        return "", text if _ID.fullmatch(text) else None
-    return " ".join(words.split()).casefold(), synset

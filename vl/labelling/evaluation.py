@@ -10,9 +10,9 @@ from typing import NamedTuple
 import numpy as np
 from torch import Tensor
 
-from vl.data.words.labels import SeenLabel
+from vl.data.words.labels import Label, UniqueLabels
 from vl.data.words.wordnet import WordNet
-from vl.labelling.examples import Examples, Numbering
+from vl.labelling.examples import Examples
 from vl.labelling.labeller import Candidates, Labeller
 from vl.metrics.zero_shot import (
     KS,
@@ -35,7 +35,7 @@ class Result(NamedTuple):
     """Photographs of one group, among one list of candidates."""
 
     name: str  # "unseen among unseen"
-    labels: tuple[SeenLabel, ...]  # the candidates; `hits` has their numbers
+    labels: tuple[Label, ...]  # the candidates; `hits` has their numbers
     missing: tuple[str, ...]  # candidates without a vector
     truth: Ints  # (N,) number of each photograph's label
     lost: int  # photographs whose own label has no vector: misses
@@ -70,7 +70,7 @@ def evaluate(
     labeller: Labeller,
     vectors: Tensor,
     examples: Examples,
-    candidates: Sequence[SeenLabel] | None = None,
+    candidates: Sequence[Label] | None = None,
     *,
     csls: bool = False,
     none_of_these: float | None = None,
@@ -87,7 +87,7 @@ def evaluate(
         vectors: embeddings of the photographs, ``(N, image width)``.
         examples: their labels.
         candidates: all of them; by default the photographs' labels and those trained on. Which of
-            these are one label, ``Numbering`` says.
+            these are one label, ``UniqueLabels`` says.
         csls: take hubs back; see ``Labeller.candidates``.
         none_of_these: rate of false accepts to be tried; where it cannot be, a warning says why.
         wordnet: for hierarchical precision; by default the labeller's own.
@@ -124,7 +124,7 @@ class _Judge:
         labeller: Labeller,
         vectors: Tensor,
         examples: Examples,
-        candidates: Sequence[SeenLabel] | None,
+        candidates: Sequence[Label] | None,
         *,
         csls: bool,
         wordnet: WordNet | None,
@@ -134,11 +134,11 @@ class _Judge:
         self._csls = csls
         self._projected = labeller.project(vectors)
         given = [*examples.labels, *labeller.seen] if candidates is None else candidates
-        numbering = Numbering()
+        numbering = UniqueLabels()
         for label in given:
-            numbering.number(label)
+            numbering.add(label)
         count = len(numbering.labels)
-        own = {number: numbering.number(examples.labels[number]) for number in set(examples.of)}
+        own = {number: numbering.add(examples.labels[number]) for number in set(examples.of)}
         self._labels = numbering.labels[:count]
         lacking = [label.text for label in numbering.labels[count:]]
         if lacking:

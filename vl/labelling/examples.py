@@ -7,8 +7,8 @@ from typing import NamedTuple
 import torch
 
 from vl.data.labelled.folders import read_labelled_images
-from vl.data.words import labels as label_lists
-from vl.data.words.labels import SeenLabel, _names, terms_of, text_of_class
+from vl.data.words.label_lists import LabelList, read_label
+from vl.data.words.labels import Label, LabelIndex, UniqueLabels, text_of_class
 
 _LABELS_LEAST = 2  # that are trained on, and that are put aside where some are
 _IMAGES_FROM = 3  # photographs of a label from which on one is put aside to judge by
@@ -20,7 +20,7 @@ class Examples(NamedTuple):
     names: tuple[str, ...]  # as `vl embed` calls them
     paths: tuple[Path, ...]
     of: tuple[int, ...]  # number of each one's label
-    labels: tuple[SeenLabel, ...]
+    labels: tuple[Label, ...]
     notes: tuple[str, ...]  # a sentence for each kind of thing that was left out
 
     def only(self, numbers: Collection[int]) -> "Examples":
@@ -57,7 +57,7 @@ def read_examples(
 
     Args:
         sources: see ``vl.data.labelled.folders``. The same class in two of them is one label; see
-            ``Numbering``.
+            ``UniqueLabels``.
         names: the words of WordNet's ids, for classes that are called by one.
         embedded: names of photographs that have embeddings; see ``vl.data.labelled.folders.read_list``.
 
@@ -66,7 +66,7 @@ def read_examples(
             class is an id without words.
         OSError: a source cannot be read.
     """
-    numbering = Numbering()
+    unique = UniqueLabels()
     photographs: dict[str, tuple[Path, int, Path]] = {}
     notes: list[str] = []
     for source in sources:
@@ -75,10 +75,10 @@ def read_examples(
         number_of = {}
         for name in found.classes:
             try:
-                text, synset = label_lists.one(text_of_class(name), names=names)
+                label = read_label(text_of_class(name), lemmas=names)
             except ValueError as cause:
                 raise ValueError(f"{source}: class {name!r}: {cause}") from cause
-            number_of[name] = numbering.number(SeenLabel(text, synset))
+            number_of[name] = unique.add(label)
         for photograph in found.photographs:
             if photograph.name in photographs:
                 other = photographs[photograph.name][2]
@@ -89,25 +89,19 @@ def read_examples(
         names=tuple(photographs),
         paths=tuple(path for path, _, _ in photographs.values()),
         of=tuple(number for _, number, _ in photographs.values()),
-        labels=tuple(numbering.labels),
+        labels=tuple(unique.labels),
         notes=tuple(notes),
     )
 
 
-def without(examples: Examples, held_out: label_lists.LabelList) -> Examples:
+def without(examples: Examples, held_out: LabelList) -> Examples:
     """The photographs of labels that are not held out, which are then fewer.
 
     A label is held out if its id is, or, where one of the two has no id, one of its names.
     """
-    lines = list(zip(held_out.labels, held_out.ids, strict=True))
-    ids = {name for _, name in lines if name}
-    every = {term for text, _ in lines for term in terms_of(text)}
-    without_id = {term for text, name in lines if not name for term in terms_of(text)}
+    excluded = LabelIndex(held_out.labels)
     kept = [
-        number
-        for number, label in enumerate(examples.labels)
-        if label.synset not in ids
-        and terms_of(label.text).isdisjoint(without_id if label.synset else every)
+        number for number, label in enumerate(examples.labels) if not excluded.shares_name(label)
     ]
     place = {number: new for new, number in enumerate(kept)}
     rest = examples.only(place.keys())
@@ -167,63 +161,18 @@ def split(examples: Examples, usable: Sequence[bool], *, share: float, seed: int
     )
 
 
-def outputs_of(labels: Sequence[SeenLabel], classes: label_lists.LabelList) -> list[int | None]:
+def outputs_of(labels: Sequence[Label], classes: LabelList) -> list[int | None]:
     """Which of a classifier's classes each label is: that of its id, or of its first name.
 
     Args:
         labels: to be found.
         classes: in the order of the classifier's outputs.
     """
-    ids = {name: place for place, name in enumerate(classes.ids) if name}
-    first: dict[str, int] = {}
-    for place, text in enumerate(classes.labels):
-        for term in terms_of(text):
-            first.setdefault(term, place)
-    found: list[int | None] = []
+    index = LabelIndex(classes.labels)
+    outputs: list[int | None] = []
     for label in labels:
-        if label.synset and ids:
-            found.append(ids.get(label.synset))
-        else:
-            found.append(first.get(_names(label.text)[0]))
-    return found
-
-
-class Numbering:
-    """Labels, each once, numbered as they come.
-
-    Two with ids are one if their ids are, two without if all their words are. A label without an
-    id is one with the first label that has an id and the other's first name among its names.
-    """
-
-    def __init__(self) -> None:
-        self.labels: list[SeenLabel] = []  # the words as they come first, and the id if one is told
-        self._ids: dict[str, int] = {}
-        self._names: dict[str, int] = {}  # of labels with an id
-        self._texts: dict[str, int] = {}  # of labels that came without
-        self._first: dict[str, int] = {}  # first names of labels that have none yet
-
-    def number(self, label: SeenLabel) -> int:
-        """The number of a label, which is the next one if it was not there."""
-        names = _names(label.text)
-        text = ", ".join(names)
-        found: int | None
-        if label.synset:
-            found = self._ids.get(label.synset)
-            named = next((name for name in names if name in self._first), None)
-            if found is None and named is not None:
-                found = self._first.pop(named)
-        else:
-            found = self._texts.get(text, self._names.get(names[0]))
-        if found is None:
-            found = len(self.labels)
-            self.labels.append(label)
-        if label.synset:
-            self.labels[found] = self.labels[found]._replace(synset=label.synset)
-            self._ids[label.synset] = found
-            for name in names:
-                self._names.setdefault(name, found)
-        else:
-            self._texts[text] = found
-            if self.labels[found].synset is None:
-                self._first.setdefault(names[0], found)
-        return found
+        positions = index.find(label)
+        if label.synset and index.has_ids:  # a class without an id among others with is no match
+            positions = [i for i in positions if index.labels[i].synset]
+        outputs.append(positions[0] if positions else None)
+    return outputs

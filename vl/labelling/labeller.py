@@ -16,7 +16,7 @@ from vl.data.choices import Resize
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode
 from vl.data.words.label_space import LabelSpace, Placed
-from vl.data.words.labels import SeenLabel, terms_of
+from vl.data.words.labels import Label, LabelIndex
 from vl.data.words.vectors import WordVectors
 from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder
@@ -26,7 +26,7 @@ from vl.labelling.labeller_file import PROJECTIONS, Parts, Projection
 from vl.search.nearest import Labels, hub_penalty
 
 
-class Label(NamedTuple):
+class Prediction(NamedTuple):
     """A label for a photograph."""
 
     text: str
@@ -38,7 +38,7 @@ class Label(NamedTuple):
 class Answer(NamedTuple):
     """What a photograph shows."""
 
-    labels: tuple[Label, ...]  # the best first
+    labels: tuple[Prediction, ...]  # the best first
     none_of_these: bool  # the best label is no nearer than for photographs of something else
 
 
@@ -81,8 +81,8 @@ class Labeller:
         space: LabelSpace,
         *,
         encoder_name: str,
-        seen: Sequence[SeenLabel],
-        aside: Sequence[SeenLabel] = (),
+        seen: Sequence[Label],
+        aside: Sequence[Label] = (),
         views: Sequence[str] = ("plain",),
         resize: Resize = "squash",
         calibration: Calibration | None = None,
@@ -123,7 +123,7 @@ class Labeller:
         self.training = training or {}
         self.embedder = Embedder(encoder, views=views, resize=resize, device=device)
         self.aside = tuple(aside)
-        self._knows_seen, self._knows_aside = _Known(self.seen), _Known(self.aside)
+        self._seen_index, self._aside_index = LabelIndex(self.seen), LabelIndex(self.aside)
 
     @property
     def width(self) -> int:
@@ -307,7 +307,7 @@ class Labeller:
         answers = []
         for row, numbers in enumerate(found.numbers.tolist()):
             labels = tuple(
-                Label(
+                Prediction(
                     candidates.texts[number],
                     float(cosines[row, place]),
                     None if chances is None else float(chances[row, place]),
@@ -344,11 +344,11 @@ class Labeller:
         Two that have ids are the same if those are; of others the first name counts, among all the
         names of labels that were trained on.
         """
-        return self._knows_seen(label, synset)
+        return bool(self._seen_index.find(Label(label, synset)))
 
     def is_aside(self, label: str, synset: str | None = None) -> bool:
         """Whether the training was judged and calibrated by a label; compared in the same way."""
-        return self._knows_aside(label, synset)
+        return bool(self._aside_index.find(Label(label, synset)))
 
     def _prepared(
         self, placed: Placed, ids: Sequence[str | None], *, stacking: bool, csls: bool
@@ -372,20 +372,3 @@ class Labeller:
             references=self.calibration.references.to(self.device),
             truths=self.calibration.truths.to(self.device),
         )
-
-
-class _Known:
-    """Labels that others are compared with."""
-
-    def __init__(self, labels: Sequence[SeenLabel]) -> None:
-        self._ids = {label.synset for label in labels if label.synset}
-        self._terms = {term for label in labels for term in terms_of(label.text)}
-        self._without_id = {
-            term for label in labels if not label.synset for term in terms_of(label.text)
-        }
-
-    def __call__(self, label: str, synset: str | None) -> bool:
-        if synset is not None and synset in self._ids:
-            return True
-        first = next((term for term in label.split(",") if term.strip()), "")
-        return not terms_of(first).isdisjoint(self._terms if synset is None else self._without_id)

@@ -15,7 +15,7 @@ from vl import bundle
 from vl.data.choices import Resize
 from vl.data.errors import FormatError
 from vl.data.words.label_space import LabelSpace
-from vl.data.words.labels import SeenLabel
+from vl.data.words.labels import Label
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
 from vl.decoders.conse import Conse
@@ -47,8 +47,8 @@ class Parts(NamedTuple):
     encoder_name: str
     projections: dict[str, Projection]
     space: LabelSpace
-    seen: tuple[SeenLabel, ...]
-    aside: tuple[SeenLabel, ...]
+    seen: tuple[Label, ...]
+    aside: tuple[Label, ...]
     views: tuple[str, ...]
     resize: Resize
     calibration: Calibration | None
@@ -220,14 +220,14 @@ def _words(held: bundle.Bundle) -> WordVectors:
     return WordVectors(words, matrix)
 
 
-def _labels(held: bundle.Bundle, key: str) -> list[SeenLabel]:
+def _labels(held: bundle.Bundle, key: str) -> list[Label]:
     labels = []
     for each in bundle.required(held, key, list):
         match each:
             case [str(text), None]:
-                labels.append(SeenLabel(text, None))
+                labels.append(Label(text, None))
             case [str(text), str(synset)]:
-                labels.append(SeenLabel(text, synset))
+                labels.append(Label(text, synset))
             case _:
                 problem = f"expected a label and its synset, not {each!r}"
                 raise FormatError(held.path, problem, record=f"configuration {key!r}")

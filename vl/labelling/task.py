@@ -12,9 +12,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from vl.data.words import labels as label_lists
+from vl.data.words.label_lists import LabelList, read_label_file
 from vl.data.words.label_space import LabelSpace
-from vl.data.words.labels import SeenLabel
+from vl.data.words.labels import Label
 from vl.data.words.vectors import WordVectors
 from vl.decoders.conse import Conse
 from vl.encoding.embedder import Embedder
@@ -110,7 +110,7 @@ def task_of(
     return Task(phase, parts, space, torch.from_numpy(placed.vectors))
 
 
-def held_out(phase: Phase, labels: label_lists.LabelList, *, quiet: bool) -> Phase:
+def held_out(phase: Phase, labels: LabelList, *, quiet: bool) -> Phase:
     """The same without the photographs of some labels."""
     rest = without(phase.examples, labels)
     rows = {name: row for row, name in enumerate(phase.examples.names)}
@@ -166,7 +166,7 @@ def conse_of(task: Task, classes: Path | None, *, top: int) -> Conse:
         images = task.phase.vectors[rows].flatten(0, 1)
         return trained_classifier(images, truth, task.words, top=min(top, len(labels)))
     names = None if task.space.wordnet is None else task.space.wordnet.names()
-    listed = label_lists.read(classes, names=names)
+    listed = read_label_file(classes, lemmas=names)
     if listed.notes:
         raise ValueError(f"{classes}: each line is a class of the encoder; {listed.notes[0]}")
     outputs = outputs_of([task.phase.examples.labels[number] for number in labels], listed)
@@ -190,7 +190,7 @@ def labeller_of(
     *,
     settings: dict[str, Any],
     tuned: bool,
-    seen: Sequence[SeenLabel] = (),
+    seen: Sequence[Label] = (),
 ) -> Labeller:
     """All parts as one thing, calibrated by the photographs that were put aside.
 

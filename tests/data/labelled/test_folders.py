@@ -13,7 +13,8 @@ from vl.data.labelled.folders import (
     read_image_list,
     read_labelled_images,
 )
-from vl.data.words.labels import parse, text_of_class
+from vl.data.words.label_lists import read_label
+from vl.data.words.labels import Label, text_of_class
 
 
 def touch(folder: Path, *names: str) -> None:
@@ -185,7 +186,7 @@ def test_a_folder_s_name_becomes_a_label(name, text):
 
 
 def test_a_folder_named_by_id_and_words_is_a_label_with_that_id():
-    assert parse(text_of_class("n01440764_Tinca_tinca"))[:2] == (("Tinca tinca",), ("n01440764",))
+    assert read_label(text_of_class("n01440764_Tinca_tinca")) == Label("Tinca tinca", "n01440764")
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may read all")

@@ -8,7 +8,7 @@ from PIL import Image
 from vl.data.captions.captions import check_disjoint, read_captions
 from vl.data.errors import FormatError
 from vl.data.labelled.folders import read_image_list
-from vl.data.words.labels import one, read
+from vl.data.words.label_lists import read_label, read_label_file
 from vl.data.words.wordnet import WordNet
 from vl.data.world.captions import captions
 from vl.data.world.files import (
@@ -62,7 +62,7 @@ def test_lists_are_read_with_classes_that_are_synsets(folder):
         assert len(found.photographs) == COUNTS[split]
         for number, (kind, look) in enumerate(zip(found.photographs, looks.photographs)):
             main = scene(split, number, seed=5).main
-            word, synset = one(kind.label)
+            word, synset = read_label(kind.label)
             assert word == main.kind
             assert main.kind in wordnet.words(synset)
             assert look.label == f"{main.colour} {main.kind}"
@@ -71,9 +71,9 @@ def test_lists_are_read_with_classes_that_are_synsets(folder):
 
 def test_lists_of_kinds_are_read_as_labels_and_by_wordnet(folder):
     wordnet = WordNet.at(folder)
-    seen = read(folder / "kinds-seen.txt")
-    assert [label.partition(",")[0] for label in seen.labels] == list(SEEN)
-    hops = wordnet.hops(seen.ids)
+    seen = read_label_file(folder / "kinds-seen.txt")
+    assert [label.partition(",")[0] for label in seen.texts] == list(SEEN)
+    hops = wordnet.hops(seen.synsets)
     for count in (2, 3):
         ids = wordnet.read_list(folder / f"kinds-unseen-{count}-hops.txt")
         assert {int(hops[row]) for row in wordnet.rows(ids)} == {count}

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vl.data.words import labels as label_lists
+from vl.data.words.label_lists import read_label_file
 from vl.data.words.wordnet import WordNet
 from vl.data.world.kinds import (
     FAMILIES,
@@ -60,9 +60,9 @@ def test_kinds_are_seen_or_unseen_and_each_word_is_of_one(wordnet):
 def test_a_list_of_labels_is_read_with_its_ids(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text(labels(("ring", "fish")))
-    found = label_lists.read(path)
-    assert found.labels == ("ring, hoop", "fish")
-    assert found.ids == (synset_ids()["ring"], synset_ids()["fish"])
+    found = read_label_file(path)
+    assert found.texts == ("ring, hoop", "fish")
+    assert found.synsets == (synset_ids()["ring"], synset_ids()["fish"])
     assert found.notes == ()
 
 

@@ -1,4 +1,4 @@
-"""Files written beside their place and renamed into it: a reader never meets half of one."""
+"""Reading and writing files safely: whole files or none; errors that name file and position."""
 
 import gzip
 import json
@@ -6,142 +6,30 @@ import os
 import stat
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vl.data.errors import FormatError
 
-
-@contextmanager
-def atomic_write(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
-    """A path to write to, which becomes ``path`` when the block ends well.
-
-    If the block raises, or the process dies, what stood at ``path`` before still stands.
-
-    Args:
-        path: the file to be; its folder is made if there is none.
-        durable: it is on the disk before it has the name. Else, which is far faster for small
-            files, it may be there but empty after a loss of power.
-
-    Yields:
-        An empty file in the same folder, so that the rename cannot cross file systems.
-
-    Raises:
-        OSError: the folder cannot be written to, the disk is full, or a device, a folder or
-            something else that is no file stands at the path.
-    """
-    path = Path(path).resolve()  # of a link the target is replaced, not the link
-    path.parent.mkdir(parents=True, exist_ok=True)
-    there = path.exists()
-    if there and not path.is_file():
-        raise OSError(f"{path}: not a file that could be replaced")
-    mode = stat.S_IMODE(path.stat().st_mode) if there else 0o666 & ~_umask()
-    try:
-        handle, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.", suffix=".part")
-    except OSError as cause:  # it names the file beside, which nobody asked for
-        raise OSError(f"{path}: cannot be written: {cause.strerror}") from cause
-    os.close(handle)
-    beside = Path(name)
-    try:
-        yield beside
-        if durable:
-            with beside.open("rb+") as file:
-                os.fsync(file.fileno())
-        beside.chmod(mode)  # mkstemp makes files that only the owner can read
-        beside.replace(path)
-    finally:
-        beside.unlink(missing_ok=True)
-
-
-def write_text(path: Path | str, text: str) -> None:
-    """Write ``text`` as UTF-8, whole or not at all."""
-    with atomic_write(path) as beside:
-        beside.write_text(text, encoding="utf-8")
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
-
-
 _GZIP = b"\x1f\x8b"  # the first two bytes of every gzip file (RFC 1952)
 
-
-def decode_text(path: Path, content: bytes) -> str:
-    """A file's content as text, from gzip if it is that; a byte order mark is left out.
-
-    Args:
-        path: the file, for the message.
-        content: all of it.
-
-    Raises:
-        FormatError: it begins as gzip does and is broken, or it is not UTF-8.
-    """
-    if content.startswith(_GZIP):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise FormatError(path, f"this gzip cannot be unpacked: {error}") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        problem = f"this is not UTF-8: {error.reason}"
-        raise FormatError(path, problem, record=f"byte {error.start}") from error
-
-
-def parse_json(
-    path: Path,
-    text: str,
-    *,
-    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
-) -> Any:
-    """What a text of JSON says.
-
-    Args:
-        path: the file, for the message.
-        text: all of it.
-        object_pairs_hook: makes an object of its keys and values, and refuses them by a ValueError.
-
-    Raises:
-        FormatError: it is not JSON, or none that can be read.
-    """
-    try:
-        return json.loads(text, object_pairs_hook=object_pairs_hook)
-    except json.JSONDecodeError as error:
-        place = f"line {error.lineno} column {error.colno}" if text.strip() else None
-        problem = f"this is not JSON: {error.msg}" if text.strip() else "the file is empty"
-        raise FormatError(path, problem, record=place) from error
-    except (ValueError, RecursionError) as error:  # a number of 5,000 digits, lists in lists
-        raise FormatError(path, f"this JSON cannot be read: {error}") from error
-
-
-def json_type(value: object) -> str:
-    """What people call a value of JSON."""
-    if value is None:
-        return "null"
-    kinds = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
-    return kinds.get(type(value), f"the number {value}")
-
-
-# Controls, formatting, halves of characters.
+# Controls, formatting characters, surrogates: first and last code point.
+_UNPRINTABLE_RANGES = (
+    (0x00, 0x1F),
+    (0x7F, 0x9F),
+    (0x61C, 0x61C),
+    (0x200C, 0x200F),
+    (0x202A, 0x202E),
+    (0x2060, 0x206F),
+    (0xD800, 0xDFFF),
+    (0xFEFF, 0xFEFF),
+    (0xFFF9, 0xFFFB),
+    (0xE0001, 0xE007F),
+)
 UNPRINTABLE = frozenset(
-    chr(code)
-    for first, last in (
-        (0x00, 0x1F),
-        (0x7F, 0x9F),
-        (0x61C, 0x61C),
-        (0x200C, 0x200F),
-        (0x202A, 0x202E),
-        (0x2060, 0x206F),
-        (0xD800, 0xDFFF),
-        (0xFEFF, 0xFEFF),
-        (0xFFF9, 0xFFFB),
-        (0xE0001, 0xE007F),
-    )
-    for code in range(first, last + 1)
+    chr(code) for first, last in _UNPRINTABLE_RANGES for code in range(first, last + 1)
 )
 _ESCAPES = {
     ord(character): character.encode("unicode_escape").decode("ascii")
@@ -149,6 +37,134 @@ _ESCAPES = {
 }
 
 
+@contextmanager
+def atomic_write(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
+    """A temporary file to write to, which is renamed to ``path`` when the block succeeds.
+
+    If the block raises, or the process dies, ``path`` is as it was before.
+
+    Args:
+        path: the file; missing parent folders are created.
+        durable: sync the content to the disk before the rename. Without it, which is much faster
+            for small files, the file may be empty after a power failure.
+
+    Yields:
+        An empty file in the same folder, so that the rename cannot cross file systems.
+
+    Raises:
+        OSError: the folder cannot be written to, the disk is full, or the path is a device, a
+            folder or something else that is not a regular file.
+    """
+    path = Path(path).resolve()  # of a link the target is replaced, not the link
+    path.parent.mkdir(parents=True, exist_ok=True)
+    exists = path.exists()
+    if exists and not path.is_file():
+        raise OSError(f"{path}: not a regular file, cannot be replaced")
+    mode = stat.S_IMODE(path.stat().st_mode) if exists else 0o666 & ~_umask()
+    try:
+        descriptor, name = tempfile.mkstemp(
+            dir=path.parent, prefix=f".{path.name}.", suffix=".part"
+        )
+    except OSError as error:  # it names the temporary file
+        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
+    os.close(descriptor)
+    temporary = Path(name)
+    try:
+        yield temporary
+        if durable:
+            with temporary.open("rb+") as file:
+                os.fsync(file.fileno())
+        temporary.chmod(mode)  # mkstemp creates files that only the owner can read
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_text(path: Path | str, text: str) -> None:
+    """Write ``text`` as UTF-8, the whole file or nothing."""
+    with atomic_write(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def decode_text(path: Path | str, content: bytes) -> str:
+    """A file's content as text, decompressed if it is gzip; a byte order mark is removed.
+
+    Args:
+        path: the file, for errors.
+        content: all of it.
+
+    Raises:
+        FormatError: damaged gzip, or not UTF-8.
+    """
+    if content.startswith(_GZIP):
+        try:
+            content = gzip.decompress(content)
+        except (OSError, EOFError, zlib.error) as error:
+            raise FormatError(path, f"damaged gzip: {error}") from error
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        raise FormatError(
+            path, f"not UTF-8: {error.reason}", record=f"byte {error.start}"
+        ) from error
+
+
+def split_lines(text: str) -> list[str]:
+    """The lines of a text, without their ends; the last line may lack one.
+
+    ``str.splitlines`` would also cut at rarer separators, which a caption may contain.
+    """
+    lines = text.replace("\r\n", "\n").split("\n")
+    return lines if lines[-1] else lines[:-1]
+
+
+def parse_json(
+    path: Path | str,
+    text: str,
+    *,
+    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
+) -> Any:
+    """The value of a JSON text.
+
+    Args:
+        path: the file, for errors.
+        text: all of it.
+        object_pairs_hook: builds an object from its keys and values, as in `json.loads`; may raise
+            ValueError.
+
+    Raises:
+        FormatError: not JSON, or JSON that cannot be read.
+    """
+    try:
+        return json.loads(text, object_pairs_hook=object_pairs_hook)
+    except json.JSONDecodeError as error:
+        if not text.strip():
+            raise FormatError(path, "the file is empty") from error
+        record = f"line {error.lineno} column {error.colno}"
+        raise FormatError(path, f"not JSON: {error.msg}", record=record) from error
+    except (ValueError, RecursionError) as error:  # an integer of 5,000 digits, deep nesting
+        raise FormatError(path, f"this JSON cannot be read: {error}") from error
+
+
+def json_type(value: object) -> str:
+    """What errors call a JSON value."""
+    if value is None:
+        return "null"
+    types = {dict: "an object", list: "a list", str: "a string", bool: "true or false"}
+    return types.get(type(value), f"the number {value}")
+
+
+def first_few(items: Sequence[object], *, limit: int = 3) -> str:
+    """The first items of a list for a message: ``'a', 'b', 'c', ...``."""
+    return ", ".join([*map(repr, items[:limit]), *(["..."] if len(items) > limit else [])])
+
+
 def escape_unprintable(text: str) -> str:
-    r"""A text as a terminal may have it: ``\x1b`` for an escape; only line ends stay."""
+    r"""A text safe to print to a terminal: ``\x1b`` for an escape; only line ends remain."""
     return text.translate(_ESCAPES)
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from pycocotools.coco import COCO
 
 from vl.data.errors import FormatError
-from vl.data.files import decode_text, json_type, parse_json
+from vl.data.files import decode_text, first_few, json_type, parse_json, split_lines
 
 
 class CaptionedImage(NamedTuple):
@@ -125,7 +125,7 @@ def check_disjoint(
     names = dict.fromkeys(PurePosixPath(image.file_name).name for image in evaluation)
     shared = [name for name in names if name in known]
     if shared:
-        some = ", ".join(shared[:3]) + (", ..." if len(shared) > 3 else "")
+        some = first_few(shared)
         raise ValueError(f"{len(shared)} images are in both training and evaluation: {some}")
 
 
@@ -226,7 +226,7 @@ def _lines(text: str) -> Iterable[tuple[int, str]]:
 
     Not ``splitlines``, which would also cut at the rarer separators a caption may hold.
     """
-    return enumerate(text.rstrip().replace("\r\n", "\n").split("\n") if text.strip() else (), 1)
+    return enumerate(split_lines(text.rstrip()), 1)
 
 
 def _json(path: Path, text: str) -> dict[str, Any]:

@@ -16,6 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vl.data.errors import FormatError
+from vl.data.files import first_few
 from vl.data.words.texts import unpacked
 
 _log = logging.getLogger(__name__)
@@ -265,7 +266,7 @@ def _without_zeros(
 ) -> WordFile:
     """Leave out vectors that have no direction, and say so: files for other uses pad with them."""
     zeros = [word for word, keep in zip(words, kept) if not keep]
-    some = ", ".join(map(repr, zeros[:3])) + (", ..." if len(zeros) > 3 else "")
+    some = first_few(zeros)
     _log.warning("%s: %d words have a vector of zeros and are left out: %s", path, len(zeros), some)
     if not kept.any():
         raise FormatError(path, "there are no vectors but zeros in it")

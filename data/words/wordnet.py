@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vl.data.errors import FormatError
+from vl.data.files import decode_text, first_few, split_lines
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
@@ -145,7 +146,7 @@ class WordNet:
         if unknown:
             raise ValueError(
                 f"{len(unknown)} of {len(names)} are no synsets of this WordNet: "
-                f"{', '.join(map(repr, unknown[:3]))}{' ...' if len(unknown) > 3 else ''}"
+                f"{first_few(unknown)}"
             )
         return np.array([self._rows[name] for name in names], dtype=np.int64)
 
@@ -326,11 +327,8 @@ def _read_words(path: Path | str) -> dict[str, list[str]]:
 
 
 def _lines(path: Path | str) -> list[str]:
-    try:
-        lines = Path(path).read_text(encoding="utf-8").split("\n")
-    except UnicodeDecodeError as error:
-        raise FormatError(path, "not text in UTF-8") from error
-    return lines[:-1] if not lines[-1] else lines  # the last line may end or not
+    path = Path(path)
+    return split_lines(decode_text(path, path.read_bytes()))
 
 
 def _wrong(path: Path | str, number: int, problem: str) -> FormatError:

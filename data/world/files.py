@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from vl.data.errors import FormatError
-from vl.data.files import atomic_write, decode_text, parse_json, write_text
+from vl.data.files import atomic_write, decode_text, parse_json, split_lines, write_text
 from vl.data.world.captions import captions
 from vl.data.world.drawing import draw, encoded
 from vl.data.world.kinds import KINDS, SEEN, labels, synset_ids, write_taxonomy
@@ -138,7 +138,7 @@ def read_truth(path: Path) -> dict[str, Scene]:
         OSError: the file cannot be read.
     """
     found: dict[str, Scene] = {}
-    for number, line in enumerate(_lines(decode_text(path, path.read_bytes())), 1):
+    for number, line in enumerate(split_lines(decode_text(path, path.read_bytes())), 1):
         record = f"line {number}"
         try:
             entry = json.loads(line)
@@ -152,11 +152,6 @@ def read_truth(path: Path) -> dict[str, Scene]:
     if not found:
         raise FormatError(path, "there is no picture in it")
     return found
-
-
-def _lines(text: str) -> list[str]:
-    lines = text.split("\n")
-    return lines[:-1] if not lines[-1] else lines
 
 
 def _coco(split: Split, names: Sequence[str], scenes: Iterable[Scene], side: int) -> str:

@@ -154,7 +154,7 @@ def test_the_page_is_sorted_by_cider_d_or_the_first_score(
         ("--per-image references.json", "references.json is read or written already"),
         ("--html p --per-image ./p", "p is read or written already; choose another name"),
         ("--html results.json/p.html", "results.json/p.html: cannot be written: Not a directory"),
-        ("--per-image .", "not a file that could be replaced"),
+        ("--per-image .", "not a regular file"),
         ("--save-frequencies /proc/x.json", "/proc/x.json: cannot be written"),
     ],
 )

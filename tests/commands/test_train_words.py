@@ -212,7 +212,7 @@ def test_what_is_read_is_not_written_over(text, tmp_path, capsys):
     assert f"{text} is both read and written" in capsys.readouterr().err
     assert text.read_bytes() == before
     assert train(tmp_path, text) == 2
-    assert f"{tmp_path}: not a file that could be replaced" in capsys.readouterr().err
+    assert f"{tmp_path}: not a regular file" in capsys.readouterr().err
     assert train(tmp_path / "words.bin.gz", text) == 2
     assert "written as they are, not packed; --out is words.bin.gz" in capsys.readouterr().err
 

@@ -256,7 +256,7 @@ def test_the_content_that_is_changed_below_is_good(tmp_path: Path) -> None:
     ("text", "message"),
     [
         ("", "the file is empty"),
-        ("{", "line 1 column 2: this is not JSON"),
+        ("{", "line 1 column 2: not JSON"),
         ("[" * 100_000, "JSON cannot be read"),
         ('{"format": 1, "format": 2}', "comes twice"),
         ("[]", 'an object with "format": "vl document frequencies 1" was expected'),

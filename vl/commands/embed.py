@@ -12,6 +12,7 @@ import tyro
 from vl import devices
 from vl.data.choices import Resize
 from vl.data.embeddings import EmbeddingWriter, Provenance, read_provenance
+from vl.data.files import first_few
 from vl.encoders.weights import fingerprint
 from vl.encoding.embedder import COMPILE_FROM, Embedder
 from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
@@ -136,5 +137,5 @@ def _names(paths: list[Path], files: list[Path]) -> list[str]:
         names.append(file.relative_to(above[0]).as_posix() if above else file.name)
     twice = sorted(name for name, count in Counter(names).items() if count > 1)
     if twice:
-        raise ValueError(f"two photographs have the same name: {', '.join(twice[:3])}")
+        raise ValueError(f"two photographs have the same name: {first_few(twice)}")
     return names

@@ -185,7 +185,7 @@ def _check_writable(path: Path) -> None:
     """See that a file can be written, by one that is gone at once, and make no folder."""
     place = path.resolve()
     if place.exists() and not place.is_file():
-        raise OSError(f"{path}: not a file that could be replaced")
+        raise OSError(f"{path}: not a regular file, cannot be replaced")
     folder = next(folder for folder in place.parents if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=folder):

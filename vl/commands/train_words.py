@@ -162,7 +162,7 @@ def _check(flags: WordTraining) -> None:
     if not flags.texts:
         raise ValueError("no text is given")
     if flags.out.exists() and not flags.out.is_file():
-        raise ValueError(f"{flags.out}: not a file that could be replaced")
+        raise ValueError(f"{flags.out}: not a regular file, cannot be replaced")
     read = [*flags.texts, flags.labels, flags.evaluate]
     if flags.out.resolve() in [path.resolve() for path in read if path]:
         raise ValueError(f"{flags.out} is both read and written")

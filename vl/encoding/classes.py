@@ -4,11 +4,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from vl.data.errors import FormatError
+from vl.data.files import first_few
 from vl.data.words.label_lists import read_class
 from vl.data.words.labels import LabelIndex
 from vl.data.words.texts import text_lines
-
-_SHOWN = 3  # classes in a message
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
@@ -61,7 +60,7 @@ def places(asked: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
         else:
             missing.append(name)
     if missing:
-        shown = ", ".join(map(repr, missing[:_SHOWN])) + (", ..." if missing[_SHOWN:] else "")
+        shown = first_few(missing)
         raise ValueError(
             f"{len(missing)} of {len(asked)} classes of photographs are none of the encoder's "
             f"{len(classes)}: {shown}"

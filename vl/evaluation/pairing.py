@@ -13,6 +13,7 @@ from vl.data.captions.captions import (
     read_captions,
 )
 from vl.data.errors import FormatError
+from vl.data.files import first_few
 from vl.evaluation.plain_captions import (
     Kind,
     kind_of,
@@ -21,7 +22,6 @@ from vl.evaluation.plain_captions import (
     read_plain_references,
 )
 from vl.evaluation.results import read_text, results_in
-from vl.evaluation.warnings import first_of
 
 _DIGITS = 18  # of an id that is a string; longer ones are no COCO number, and slow to convert
 
@@ -271,4 +271,4 @@ def _json(image: ImageId) -> str:
 def _some(images: Sequence[ImageId]) -> str:
     """How many, and the first three."""
     several = "s" if len(images) > 1 else ""
-    return f"{len(images)} image{several} ({first_of(images)})"
+    return f"{len(images)} image{several} ({first_few(images)})"

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from vl.data.captions.captions import ImageId
+from vl.data.files import first_few
 
 LONGEST = 1000  # words: no photograph's caption, rather a whole file in one
 
@@ -28,7 +29,6 @@ _MARKS = {
 # A caption without one of these has no mark, which is quickly seen.
 _ANY = re.compile(r" ' |[@\u2581\u0120#&<\[]")
 _AROUND = 20  # characters of a caption shown on either side of a mark
-_NAMED = 3  # images
 
 
 def caption_warnings(
@@ -63,12 +63,6 @@ def of_frequencies(path: Path | str) -> str:
         f"{path}: CIDEr is 0 by construction, as these frequencies are of one image and every "
         "word is in all images"
     )
-
-
-def first_of(images: Sequence[ImageId]) -> str:
-    """The first three, and dots if there are more."""
-    named = ", ".join(repr(image) for image in images[:_NAMED])
-    return f"{named}{', ...' if len(images) > _NAMED else ''}"
 
 
 def _of_length(
@@ -109,5 +103,5 @@ def _cut(caption: str, match: re.Match[str]) -> str:
 def _sentence(path: Path | str, found: Sequence[ImageId], count: int, what: str) -> str:
     images = list(dict.fromkeys(found))
     several = "s" if len(images) > 1 else ""
-    some = first_of(images)
+    some = first_few(images)
     return f"{path}: {len(found):,} of {count:,} captions have {what}: image{several} {some}"

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from vl.data.choices import Resize
 from vl.data.errors import FormatError
+from vl.data.files import first_few
 from vl.data.images.decode import decode
 from vl.data.words.label_space import LabelSpace, Placed
 from vl.data.words.labels import Label, LabelIndex
@@ -269,7 +270,7 @@ class Labeller:
             raise ValueError("there are no labels")
         placed = self.space.place(labels, ids, advance=advance)
         if len(placed.missing) == len(labels):
-            some = ", ".join(map(repr, labels[:3]))
+            some = first_few(labels)
             raise ValueError(f"none of {len(labels)} labels has a vector: {some}")
         given = ids if ids is not None else [None] * len(labels)
         return self._prepared(placed, given, stacking=stacking, csls=csls)

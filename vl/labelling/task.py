@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from vl.data.files import first_few
 from vl.data.words.label_lists import LabelList, read_label_file
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
@@ -74,7 +75,7 @@ def task_of(
     placed = space.place(texts, ids)
     usable = ~np.isnan(placed.vectors[:, 0])
     if len(usable) and not usable.any():
-        some = ", ".join(map(repr, texts[:3]))
+        some = first_few(texts)
         raise ValueError(f"none of {len(texts)} labels has a word vector: {some}")
     if not development and not quiet:
         _log.warning(

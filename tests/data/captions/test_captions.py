@@ -113,7 +113,7 @@ def test_a_gzip_that_is_cut_short_or_damaged_is_named(write):
     whole = gzip.compress(FLICKR.encode())
     for damaged in (whole[:-9], whole[:12] + b"\xff\xff" + whole[14:], b"\x1f\x8bno gzip"):
         path = write(damaged)
-        with pytest.raises(FormatError, match="this gzip cannot be unpacked: ") as caught:
+        with pytest.raises(FormatError, match="damaged gzip") as caught:
             read_captions(path)
         assert caught.value.path == path
 
@@ -199,12 +199,12 @@ def test_a_fault_in_karpathys_file_is_named_with_its_record(write, place, value,
         ("#0\tA cat", "line 1: expected"),
         ("a.jpg#0\tA\n\nb.jpg#0\tB", "line 2: expected"),
         ("a.jpg#0\tA\na.jpg#0\tB", "line 2: 'a.jpg#0' is there twice"),
-        ("{", "line 1 column 2: this is not JSON: "),
-        ('{"images": [\n{"id": 3,\n', "line 3 column 1: this is not JSON: "),
+        ("{", "line 1 column 2: not JSON: "),
+        ('{"images": [\n{"id": 3,\n', "line 3 column 1: not JSON: "),
         ("[" * 100_000, "this JSON cannot be read: "),
         ("[]", "expected an object with 'images', not a list"),
-        (b"a.jpg#0\tcaf\xe9", "byte 11: this is not UTF-8"),
-        (b"\x89PNG\r\n", "byte 0: this is not UTF-8"),
+        (b"a.jpg#0\tcaf\xe9", "byte 11: not UTF-8"),
+        (b"\x89PNG\r\n", "byte 0: not UTF-8"),
     ],
 )
 def test_what_is_no_captions_file_is_refused(write, text, message):
@@ -241,10 +241,10 @@ def named(*names: str) -> list[CaptionedImage]:
 def test_sets_that_share_an_image_are_refused_whatever_the_folder():
     check_disjoint(named("a.jpg", "b.jpg"), named("A.jpg", "c.jpg"))
     check_disjoint([], named("a.jpg"))
-    with pytest.raises(ValueError, match=r"1 images are in both training and evaluation: b\.jpg$"):
+    with pytest.raises(ValueError, match=r"1 images are in both training and evaluation: 'b\.jpg'$"):
         check_disjoint(named("a.jpg", "train/b.jpg"), named("val/b.jpg"))
     names = ["e.jpg", "d.jpg", "c.jpg", "b.jpg"]
-    with pytest.raises(ValueError, match=r"4 images .*: e\.jpg, d\.jpg, c\.jpg, \.\.\.$"):
+    with pytest.raises(ValueError, match=r"4 images .*: 'e\.jpg', 'd\.jpg', 'c\.jpg', \.\.\.$"):
         check_disjoint(named(*names[::-1]), named(*names))
 
 

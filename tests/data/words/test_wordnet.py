@@ -234,7 +234,7 @@ def test_any_pair_turned_round_between_relatives_closes_a_circle(seed: int) -> N
 def test_other_bytes_than_text_are_refused(tmp_path: Path) -> None:
     words, is_a = files(tmp_path)
     words.write_bytes(b"n00000001\tcaf\xe9\n")
-    with pytest.raises(FormatError, match=r"words\.txt: not text in UTF-8"):
+    with pytest.raises(FormatError, match=r"words\.txt: .*not UTF-8"):
         WordNet.read(words, is_a=is_a)
     with pytest.raises(FileNotFoundError):
         WordNet.read(tmp_path / "none.txt", is_a=is_a)
@@ -243,7 +243,7 @@ def test_other_bytes_than_text_are_refused(tmp_path: Path) -> None:
 def test_wrong_use_is_refused(small: WordNet) -> None:
     with pytest.raises(ValueError, match="1 of 1 are no synsets of this WordNet: 'dog'"):
         small.words("dog")
-    with pytest.raises(ValueError, match=r"4 of 5 are no synsets .*: 'a', 'b', 'c' \.\.\."):
+    with pytest.raises(ValueError, match=r"4 of 5 are no synsets .*: 'a', 'b', 'c', \.\.\."):
         small.rows(["a", "b", DOG, "c", "d"])
     with pytest.raises(ValueError, match="is-a pair 0: 'x' has no words"):
         WordNet(WORDS, [("x", DOG)])

@@ -5,7 +5,15 @@ from typing import TYPE_CHECKING, Any
 
 from vl.version import __version__
 
-__all__ = ["Answer", "Caption", "Captioner", "Labeller", "Prediction", "Search", "__version__"]
+__all__ = [
+    "Answer",
+    "Caption",
+    "Captioner",
+    "Labeller",
+    "Prediction",
+    "SearchSettings",
+    "__version__",
+]
 
 _MODULES = {  # where each public name is defined
     "Answer": "labelling.labeller",
@@ -13,12 +21,12 @@ _MODULES = {  # where each public name is defined
     "Captioner": "captioning.captioner",
     "Labeller": "labelling.labeller",
     "Prediction": "labelling.labeller",
-    "Search": "captioning.search",
+    "SearchSettings": "captioning.search",
 }
 
 if TYPE_CHECKING:
     from vl.captioning.captioner import Caption, Captioner
-    from vl.captioning.search import Search
+    from vl.captioning.search import SearchSettings
     from vl.labelling.labeller import Answer, Labeller, Prediction
 
 

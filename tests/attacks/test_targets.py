@@ -8,7 +8,7 @@ import torch
 from tests.helpers.tiny_captioner import Tiny, captioner, decoder
 from tests.helpers.tiny_labeller import WIDTH, labeller, units, wordnet, words
 from vl.attacks.targets import Output, TargetCaptioner, TargetLabeller
-from vl.captioning.search import Search
+from vl.captioning.search import SearchSettings
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.scenes import draw
 from vl.data.words.label_space import LabelSpace
@@ -122,8 +122,14 @@ def test_refuses_unknown_ambiguous_and_vectorless_target_labels():
         {},
         {"views": VIEWS},
         {"decoders": [decoder(seed) for seed in range(3)]},
-        {"search": Search(beam=3, max_length=3)},  # truncated: without the end of the sentence
-        {"search": Search(beam=4, max_length=9, min_length=4, block_ngram=1, length_power=1.0)},
+        {
+            "search": SearchSettings(num_beams=3, max_length=3)
+        },  # truncated: without the end of the sentence
+        {
+            "search": SearchSettings(
+                num_beams=4, max_length=9, min_length=4, no_repeat_ngram_size=1, length_penalty=1.0
+            )
+        },
     ],
     ids=range(5),
 )

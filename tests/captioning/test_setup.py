@@ -97,7 +97,5 @@ def test_embeddings_of_a_fit_that_there_is_not_are_refused(tmp_path, monkeypatch
     assert begun().resize == "squash"
     index = tmp_path / "made.json"
     index.write_text(json.dumps({**json.loads(index.read_text()), "resize": "stretch"}))
-    with pytest.raises(
-        FormatError, match=r"made\.json: resize is 'stretch', not 'center-crop' or 'squash'"
-    ):
+    with pytest.raises(FormatError, match=r"made\.json: resize"):
         begun()

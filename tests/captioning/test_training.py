@@ -144,9 +144,9 @@ def test_self_critical_training_makes_rewarded_captions_likelier():
     ball = VOCABULARY.encode(["ball"])[1]
     asked = []
 
-    def reward(image, words):
-        asked.append(image)
-        return float(ball in words)
+    def reward(images, captions):
+        asked.extend(images)
+        return [float(ball in words) for words in captions]
 
     vectors = torch.randn(3, Tiny.width)
     batches = CaptionBatches(

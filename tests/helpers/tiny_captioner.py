@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
 
 from vl.captioning.captioner import Captioner
-from vl.captioning.search import Search
+from vl.captioning.search import SearchSettings
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.scenes import draw
 from vl.decoders.show_and_tell import ShowAndTell
@@ -65,7 +65,7 @@ def captioner(seed: int = 0, **choices: Any) -> Captioner:
         "decoders": [decoder(seed)],
         "vocabulary": Vocabulary(WORDS),
         "encoder_name": "tiny",
-        "search": Search(beam=3, max_length=8),
+        "search": SearchSettings(num_beams=3, max_length=8),
         **choices,
     }
     return Captioner(given.pop("encoder"), given.pop("decoders"), given.pop("vocabulary"), **given)

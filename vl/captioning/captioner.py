@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from vl import bundle
-from vl.captioning.search import Search
+from vl.captioning.search import SearchSettings
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.choices import Resize
 from vl.data.errors import FormatError
@@ -66,7 +66,7 @@ class Captioner:
         encoder_name: str,
         views: Sequence[str] = ("plain",),
         resize: Resize = "squash",
-        search: Search | None = None,
+        search: SearchSettings | None = None,
         training: dict[str, Any] | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
@@ -89,7 +89,7 @@ class Captioner:
         self.vocabulary = vocabulary
         self.views = tuple(views)
         self.resize: Resize = resize
-        self.search = search or Search()
+        self.search = search or SearchSettings()
         self.training = training or {}
         self.device = torch.device(device)
         self.embedder = Embedder(encoder, views=views, resize=resize, device=device)
@@ -98,7 +98,7 @@ class Captioner:
         self,
         images: Sequence[Path | str | Tensor],
         *,
-        search: Search | None = None,
+        search: SearchSettings | None = None,
         n_best: int = 1,
         batch_size: int = 32,
     ) -> list[list[Caption]]:
@@ -130,7 +130,7 @@ class Captioner:
         return captions
 
     def describe(
-        self, vectors: Tensor, *, search: Search | None = None, n_best: int = 1
+        self, vectors: Tensor, *, search: SearchSettings | None = None, n_best: int = 1
     ) -> list[list[Caption]]:
         """Captions of embeddings, ``(B, D)``: the mean over the captioner's views."""
         return [
@@ -143,7 +143,7 @@ class Captioner:
 
     @torch.inference_mode()
     def hypotheses(
-        self, vectors: Tensor, *, search: Search | None = None, n_best: int = 1
+        self, vectors: Tensor, *, search: SearchSettings | None = None, n_best: int = 1
     ) -> list[list[Hypothesis]]:
         """The search's own result for embeddings ``(B, D)``."""
         search = search or self.search
@@ -157,18 +157,18 @@ class Captioner:
             step, state = rules.minimum_length(
                 step, state, min_length=search.min_length, end=words.end
             )
-        if search.block_ngram:
-            step, state = rules.no_repeated_ngram(step, state, size=search.block_ngram)
+        if search.no_repeat_ngram_size:
+            step, state = rules.no_repeated_ngram(step, state, size=search.no_repeat_ngram_size)
         found = beam_search(
             step,
             state,
             start=words.start,
             end=words.end,
-            num_beams=search.beam,
+            num_beams=search.num_beams,
             max_length=search.max_length,
-            length_penalty=search.length_power,
+            length_penalty=search.length_penalty,
         )
-        if search.order == "consensus":
+        if search.rank_by == "minimum-bayes-risk":
             found = [minimum_bayes_risk(each) for each in found]
         return found
 
@@ -275,10 +275,16 @@ def _decoder(held: bundle.Bundle, index: int, configuration: Any) -> ShowAndTell
     return decoder
 
 
-def _search(held: bundle.Bundle) -> Search:
+def _search(held: bundle.Bundle) -> SearchSettings:
     settings = bundle.required(held, "search", dict)
-    unknown = sorted(settings.keys() - {field.name for field in fields(Search)})
+    unknown = sorted(settings.keys() - {field.name for field in fields(SearchSettings)})
     if unknown:
         problem = f"this version does not know {', '.join(unknown)}"
         raise FormatError(held.path, problem, record="configuration 'search'")
-    return Search(**settings)
+    for field in fields(SearchSettings):
+        kinds = (int, float) if field.type is float else (int if field.type is int else str,)
+        value = settings.get(field.name, field.default)
+        if isinstance(value, bool) or not isinstance(value, kinds):
+            problem = f"{field.name} is {value!r}, of another type"
+            raise FormatError(held.path, problem, record="configuration 'search'")
+    return SearchSettings(**settings)

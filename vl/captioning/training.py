@@ -18,9 +18,8 @@ from vl.metrics.bleu import corpus_bleu
 from vl.training.loop import Validation
 
 Criterion = Literal["bleu-4", "loss"]
-Reward = Callable[
-    [int, Sequence[int]], float
-]  # image's row, caption's ids after the start -> worth
+# Images' rows and captions' ids after the start word to rewards.
+Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[float]]
 _SAMPLES = 5  # captions drawn for each image, as many as people wrote in COCO and Flickr8k
 _LONGEST = 20  # words of a drawn caption, the end counted, as in im2txt's search
 
@@ -85,11 +84,9 @@ class CaptionerTask(nn.Module):
             words[1:length]
             for words, length in zip(drawn.words.tolist(), drawn.lengths.tolist(), strict=True)
         ]
-        worth = [
-            reward(rows[image], words)
-            for image, words in zip(image_of.tolist(), captions, strict=True)
-        ]
-        rewards = torch.tensor(worth, device=images.device).view(len(images), _SAMPLES)
+        rewards = torch.tensor(
+            reward([rows[image] for image in image_of.tolist()], captions), device=images.device
+        ).view(len(images), _SAMPLES)
         weights = advantages(rewards).flatten()
         return self.decoder(images, drawn.words, drawn.lengths, image_of, weights=weights)
 

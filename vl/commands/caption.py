@@ -11,8 +11,8 @@ import tyro
 
 from vl import devices
 from vl.captioning.captioner import Caption, Captioner
-from vl.captioning.search import Order
 from vl.data.captions.captions import ImageId
+from vl.data.choices import RankBy
 from vl.encoding.embedder import Embedder
 from vl.evaluation.results import write_results
 from vl.inputs import error_message, listed, photographs
@@ -29,7 +29,7 @@ class CaptionRun:
     """Photographs, folders of them, or - for a list of paths on stdin."""
     model: list[Path]
     """A captioner's file; several of one encoder and vocabulary vote at each word."""
-    beam: int | None = None
+    num_beams: int | None = None
     """Captions kept while searching; the captioner's own setting otherwise."""
     n_best: int = 1
     """Captions of each photograph, at most the beam."""
@@ -37,11 +37,11 @@ class CaptionRun:
     """Greatest number of words, the end counted; the captioner's own otherwise."""
     min_length: int | None = None
     """Words before a caption may end; the captioner's own otherwise."""
-    length_power: float | None = None
+    length_penalty: float | None = None
     """Compare by log-probability over length to this power; the captioner's own otherwise."""
-    block_ngram: int | None = None
+    no_repeat_ngram_size: int | None = None
     """No so many words follow each other twice; the captioner's own otherwise."""
-    order: Order | None = None
+    rank_by: RankBy | None = None
     """The likeliest caption first, or the one most like all others; the captioner's otherwise."""
     json: bool = False
     """One JSON line a photograph: path, captions, log-probabilities."""

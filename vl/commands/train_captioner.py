@@ -12,7 +12,7 @@ from torch import nn
 
 from vl.captioning.captioner import Captioner
 from vl.captioning.reward import CaptionReward
-from vl.captioning.search import Search
+from vl.captioning.search import SearchSettings
 from vl.captioning.setup import (
     Names,
     Phase,
@@ -156,7 +156,7 @@ class CaptionerTraining:
 def run(flags: CaptionerTraining) -> int:
     """Train."""
     _check(flags)
-    search = Search(beam=flags.beam, length_power=flags.length_power)
+    search = SearchSettings(num_beams=flags.beam, length_penalty=flags.length_power)
     training = read_captions(flags.captions, split=flags.train_split, images=flags.train_images)
     development = read_captions(
         flags.dev_captions or flags.captions, split=flags.dev_split, images=flags.dev_images
@@ -288,7 +288,7 @@ def _train(
     flags: CaptionerTraining,
     phase: Phase,
     splits: _Splits,
-    search: Search,
+    search: SearchSettings,
     processes: Processes,
     *,
     bfloat16: bool,
@@ -314,7 +314,9 @@ def _train(
         phase.encoder if flags.finetune_encoder else None,
         word_sampler=own if flags.own_words else None,
         smoothing=flags.smoothing,
-        reward=CaptionReward(encoded, bleu=flags.bleu_reward) if flags.self_critical else None,
+        reward=CaptionReward(encoded, bleu_weight=flags.bleu_reward)
+        if flags.self_critical
+        else None,
     )
 
     def captioner(model: CaptionerTask, figures: dict[str, float] | None = None) -> Captioner:

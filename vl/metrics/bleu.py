@@ -63,6 +63,30 @@ def bleu(sums: Floats, *, size: int) -> Floats:
     return figure
 
 
+def smoothed_bleu(statistics: Ints) -> Floats:
+    """BLEU-4 of single captions, with one added to the counts of n-grams longer than a word.
+
+    Args:
+        statistics: of `bleu_statistics`, ``(..., 10)``.
+
+    Returns:
+        ``(...,)``, in [0, 1]; 0 where no word matches.
+
+    Source:
+        Lin and Och 2004, the smoothing.
+    """
+    lengths, matches, possible = np.split(
+        np.asarray(statistics, np.float64), [2, 2 + LONGEST], axis=-1
+    )
+    added = np.arange(LONGEST) > 0
+    with np.errstate(divide="ignore", invalid="ignore"):  # captions without a word
+        precisions = (matches + added) / (possible + added)
+        brevity = np.exp(np.minimum(1 - lengths[..., 1] / lengths[..., 0], 0))
+        scores = precisions.prod(-1) ** (1 / LONGEST) * brevity
+    smoothed: Floats = np.where(matches[..., 0] > 0, scores, 0.0)
+    return smoothed
+
+
 class Counts(NamedTuple):
     """Lengths in a corpus."""
 

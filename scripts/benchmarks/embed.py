@@ -12,6 +12,7 @@ import torch
 import torchvision
 
 from benchmarks.timing import in_turn, spread
+from vl.data.choices import Precision
 from vl.data.images.decode import decode, find_images, square
 from vl.devices import bfloat16_pays
 from vl.encoding.embedder import Embedder
@@ -46,21 +47,24 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
 
     runs: dict[str, Callable[[], None]] = {"torchvision float32 eager": run_theirs}
     warm_up: dict[str, float] = {}
-    precisions = ["float32"] + (["bfloat16"] if bfloat16_pays(flags.device) else [])
+    precisions: list[Precision] = ["float32"]
+    if bfloat16_pays(flags.device):
+        precisions.append("bfloat16")
     for precision in precisions:
         embedder = Embedder(
             load_encoder("inception_v1", flags.weights),
+            encoder_name="inception_v1",
             device=flags.device,
-            bfloat16=precision == "bfloat16",
-            compiled=True,
+            precision=precision,
         )
+        embedder.compile()
 
         def run_ours(embedder: Embedder = embedder) -> None:
-            for _ in embedder.files(files):
+            for _ in embedder.stream(files):
                 pass
 
         begin = time.perf_counter()
-        for _ in embedder.files(files[:32]):  # compiles
+        for _ in embedder.stream(files[:32]):  # compiles
             pass
         warm_up[precision] = time.perf_counter() - begin
         runs[f"ours {precision}"] = run_ours

@@ -16,6 +16,7 @@ import torchvision
 from torch import Tensor, nn
 
 from benchmarks.timing import in_turn, spread
+from vl.data.choices import Precision
 from vl.devices import bfloat16_pays
 from vl.encoders.inception import Inception, inception_v1, inception_v1_bn
 from vl.encoders.weights import load_caffe
@@ -60,21 +61,28 @@ def _embedding(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
     with torch.inference_mode():
         expected = ours.eval().to(device)(pixels)
     error: dict[str, float] = {}
-    for precision in ["float32"] + (["bfloat16"] if bfloat16_pays(device) else []):
+    precisions: list[Precision] = ["float32"]
+    if bfloat16_pays(device):
+        precisions.append("bfloat16")
+    for precision in precisions:
         for means in ["eager", "torch.compile"] + ([] if _problem(ours, device) else ["OpenVINO"]):
             name = f"ours {precision} {means}"
             begin = time.perf_counter()
             embedder = Embedder(
-                ours, device=device, bfloat16=precision == "bfloat16", batch_size=len(pixels)
+                ours,
+                encoder_name="inception_v1",
+                device=device,
+                precision=precision,
+                batch_size=len(pixels),
             )
             if means == "torch.compile":
                 embedder.compile()
             elif means == "OpenVINO":
                 embedder.use_openvino()
-            found = embedder(pixels)[:, 0]
+            found = embedder.encode(pixels)[:, 0]
             start[name] = time.perf_counter() - begin
             error[name] = float((found - expected).abs().max() / expected.abs().max())
-            runs[name] = partial(embedder, pixels)
+            runs[name] = partial(embedder.encode, pixels)
     if device.type == "cpu":
         runs |= _engines(ours, pixels)
     told = _told(runs, len(pixels), rounds)

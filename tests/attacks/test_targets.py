@@ -150,7 +150,7 @@ def test_sentence_loss_is_teacher_forcings():
     target = model.target("A red ball, on the grass.")
     assert target.text == "a red ball on the grass"
     ids = torch.tensor([[Vocabulary.start, *target.ids]])
-    vectors = model.embedder(squares(1))[:, 0].clone()
+    vectors = model.embedder.encode(squares(1))[:, 0].clone()
     expected = model.captioner.decoders[0](vectors, ids, torch.tensor([ids.shape[1]])).total
     assert model.loss([target])(squares(1)).item() == pytest.approx(expected.item(), abs=1e-4)
 

@@ -5,14 +5,13 @@ import json
 import pytest
 import torch
 
-from tests.helpers.tiny_captioner import Tiny, captioner, decoder, drawings, encoder
+from tests.helpers.tiny_captioner import Tiny, captioner, decoder, drawings, embedder, encoder
 from vl.captioning.setup import Names, on_embeddings, on_photographs
 from vl.captioning.training import CaptionerTask
 from vl.data.embeddings import EmbeddingWriter, Provenance
 from vl.data.errors import FormatError
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
-from vl.encoding.embedder import Embedder
 
 CPU = torch.device("cpu")
 
@@ -21,12 +20,8 @@ def phase(tmp_path, **changes):
     paths = drawings(tmp_path, 4)
     names = Names([path.name for path in paths[:3]], [paths[3].name])
     choices = {
-        "encoder": encoder(),
-        "encoder_name": "tiny",
+        "embedder": embedder(views=("plain", "flip"), resize="center-crop"),
         "decoder": decoder(),
-        "views": ("plain", "flip"),
-        "resize": "center-crop",
-        "device": CPU,
         **changes,
     }
     return on_photographs(tmp_path, names, **choices)
@@ -35,11 +30,13 @@ def phase(tmp_path, **changes):
 def test_what_the_answer_does_not_depend_on_is_not_trained(tmp_path):
     """DistributedDataParallel would wait for its gradient for ever."""
     frozen = encoder().requires_grad_(False)
-    made = phase(tmp_path, encoder=frozen)
-    trained = {name for name, each in made.encoder.named_parameters() if each.requires_grad}
+    made = phase(tmp_path, embedder=embedder(encoder=frozen))
+    trained = {
+        name for name, each in made.embedder.encoder.named_parameters() if each.requires_grad
+    }
     assert trained == {"body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"}
-    made.encoder(made.source(torch.tensor([0]), torch.tensor([0]))).sum().backward()
-    for name, each in made.encoder.named_parameters():
+    made.embedder.encoder(made.source(torch.tensor([0]), torch.tensor([0]))).sum().backward()
+    for name, each in made.embedder.encoder.named_parameters():
         assert (each.grad is not None) == (name in trained)
 
 
@@ -47,7 +44,7 @@ def test_it_is_judged_by_the_encoder_in_training(tmp_path):
     made = phase(tmp_path)
     other = CaptionerTask(made.decoder, encoder(5))
     found = made.development(other)
-    (part,) = Embedder(encoder(5), views=("plain", "flip"), resize="center-crop").files(
+    (part,) = embedder(5, views=("plain", "flip"), resize="center-crop").stream(
         [tmp_path / "3.png"]
     )
     assert torch.allclose(found, part.vectors.mean(1))
@@ -58,12 +55,8 @@ def test_photographs_that_are_not_there_are_counted(tmp_path):
         on_photographs(
             tmp_path,
             Names(["x.png"], ["y.png"]),
-            encoder=encoder(),
-            encoder_name="tiny",
+            embedder=embedder(),
             decoder=decoder(),
-            views=("plain",),
-            resize="center-crop",
-            device=CPU,
         )
 
 
@@ -94,8 +87,8 @@ def test_embeddings_of_a_fit_that_there_is_not_are_refused(tmp_path, monkeypatch
             device=CPU,
         )
 
-    assert begun().resize == "squash"
+    assert begun().embedder.resize == "squash"
     index = tmp_path / "made.json"
     index.write_text(json.dumps({**json.loads(index.read_text()), "resize": "stretch"}))
-    with pytest.raises(FormatError, match=r"made\.json: resize"):
+    with pytest.raises(FormatError, match=r"made\.json: resize is 'stretch'"):
         begun()

@@ -10,9 +10,8 @@ from tests.helpers.tiny_captioner import WORDS, Tiny, captioner, decoder, drawin
 from vl.captioning.training import CaptionerTask, make_validator, rows_only
 from vl.data.batches import CaptionBatches, random_view
 from vl.data.captions.vocabulary import Vocabulary
-from vl.data.errors import FormatError
 from vl.data.images.decode import decode, square
-from vl.encoding.embedder import photographs
+from vl.encoding.embedder import image_file_source
 from vl.metrics.bleu import corpus_bleu
 
 VOCABULARY = Vocabulary(WORDS)
@@ -48,7 +47,7 @@ def test_the_loss_on_embeddings_is_that_of_every_word():
 
 def test_the_loss_on_photographs_goes_through_the_encoder(tmp_path):
     paths = drawings(tmp_path, 5)
-    source = photographs(paths, side=16, resize="squash", views=("plain",))
+    source = image_file_source(paths, image_size=16, resize="squash", views=("plain",))
     batches = CaptionBatches(source, encoded(SAID), batch_size=5, unit="image", seed=None)
     (batch,) = batches.epoch(0)
     made = CaptionerTask(decoder(), encoder()).eval()
@@ -71,26 +70,6 @@ def test_scheduled_sampling_is_asked_at_each_step():
     plain = CaptionerTask(decoder()).eval()
     assert torch.equal(made(batch, 7).total, plain(batch, 7).total)
     assert asked == [7]
-
-
-def test_a_photograph_is_shown_in_the_view_that_was_drawn(tmp_path):
-    paths = drawings(tmp_path, 3)
-    source = photographs(paths, side=16, resize="center-crop", views=("plain", "flip"))
-    rows, draws = torch.tensor([2, 0, 2]), torch.tensor([4, 7, 5])
-    shown = source(rows, draws)
-    assert shown.shape == (3, 3, 16, 16)
-    expected = [square(decode(paths[row]), 16, "center-crop") for row in (2, 0, 2)]
-    assert torch.equal(shown[0], expected[0])
-    assert torch.equal(shown[1], expected[1].flip(-1))
-    assert torch.equal(shown[2], expected[2].flip(-1))
-    assert torch.equal(source(rows, draws), shown)
-
-
-def test_a_file_that_is_no_photograph_is_an_error(tmp_path):
-    (path,) = drawings(tmp_path, 1)
-    path.write_text("no photograph")
-    with pytest.raises(FormatError, match=r"0\.png"):
-        photographs([path], side=16, resize="center-crop")(torch.tensor([0]), torch.tensor([0]))
 
 
 @pytest.mark.parametrize("criterion", ["bleu-4", "loss"])

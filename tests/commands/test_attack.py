@@ -104,7 +104,7 @@ def test_adversarial_image_is_within_epsilon_and_rounding(model, images, output)
     for path in images:
         with Image.open(output / path.name) as image:
             assert (image.format, image.mode, image.size) == ("PNG", "RGB", (16, 16))
-        clean = captioner().embedder.square(decode(path))
+        clean = captioner().embedder.preprocess(path)
         change = (decode(output / path.name) - clean).abs()
         assert 0 < float(change.max()) <= EPSILON + 0.5 / 255 + 1e-6
 
@@ -114,7 +114,7 @@ def test_epsilon_0_changes_nothing(model, images, output, capsys):
     (record,) = records(capsys.readouterr().out)
     assert record["adversarial"] == record["clean"]
     assert record["clean"]["max_change"] == 0
-    clean = captioner().embedder.square(decode(images[0]))
+    clean = captioner().embedder.preprocess(images[0])
     assert torch.equal((decode(output / images[0].name) * 255).round(), (clean * 255).round())
 
 
@@ -201,7 +201,7 @@ def test_contact_sheet_amplifies_the_differences(model, images, output, tmp_path
     assert run(*images[:2], *model, *flags) == 0
     stderr = capsys.readouterr().err
     max_change = max(
-        float((decode(output / path.name) - captioner().embedder.square(decode(path))).abs().max())
+        float((decode(output / path.name) - captioner().embedder.preprocess(path)).abs().max())
         for path in images[:2]
     )
     assert f"2 images in {sheet}, differences amplified {int(0.5 / max_change)} times" in stderr

@@ -5,11 +5,10 @@ import json
 import pytest
 import torch
 
-from tests.helpers.tiny_captioner import Tiny, captioner, drawings, encoder
+from tests.helpers.tiny_captioner import Tiny, captioner, drawings, embedder, encoder
 from vl.__main__ import main
 from vl.commands import embed
 from vl.data.embeddings import EmbeddingWriter, Provenance, load_embeddings
-from vl.data.images.decode import decode
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
 from vl.encoding.embedder import Embedder
@@ -48,9 +47,8 @@ def test_photographs_become_a_file_of_embeddings(weights, photos, tmp_path, caps
     assert held.provenance == Provenance(
         "tiny", fingerprint(encoder()), "squash", "float32", ("plain", "flip"), Tiny.width
     )
-    by_hand = Embedder(encoder(), views=("plain", "flip"))
-    squares = torch.stack([by_hand.square(decode(photos / name)) for name in held.names])
-    assert torch.allclose(held.of(held.names), by_hand(squares), atol=1e-3)  # float16
+    expected = embedder(views=("plain", "flip"))([photos / name for name in held.names])
+    assert torch.allclose(held.of(held.names), expected, atol=1e-3)  # float16
     assert sorted(each.name for each in out.parent.iterdir()) == ["photos.json", "photos.npy"]
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
@@ -60,15 +58,15 @@ def test_photographs_become_a_file_of_embeddings(weights, photos, tmp_path, caps
 
 def stopped_after(batches, monkeypatch):
     """Ctrl-C while a later batch is encoded."""
-    whole = Embedder.files
+    whole = Embedder.stream
 
-    def files(self, paths):
+    def stream(self, paths):
         for count, part in enumerate(whole(self, paths)):
             if count == batches:
                 raise KeyboardInterrupt
             yield part
 
-    monkeypatch.setattr(Embedder, "files", files)
+    monkeypatch.setattr(Embedder, "stream", stream)
 
 
 def test_what_was_done_before_an_interruption_is_not_done_again(
@@ -83,8 +81,8 @@ def test_what_was_done_before_an_interruption_is_not_done_again(
     assert index["names"] == ["0.png", "1.png"]
     asked = []
     with monkeypatch.context() as patch:
-        files = Embedder.files
-        patch.setattr(Embedder, "files", lambda s, paths: files(s, asked.extend(paths) or paths))
+        stream = Embedder.stream
+        patch.setattr(Embedder, "stream", lambda s, paths: stream(s, asked.extend(paths) or paths))
         assert run(weights, out, photos) == 0
     assert [path.name for path in asked] == ["2.png", "3.png", "4.png"]
     assert "2 of them from before" in capsys.readouterr().err
@@ -237,7 +235,7 @@ def test_two_photographs_of_one_name_are_refused(weights, photos, tmp_path, caps
     drawings(tmp_path / "others", 2)
     out = tmp_path / "photos.npy"
     assert run(weights, out, photos, tmp_path / "others") == 2
-    assert "two photographs have the same name: 0.png, 1.png" in capsys.readouterr().err
+    assert "'0.png', '1.png'" in capsys.readouterr().err
     assert not list(tmp_path.glob("photos.npy*"))
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 
 from tests.helpers import coloured_pictures as coloured
 from tests.helpers.coloured_pictures import COLOURS, IDS
-from tests.helpers.tiny_captioner import Tiny, captioner, encoder
+from tests.helpers.tiny_captioner import Tiny, captioner, embedder, encoder
 from tests.helpers.tiny_labeller import units
 from vl.__main__ import main
 from vl.data.words.label_space import LabelSpace
@@ -44,12 +44,10 @@ def labeller(*, calibrated=True, views=("plain",), wordnet=None, ids=False):
     conse = trained_classifier(images, truth, torch.from_numpy(words.matrix[:5].copy()), top=3)
     calibration = Calibration(0.2, 0.2, 0.1, units(20, seed=6), units(20, seed=7))
     return Labeller(
-        made,
+        embedder(encoder=made, views=views),
         {"conse": conse},
         LabelSpace(words, wordnet),
-        encoder_name="tiny",
         seen=[Label(name, IDS[name] if ids else None) for name in SEEN],
-        views=views,
         calibration=calibration if calibrated else None,
     )
 
@@ -88,7 +86,7 @@ def plain_hits(names, candidates, *, seen_penalty=0.0):
     places = []
     for name in names:
         for path in sorted((Path("photos") / name).iterdir()):
-            vector = model.project(model.embed([path]))[0]
+            vector = model.project(model.embedder([path]).mean(1))[0]
             scores = {}
             for other in candidates:
                 word = torch.from_numpy(model.words[other])

@@ -193,7 +193,9 @@ def test_the_nearest_words(model, photos, capsys):
     assert run(model, photos[0], "--nearest-words", 2) == 0
     stdout, stderr = capsys.readouterr()
     made = two_views()
-    (answer,) = made.answers(made.project(made.embed(photos[:1])), made.all_words(), top=2)
+    (answer,) = made.answers(
+        made.project(made.embedder(photos[:1]).mean(1)), made.all_words(), top=2
+    )
     assert [line.split("\t")[1] for line in stdout.splitlines()] == [
         label.text for label in answer.labels
     ]

@@ -17,12 +17,13 @@ from tests.helpers.tiny_labeller import labeller
 from vl.__main__ import main
 from vl.commands.search import SearchRun, answer, run
 from vl.data.embeddings import EmbeddingWriter, Provenance
-from vl.data.images.decode import decode
+from vl.data.images.decode import ImageLike, decode
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
+from vl.encoding.embedder import Embedder
 from vl.labelling.labeller import Labeller
 from vl.sheets import thumbnail
 
@@ -38,23 +39,25 @@ def words() -> WordVectors:
     )
 
 
-@dataclass
-class Compass:
-    """A labeller whose photographs lie where their names say."""
+class Named(Embedder):
+    """Embeds images by their names."""
 
-    encoder: Tiny = field(default_factory=encoder)
-    views: tuple[str, ...] = ("plain",)
-    resize: str = "squash"
-    space: LabelSpace = field(default_factory=lambda: LabelSpace(words()))
-
-    def embed(self, images: Sequence[Path]) -> Tensor:
+    def __call__(self, images: Sequence[ImageLike]) -> Tensor:
         for image in images:
             decode(image)
         places = torch.zeros(len(images), Tiny.width)
         for row, image in enumerate(images):
             name = next(name for name in PHOTOS if str(image.resolve()).endswith(name))
             places[row, :2] = torch.tensor(PHOTOS[name])
-        return places
+        return places[:, None]
+
+
+@dataclass
+class Compass:
+    """A labeller whose photographs lie where their names say."""
+
+    embedder: Embedder = field(default_factory=lambda: Named(encoder(), encoder_name="tiny"))
+    space: LabelSpace = field(default_factory=lambda: LabelSpace(words()))
 
     def project(self, vectors: Tensor) -> Tensor:
         return F.normalize(vectors[:, :2])
@@ -208,7 +211,7 @@ def test_only_the_whole_of_a_name_makes_it_the_querys(index, photos, tmp_path, c
 
 def test_the_cache_of_another_encoder_is_refused_by_its_file(index):
     with pytest.raises(ValueError, match=rf"{index} was made by an encoder"):
-        answer(flags(index, text=("north",)), Compass(encoder=encoder(1)))
+        answer(flags(index, text=("north",)), Compass(Named(encoder(1), encoder_name="tiny")))
 
 
 @pytest.mark.parametrize(
@@ -338,11 +341,11 @@ def embedded(model: Path, photos: Path) -> Path:
     """The cache that another command makes of the photographs, with the labeller's encoder."""
     held = Labeller.load(model)
     provenance = Provenance(
-        "tiny", fingerprint(held.encoder), "squash", "float32", ("plain",), Tiny.width
+        "tiny", fingerprint(held.embedder.encoder), "squash", "float32", ("plain",), Tiny.width
     )
     writer = EmbeddingWriter(photos.with_suffix(".npy"), provenance)
     for name in PHOTOS:
-        writer.add([name], held.embed([photos / name])[:, None])
+        writer.add([name], held.embedder([photos / name]).mean(1)[:, None])
     writer.finish()
     return writer.path
 
@@ -362,9 +365,9 @@ def test_the_whole_command(model, photos, tmp_path, capsys):
     results = json.loads(stdout)["results"]
     held = Labeller.load(model)
     east, north, sign = (held.space.words[word] for word in ("east", "north", "stop_sign"))
-    wanted = held.project(held.embed([image]))[0].numpy() - east + north + sign
+    wanted = held.project(held.embedder([image]).mean(1))[0].numpy() - east + north + sign
     others = [name for name in PHOTOS if name != "in/2.png"]
-    places = held.project(held.embed([photos / name for name in others])).numpy()
+    places = held.project(held.embedder([photos / name for name in others]).mean(1)).numpy()
     cosines = dict(zip(others, places @ wanted / np.linalg.norm(wanted), strict=True))
     assert [each["name"] for each in results] == sorted(others, key=cosines.get, reverse=True)
     for each in results:

@@ -113,8 +113,12 @@ def test_a_captioner_comes_out_that_captions(place, capsys):
     assert "9 training images, 3 development images" in stderr
     assert "best of 2 epochs" in stderr
     made = Captioner.load("run/captioner.safetensors")
-    assert fingerprint(made.encoder) == fingerprint(encoder())
-    assert (made.views, made.resize, made.search.beam) == (("plain", "flip"), "squash", 3)
+    assert fingerprint(made.embedder.encoder) == fingerprint(encoder())
+    assert (made.embedder.views, made.embedder.resize, made.search.beam) == (
+        ("plain", "flip"),
+        "squash",
+        3,
+    )
     assert made.training["images"] == 9
     assert made.training["development"].keys() == {"loss", "bleu-1", "bleu-4", "distinct"}
     assert made.training["settings"]["min_count"] == 1
@@ -220,12 +224,17 @@ def test_phase_2_trains_the_encoder_too(place, capsys, average):
     assert train("--out", "tuned", *flags, phase=PHASE_2) == 0
     assert capsys.readouterr().out == "tuned/captioner.safetensors\n"
     one, other = (Captioner.load(f"{name}/captioner.safetensors") for name in ("run", "tuned"))
-    assert other.encoder_name == "tiny"  # the flag says inception_v1, the captioner knows better
-    assert (other.views, other.resize) == (one.views, one.resize)
-    before, after = one.encoder.state_dict(), other.encoder.state_dict()
+    assert (
+        other.embedder.encoder_name == "tiny"
+    )  # the flag says inception_v1, the captioner knows better
+    assert (other.embedder.views, other.embedder.resize) == (
+        one.embedder.views,
+        one.embedder.resize,
+    )
+    before, after = one.embedder.encoder.state_dict(), other.embedder.encoder.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"}
-    assert fingerprint(one.encoder) != fingerprint(other.encoder)
+    assert fingerprint(one.embedder.encoder) != fingerprint(other.embedder.encoder)
     assert main(["caption", "photos", "--model", "tuned/captioner.safetensors"]) == 0
 
 
@@ -235,7 +244,7 @@ def test_phase_2_wants_phase_1_or_force(place, capsys):
     refused(capsys, "begins with the captioner of phase 1: give it with --start", phase=bare)
     assert not (place / "run").exists()
     assert train("--out", "run", "--force", phase=bare) == 0
-    assert Captioner.load("run/captioner.safetensors").views == ("plain", "flip")
+    assert Captioner.load("run/captioner.safetensors").embedder.views == ("plain", "flip")
 
 
 def test_phase_2_refuses_what_does_not_fit(place, capsys):
@@ -281,8 +290,8 @@ def test_self_critical_training_goes_on_with_the_decoder_alone(place):
     phase += ["--start", "run/captioner.safetensors"]
     assert train("--out", "tuned", "--batch-size", "4", phase=phase) == 0
     one, other = (Captioner.load(f"{name}/captioner.safetensors") for name in ("run", "tuned"))
-    assert fingerprint(one.encoder) == fingerprint(other.encoder)
-    assert (other.encoder_name, other.vocabulary) == ("tiny", one.vocabulary)
+    assert fingerprint(one.embedder.encoder) == fingerprint(other.embedder.encoder)
+    assert (other.embedder.encoder_name, other.vocabulary) == ("tiny", one.vocabulary)
     before, after = one.decoders[0], other.decoders[0]
     assert torch.equal(before.image_mean, after.image_mean)
     assert not torch.equal(before.output.weight, after.output.weight)

@@ -92,7 +92,11 @@ def test_a_labeller_comes_out_that_knows_what_it_was_shown(place, capsys, method
     assert set(made.projections) == ({"devise", "conse"} if method == "both" else {method})
     assert right(made, place / "photos") == 1
     assert made.calibration is None
-    assert (made.views, made.resize, made.encoder_name) == (("plain",), "center-crop", "tiny")
+    assert (made.embedder.views, made.embedder.resize, made.embedder.encoder_name) == (
+        ("plain",),
+        "center-crop",
+        "tiny",
+    )
     assert set(made.seen) == {Label(name, None) for name in NAMES}
     assert (made.training["photographs"], made.training["labels"]) == (32, 8)
     assert made.training["settings"]["method"] == method
@@ -142,7 +146,7 @@ def test_labels_are_put_aside_and_the_labeller_is_calibrated_by_them(place, caps
     references = made.calibration.references
     assert len(references) == 8
     paths = [path for name in aside for path in sorted((place / "photos" / name).glob("*"))]
-    expected = made.project(made.embed(paths))
+    expected = made.project(made.embedder(paths).mean(1))
     order = [int((expected @ each).argmax()) for each in references]
     assert sorted(order) == list(range(8))
     assert torch.allclose(references, expected[order], atol=1e-5)
@@ -191,7 +195,7 @@ def test_embeddings_spare_the_encoding(place):
     cached = trained(
         "--embeddings", "photos.npy", *ALL, phase=[*WORDS, *ENCODER[:4], *QUICK], out="b"
     )
-    assert cached.views == ("plain", "flip")
+    assert cached.embedder.views == ("plain", "flip")
     one, other = (each.projections["devise"].projection.weight for each in (on_photographs, cached))
     assert right(cached, place / "photos") == 1
     assert torch.nn.functional.cosine_similarity(one.flatten(), other.flatten(), dim=0) > 0.99
@@ -313,8 +317,12 @@ def test_two_labels_of_few_photographs_are_enough(place, count):
 def test_phase_2_changes_encoder_and_map(place, capsys):
     one = trained(*ASIDE)
     other = trained(*PHASE_2, *ASIDE, phase=[], out="tuned")
-    assert (other.views, other.resize, other.seen) == (one.views, one.resize, one.seen)
-    before, after = one.encoder.state_dict(), other.encoder.state_dict()
+    assert (other.embedder.views, other.embedder.resize, other.seen) == (
+        one.embedder.views,
+        one.embedder.resize,
+        one.seen,
+    )
+    before, after = one.embedder.encoder.state_dict(), other.embedder.encoder.state_dict()
     changed = {name for name in before if not torch.equal(before[name], after[name])}
     assert changed == {"body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"}
     before, after = (each.projections["devise"].state_dict() for each in (one, other))
@@ -323,11 +331,13 @@ def test_phase_2_changes_encoder_and_map(place, capsys):
     assert len(other.calibration.references) == 8
     aside = [name for name in NAMES if Label(name, None) not in other.seen]
     paths = [path for name in aside for path in sorted((place / "photos" / name).glob("*"))]
-    again = other.project(other.embed(paths))  # by the encoder as it is in the end
+    again = other.project(other.embedder(paths).mean(1))  # by the encoder as it is in the end
     nearest = (other.calibration.references @ again.T).max(1).values
     assert nearest.min() > 1 - 1e-5
     held = bundle.read("tuned/labeller.safetensors", kind="labeller")
-    assert held.configuration["encoder"]["fingerprint"] == fingerprint(other.encoder)
+    assert held.configuration["embedder"]["encoder"]["fingerprint"] == fingerprint(
+        other.embedder.encoder
+    )
 
 
 def test_phase_2_refuses_what_belongs_to_phase_1(place, capsys):
@@ -371,7 +381,7 @@ def test_a_labeller_lends_its_encoder(place):
     one = trained(*ALL)
     phase = [*WORDS, "--weights", "run/labeller.safetensors", "--encoder", "tiny", *QUICK]
     other = trained(*ALL, phase=[*phase, "--views", "plain"], out="other")
-    assert fingerprint(one.encoder) == fingerprint(other.encoder)
+    assert fingerprint(one.embedder.encoder) == fingerprint(other.embedder.encoder)
 
 
 def test_conse_does_not_write_over_a_labeller_and_has_nothing_to_resume(place, capsys):

@@ -2,15 +2,20 @@
 
 import logging
 
+import numpy as np
 import pytest
 import torch
+from PIL import Image
 from torch import nn
 
-from tests.helpers.tiny_captioner import Tiny, drawings, encoder
+from tests.helpers.tiny_captioner import Tiny, alter, captioner, drawings, embedder, encoder
+from vl import bundle
 from vl.data.errors import FormatError
-from vl.data.images.decode import decode
-from vl.encoding import embedder as module
-from vl.encoding.embedder import VIEWS, Embedder
+from vl.data.images.decode import decode, square
+from vl.encoders.table import ENCODERS
+from vl.encoding import encoder_file
+from vl.encoding.embedder import VIEWS, Embedder, image_file_source
+from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.openvino import EngineError
 
 
@@ -36,8 +41,8 @@ def test_files_come_in_order_and_bad_ones_are_reported(tmp_path):
     bad, gone = tmp_path / "bad.png", tmp_path / "gone.png"
     bad.write_bytes(paths[0].read_bytes()[:60])
     asked = [*paths[:2], bad, *paths[2:5], gone, *paths[5:]]
-    embedder = Embedder(encoder(), batch_size=2)
-    parts = list(embedder.files(asked))
+    ready = embedder(batch_size=2)
+    parts = list(ready.stream(asked))
     assert [part.indices for part in parts] == [[0, 1], [3], [4, 5], [7], [8]]
     (index, error), (other_index, other_error) = [each for part in parts for each in part.failures]
     assert (index, other_index) == (2, 6)
@@ -46,23 +51,23 @@ def test_files_come_in_order_and_bad_ones_are_reported(tmp_path):
     assert isinstance(other_error, FileNotFoundError)
     together = torch.cat([part.vectors for part in parts])
     assert together.shape == (7, 1, Tiny.width)
-    by_hand = embedder(torch.stack([embedder.square(decode(path)) for path in paths]))
+    by_hand = ready(paths)
     assert torch.allclose(together, by_hand, atol=1e-6)
 
 
 def test_a_batch_of_bad_files_is_empty(tmp_path):
     (bad,) = drawings(tmp_path, 1)
     bad.write_bytes(b"")
-    (part,) = Embedder(encoder(), views=("plain", "flip")).files([bad])
+    (part,) = embedder(views=("plain", "flip")).stream([bad])
     assert (part.indices, part.vectors.shape, len(part.failures)) == ([], (0, 2, Tiny.width), 1)
-    assert list(Embedder(encoder()).files([])) == []
+    assert list(embedder().stream([])) == []
 
 
 def test_a_batch_that_is_not_full_gives_what_a_full_one_gives(tmp_path):
     paths = drawings(tmp_path, 6)
-    expected = torch.cat([part.vectors for part in Embedder(encoder(), batch_size=6).files(paths)])
+    expected = torch.cat([part.vectors for part in embedder(batch_size=6).stream(paths)])
     for size in (1, 4, 50):
-        parts = list(Embedder(encoder(), batch_size=size).files(paths))
+        parts = list(embedder(batch_size=size).stream(paths))
         assert torch.allclose(torch.cat([part.vectors for part in parts]), expected, atol=1e-6)
 
 
@@ -78,10 +83,11 @@ def test_what_is_compiled_always_gets_whole_batches(tmp_path, monkeypatch):
 
     monkeypatch.setattr(torch, "compile", compiled)
     paths = drawings(tmp_path, 5)
-    fast = Embedder(encoder(), batch_size=4, compiled=True, views=("plain", "flip"))
-    found = torch.cat([part.vectors for part in fast.files(paths)])
-    slow = Embedder(encoder(), views=("plain", "flip"))
-    expected = torch.cat([part.vectors for part in slow.files(paths)])
+    fast = embedder(batch_size=4, views=("plain", "flip"))
+    fast.compile()
+    found = torch.cat([part.vectors for part in fast.stream(paths)])
+    slow = embedder(views=("plain", "flip"))
+    expected = torch.cat([part.vectors for part in slow.stream(paths)])
     assert seen == [4, 4, 4, 4]
     assert torch.allclose(found, expected, atol=1e-6)
 
@@ -99,9 +105,10 @@ def test_where_nothing_can_be_compiled_it_goes_on_without(monkeypatch, caplog, e
     monkeypatch.setattr(torch, "compile", compiled)
     squares = torch.rand(3, 3, 16, 16)
     with caplog.at_level(logging.WARNING):
-        embedder = Embedder(encoder(), batch_size=8, compiled=True)
-        found = [embedder(squares), embedder(squares)]
-    expected = Embedder(encoder())(squares)
+        ready = embedder(batch_size=8)
+        ready.compile()
+        found = [ready.encode(squares), ready.encode(squares)]
+    expected = embedder().encode(squares)
     assert all(torch.allclose(each, expected, atol=1e-6) for each in found)
     assert [record.getMessage() for record in caplog.records] == [
         "torch.compile failed, going on without it: no C++ compiler"
@@ -120,13 +127,13 @@ def test_openvino_gets_each_batch_as_it_is(tmp_path, monkeypatch):
 
         return run
 
-    monkeypatch.setattr(module, "on_openvino", on_openvino)
+    monkeypatch.setattr("vl.encoding.embedder.on_openvino", on_openvino)
     paths = drawings(tmp_path, 5)
-    fast = Embedder(encoder(), batch_size=4, bfloat16=True)
+    fast = embedder(batch_size=4, precision="bfloat16")
     assert fast.use_openvino()
-    found = torch.cat([part.vectors for part in fast.files(paths)])
-    slow = Embedder(encoder(), bfloat16=True)
-    expected = torch.cat([part.vectors for part in slow.files(paths)])
+    found = torch.cat([part.vectors for part in fast.stream(paths)])
+    slow = embedder(precision="bfloat16")
+    expected = torch.cat([part.vectors for part in slow.stream(paths)])
     assert (seen, told) == ([4, 1], [True])
     assert torch.allclose(found, expected, atol=1e-6)
 
@@ -135,15 +142,15 @@ def test_where_openvino_cannot_pytorch_goes_on_and_one_line_says_so(monkeypatch,
     def on_openvino(encoder, *, bfloat16):
         raise EngineError("OpenVINO is not installed")
 
-    monkeypatch.setattr(module, "on_openvino", on_openvino)
+    monkeypatch.setattr("vl.encoding.embedder.on_openvino", on_openvino)
     squares = torch.rand(3, 3, 16, 16)
-    embedder = Embedder(encoder())
+    ready = embedder()
     with caplog.at_level(logging.WARNING):
-        assert not embedder.use_openvino()
-        embedder.device = torch.device("cuda")
-        assert not embedder.use_openvino()
-    embedder.device = torch.device("cpu")
-    assert torch.equal(embedder(squares), Embedder(encoder())(squares))
+        assert not ready.use_openvino()
+        ready.device = torch.device("cuda")
+        assert not ready.use_openvino()
+    ready.device = torch.device("cpu")
+    assert torch.equal(ready.encode(squares), embedder().encode(squares))
     assert [record.getMessage() for record in caplog.records] == [
         "OpenVINO is not installed; going on with PyTorch",
         "OpenVINO runs on the processor here, not on cuda; going on with PyTorch",
@@ -157,13 +164,13 @@ def test_where_openvino_fails_at_work_pytorch_goes_on(monkeypatch, caplog):
 
         return run
 
-    monkeypatch.setattr(module, "on_openvino", on_openvino)
+    monkeypatch.setattr("vl.encoding.embedder.on_openvino", on_openvino)
     squares = torch.rand(3, 3, 16, 16)
-    embedder = Embedder(encoder())
-    assert embedder.use_openvino()
+    ready = embedder()
+    assert ready.use_openvino()
     with caplog.at_level(logging.WARNING):
-        found = embedder(squares)
-    assert torch.equal(found, Embedder(encoder())(squares))
+        found = ready.encode(squares)
+    assert torch.equal(found, embedder().encode(squares))
     assert [record.getMessage() for record in caplog.records] == [
         "OpenVINO failed, going on without it: out of memory"
     ]
@@ -171,12 +178,12 @@ def test_where_openvino_fails_at_work_pytorch_goes_on(monkeypatch, caplog):
 
 def test_an_error_of_the_encoder_itself_is_raised():
     with pytest.raises(RuntimeError, match="tensor a"):
-        Embedder(encoder())(torch.rand(1, 4, 16, 16))
+        embedder().encode(torch.rand(1, 4, 16, 16))
 
 
 def test_bfloat16_gives_float32_that_is_near():
     squares = torch.rand(4, 3, 16, 16)
-    exact, rough = Embedder(encoder())(squares), Embedder(encoder(), bfloat16=True)(squares)
+    exact, rough = embedder().encode(squares), embedder(precision="bfloat16").encode(squares)
     assert rough.dtype == torch.float32
     assert torch.allclose(rough, exact, atol=0.01)
     assert not torch.equal(rough, exact)
@@ -185,14 +192,14 @@ def test_bfloat16_gives_float32_that_is_near():
 def test_the_encoder_is_at_rest_and_nothing_is_recorded():
     made = encoder()
     assert made.training
-    vectors = Embedder(made)(torch.rand(1, 3, 16, 16))
+    vectors = embedder(encoder=made).encode(torch.rand(1, 3, 16, 16))
     assert not made.training
     assert not vectors.requires_grad
 
 
 def test_plain_is_the_picture_and_flip_its_mirror_image():
     picture = coordinates()
-    vectors = Embedder(Pixels(), views=("plain", "flip"))(picture[None])
+    vectors = embedder(encoder=Pixels(), views=("plain", "flip")).encode(picture[None])
     plain, flip = vectors.view(2, 3, 16, 16)
     assert torch.equal(plain, picture)
     assert torch.equal(flip[0], picture[0])  # as far down
@@ -206,13 +213,15 @@ def test_plain_is_the_picture_and_flip_its_mirror_image():
         ("top-right", 0, 1 / 8),
         ("bottom-left", 1 / 8, 0),
         ("bottom-right", 1 / 8, 1 / 8),
-        ("centre", 1 / 16, 1 / 16),
+        ("center", 1 / 16, 1 / 16),
     ],
 )
 @pytest.mark.parametrize("mirrored", [False, True])
 def test_a_window_is_seven_eighths_of_the_side_at_its_corner(view, top, left, mirrored):
     name = f"{view}-flip" if mirrored else view
-    (seen,) = Embedder(Pixels(), views=(name,))(coordinates()[None]).view(1, 3, 16, 16)
+    (seen,) = (
+        embedder(encoder=Pixels(), views=(name,)).encode(coordinates()[None]).view(1, 3, 16, 16)
+    )
     if mirrored:
         seen = seen.flip(-1)
     # Enlarging holds the edges, so that only the inside grows evenly.
@@ -223,7 +232,7 @@ def test_a_window_is_seven_eighths_of_the_side_at_its_corner(view, top, left, mi
 def test_there_are_twelve_views():
     assert len(VIEWS) == 12
     squares = torch.rand(2, 3, 16, 16)
-    assert Embedder(encoder(), views=tuple(VIEWS))(squares).shape == (2, 12, Tiny.width)
+    assert embedder(views=tuple(VIEWS)).encode(squares).shape == (2, 12, Tiny.width)
     for view in VIEWS.values():
         assert view(squares).shape == squares.shape
 
@@ -241,4 +250,86 @@ def test_there_are_twelve_views():
 )
 def test_choices_that_make_no_sense_are_refused(choices, message):
     with pytest.raises(ValueError, match=message):
-        Embedder(encoder(), **choices)
+        embedder(**choices)
+
+
+def test_every_kind_of_image_gives_the_same_embedding(tmp_path):
+    (path,) = drawings(tmp_path, 1)
+    with Image.open(path) as image:
+        kinds = [path, str(path), path.read_bytes(), image, np.asarray(image), decode(path)]
+        vectors = embedder(batch_size=4)(kinds)
+    assert vectors.shape == (6, 1, Tiny.width)
+    assert torch.allclose(vectors, vectors[:1].expand_as(vectors), atol=1e-6)
+    assert embedder()([]).shape == (0, 1, Tiny.width)
+
+
+def test_bytes_are_streamed_as_their_files_are(tmp_path):
+    paths = drawings(tmp_path, 3)
+    (files,) = embedder().stream(paths)
+    (contents,) = embedder().stream(path.read_bytes() for path in paths)
+    assert torch.equal(files.vectors, contents.vectors)
+
+
+SETTINGS = {"views": ("plain", "flip"), "resize": "center-crop"}
+
+
+@pytest.fixture
+def bundled(tmp_path, monkeypatch):
+    """A captioner's file with a tiny encoder."""
+    monkeypatch.setitem(ENCODERS, "tiny", Tiny)
+    captioner(**SETTINGS).save(tmp_path / "captioner.safetensors")
+    return tmp_path / "captioner.safetensors"
+
+
+def test_an_embedder_is_loaded_by_name_or_from_any_model(bundled, tmp_path):
+    made = embedder(**SETTINGS)
+    for loaded in (
+        Embedder.load(bundled),
+        Embedder.load("tiny", weights=bundled, **SETTINGS),
+        Embedder.from_bundle(bundle.read(bundled, kind="captioner")),
+    ):
+        assert (loaded.config(), loaded.fingerprint) == (made.config(), made.fingerprint)
+    assert Embedder.load(bundled, views=["flip"]).views == ("flip",)
+    trained = TrainedEncoder(encoder(), "tiny", tuple("abcde"), {})
+    encoder_file.save(tmp_path / "encoder.safetensors", trained)
+    loaded = Embedder.load(tmp_path / "encoder.safetensors")
+    assert loaded.config() == embedder().config()
+
+
+@pytest.mark.parametrize(
+    ("change", "word"),
+    [
+        ({"encoder": {"name": "resnet9000"}}, "resnet9000"),
+        ({"encoder": {"name": ["tiny"]}}, "tiny"),
+        ({"encoder": {}}, "None"),
+        ({"encoder": []}, "encoder"),
+        ({"encoder": {"name": "tiny", "fingerprint": "0" * 16}}, "weights"),
+        ({"views": ["plain", "sideways"]}, "sideways"),
+        ({"views": [["plain"]]}, "names"),
+        ({"views": ["plain"] * 2}, "twice"),
+        ({"views": []}, "no view"),
+        ({"views": 3}, "views"),
+        ({"resize": "stretch"}, "stretch"),
+        ({"resize": 1}, "resize"),
+    ],
+)
+def test_a_damaged_description_is_refused(bundled, change, word):
+    alter(bundled, lambda configuration, tensors: configuration["embedder"].update(change))
+    with pytest.raises(FormatError, match=word) as caught:
+        Embedder.load(bundled)
+    assert caught.value.path == bundled
+
+
+def test_training_images_come_in_the_view_that_was_drawn(tmp_path):
+    paths = drawings(tmp_path, 3)
+    source = image_file_source(paths, image_size=16, resize="center-crop")
+    rows, draws = torch.tensor([2, 0, 2]), torch.tensor([4, 7, 5])
+    images = source(rows, draws)
+    expected = [square(decode(paths[row]), 16, "center-crop") for row in (2, 0, 2)]
+    assert torch.equal(images[0], expected[0])
+    assert torch.equal(images[1], expected[1].flip(-1))
+    assert torch.equal(images[2], expected[2].flip(-1))
+    assert torch.equal(source(rows, draws), images)
+    paths[0].write_text("no image")
+    with pytest.raises(FormatError, match=r"0\.png"):
+        source(rows, draws)

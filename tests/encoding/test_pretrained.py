@@ -12,6 +12,7 @@ from vl.decoders.devise import Devise
 from vl.encoders import table
 from vl.encoders.table import ENCODERS, configuration
 from vl.encoders.weights import fingerprint
+from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import check_fingerprint, drop_auxiliary, load_encoder
 from vl.labelling.labeller import Labeller
 
@@ -42,7 +43,7 @@ def test_a_labeller_lends_its_encoder(tmp_path):
     path = tmp_path / "labeller.safetensors"
     labeller().save(path)
     built = load_encoder("tiny", path)
-    assert fingerprint(built) == fingerprint(labeller().encoder)
+    assert fingerprint(built) == fingerprint(labeller().embedder.encoder)
     with pytest.raises(FormatError, match=r"labeller\.safetensors: holds an encoder 'tiny', not"):
         load_encoder("other", path)
     alter(path, lambda c, t: t["encoder.body.0.bias"].add_(1))
@@ -55,8 +56,8 @@ def test_a_narrow_encoder_of_other_classes_survives_a_captioner_s_file(tmp_path)
     path = tmp_path / "captioner.safetensors"
     made = captioner(encoder=built, encoder_name="inception_v1", decoders=[decoder(width=WIDTH)])
     made.save(path)
-    check_survived(Captioner.load(path).encoder, built, path)
-    alter(path, lambda c, t: c["encoder"].pop("configuration"))
+    check_survived(Captioner.load(path).embedder.encoder, built, path)
+    alter(path, lambda c, t: c["embedder"]["encoder"].pop("configuration"))
     with pytest.raises(FormatError, match=r"tensor encoder\..*: expected float32 of shape \(1000"):
         Captioner.load(path)
 
@@ -66,14 +67,13 @@ def test_a_narrow_encoder_of_other_classes_survives_a_labeller_s_file(tmp_path):
     path = tmp_path / "labeller.safetensors"
     little = labeller()
     made = Labeller(
-        built,
+        Embedder(built, encoder_name="inception_v1"),
         {"devise": Devise(image_width=WIDTH, width=little.space.width)},
         little.space,
-        encoder_name="inception_v1",
         seen=little.seen,
     )
     made.save(path)
-    check_survived(Labeller.load(path).encoder, built, path)
+    check_survived(Labeller.load(path).embedder.encoder, built, path)
 
 
 def check_survived(loaded, built, path):
@@ -91,7 +91,7 @@ def check_survived(loaded, built, path):
 def test_a_file_without_a_configuration_is_of_the_encoder_as_published(tmp_path, save):
     path = tmp_path / "old.safetensors"
     save().save(path)
-    alter(path, lambda c, t: c["encoder"].pop("configuration"))
+    alter(path, lambda c, t: c["embedder"]["encoder"].pop("configuration"))
     assert fingerprint(load_encoder("tiny", path)) == fingerprint(encoder())
 
 
@@ -123,7 +123,10 @@ def test_another_name_is_refused(bundled):
         (lambda c, t: t["encoder.mean"].add_(1), "weights are not those it was made with"),
         (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
         (lambda c, t: t["encoder.mean"].fill_(torch.nan), "not finite"),
-        (lambda c, t: c.update(encoder={"name": "gone"}), "made with encoder 'gone', which this"),
+        (
+            lambda c, t: c["embedder"].update(encoder={"name": "gone"}),
+            "made with encoder 'gone', which this",
+        ),
         (lambda c, t: c.update(kind="thing"), "of kind 'thing', not 'captioner' or 'labeller' or"),
     ],
 )

@@ -1,7 +1,7 @@
 """A little encoder, a captioner with it, and drawings: what several tests are made with."""
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from vl.captioning.search import SearchSettings
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.scenes import draw
 from vl.decoders.show_and_tell import ShowAndTell
+from vl.encoding.embedder import Embedder
 
 WORDS = ("a", "red", "green", "blue", "ball", "box", "ring", "on", "the", "grass", "sand")
 
@@ -59,16 +60,29 @@ def decoder(seed: int = 0, *, words: int = len(WORDS) + 3, width: int = Tiny.wid
     return made.eval()
 
 
-def captioner(seed: int = 0, **choices: Any) -> Captioner:
-    given = {
-        "encoder": encoder(),
-        "decoders": [decoder(seed)],
-        "vocabulary": Vocabulary(WORDS),
-        "encoder_name": "tiny",
-        "search": SearchSettings(num_beams=3, max_length=8),
-        **choices,
-    }
-    return Captioner(given.pop("encoder"), given.pop("decoders"), given.pop("vocabulary"), **given)
+def embedder(seed: int = 0, **settings: Any) -> Embedder:
+    """One around a tiny encoder, or around the ``encoder`` among the settings."""
+    network = settings.pop("encoder", None) or encoder(seed)
+    return Embedder(network, **{"encoder_name": "tiny", **settings})
+
+
+def captioner(
+    seed: int = 0,
+    *,
+    decoders: Sequence[ShowAndTell] | None = None,
+    vocabulary: Vocabulary | None = None,
+    search: SearchSettings | None = None,
+    training: dict[str, Any] | None = None,
+    **settings: Any,
+) -> Captioner:
+    """One around a tiny encoder; further settings are its embedder's."""
+    return Captioner(
+        embedder(**settings),
+        [decoder(seed)] if decoders is None else decoders,
+        vocabulary or Vocabulary(WORDS),
+        search=search or SearchSettings(num_beams=3, max_length=8),
+        training=training,
+    )
 
 
 def drawings(folder: Path, count: int, *, side: int = 24) -> list[Path]:

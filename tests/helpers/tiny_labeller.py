@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from tests.helpers.tiny_captioner import Tiny, encoder
+from tests.helpers.tiny_captioner import Tiny, embedder, encoder
 from vl.data.scenes import draw
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
@@ -69,13 +69,9 @@ def labeller(space: LabelSpace | None = None, **choices: Any) -> Labeller:
         nn.init.normal_(projection.projection.weight)
     with torch.no_grad():
         projection.standardize(encoder()(torch.stack([draw(n, side=16)[0] for n in range(9)])))
-    given = {
-        "encoder_name": "tiny",
-        "seen": SEEN,
-        "calibration": calibration(width=space.width),
-        **choices,
-    }
-    return Labeller(encoder(), {"devise": projection}, space, **given)
+    settings = {name: choices.pop(name) for name in ("views", "resize") if name in choices}
+    choices = {"seen": SEEN, "calibration": calibration(width=space.width), **choices}
+    return Labeller(embedder(**settings), {"devise": projection}, space, **choices)
 
 
 def placed_by_hand(space: LabelSpace, terms: Sequence[str]) -> np.ndarray:

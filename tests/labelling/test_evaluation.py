@@ -6,7 +6,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.tiny_captioner import Tiny, encoder
+from tests.helpers.tiny_captioner import Tiny, embedder
 from tests.labelling.test_examples import examples
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
@@ -43,10 +43,9 @@ def labeller(seen=SEEN, *, calibrated=True, wordnet=None, aside=()):
         calibration = Calibration(0.5, 0.5, HANDICAP, directions(45, 60, 80, 300), truths)
     space = LabelSpace(words, wordnet)
     return Labeller(
-        encoder(),
+        embedder(),
         {"devise": projection},
         space,
-        encoder_name="tiny",
         seen=seen,
         aside=aside,
         calibration=calibration,

@@ -67,7 +67,7 @@ def test_what_was_written_is_read(path, tmp_path):
         assert read.space.wordnet.parents(name) == wordnet().parents(name)
     assert read.space.centre.tolist() == CENTRE.tolist()
     assert read.seen == SEEN
-    assert (read.views, read.resize, read.encoder_name) == (
+    assert (read.embedder.views, read.embedder.resize, read.embedder.encoder_name) == (
         ("plain", "flip"),
         "center-crop",
         "tiny",
@@ -78,7 +78,7 @@ def test_what_was_written_is_read(path, tmp_path):
     assert torch.equal(read.calibration.truths, made.calibration.truths)
     photos = drawings(tmp_path / "photos", 5)
     assert torch.equal(
-        read.project(read.embed(photos)), made.project(made.embed(photos))
+        read.project(read.embedder(photos).mean(1)), made.project(made.embedder(photos).mean(1))
     )  # only words are rounded
     for one, other in zip(made(photos, labels=LABELS), read(photos, labels=LABELS), strict=True):
         for label, same in zip(one.labels, other.labels, strict=True):
@@ -101,7 +101,7 @@ def test_parts_that_a_labeller_may_lack(tmp_path):
     assert read.space.wordnet is None
     assert read.space.centre is None
     assert read.seen == ()
-    assert (read.views, read.resize) == (("plain",), "squash")
+    assert (read.embedder.views, read.embedder.resize) == (("plain",), "squash")
 
 
 def test_both_projections_are_kept(tmp_path):
@@ -110,10 +110,9 @@ def test_both_projections_are_kept(tmp_path):
     torch.nn.init.normal_(conse.classifier.weight)
     conse.label_vectors.copy_(units(4, seed=8))
     both = Labeller(
-        made.encoder,
+        made.embedder,
         {**made.projections, "conse": conse},
         made.space,
-        encoder_name="tiny",
         seen=SEEN,
     )
     both.save(tmp_path / "both.safetensors")
@@ -232,16 +231,8 @@ HOSTILE = {
     "seen a text": (setting(seen=["ball"]), "expected a label and its synset, not 'ball'"),
     "seen of three": (setting(seen=[["a", "b", "c"]]), "expected a label and its synset"),
     "seen of numbers": (setting(seen=[["a", 1]]), "expected a label and its synset"),
-    "views of numbers": (setting(views=[1]), "views are .1., not names"),
-    "no views": (setting(views=[]), "no view"),
-    "unknown views": (setting(views=["upside down"]), "no view upside down"),
-    "an unknown resize mode": (
-        setting(resize="stretch"),
-        "resize is 'stretch'; it must be one of squash, cent",
-    ),
     "training a list": (setting(training=[]), "'training'"),
-    "no encoder": (setting(encoder={}), "made with encoder None"),
-    "an unknown encoder": (setting(encoder={"name": "vast"}), "made with encoder 'vast'"),
+    "no embedder": (setting(embedder=None), "'embedder'"),
     "an encoder that was changed": (
         number_at("encoder.body.0.bias", 3.0),
         "not those it was made with",
@@ -305,7 +296,7 @@ def test_a_file_that_is_not_whole_is_refused(path, what):
 
 
 @pytest.mark.parametrize(
-    ("temperature", "handicap"),
+    ("temperature", "seen_penalty"),
     [
         *((value, 0.1) for value in (0.0, -1.0, np.nan, np.inf, 1, "1", None, True)),
         *((0.1, value) for value in (-0.1, np.nan, np.inf, 0, "0", None)),

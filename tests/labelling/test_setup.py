@@ -4,13 +4,12 @@ import pytest
 import torch
 
 from tests.helpers import coloured_pictures as coloured
-from tests.helpers.tiny_captioner import Tiny, alter, encoder
+from tests.helpers.tiny_captioner import Tiny, alter, embedder, encoder
 from tests.helpers.tiny_labeller import labeller
 from vl.__main__ import main
 from vl.data.errors import FormatError
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
-from vl.encoding.embedder import Embedder
 from vl.labelling.examples import read_examples
 from vl.labelling.setup import encoded, from_labeller, on_embeddings, on_photographs
 
@@ -42,9 +41,13 @@ def test_photographs_are_encoded_in_every_view(place):
         quiet=True,
     )
     assert phase.vectors.shape == (6, 2, Tiny.width)
-    assert (phase.encoder_name, phase.views, phase.resize) == ("tiny", ("plain", "flip"), "squash")
-    embedder = Embedder(encoder(), views=("plain", "flip"))
-    alone = [encoded(phase.examples.rows([row]), embedder, quiet=True)[1] for row in range(6)]
+    assert (phase.embedder.encoder_name, phase.embedder.views, phase.embedder.resize) == (
+        "tiny",
+        ("plain", "flip"),
+        "squash",
+    )
+    plain = embedder(views=("plain", "flip"))
+    alone = [encoded(phase.examples.rows([row]), plain, quiet=True)[1] for row in range(6)]
     assert torch.allclose(phase.vectors, torch.cat(alone), atol=1e-5)
     assert not torch.is_inference(phase.vectors)  # the map is trained on them
 
@@ -60,18 +63,16 @@ def test_embeddings_come_by_name(place):
         weights=place / "weights",
         names=None,
     )
-    assert (phase.views, phase.resize) == (("plain", "flip"), "center-crop")
+    assert (phase.embedder.views, phase.embedder.resize) == (("plain", "flip"), "center-crop")
     assert phase.examples.names == ("red/2.png", "blue/0.png")
     photographs = read_examples([place / "photos"])
-    embedder = Embedder(encoder(), views=("plain", "flip"), resize="center-crop")
-    _, vectors = encoded(photographs, embedder, quiet=True)
+    cropping = embedder(views=("plain", "flip"), resize="center-crop")
+    _, vectors = encoded(photographs, cropping, quiet=True)
     expected = vectors[[photographs.names.index(name) for name in phase.examples.names]]
     assert torch.allclose(phase.vectors, expected, atol=1e-3)  # float16
     index = place / "photos.json"
     index.write_text(index.read_text().replace('"center-crop"', '"stretch"'))
-    with pytest.raises(
-        FormatError, match=r"photos\.json: resize is 'stretch', not 'center-crop' or 'squas"
-    ):
+    with pytest.raises(FormatError, match=r"photos\.json: resize is 'stretch'"):
         on_embeddings([], place / "photos.npy", encoder="tiny", weights=None, names=None)
 
 
@@ -79,7 +80,7 @@ def test_photographs_that_cannot_be_read_are_said_and_left_out(place, capsys, ca
     (place / "photos/red/0.png").write_bytes(b"")
     (place / "photos/blue/1.png").write_text("no photograph")
     before = read_examples([place / "photos"])
-    after, vectors = encoded(before, Embedder(encoder(), batch_size=2))
+    after, vectors = encoded(before, embedder(batch_size=2))
     assert after.names == ("blue/0.png", "blue/2.png", "red/1.png", "red/2.png")
     assert (after.of, after.labels) == ((0, 0, 1, 1), before.labels)
     assert vectors.shape == (4, 1, Tiny.width)
@@ -89,19 +90,19 @@ def test_photographs_that_cannot_be_read_are_said_and_left_out(place, capsys, ca
     for path in (place / "photos").rglob("*.png"):
         path.write_bytes(b"")
     with pytest.raises(ValueError, match="none of 6 photographs can be read"):
-        encoded(before, Embedder(encoder()), quiet=True)
+        encoded(before, embedder(), quiet=True)
 
 
 def test_a_labeller_s_encoder_is_made_ready_to_be_trained(place):
     given = labeller(views=("plain", "flip"), resize="center-crop")
     phase = from_labeller([place / "photos"], given, names=None, quiet=True)
-    assert (phase.views, phase.resize, phase.encoder_name) == (
+    assert (phase.embedder.views, phase.embedder.resize, phase.embedder.encoder_name) == (
         ("plain", "flip"),
         "center-crop",
         "tiny",
     )
-    assert phase.encoder is given.encoder
-    ready = {name for name, each in phase.encoder.named_parameters() if each.requires_grad}
+    assert phase.embedder.encoder is given.embedder.encoder
+    ready = {name for name, each in phase.embedder.encoder.named_parameters() if each.requires_grad}
     assert ready == {"body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"}
 
 
@@ -118,4 +119,4 @@ def test_a_labeller_whose_encoder_was_changed_is_refused(place):
             resize="center-crop",
             device=CPU,
         )
-    assert fingerprint(labeller().encoder) == fingerprint(encoder())
+    assert fingerprint(labeller().embedder.encoder) == fingerprint(encoder())

@@ -7,7 +7,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.tiny_captioner import Tiny, encoder
+from tests.helpers.tiny_captioner import Tiny, embedder
 from tests.helpers.tiny_labeller import IS_A, SYNSETS, WIDTH, units, words
 from tests.labelling.test_examples import examples
 from vl.data.words.label_lists import LabelList
@@ -30,7 +30,7 @@ def phase(names=NAMES, counts=COUNTS, views=2):
     generator = torch.Generator().manual_seed(3)
     noise = 0.1 * torch.randn(len(made.of), views, Tiny.width, generator=generator)
     vectors = centres[list(made.of)][:, None] + noise
-    return Phase(encoder(), "tiny", ("plain", "flip")[:views], "center-crop", made, vectors)
+    return Phase(embedder(views=("plain", "flip")[:views], resize="center-crop"), made, vectors)
 
 
 def task(space=None, *, given=None, development=0.3, centre=False, seed=0, quiet=True):
@@ -147,7 +147,7 @@ def test_conse_by_classes_is_cut_to_the_labels_that_are_trained_on(tmp_path):
     path.write_text("zebra\nn00000003\nguitar\nball\nbox\n")
     conse = conse_of(made, path, top=3)
     classes = {0: 3, 1: 4, 4: 1, 6: 2}  # number of the label: line of the class, from 0
-    weight = given.encoder.classifier.weight
+    weight = given.embedder.encoder.classifier.weight
     assert torch.equal(conse.classifier.weight, weight[list(classes.values())])
     assert torch.equal(conse.label_vectors, made.vectors[list(classes)])
     path.write_text("zebra\nokapi\nguitar\n")
@@ -178,8 +178,8 @@ def test_the_labeller_says_what_it_was_trained_on():
         "labels": 5,
     }
     assert [label.text for label in labeller.aside] == [NAMES[n] for n in made.parts.unseen]
-    assert (labeller.views, labeller.resize) == (("plain", "flip"), "center-crop")
-    assert not any(each.requires_grad for each in labeller.encoder.parameters())
+    assert (labeller.embedder.views, labeller.embedder.resize) == (("plain", "flip"), "center-crop")
+    assert not any(each.requires_grad for each in labeller.embedder.encoder.parameters())
     before = (Label("zebra", None), labeller.seen[1])
     seen = whole(made, seen=before).seen
     assert (seen[:2], len(seen)) == (before, 6)

@@ -11,9 +11,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from tests.helpers.tiny_captioner import Tiny, encoder
+from tests.helpers.tiny_captioner import Tiny, embedder, encoder
 from vl.data.embeddings import Embeddings, Provenance
 from vl.encoders.weights import fingerprint
+from vl.encoding.embedder import Embedder
 from vl.search.index import FaissError, Hit, Index, Part, query
 
 
@@ -21,13 +22,15 @@ from vl.search.index import FaissError, Hit, Index, Part, query
 class Turned:
     """A labeller as far as the index looks: what is projected is cut short and made unit."""
 
-    encoder: Tiny
-    views: tuple[str, ...] = ("plain", "flip")
-    resize: str = "squash"
+    embedder: Embedder
 
     def project(self, vectors: Tensor) -> Tensor:
         assert vectors.dtype == torch.float32
         return F.normalize(vectors[:, :3])
+
+
+def two_views(seed: int = 0) -> Embedder:
+    return embedder(seed, views=("plain", "flip"))
 
 
 def cache(count: int = 5, **other: object) -> Embeddings:
@@ -156,7 +159,7 @@ def test_a_query_is_not_written_into():
 
 def test_cached_photographs_are_the_projected_means_of_their_views():
     held = cache(5)
-    index = Index.of(held, Turned(encoder()))
+    index = Index.of(held, Turned(two_views()))
     assert (len(index), index.width, index.names) == (5, 3, held.names)
     means = held.vectors.double().numpy().mean(1)[:, :3]
     means /= np.linalg.norm(means, axis=1, keepdims=True)
@@ -167,7 +170,7 @@ def test_cached_photographs_are_the_projected_means_of_their_views():
 
 def test_a_large_cache_is_projected_in_parts(monkeypatch):
     held, sizes = cache(10), []
-    whole = Index.of(held, Turned(encoder()))
+    whole = Index.of(held, Turned(two_views()))
 
     class Counting(Turned):
         def project(self, vectors):
@@ -175,7 +178,7 @@ def test_a_large_cache_is_projected_in_parts(monkeypatch):
             return super().project(vectors)
 
     monkeypatch.setattr("vl.search.index._AT_ONCE", 4)
-    index = Index.of(held, Counting(encoder()))
+    index = Index.of(held, Counting(two_views()))
     assert sizes == [4, 4, 2]
     asked = units(3, 3)
     assert index.search(asked, top=10) == whole.search(asked, top=10)
@@ -184,21 +187,21 @@ def test_a_large_cache_is_projected_in_parts(monkeypatch):
 def test_a_cache_that_is_not_the_labellers_is_refused():
     path = Path("photos.npy")
     with pytest.raises(ValueError, match=r"photos\.npy was made by an encoder \w{16}, these"):
-        Index.of(cache(), Turned(encoder(1)), made=path)
+        Index.of(cache(), Turned(two_views(1)), made=path)
     with pytest.raises(ValueError, match="the index was made by an encoder"):
-        Index.of(cache(), Turned(encoder(1)))
+        Index.of(cache(), Turned(two_views(1)))
     with pytest.raises(
         ValueError, match=r"photos\.npy: made with resize center-crop, the labeller has squ"
     ):
-        Index.of(cache(resize="center-crop"), Turned(encoder()), made=path)
+        Index.of(cache(resize="center-crop"), Turned(two_views()), made=path)
     expected = r"photos\.npy: made with views plain; the labeller has plain, flip"
     with pytest.raises(ValueError, match=expected):
-        Index.of(cache(views=("plain",)), Turned(encoder()), made=path)
+        Index.of(cache(views=("plain",)), Turned(two_views()), made=path)
     with pytest.raises(ValueError, match=r"photos\.npy: there are no photographs in it"):
-        Index.of(cache(0), Turned(encoder()), made=path)
+        Index.of(cache(0), Turned(two_views()), made=path)
     # The order of views does not matter to a mean, nor the precision to a vector of float16.
-    assert len(Index.of(cache(views=("flip", "plain")), Turned(encoder()))) == 5
-    assert len(Index.of(cache(precision="bfloat16"), Turned(encoder()))) == 5
+    assert len(Index.of(cache(views=("flip", "plain")), Turned(two_views()))) == 5
+    assert len(Index.of(cache(precision="bfloat16"), Turned(two_views()))) == 5
 
 
 def test_vectors_that_do_not_fit_are_refused():
@@ -237,4 +240,4 @@ def test_without_faiss_the_cure_is_named_before_any_work(monkeypatch):
             raise AssertionError
 
     with pytest.raises(OSError, match="searching needs faiss"):
-        Index.of(cache(), Idle(encoder()))
+        Index.of(cache(), Idle(two_views()))

@@ -80,14 +80,14 @@ class TargetLabeller:
         self.candidates = candidates
         self.embedder = labeller.embedder
         self.device = self.embedder.device
-        self.preprocess = self.embedder.square
+        self.preprocess = self.embedder.preprocess
         self._has_vector = candidates.labels.known
         vectors = candidates.vectors.masked_fill(~self._has_vector[:, None], 0)
         self._units = F.normalize(vectors, dim=1)
 
     def predict(self, pixels: Tensor) -> list[Output]:
         """The labeller's top-1 label for each image."""
-        projected = self.labeller.project(self.embedder(pixels).mean(1))
+        projected = self.labeller.project(self.embedder.encode(pixels).mean(1))
         answers = self.labeller.answers(projected, self.candidates, top=1)
         return [Output(answer.labels[0].text, (answer.labels[0].number,)) for answer in answers]
 
@@ -156,13 +156,13 @@ class TargetCaptioner:
         self.captioner = captioner
         self.embedder = captioner.embedder
         self.device = self.embedder.device
-        self.preprocess = self.embedder.square
+        self.preprocess = self.embedder.preprocess
 
     def predict(self, pixels: Tensor) -> list[Output]:
         """The captioner's best caption of each image."""
         vocabulary = self.captioner.vocabulary
         outputs = []
-        for best, *_ in self.captioner.hypotheses(self.embedder(pixels).mean(1)):
+        for best, *_ in self.captioner.hypotheses(self.embedder.encode(pixels).mean(1)):
             end = (vocabulary.end,) if best.ended else ()
             outputs.append(Output(vocabulary.decode(best.words), (*best.words, *end)))
         return outputs

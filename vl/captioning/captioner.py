@@ -16,17 +16,13 @@ from torch import Tensor, nn
 from vl import bundle
 from vl.captioning.search import SearchSettings
 from vl.data.captions.vocabulary import Vocabulary
-from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.images.decode import decode
+from vl.data.images.decode import ImageLike
 from vl.decoders import constraints as rules
 from vl.decoders.beam_search import Hypothesis, beam_search
 from vl.decoders.minimum_bayes_risk import minimum_bayes_risk
 from vl.decoders.show_and_tell import ShowAndTell
-from vl.encoders.table import Network
-from vl.encoders.weights import fingerprint
 from vl.encoding.embedder import Embedder
-from vl.encoding.pretrained import drop_auxiliary, encoder_config, encoder_name_of, encoder_of
 
 KIND = "captioner"
 
@@ -43,15 +39,11 @@ class Captioner:
     """Says what is on a photograph.
 
     Args:
-        encoder: pixels to an embedding.
-        encoder_name: its name in the table of encoders, by which a bundle builds it again.
+        embedder: images to embeddings; the decoders get the mean over its views.
         decoders: one or more of one vocabulary; several vote at each word.
         vocabulary: spells the decoders' words.
-        views: what of each photograph is encoded; the decoders get the mean.
-        resize: how a photograph becomes a square.
         search: what to do unless a call says otherwise.
         training: what the decoders were trained on and how, for people to read.
-        device: where all of it runs.
 
     Raises:
         ValueError: the parts do not belong together.
@@ -59,16 +51,12 @@ class Captioner:
 
     def __init__(
         self,
-        encoder: Network,
+        embedder: Embedder,
         decoders: Sequence[ShowAndTell],
         vocabulary: Vocabulary,
         *,
-        encoder_name: str,
-        views: Sequence[str] = ("plain",),
-        resize: Resize = "squash",
         search: SearchSettings | None = None,
         training: dict[str, Any] | None = None,
-        device: torch.device | str = "cpu",
     ) -> None:
         if not decoders:
             raise ValueError("a captioner needs at least one decoder")
@@ -78,25 +66,21 @@ class Captioner:
                     f"the decoder says {decoder.vocabulary_size} words, "
                     f"the vocabulary has {len(vocabulary)}"
                 )
-            if decoder.image_width != encoder.width:
+            if decoder.image_width != embedder.width:
                 raise ValueError(
-                    f"the encoder gives width {encoder.width}, "
+                    f"the encoder gives width {embedder.width}, "
                     f"the decoder expects {decoder.image_width}"
                 )
-        self.encoder = encoder
-        self.encoder_name = encoder_name
-        self.decoders = [decoder.eval().to(device) for decoder in decoders]
+        self.embedder = embedder
+        self.device = embedder.device
+        self.decoders = [decoder.eval().to(self.device) for decoder in decoders]
         self.vocabulary = vocabulary
-        self.views = tuple(views)
-        self.resize: Resize = resize
         self.search = search or SearchSettings()
         self.training = training or {}
-        self.device = torch.device(device)
-        self.embedder = Embedder(encoder, views=views, resize=resize, device=device)
 
     def __call__(
         self,
-        images: Sequence[Path | str | Tensor],
+        images: Sequence[ImageLike],
         *,
         search: SearchSettings | None = None,
         n_best: int = 1,
@@ -105,7 +89,7 @@ class Captioner:
         """Captions of photographs, the best first.
 
         Args:
-            images: files, or pixels ``(3, H, W)``, RGB, float32, in [0, 1].
+            images: of any kind that an ``Embedder`` takes.
             search: instead of the captioner's own.
             n_best: captions of each image, at most the beam.
             batch_size: images at once; changes no caption.
@@ -119,13 +103,7 @@ class Captioner:
             raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         captions: list[list[Caption]] = []
         for begin in range(0, len(images), batch_size):
-            squares = torch.stack(
-                [
-                    self.embedder.square(image if isinstance(image, Tensor) else decode(image))
-                    for image in images[begin : begin + batch_size]
-                ]
-            )
-            vectors = self.embedder(squares).mean(1)  # (B, D)
+            vectors = self.embedder(images[begin : begin + batch_size]).mean(1)  # (B, D)
             captions += self.describe(vectors, search=search, n_best=n_best)
         return captions
 
@@ -178,18 +156,15 @@ class Captioner:
         Raises:
             OSError: the place cannot be written to.
         """
-        encoder = drop_auxiliary(self.encoder_name, self.encoder)
-        modules: dict[str, nn.Module] = {"encoder": encoder}
+        modules: dict[str, nn.Module] = {"encoder": self.embedder.module_for_bundle()}
         modules |= {f"decoder.{i}": decoder for i, decoder in enumerate(self.decoders)}
         bundle.write(
             path,
             kind=KIND,
             configuration={
-                "encoder": encoder_config(self.encoder_name, encoder),
+                "embedder": self.embedder.config(),
                 "decoders": [decoder.configuration for decoder in self.decoders],
                 "vocabulary": list(self.vocabulary.words),
-                "views": list(self.views),
-                "resize": self.resize,
                 "search": asdict(self.search),
                 "training": self.training,
             },
@@ -204,7 +179,7 @@ class Captioner:
 
         Raises:
             FormatError: a file is not a captioner, or its parts disagree.
-            ValueError: the files' encoders, vocabularies, views or resizes differ.
+            ValueError: the files' encoders, vocabularies, views or resize modes differ.
             FileNotFoundError: a file is not there.
         """
         first = cls._load_one(Path(path), device)
@@ -215,9 +190,12 @@ class Captioner:
                     f"{name} has another vocabulary ({len(each.vocabulary)} words) than {path} "
                     f"({len(first.vocabulary)} words); they cannot vote"
                 )
-            if fingerprint(each.encoder) != fingerprint(first.encoder):
+            if each.embedder.fingerprint != first.embedder.fingerprint:
                 raise ValueError(f"{name} has another encoder than {path}; they cannot vote")
-            if (each.views, each.resize) != (first.views, first.resize):
+            if (each.embedder.views, each.embedder.resize) != (
+                first.embedder.views,
+                first.embedder.resize,
+            ):
                 raise ValueError(f"{name} was trained on other views or resize than {path}")
         first.decoders += [decoder for each in others for decoder in each.decoders]
         if others:
@@ -230,26 +208,19 @@ class Captioner:
         vocabulary = Vocabulary.from_json(
             json.dumps(bundle.required(held, "vocabulary", list)), path
         )
-        views = bundle.required(held, "views", list)
-        if not all(isinstance(view, str) for view in views):
-            raise FormatError(path, f"views are {views!r}, not names", record="configuration")
         configurations = bundle.required(held, "decoders", list)
         decoders = [_decoder(held, index, each) for index, each in enumerate(configurations)]
-        encoder = encoder_of(held)
+        embedder = Embedder.from_bundle(held, device=device)
         bundle.check_nothing_left(
             held, ["encoder", *(f"decoder.{i}" for i in range(len(decoders)))]
         )
         try:
             return cls(
-                encoder,
+                embedder,
                 decoders,
                 vocabulary,
-                encoder_name=encoder_name_of(held),
-                views=views,
-                resize=bundle.required(held, "resize", str),
                 search=_search(held),
                 training=bundle.required(held, "training", dict),
-                device=device,
             )
         except FormatError:
             raise

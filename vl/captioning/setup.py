@@ -19,8 +19,7 @@ from vl.data.choices import Resize
 from vl.data.embeddings import load_embeddings
 from vl.data.errors import FormatError
 from vl.decoders.show_and_tell import ShowAndTell
-from vl.encoders.table import Network
-from vl.encoding.embedder import Embedder, photographs
+from vl.encoding.embedder import Embedder, image_file_source
 from vl.encoding.finetuning import unfreeze_used_parameters
 from vl.encoding.pretrained import check_fingerprint, load_encoder
 
@@ -30,11 +29,8 @@ Shown = Literal["standardised", "raw"]
 class Phase(NamedTuple):
     """What is trained on what."""
 
-    encoder: Network
-    encoder_name: str
+    embedder: Embedder
     decoder: ShowAndTell
-    views: Sequence[str]
-    resize: Resize
     source: ImageSource  # of the training images
     development: Callable[[CaptionerTask], Tensor]  # embeddings (images, D) of those to judge by
 
@@ -86,11 +82,14 @@ def on_embeddings(
     if shown == "standardised":
         speaker.standardize(vectors.flatten(0, 1))
     return Phase(
-        encoder=built,
-        encoder_name=encoder,
+        embedder=Embedder(
+            built,
+            encoder_name=encoder,
+            views=held.provenance.views,
+            resize="center-crop" if held.provenance.resize == "center-crop" else "squash",
+            device=device,
+        ),
         decoder=speaker,
-        views=held.provenance.views,
-        resize="center-crop" if held.provenance.resize == "center-crop" else "squash",
         source=random_view(vectors),
         development=lambda model: development,
     )
@@ -105,11 +104,11 @@ def self_critical(
         ValueError: the captioner has another vocabulary or several decoders, its encoder is not the
             one that made the embeddings, or an image has none.
     """
-    captioner = _started(start, vocabulary)
+    captioner = _started(start, vocabulary, device=device)
     return on_embeddings(
         embeddings,
         names,
-        encoder=captioner.encoder_name,
+        encoder=captioner.embedder.encoder_name,
         weights=start,
         decoder=lambda image_width: captioner.decoders[0],
         shown="raw",  # it standardises them itself, if it ever did
@@ -126,16 +125,12 @@ def from_captioner(
         ValueError: the captioner has another vocabulary, or several decoders.
         FileNotFoundError: a photograph is not there.
     """
-    captioner = _started(start, vocabulary)
+    captioner = _started(start, vocabulary, device=device)
     return on_photographs(
         folder,
         names,
-        encoder=captioner.encoder,
-        encoder_name=captioner.encoder_name,
+        embedder=captioner.embedder,
         decoder=captioner.decoders[0],
-        views=captioner.views,
-        resize=captioner.resize,
-        device=device,
     )
 
 
@@ -143,12 +138,8 @@ def on_photographs(
     folder: Path,
     names: Names,
     *,
-    encoder: Network,
-    encoder_name: str,
+    embedder: Embedder,
     decoder: ShowAndTell,
-    views: Sequence[str],
-    resize: Resize,
-    device: torch.device,
 ) -> Phase:
     """Encoder and decoder together, on photographs in a folder.
 
@@ -162,32 +153,33 @@ def on_photographs(
     missing = [path for path in [*paths, *to_judge_by] if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{len(missing)} photographs are missing, the first {missing[0]}")
-    unfreeze_used_parameters(encoder)
+    unfreeze_used_parameters(embedder.encoder)
 
     def development(model: CaptionerTask) -> Tensor:
         assert model.encoder is not None
-        embedder = Embedder(model.encoder, views=views, resize=resize, device=device)
         parts = []
-        for part in embedder.files(to_judge_by):
+        for part in embedder.with_encoder(model.encoder).stream(to_judge_by):
             if part.failures:
                 raise part.failures[0][1]
             parts.append(part.vectors)
-        return torch.cat(parts).mean(1).to(device)
+        return torch.cat(parts).mean(1).to(embedder.device)
 
     return Phase(
-        encoder=encoder,
-        encoder_name=encoder_name,
+        embedder=embedder,
         decoder=decoder,
-        views=views,
-        resize=resize,
-        source=photographs(paths, side=encoder.image_size, resize=resize, views=views),
+        source=image_file_source(
+            paths,
+            image_size=embedder.image_size,
+            resize=embedder.resize,
+            views=embedder.views,
+        ),
         development=development,
     )
 
 
-def _started(start: Path, vocabulary: Vocabulary) -> Captioner:
+def _started(start: Path, vocabulary: Vocabulary, *, device: torch.device) -> Captioner:
     """A captioner whose only decoder can go on with these captions."""
-    captioner = Captioner.load(start)
+    captioner = Captioner.load(start, device=device)
     if captioner.vocabulary != vocabulary:
         raise ValueError(
             f"{start} has another vocabulary ({len(captioner.vocabulary)} words) than "

@@ -13,7 +13,6 @@ from vl import devices
 from vl.captioning.captioner import Caption, Captioner
 from vl.data.captions.captions import ImageId
 from vl.data.choices import RankBy
-from vl.encoding.embedder import Embedder
 from vl.evaluation.results import write_results
 from vl.inputs import error_message, listed, photographs
 from vl.terminal import Bar, print_line
@@ -73,19 +72,13 @@ def run(flags: CaptionRun) -> int:
     if flags.out:
         _check_ids(inputs.files)
         _check_place(flags.out)
-    embedder = Embedder(
-        captioner.encoder,
-        views=captioner.views,
-        resize=captioner.resize,
-        device=captioner.device,
-        batch_size=flags.batch_size,
-    )
+    captioner.embedder.batch_size = flags.batch_size
     results: dict[ImageId, str] = {}
     failures = len(inputs.failures)
     with Bar("caption", len(inputs.files), unit="images") as bar:
         for unusable in inputs.failures:
             bar.say(error_message(unusable))
-        for part in embedder.files(inputs.files):
+        for part in captioner.embedder.stream(inputs.files):
             for _, error in part.failures:
                 bar.say(error_message(error))
             failures += len(part.failures)

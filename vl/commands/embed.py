@@ -66,10 +66,11 @@ def run(flags: EmbedRun) -> int:
     encoder = load_encoder(flags.encoder, flags.weights)
     embedder = Embedder(
         encoder,
+        encoder_name=flags.encoder,
         views=flags.views,
         resize=flags.resize,
         device=device,
-        bfloat16=bfloat16,
+        precision="bfloat16" if bfloat16 else "float32",
         batch_size=flags.batch_size,
     )
     provenance = Provenance(
@@ -90,7 +91,7 @@ def run(flags: EmbedRun) -> int:
             bar.say(error_message(unusable))
         bar.skip(len(files) - len(todo))
         try:
-            for extracted in embedder.files([files[index] for index in todo]):
+            for extracted in embedder.stream([files[index] for index in todo]):
                 for index, error in extracted.failures:
                     bar.say(error_message(error))
                     failed.add(todo[index])

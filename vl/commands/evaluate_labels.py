@@ -81,15 +81,18 @@ def run(flags: LabelEvaluation) -> int:
     failed = 0
     if flags.embeddings:
         held = load_embeddings(flags.embeddings)
-        check_fingerprint(labeller.encoder, held.provenance.fingerprint, made=flags.embeddings)
+        check_fingerprint(
+            labeller.embedder.encoder, held.provenance.fingerprint, made=flags.embeddings
+        )
         if (held.provenance.resize, set(held.provenance.views)) != (
-            labeller.resize,
-            set(labeller.views),
+            labeller.embedder.resize,
+            set(labeller.embedder.views),
         ):
             raise ValueError(
                 f"{flags.embeddings} was made with resize {held.provenance.resize} and views "
-                f"{', '.join(held.provenance.views)}, the labeller wants {labeller.resize} and "
-                f"{', '.join(labeller.views)}"
+                f"{', '.join(held.provenance.views)}, the labeller wants "
+                f"{labeller.embedder.resize} and "
+                f"{', '.join(labeller.embedder.views)}"
             )
         examples = read_examples(flags.photographs, names=names, embedded=frozenset(held.names))
         vectors = held.of(examples.names)

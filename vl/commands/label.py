@@ -14,7 +14,6 @@ from vl.data.files import escape_unprintable, write_text
 from vl.data.words.label_lists import Lemmas, read_labels
 from vl.data.words.vectors import WAYS
 from vl.data.words.wordnet import WordNet
-from vl.encoding.embedder import Embedder
 from vl.inputs import error_message, listed, photographs
 from vl.labelling.labeller import Answer, Candidates, Labeller, Prediction
 from vl.terminal import Bar, print_line
@@ -80,20 +79,14 @@ def run(flags: LabelRun) -> int:
     _check(flags)
     inputs = photographs(listed(flags.paths))
     labeller = Labeller.load(flags.model, device=devices.named(flags.device))
-    embedder = Embedder(
-        labeller.encoder,
-        views=labeller.views,
-        resize=labeller.resize,
-        device=labeller.device,
-        batch_size=flags.batch_size,
-    )
+    labeller.embedder.batch_size = flags.batch_size
     asked = _asked(flags, labeller)
     cells: list[label_sheet.Cell] = []
     failures = len(inputs.failures)
     with Bar("label", len(inputs.files), unit="images") as bar:
         for unusable in inputs.failures:
             bar.say(error_message(unusable))
-        for part in embedder.files(inputs.files):
+        for part in labeller.embedder.stream(inputs.files):
             for _, error in part.failures:
                 bar.say(error_message(error))
             failures += len(part.failures)

@@ -125,7 +125,7 @@ def _parts(flags: SearchRun, labeller: Labeller) -> list[Part]:
         Part(vector, weight) for vector, weight in zip(torch.from_numpy(placed.vectors), weights)
     ]
     if flags.image:
-        projected = labeller.project(labeller.embed(flags.image))  # (B, D)
+        projected = labeller.project(labeller.embedder(flags.image).mean(1))  # (B, D)
         parts += [Part(vector, 1.0) for vector in projected]
     return parts
 

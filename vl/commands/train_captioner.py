@@ -38,6 +38,7 @@ from vl.data.choices import LstmCell, Resize, SamplingDecay
 from vl.decoders.scheduled_sampling import sampling_schedule
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.devices import bfloat16_pays
+from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import load_encoder
 from vl.training.loop import Validation, fit
 from vl.training.optimizers import Kind, optimizer
@@ -275,12 +276,14 @@ def _phase(
     return on_photographs(
         flags.photographs,
         names,
-        encoder=encoder,
-        encoder_name=flags.encoder,
+        embedder=Embedder(
+            encoder,
+            encoder_name=flags.encoder,
+            views=("plain", "flip"),
+            resize=flags.resize,
+            device=device,
+        ),
         decoder=decoder(encoder.width),
-        views=("plain", "flip"),
-        resize=flags.resize,
-        device=device,
     )
 
 
@@ -311,7 +314,7 @@ def _train(
     own = sampling_schedule(flags.own_words_decay, max_probability=flags.own_words, num_steps=steps)
     model = CaptionerTask(
         phase.decoder,
-        phase.encoder if flags.finetune_encoder else None,
+        phase.embedder.encoder if flags.finetune_encoder else None,
         word_sampler=own if flags.own_words else None,
         smoothing=flags.smoothing,
         reward=CaptionReward(encoded, bleu_weight=flags.bleu_reward)
@@ -321,19 +324,15 @@ def _train(
 
     def captioner(model: CaptionerTask, figures: dict[str, float] | None = None) -> Captioner:
         return Captioner(
-            model.encoder or phase.encoder,
+            phase.embedder.with_encoder(model.encoder) if model.encoder else phase.embedder,
             [copy.deepcopy(model.decoder)],
             splits.vocabulary,
-            encoder_name=phase.encoder_name,
-            views=phase.views,
-            resize=phase.resize,
             search=search,
             training={
                 "settings": settings,
                 "images": len(splits.training),
                 "development": figures or {},
             },
-            device=processes.device,
         )
 
     def keep(model: nn.Module, judgement: Validation | None) -> None:

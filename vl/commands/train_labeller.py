@@ -25,7 +25,7 @@ from vl.data.words.label_space import LabelSpace, Synonyms
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
 from vl.decoders.devise import Devise
-from vl.encoding.embedder import photographs
+from vl.encoding.embedder import image_file_source
 from vl.labelling.labeller import Labeller
 from vl.labelling.labeller_file import Projection, as_stored
 from vl.labelling.setup import Phase, from_labeller, on_embeddings, on_photographs
@@ -233,8 +233,10 @@ def _devise(flags: DeviseRun, task: Task, start: Labeller | None, processes: Pro
     source: ImageSource = random_view(phase.vectors[rows])
     if tuned:
         paths = [phase.examples.paths[row] for row in rows]
-        side = phase.encoder.image_size
-        source = photographs(paths, side=side, resize=phase.resize, views=phase.views)
+        embedder = phase.embedder
+        source = image_file_source(
+            paths, image_size=embedder.image_size, resize=embedder.resize, views=embedder.views
+        )
     batches = LabelledBatches(
         source,
         task.numbers(rows, parts.training),
@@ -248,11 +250,11 @@ def _devise(flags: DeviseRun, task: Task, start: Labeller | None, processes: Pro
         task.words,
         loss=flags.loss,
         margin=flags.margin,
-        encoder=phase.encoder if tuned else None,
+        encoder=phase.embedder.encoder if tuned else None,
     ).to(processes.device)  # before the optimiser: Adagrad has its sums where the weights then are
     groups = [(list(devise.parameters()), flags.rate)]
     if tuned:
-        trained = [each for each in phase.encoder.parameters() if each.requires_grad]
+        trained = [each for each in phase.embedder.encoder.parameters() if each.requires_grad]
         groups.append((trained, flags.encoder_rate))
     best = flags.out / _BEST
     torch.manual_seed(flags.seed + 1 + processes.rank)  # each process its own order of labels

@@ -1,66 +1,80 @@
-"""Photographs to embeddings, fast: files decoded by threads, an encoder made ready to run.
+"""Images to embeddings: an encoder with all that decides what it answers, ready to run.
 
 It does not know what the embeddings are for.
 """
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple, TypeVar, cast, get_args
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vl import bundle as bundles
 from vl.data.batches import ImageSource
-from vl.data.choices import Resize
+from vl.data.choices import Precision, Resize
 from vl.data.errors import FormatError
-from vl.data.images.decode import decode, square
-from vl.encoders.table import Network
+from vl.data.images.decode import ImageLike, as_pixels, decode, square
+from vl.encoders.table import ENCODERS, Network
+from vl.encoders.weights import fingerprint
 from vl.encoding.openvino import EngineError, on_openvino
+from vl.encoding.pretrained import (
+    drop_auxiliary,
+    encoder_config,
+    encoder_name_of,
+    encoder_of,
+    load_encoder,
+)
 
 _log = logging.getLogger(__name__)
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
 
 # torch.compile takes about 25 s on two cores and then spares about 10 ms an image with GoogLeNet
 # (36 to 26 ms in float32): below this many it does not pay.
 COMPILE_FROM = 2500
+_THREADS = 4  # that decode
 
 
 class EmbeddedBatch(NamedTuple):
-    """A batch of files as embeddings."""
+    """A batch of sources as embeddings."""
 
-    indices: list[int]  # of the paths that were read
-    vectors: Tensor  # (len(indices), views, D) float32
-    failures: list[tuple[int, Exception]]  # of the paths that were not, and why
+    indices: list[int]  # of the sources that were read
+    vectors: Tensor  # (len(indices), views, D) float32, on the CPU
+    failures: list[tuple[int, Exception]]  # of the sources that were not, and why
 
 
 class Embedder:
-    """An encoder that is ready to run: no autograd, channels last, perhaps compiled.
+    """An encoder and how images are shown to it: views, resize mode, device, precision, engine.
 
     Args:
         encoder: is put into evaluation mode on the device.
-        views: what of each photograph is encoded, by name in ``VIEWS``.
-        resize: how a photograph becomes a square.
+        encoder_name: its name in the table of encoders, by which a file builds it again.
+        views: parts of each image that are encoded, by name in ``VIEWS``.
+        resize: how an image becomes a square.
         device: where the encoder runs.
-        bfloat16: run it in bfloat16 where PyTorch's autocast does.
-        compiled: compile it with torch.compile, weights frozen in.
+        precision: ``"bfloat16"`` runs it under PyTorch's autocast.
         batch_size: images at once.
 
     Raises:
-        ValueError: no view, an unknown one or one twice, an unknown resize mode, or an empty batch.
+        ValueError: no view, an unknown or a repeated one, an unknown resize mode or precision, or
+            an empty batch.
     """
 
     def __init__(
         self,
         encoder: Network,
         *,
+        encoder_name: str,
         views: Sequence[str] = ("plain",),
         resize: Resize = "squash",
         device: torch.device | str = "cpu",
-        bfloat16: bool = False,
-        compiled: bool = False,
+        precision: Precision = "float32",
         batch_size: int = 32,
     ) -> None:
         unknown = [view for view in views if view not in VIEWS]
@@ -68,131 +82,272 @@ class Embedder:
             raise ValueError(f"no view {', '.join(unknown) or '-'}; there are {', '.join(VIEWS)}")
         if len(set(views)) < len(views):
             raise ValueError(f"views are {', '.join(views)}; one of them is there twice")
-        if resize not in get_args(Resize):
-            raise ValueError(
-                f"resize is {resize!r}; it must be one of {', '.join(get_args(Resize))}"
-            )
+        for name, value, choices in (
+            ("resize", resize, get_args(Resize)),
+            ("precision", precision, get_args(Precision)),
+        ):
+            if value not in choices:
+                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
         if batch_size < 1:
             raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         self.encoder = encoder
+        self.encoder_name = encoder_name
         self.width = encoder.width
+        self.image_size = encoder.image_size
         self.views = tuple(views)
         self.resize: Resize = resize
         self.device = torch.device(device)
-        self.bfloat16 = bfloat16
+        self.precision: Precision = precision
         self.batch_size = batch_size
         module = encoder.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         self._eager: Callable[[Tensor], Tensor] = module
         self._run = self._eager
-        self._faster = ""  # what runs in the place of plain PyTorch
-        if compiled:
-            self.compile()
+        self._engine = ""  # what runs instead of eager PyTorch
+
+    @classmethod
+    def load(
+        cls,
+        name_or_path: str | Path,
+        *,
+        weights: Path | None = None,
+        views: Sequence[str] | None = None,
+        resize: Resize | None = None,
+        device: torch.device | str = "cpu",
+        precision: Precision = "float32",
+        batch_size: int = 32,
+    ) -> "Embedder":
+        """An embedder by its encoder's name, or from the file of any model that has an encoder.
+
+        Args:
+            name_or_path: in the table of encoders; or a file of an encoder, captioner or labeller.
+            weights: of an encoder by name; None downloads what torchvision publishes.
+            views: by default those of the captioner or labeller, else ``("plain",)``.
+            resize: by default that of the captioner or labeller, else ``"squash"``.
+            device: where the encoder runs.
+            precision: of its arithmetic.
+            batch_size: images at once.
+
+        Raises:
+            FormatError: a file is not what it should be.
+            OSError: a file cannot be read, or nothing could be downloaded.
+            ValueError: there is no such encoder, see ``load_encoder``; or see the class.
+        """
+        if str(name_or_path) in ENCODERS:
+            name = str(name_or_path)
+            encoder = load_encoder(name, weights)
+        else:
+            bundle = bundles.read(Path(name_or_path), kind=("encoder", "captioner", "labeller"))
+            if bundle.configuration["kind"] == "encoder":
+                name, encoder = encoder_name_of(bundle), encoder_of(bundle)
+            else:
+                stored = cls.from_bundle(bundle)
+                name, encoder = stored.encoder_name, stored.encoder
+                views, resize = views or stored.views, resize or stored.resize
+        return cls(
+            encoder,
+            encoder_name=name,
+            views=views or ("plain",),
+            resize=resize or "squash",
+            device=device,
+            precision=precision,
+            batch_size=batch_size,
+        )
+
+    @classmethod
+    def from_bundle(
+        cls, bundle: bundles.Bundle, *, device: torch.device | str = "cpu"
+    ) -> "Embedder":
+        """The embedder of a captioner's or labeller's file, as ``config`` describes it there.
+
+        Raises:
+            FormatError: the description or the weights are not what they should be.
+        """
+        name, (views, resize) = encoder_name_of(bundle), _stored_views(bundle)
+        encoder = encoder_of(bundle)
+        try:
+            return cls(encoder, encoder_name=name, views=views, resize=resize, device=device)
+        except ValueError as cause:
+            raise FormatError(bundle.path, str(cause), record="configuration 'embedder'") from cause
+
+    def with_encoder(self, encoder: Network) -> "Embedder":
+        """The same settings around another encoder of this name, on PyTorch without compilation."""
+        return Embedder(
+            encoder,
+            encoder_name=self.encoder_name,
+            views=self.views,
+            resize=self.resize,
+            device=self.device,
+            precision=self.precision,
+            batch_size=self.batch_size,
+        )
+
+    @property
+    def fingerprint(self) -> str:
+        """Of the encoder's weights as they are now."""
+        return fingerprint(self.encoder)
+
+    def config(self) -> dict[str, Any]:
+        """What a model's file says of its embedder, and ``from_bundle`` builds it from."""
+        return {
+            "encoder": encoder_config(self.encoder_name, self.module_for_bundle()),
+            "views": list(self.views),
+            "resize": self.resize,
+        }
+
+    def module_for_bundle(self) -> Network:
+        """The module whose tensors a model's file has as ``encoder.*``: no auxiliary heads."""
+        return drop_auxiliary(self.encoder_name, self.encoder)
 
     def compile(self) -> None:
         """Compile the encoder, weights frozen in; it happens at the next batch."""
         # Constants folded in, layouts chosen ahead: a CPU matter.
         options: dict[str, Any] = {"freezing": True} if self.device.type == "cpu" else {}
         try:
-            self._faster = "torch.compile"
+            self._engine = "torch.compile"
             self._run = torch.compile(self._eager, options=options)
         except RuntimeError as error:  # where this Python or system cannot at all
-            self._go_on_eagerly(error)
+            self._fall_back(error)
 
     def use_openvino(self) -> bool:
         """Let OpenVINO run the encoder, with the weights that it has at this moment.
 
         Returns:
-            Whether it does; if not, the log says why, and PyTorch goes on as before.
+            Whether it does; if not, a warning says why, and PyTorch goes on as before.
         """
         try:
             if self.device.type != "cpu":
                 raise EngineError(f"OpenVINO runs on the processor here, not on {self.device.type}")
-            self._run = on_openvino(self.encoder, bfloat16=self.bfloat16)
+            self._run = on_openvino(self.encoder, bfloat16=self.precision == "bfloat16")
         except EngineError as error:
             _log.warning("%s; going on with PyTorch", error)
             return False
-        self._faster = "OpenVINO"
+        self._engine = "OpenVINO"
         return True
 
+    def __call__(self, images: Sequence[ImageLike]) -> Tensor:
+        """Embeddings of images, ``(B, views, D)``, float32, on the device.
+
+        Args:
+            images: files, their bytes, Pillow images, uint8 arrays ``(H, W, 3)``, or pixels
+                ``(3, H, W)``, RGB, float, in [0, 1].
+
+        Raises:
+            FormatError: one is no image.
+            OSError: a file cannot be read.
+        """
+        squares = [self.preprocess(image) for image in images]
+        if not squares:
+            return torch.empty(0, len(self.views), self.width, device=self.device)
+        return torch.cat(
+            [self.encode(torch.stack(part)) for part in _batches(squares, self.batch_size)]
+        )
+
     @torch.inference_mode()
-    def __call__(self, squares: Tensor) -> Tensor:
+    def encode(self, squares: Tensor) -> Tensor:
         """``(B, 3, S, S)`` pixels in [0, 1] to ``(B, views, D)``, float32, on the device."""
         squares = squares.to(self.device)
-        return torch.stack([self._encode(VIEWS[view](squares)) for view in self.views], 1)
+        return torch.stack([self._encode_view(VIEWS[view](squares)) for view in self.views], 1)
 
-    def files(self, paths: Sequence[Path]) -> Iterator[EmbeddedBatch]:
-        """Read and encode files batch by batch, in order; a bad file is reported, not raised.
+    def stream(self, sources: Iterable[Path | str | bytes]) -> Iterator[EmbeddedBatch]:
+        """Read and encode images batch by batch, in order; a bad one is reported, not raised.
+
+        Threads decode the next batch while the encoder runs.
+
+        Args:
+            sources: files, or their bytes.
 
         Yields:
-            What became of each next ``batch_size`` paths.
+            What became of each next ``batch_size`` sources.
         """
 
-        def read(path: Path) -> Tensor | Exception:
+        def read(source: Path | str | bytes) -> Tensor | Exception:
             try:
-                return self.square(decode(path))
+                return self.preprocess(source)
             except (FormatError, OSError) as error:
                 return error
 
-        # Threads, as decoding is done outside the interpreter's lock; one batch ahead.
-        with ThreadPoolExecutor(max_workers=4) as pool:
-            batches = _chunks(len(paths), self.batch_size)
-            waiting = [
-                (span, [pool.submit(read, paths[i]) for i in span]) for span in islice(batches, 2)
+        first = 0
+        for batch in read_ahead(sources, read, batch_size=self.batch_size):
+            indices = [i for i, item in enumerate(batch, first) if isinstance(item, Tensor)]
+            squares = [item for item in batch if isinstance(item, Tensor)]
+            failures = [
+                (i, item) for i, item in enumerate(batch, first) if isinstance(item, Exception)
             ]
-            while waiting:
-                span, futures = waiting.pop(0)
-                read_here = [future.result() for future in futures]
-                waiting += [
-                    (later, [pool.submit(read, paths[i]) for i in later])
-                    for later in islice(batches, 1)
-                ]
-                good = [
-                    i for i, item in zip(span, read_here, strict=True) if isinstance(item, Tensor)
-                ]
-                pixels = [item for item in read_here if isinstance(item, Tensor)]
-                failures = [
-                    (i, item)
-                    for i, item in zip(span, read_here, strict=True)
-                    if isinstance(item, Exception)
-                ]
-                empty = torch.empty(0, len(self.views), self.width)
-                vectors = self(torch.stack(pixels)).cpu() if pixels else empty
-                yield EmbeddedBatch(good, vectors, failures)
+            vectors = torch.empty(0, len(self.views), self.width)
+            if squares:
+                vectors = self.encode(torch.stack(squares)).cpu()
+            yield EmbeddedBatch(indices, vectors, failures)
+            first += len(batch)
 
-    def square(self, pixels: Tensor) -> Tensor:
-        """``(3, H, W)`` to the square that the encoder takes."""
-        return square(pixels, self.encoder.image_size, self.resize)
+    def preprocess(self, image: ImageLike) -> Tensor:
+        """An image of any kind to the square that the encoder takes, ``(3, S, S)``."""
+        return square(as_pixels(image), self.image_size, self.resize)
 
-    def _encode(self, pixels: Tensor) -> Tensor:
+    def _encode_view(self, pixels: Tensor) -> Tensor:
         count = len(pixels)
-        if self._faster == "torch.compile" and count < self.batch_size:
+        if self._engine == "torch.compile" and count < self.batch_size:
             # One shape only: another would be compiled anew. Repeats fill up, and are cut off.
             pixels = pixels[torch.arange(self.batch_size, device=pixels.device) % count]
-        if self._faster != "OpenVINO":  # which takes them as they come
+        if self._engine != "OpenVINO":  # which takes them as they come
             pixels = pixels.contiguous(memory_format=torch.channels_last)
-        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=self.bfloat16):
+        bfloat16 = self.precision == "bfloat16"
+        with torch.autocast(self.device.type, dtype=torch.bfloat16, enabled=bfloat16):
             try:
                 encoded = self._run(pixels)
             except Exception as error:
                 if self._run is self._eager:
                     raise
-                self._go_on_eagerly(error)
+                self._fall_back(error)
                 encoded = self._run(pixels)
         return encoded[:count].float()
 
-    def _go_on_eagerly(self, error: Exception) -> None:
+    def _fall_back(self, error: Exception) -> None:
         # No C++ compiler, most often. What is only faster must not stop what works.
-        _log.warning("%s failed, going on without it: %s", self._faster, _first_line(error))
-        self._run, self._faster = self._eager, ""
+        _log.warning("%s failed, going on without it: %s", self._engine, _first_line(error))
+        self._run, self._engine = self._eager, ""
+
+
+def read_ahead(
+    items: Iterable[Item], read: Callable[[Item], Result], *, batch_size: int
+) -> Iterator[list[Result]]:
+    """What ``read`` gives for items, batch by batch in order, the next batch read by threads.
+
+    Decoding releases the interpreter's lock, so that threads suffice.
+    """
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        submitted = (
+            [pool.submit(read, item) for item in batch] for batch in _batches(items, batch_size)
+        )
+        pending = list(islice(submitted, 2))
+        while pending:
+            results = [future.result() for future in pending.pop(0)]
+            pending += islice(submitted, 1)
+            yield results
+
+
+def _stored_views(bundle: bundles.Bundle) -> tuple[list[str], Resize]:
+    """Views and resize mode of a captioner's or labeller's file."""
+    config = bundles.required(bundle, "embedder", dict)
+    views, resize = config.get("views"), config.get("resize")
+    record = "configuration 'embedder'"
+    if not isinstance(views, list) or not all(isinstance(view, str) for view in views):
+        raise FormatError(bundle.path, f"views are {views!r}, not names", record=record)
+    if resize not in get_args(Resize):
+        known = ", ".join(get_args(Resize))
+        raise FormatError(
+            bundle.path, f"resize is {resize!r}; it must be one of {known}", record=record
+        )
+    return views, cast(Resize, resize)
+
+
+def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
+    iterator = iter(items)
+    while batch := list(islice(iterator, size)):
+        yield batch
 
 
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _chunks(total: int, size: int) -> Iterator[range]:
-    for begin in range(0, total, size):
-        yield range(begin, min(begin + size, total))
 
 
 def _corner(top: int, left: int) -> Callable[[Tensor], Tensor]:
@@ -203,58 +358,62 @@ def _corner(top: int, left: int) -> Callable[[Tensor], Tensor]:
         left: the same from left to right.
     """
 
-    def cut(squares: Tensor) -> Tensor:
+    def crop(squares: Tensor) -> Tensor:
         side = squares.shape[-1]
         window = side * 7 // 8
         y, x = (side - window) * top // 2, (side - window) * left // 2
         part = squares[:, :, y : y + window, x : x + window]
         return F.interpolate(part, size=(side, side), mode="bilinear", align_corners=False)
 
-    return cut
+    return crop
 
 
-def _mirrored(view: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
+def _flipped(view: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
     return lambda squares: view(squares).flip(-1)
 
 
-# What is encoded of a square photograph, (B, 3, S, S) to the same shape: the whole, the four
-# corners and the centre, and the mirror image of each.
+# Views of square images, (B, 3, S, S) to the same shape: the whole, the four corners and the
+# center, and the mirror image of each.
 VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
     "plain": lambda squares: squares,
     "top-left": _corner(0, 0),
     "top-right": _corner(0, 2),
     "bottom-left": _corner(2, 0),
     "bottom-right": _corner(2, 2),
-    "centre": _corner(1, 1),
+    "center": _corner(1, 1),
 }
 VIEWS |= {
-    ("flip" if name == "plain" else f"{name}-flip"): _mirrored(view)
+    ("flip" if name == "plain" else f"{name}-flip"): _flipped(view)
     for name, view in list(VIEWS.items())
 }
 
 
-def photographs(
-    paths: Sequence[Path], *, side: int, resize: Resize, views: Sequence[str] = ("plain", "flip")
+def image_file_source(
+    paths: Sequence[Path],
+    *,
+    image_size: int,
+    resize: Resize,
+    views: Sequence[str] = ("plain", "flip"),
 ) -> ImageSource:
-    """A source that decodes photographs, each shown in one of its views at random.
+    """A source of training images that decodes files, each in one of its views at random.
 
     Args:
-        paths: row i is photograph i.
-        side: of the square, in pixels.
-        resize: how a photograph becomes a square.
-        views: by name in ``vl.encoding.embedder.VIEWS``.
+        paths: row i is image i.
+        image_size: of the square, in pixels.
+        resize: how an image becomes a square.
+        views: by name in ``VIEWS``.
 
     Returns:
-        Gives ``(B, 3, side, side)``; raises FormatError for a file that is no photograph.
+        Gives ``(B, 3, image_size, image_size)``; raises FormatError for a file that is no image.
     """
-    pool = ThreadPoolExecutor(max_workers=4)
 
     def read(row: int, draw: int) -> Tensor:
-        pixels = square(decode(paths[row]), side, resize)
+        pixels = square(decode(paths[row]), image_size, resize)
         return VIEWS[views[draw % len(views)]](pixels[None])[0]
 
     def source(rows: Tensor, draws: Tensor) -> Tensor:
-        pixels = torch.stack(list(pool.map(read, rows.tolist(), draws.tolist())))
+        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+            pixels = torch.stack(list(pool.map(read, rows.tolist(), draws.tolist())))
         return pixels.contiguous(memory_format=torch.channels_last)
 
     return source

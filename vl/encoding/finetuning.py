@@ -145,7 +145,14 @@ def solve_last_layer(
     Raises:
         ValueError: too many cannot be read, or there are too few to choose a decay by.
     """
-    embedder = Embedder(built, views=views, resize=resize, device=device, bfloat16=bfloat16)
+    embedder = Embedder(
+        built,
+        encoder_name="",
+        views=views,
+        resize=resize,
+        device=device,
+        precision="bfloat16" if bfloat16 else "float32",
+    )
     batches = ImageBatches(
         pictures, CenterCrop(built.image_size, resize), batch_size=embedder.batch_size, seed=seed
     )
@@ -153,7 +160,7 @@ def solve_last_layer(
     with Bar("embed", len(pictures.labels), unit="images", quiet=quiet) as bar:
         for batch in batches.epoch(0):
             if len(batch.labels):
-                vectors.append(embedder(pixels_of(batch.images)).cpu())  # (B, views, width)
+                vectors.append(embedder.encode(pixels_of(batch.images)).cpu())  # (B, views, width)
                 truth.append(batch.labels)
             bar.advance(len(batch.labels))
     labels = torch.cat(truth).repeat_interleave(len(views))

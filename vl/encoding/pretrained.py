@@ -92,7 +92,7 @@ def encoder_name_of(held: bundle.Bundle) -> str:
     Raises:
         FormatError: the bundle does not say, or this version has none of that name.
     """
-    name = bundle.required(held, "encoder", dict).get("name")
+    name = _encoder_part(held).get("name")
     if not isinstance(name, str) or name not in ENCODERS:
         raise FormatError(
             held.path, f"made with encoder {name!r}, which this version does not have"
@@ -110,7 +110,7 @@ def encoder_of(held: bundle.Bundle) -> Network:
             or not those it was made with.
     """
     name = encoder_name_of(held)
-    said = bundle.required(held, "encoder", dict)
+    said = _encoder_part(held)
     told = said.get("configuration", {})
     record = "configuration 'encoder'"
     if not isinstance(told, dict):
@@ -134,6 +134,17 @@ def encoder_of(held: bundle.Bundle) -> Network:
     if fingerprint(built) != said.get("fingerprint"):
         raise FormatError(held.path, "the encoder's weights are not those it was made with")
     return built
+
+
+def _encoder_part(held: bundle.Bundle) -> dict[str, Any]:
+    """What a bundle says of its encoder: a captioner's and labeller's as a part of the embedder."""
+    if held.configuration.get("kind") == "encoder":
+        config: dict[str, Any] = bundle.required(held, "encoder", dict)
+        return config
+    config = bundle.required(held, "embedder", dict).get("encoder")
+    if not isinstance(config, dict):
+        raise FormatError(held.path, "expected an encoder in it", record="configuration 'embedder'")
+    return config
 
 
 def check_fingerprint(built: Network, expected: str, *, made: Path) -> None:

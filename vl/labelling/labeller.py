@@ -12,14 +12,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from vl.data.choices import Resize
 from vl.data.errors import FormatError
 from vl.data.files import first_few
-from vl.data.images.decode import decode
+from vl.data.images.decode import ImageLike
 from vl.data.words.label_space import LabelSpace, Placed
 from vl.data.words.labels import Label, LabelIndex
 from vl.data.words.vectors import WordVectors
-from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder
 from vl.labelling import labeller_file as labeller_bundle
 from vl.labelling.calibration import Calibration, threshold
@@ -58,18 +56,14 @@ class Labeller:
     """Says which of some labels a photograph shows; it need not be trained on any of them.
 
     Args:
-        encoder: pixels to an embedding.
+        embedder: images to embeddings; the projections get the mean over its views.
         projections: embeddings into word space, by name in ``PROJECTIONS``; of several, the mean
             of their directions counts.
         space: the place of every label in word space.
-        encoder_name: its name in the table of encoders, by which a bundle builds it again.
         seen: the labels that were trained on.
         aside: those that were put aside to judge the training and to calibrate by.
-        views: what of each photograph is encoded; the projections get the mean.
-        resize: how a photograph becomes a square.
         calibration: what scores mean; without one there are no probabilities.
         training: what it was trained on and how, for people to read.
-        device: where all of it runs.
 
     Raises:
         ValueError: the parts do not belong together.
@@ -77,18 +71,14 @@ class Labeller:
 
     def __init__(
         self,
-        encoder: Network,
+        embedder: Embedder,
         projections: Mapping[str, Projection],
         space: LabelSpace,
         *,
-        encoder_name: str,
         seen: Sequence[Label],
         aside: Sequence[Label] = (),
-        views: Sequence[str] = ("plain",),
-        resize: Resize = "squash",
         calibration: Calibration | None = None,
         training: dict[str, Any] | None = None,
-        device: torch.device | str = "cpu",
     ) -> None:
         if not projections:
             raise ValueError("a labeller needs at least one projection")
@@ -100,29 +90,25 @@ class Labeller:
                     f"projection {name!r} leads to width {projection.width}, "
                     f"the words have width {space.width}"
                 )
-            if projection.image_width != encoder.width:
+            if projection.image_width != embedder.width:
                 raise ValueError(
-                    f"the encoder gives width {encoder.width}, "
+                    f"the encoder gives width {embedder.width}, "
                     f"projection {name!r} expects {projection.image_width}"
                 )
         if calibration and calibration.references.shape[1:] != (space.width,):
             shape = tuple(calibration.references.shape)
             raise ValueError(f"references have shape {shape}, the words width {space.width}")
-        self.encoder = encoder
-        self.encoder_name = encoder_name
-        self.device = torch.device(device)
+        self.embedder = embedder
+        self.device = embedder.device
         self.projections = {
             name: projection.eval().to(self.device) for name, projection in projections.items()
         }
         self.space = space
         self.seen = tuple(seen)
-        self.views = tuple(views)
-        self.resize: Resize = resize
         self.calibration = calibration
         # The threshold that was asked for last, and of what.
         self._limit: tuple[Calibration, Labels, float, float] | None = None
         self.training = training or {}
-        self.embedder = Embedder(encoder, views=views, resize=resize, device=device)
         self.aside = tuple(aside)
         self._seen_index, self._aside_index = LabelIndex(self.seen), LabelIndex(self.aside)
 
@@ -144,20 +130,16 @@ class Labeller:
             FormatError: the file is not a labeller, or its parts disagree.
             FileNotFoundError: there is no such file.
         """
-        parts = labeller_bundle.read(path)
+        parts = labeller_bundle.read(path, device=device)
         try:
             return cls(
-                parts.encoder,
+                parts.embedder,
                 parts.projections,
                 parts.space,
-                encoder_name=parts.encoder_name,
                 seen=parts.seen,
                 aside=parts.aside,
-                views=parts.views,
-                resize=parts.resize,
                 calibration=parts.calibration,
                 training=parts.training,
-                device=device,
             )
         except ValueError as cause:
             raise FormatError(path, str(cause)) from cause
@@ -169,14 +151,11 @@ class Labeller:
             OSError: the place cannot be written to.
         """
         parts = Parts(
-            encoder=self.encoder,
-            encoder_name=self.encoder_name,
+            embedder=self.embedder,
             projections=self.projections,
             space=self.space,
             seen=self.seen,
             aside=self.aside,
-            views=self.views,
-            resize=self.resize,
             calibration=self.calibration,
             training=self.training,
         )
@@ -184,7 +163,7 @@ class Labeller:
 
     def __call__(
         self,
-        images: Sequence[Path | str | Tensor],
+        images: Sequence[ImageLike],
         *,
         labels: Sequence[str] | Candidates,
         top: int = 5,
@@ -194,7 +173,7 @@ class Labeller:
         """The labels of photographs.
 
         Args:
-            images: files, or pixels ``(3, H, W)``, RGB, float32, in [0, 1].
+            images: of any kind that an ``Embedder`` takes.
             labels: what they may be called; commas within one part its synonyms. For many calls
                 with the same ones, or other settings, see ``candidates``.
             top: labels of each image; fewer where there are no more.
@@ -215,21 +194,9 @@ class Labeller:
             labels = self.candidates(labels)
         answers: list[Answer] = []
         for begin in range(0, len(images), batch_size):
-            vectors = self.project(self.embed(images[begin : begin + batch_size]))
+            vectors = self.project(self.embedder(images[begin : begin + batch_size]).mean(1))
             answers += self.answers(vectors, labels, top=top, none_of_these=none_of_these)
         return answers
-
-    def embed(self, images: Sequence[Path | str | Tensor]) -> Tensor:
-        """Embeddings of photographs, the mean over the views, ``(B, image width)``.
-
-        Raises:
-            FormatError: a file is not a photograph.
-        """
-        squares = [
-            self.embedder.square(image if isinstance(image, Tensor) else decode(image))
-            for image in images
-        ]
-        return self.embedder(torch.stack(squares)).mean(1)
 
     @torch.no_grad()
     def project(self, vectors: Tensor) -> Tensor:

@@ -5,14 +5,13 @@ Words are stored as float16, which moves a cosine by less than 0.0001, and all e
 
 import math
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vl import bundle
-from vl.data.choices import Resize
 from vl.data.errors import FormatError
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
@@ -20,8 +19,7 @@ from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
 from vl.decoders.conse import Conse
 from vl.decoders.devise import Devise
-from vl.encoders.table import Network
-from vl.encoding.pretrained import drop_auxiliary, encoder_config, encoder_name_of, encoder_of
+from vl.encoding.embedder import Embedder
 from vl.labelling.calibration import Calibration
 
 KIND = "labeller"
@@ -43,14 +41,11 @@ def as_stored(words: WordVectors) -> WordVectors:
 class Parts(NamedTuple):
     """What a labeller is made of."""
 
-    encoder: Network
-    encoder_name: str
+    embedder: Embedder
     projections: dict[str, Projection]
     space: LabelSpace
     seen: tuple[Label, ...]
     aside: tuple[Label, ...]
-    views: tuple[str, ...]
-    resize: Resize
     calibration: Calibration | None
     training: dict[str, Any]
 
@@ -62,8 +57,7 @@ def write(path: Path | str, parts: Parts) -> None:
         OSError: the place cannot be written to.
     """
     space = parts.space
-    encoder = drop_auxiliary(parts.encoder_name, parts.encoder)
-    modules: dict[str, nn.Module] = {"encoder": encoder}
+    modules: dict[str, nn.Module] = {"encoder": parts.embedder.module_for_bundle()}
     modules |= {f"projection.{name}": each for name, each in parts.projections.items()}
     modules["words"] = _Tensors(
         text=_bytes("\n".join(space.words.words)),
@@ -87,13 +81,11 @@ def write(path: Path | str, parts: Parts) -> None:
         path,
         kind=KIND,
         configuration={
-            "encoder": encoder_config(parts.encoder_name, encoder),
+            "embedder": parts.embedder.config(),
             "projections": {name: each.configuration for name, each in parts.projections.items()},
             "space": {"synonyms": space.synonyms, "kinds": space.kinds},
             "seen": [list(label) for label in parts.seen],
             "aside": [list(label) for label in parts.aside],
-            "views": list(parts.views),
-            "resize": parts.resize,
             "calibration": None
             if calibration is None
             else {
@@ -107,7 +99,7 @@ def write(path: Path | str, parts: Parts) -> None:
     )
 
 
-def read(path: Path | str) -> Parts:
+def read(path: Path | str, *, device: torch.device | str = "cpu") -> Parts:
     """A labeller's parts from its file.
 
     Raises:
@@ -118,13 +110,6 @@ def read(path: Path | str) -> Parts:
     configurations = bundle.required(held, "projections", dict)
     _check_nothing_left(held, configurations)
     projections = {name: _projection(held, name, each) for name, each in configurations.items()}
-    views = bundle.required(held, "views", list)
-    if not all(isinstance(view, str) for view in views):
-        raise FormatError(held.path, f"views are {views!r}, not names", record="configuration")
-    resize = bundle.required(held, "resize", str)
-    if resize not in get_args(Resize):
-        problem = f"resize is {resize!r}; it must be one of {', '.join(get_args(Resize))}"
-        raise FormatError(held.path, problem, record="configuration")
     try:
         space = _space(held)
     except FormatError:
@@ -132,14 +117,11 @@ def read(path: Path | str) -> Parts:
     except ValueError as cause:
         raise FormatError(held.path, str(cause)) from cause
     return Parts(
-        encoder=encoder_of(held),
-        encoder_name=encoder_name_of(held),
+        embedder=Embedder.from_bundle(held, device=device),
         projections=projections,
         space=space,
         seen=tuple(_labels(held, "seen")),
         aside=tuple(_labels(held, "aside")),
-        views=tuple(views),
-        resize="center-crop" if resize == "center-crop" else "squash",
         calibration=_calibration(held),
         training=bundle.required(held, "training", dict),
     )

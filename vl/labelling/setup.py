@@ -15,7 +15,6 @@ from torch import Tensor
 from vl.data.choices import Resize
 from vl.data.embeddings import load_embeddings
 from vl.data.errors import FormatError
-from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder
 from vl.encoding.finetuning import unfreeze_used_parameters
 from vl.encoding.pretrained import check_fingerprint, load_encoder
@@ -30,10 +29,7 @@ _log = logging.getLogger(__name__)
 class Phase(NamedTuple):
     """An encoder, photographs, and what it makes of them."""
 
-    encoder: Network
-    encoder_name: str
-    views: tuple[str, ...]
-    resize: Resize
+    embedder: Embedder
     examples: Examples
     vectors: Tensor  # (N, views, image width) of the examples
 
@@ -64,10 +60,12 @@ def on_embeddings(
     check_fingerprint(built, held.provenance.fingerprint, made=path)
     examples = read_examples(sources, names=names, embedded=frozenset(held.names))
     return Phase(
-        encoder=built,
-        encoder_name=encoder,
-        views=held.provenance.views,
-        resize="center-crop" if held.provenance.resize == "center-crop" else "squash",
+        Embedder(
+            built,
+            encoder_name=encoder,
+            views=held.provenance.views,
+            resize="center-crop" if held.provenance.resize == "center-crop" else "squash",
+        ),
         examples=examples,
         vectors=held.of(examples.names),
     )
@@ -91,9 +89,9 @@ def on_photographs(
     """
     examples = read_examples(sources, names=names)
     built = load_encoder(encoder, weights)
-    embedder = Embedder(built, views=views, resize=resize, device=device)
+    embedder = Embedder(built, encoder_name=encoder, views=views, resize=resize, device=device)
     examples, vectors = encoded(examples, embedder, quiet=quiet)
-    return Phase(built, encoder, tuple(views), resize, examples, vectors)
+    return Phase(embedder, examples, vectors)
 
 
 def from_labeller(
@@ -110,10 +108,8 @@ def from_labeller(
     """
     examples = read_examples(sources, names=names)
     examples, vectors = encoded(examples, labeller.embedder, quiet=quiet)
-    unfreeze_used_parameters(labeller.encoder)
-    return Phase(
-        labeller.encoder, labeller.encoder_name, labeller.views, labeller.resize, examples, vectors
-    )
+    unfreeze_used_parameters(labeller.embedder.encoder)
+    return Phase(labeller.embedder, examples, vectors)
 
 
 def encoded(
@@ -127,7 +123,7 @@ def encoded(
     rows: list[int] = []
     parts: list[Tensor] = []
     with Bar("embed", len(examples.paths), unit="images", quiet=quiet) as bar:
-        for extracted in embedder.files(examples.paths):
+        for extracted in embedder.stream(examples.paths):
             for _, error in extracted.failures:
                 bar.say(error_message(error))
             rows += extracted.indices

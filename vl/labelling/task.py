@@ -18,7 +18,6 @@ from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
 from vl.data.words.vectors import WordVectors
 from vl.decoders.conse import Conse
-from vl.encoding.embedder import Embedder
 from vl.labelling.examples import Split, outputs_of, split, without
 from vl.labelling.labeller import Labeller
 from vl.labelling.labeller_file import Projection
@@ -139,7 +138,7 @@ def judge(task: Task, device: torch.device) -> Callable[[nn.Module], Validation]
     def embeddings(model: LabellerTask) -> Tensor:
         if model.encoder is None:
             return vectors
-        embedder = Embedder(model.encoder, views=phase.views, resize=phase.resize, device=device)
+        embedder = phase.embedder.with_encoder(model.encoder)
         _, found = encoded(phase.examples.rows(rows), embedder, quiet=True)
         return found.mean(1).to(device)
 
@@ -176,13 +175,13 @@ def conse_of(task: Task, classes: Path | None, *, top: int) -> Conse:
         raise ValueError(f"{classes}: none of the labels trained on is in it")
     _log.info("ConSE knows %d of the %d labels trained on", len(known), len(labels))
     chosen = [output for output in outputs if output is not None]
-    classifier = getattr(task.phase.encoder, "classifier", None)
+    classifier = getattr(task.phase.embedder.encoder, "classifier", None)
     there = classifier.out_features if isinstance(classifier, nn.Linear) else len(listed.labels)
     if len(listed.labels) != there:  # a line too few, and all below it are the class before
         raise ValueError(
             f"{classes} has {len(listed.labels)} classes, the encoder's classifier {there}"
         )
-    return encoders_own_classifier(task.phase.encoder, chosen, task.words[known], top=top)
+    return encoders_own_classifier(task.phase.embedder.encoder, chosen, task.words[known], top=top)
 
 
 def labeller_of(
@@ -203,21 +202,19 @@ def labeller_of(
         seen: labels that were trained on before.
     """
     phase, parts = task.phase, task.parts
+    phase.embedder.encoder.requires_grad_(False)
     labeller = Labeller(
-        phase.encoder.requires_grad_(False),
+        phase.embedder,
         projections,
         task.space,
-        encoder_name=phase.encoder_name,
         seen=list(
             dict.fromkeys([*seen, *(phase.examples.labels[number] for number in parts.training)])
         ),
         aside=[phase.examples.labels[number] for number in parts.unseen],
-        views=phase.views,
-        resize=phase.resize,
         training={
             "settings": settings,
-            "views": list(phase.views),
-            "resize": phase.resize,
+            "views": list(phase.embedder.views),
+            "resize": phase.embedder.resize,
             "photographs": len(parts.training_rows),
             "labels": len(parts.training),
         },
@@ -230,7 +227,7 @@ def labeller_of(
         _, vectors = encoded(phase.examples.rows(aside), labeller.embedder, quiet=True)
     labels = [*parts.training, *parts.unseen]
     labeller.calibration = calibrated(
-        labeller.project(vectors.mean(1)),
+        labeller.project(vectors.mean(1)).cpu(),
         torch.tensor(task.numbers(aside, labels)),
         task.vectors[labels],
         torch.arange(len(labels)) < len(parts.training),

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from vl.data.embeddings import Embeddings
 from vl.data.errors import FormatError
-from vl.encoders.table import Network
+from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import check_fingerprint
 
 _UNIT = 1e-3  # how far from 1 the length of a vector that is given may be
@@ -47,20 +47,7 @@ class Part(NamedTuple):
 class Projector(Protocol):
     """What of a labeller brings photographs into word space."""
 
-    @property
-    def encoder(self) -> Network:
-        """What made their embeddings."""
-        ...
-
-    @property
-    def views(self) -> tuple[str, ...]:
-        """What of a photograph is encoded."""
-        ...
-
-    @property
-    def resize(self) -> str:
-        """How a photograph becomes a square."""
-        ...
+    embedder: Embedder
 
     def project(self, vectors: Tensor) -> Tensor:
         """``(B, width of the encoder)`` to unit vectors ``(B, D)``."""
@@ -118,13 +105,15 @@ class Index:
         """
         _faiss()  # before the work, not after it
         provenance = embeddings.provenance
-        check_fingerprint(labeller.encoder, provenance.fingerprint, made=made)
-        if provenance.resize != labeller.resize:
+        check_fingerprint(labeller.embedder.encoder, provenance.fingerprint, made=made)
+        if provenance.resize != labeller.embedder.resize:
             raise FormatError(
-                made, f"made with resize {provenance.resize}, the labeller has {labeller.resize}"
+                made,
+                f"made with resize {provenance.resize}, "
+                f"the labeller has {labeller.embedder.resize}",
             )
-        if set(provenance.views) != set(labeller.views):  # a mean has no order
-            had, has = ", ".join(provenance.views), ", ".join(labeller.views)
+        if set(provenance.views) != set(labeller.embedder.views):  # a mean has no order
+            had, has = ", ".join(provenance.views), ", ".join(labeller.embedder.views)
             raise FormatError(made, f"made with views {had}; the labeller has {has}")
         if not embeddings.names:
             raise FormatError(made, "there are no photographs in it")

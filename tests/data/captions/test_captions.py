@@ -241,7 +241,9 @@ def named(*names: str) -> list[CaptionedImage]:
 def test_sets_that_share_an_image_are_refused_whatever_the_folder():
     check_disjoint(named("a.jpg", "b.jpg"), named("A.jpg", "c.jpg"))
     check_disjoint([], named("a.jpg"))
-    with pytest.raises(ValueError, match=r"1 images are in both training and evaluation: 'b\.jpg'$"):
+    with pytest.raises(
+        ValueError, match=r"1 images are in both training and evaluation: 'b\.jpg'$"
+    ):
         check_disjoint(named("a.jpg", "train/b.jpg"), named("val/b.jpg"))
     names = ["e.jpg", "d.jpg", "c.jpg", "b.jpg"]
     with pytest.raises(ValueError, match=r"4 images .*: 'e\.jpg', 'd\.jpg', 'c\.jpg', \.\.\.$"):

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from benchmarks.timing import in_turn, spread
 from vl.data.words.wordnet import WordNet
 from vl.metrics.zero_shot import KS, Ranking, hierarchical_precision
-from vl.search.nearest import Labels
+from vl.search.nearest import NearestNeighbors
 
 AT_ONCE = 256  # images in one of NumPy's products, whose scores are then 22 MB
 ONE_BY_ONE = 64  # images that gensim is given, which takes one at a time
@@ -45,13 +45,13 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
     words, images = (units(draw, count, flags.width) for count in (flags.labels, flags.images))
     few = images[:ONE_BY_ONE]
     on_device = torch.from_numpy(images).to(flags.device)
-    labels = Labels(torch.from_numpy(words).to(flags.device))
+    labels = NearestNeighbors(torch.from_numpy(words).to(flags.device))
     keyed = KeyedVectors(flags.width)
     keyed.add_vectors([str(number) for number in range(flags.labels)], words)
     keyed.fill_norms()
 
     def ours() -> Ints:
-        return labels.nearest(on_device, top=flags.top).numbers.cpu().numpy()
+        return labels.nearest(on_device, top_k=flags.top).indices.cpu().numpy()
 
     def numpys() -> Ints:
         return by_numpy(images, words, flags.top)

@@ -8,7 +8,7 @@ import torch
 
 from tests.helpers.tiny_labeller import units
 from vl.labelling.calibration import Calibration, fit_seen_penalty, temperature_of, threshold
-from vl.search.nearest import Labels
+from vl.search.nearest import NearestNeighbors
 
 
 def scored(seed: int, *, images: int = 40, labels: int = 6) -> tuple[torch.Tensor, torch.Tensor]:
@@ -119,7 +119,7 @@ def calibration(count: int = 49, *, seed: int = 1) -> Calibration:
 @pytest.mark.parametrize("rate", [0.05, 0.1, 0.29, 0.5, 0.99])
 def test_of_the_references_at_most_the_rate_is_accepted(rate):
     made, vectors = calibration(100), units(8, seed=3)
-    limit = threshold(made, Labels(vectors), vectors, false_accepts=rate)
+    limit = threshold(made, NearestNeighbors(vectors), vectors, false_accepts=rate)
     scores = (made.references @ vectors.T).amax(1)
     accepted = int((scores > limit + 1e-6).sum())
     assert accepted == round(100 * rate)  # and no fewer than could be
@@ -128,7 +128,7 @@ def test_of_the_references_at_most_the_rate_is_accepted(rate):
 def test_the_threshold_never_falls_when_candidates_are_added():
     made, vectors = calibration(), units(8, seed=3)
     limits = [
-        threshold(made, Labels(some), some, false_accepts=0.2)
+        threshold(made, NearestNeighbors(some), some, false_accepts=0.2)
         for some in (vectors[:count] for count in range(1, 9))
     ]
     assert limits == sorted(limits)
@@ -137,8 +137,8 @@ def test_the_threshold_never_falls_when_candidates_are_added():
 
 def test_what_is_taken_off_labels_is_taken_off_the_references_too():
     made, vectors = calibration(), units(8, seed=3)
-    plain = threshold(made, Labels(vectors), vectors, false_accepts=0.2)
-    lowered = Labels(vectors, less=torch.full((8,), 0.25))
+    plain = threshold(made, NearestNeighbors(vectors), vectors, false_accepts=0.2)
+    lowered = NearestNeighbors(vectors, penalty=torch.full((8,), 0.25))
     found = threshold(made, lowered, vectors, false_accepts=0.2)
     assert found == pytest.approx(plain - 0.25, abs=1e-6)
 
@@ -151,13 +151,15 @@ def test_references_of_a_candidate_do_not_count():
     truths = made.truths.clone()
     truths[::2] = rounded / rounded.norm()
     vectors = torch.cat([made.truths[:1], units(3, seed=7), torch.full((1, 6), torch.nan)])
-    found = threshold(made._replace(truths=truths), Labels(vectors), vectors, false_accepts=0.25)
+    found = threshold(
+        made._replace(truths=truths), NearestNeighbors(vectors), vectors, false_accepts=0.25
+    )
     others = made._replace(references=made.references[1::2], truths=made.truths[1::2])
-    assert found == threshold(others, Labels(vectors), vectors, false_accepts=0.25)
+    assert found == threshold(others, NearestNeighbors(vectors), vectors, false_accepts=0.25)
     with pytest.raises(ValueError, match=r"all 25 photographs .* show one of the candidates"):
         threshold(
             Calibration(1.0, 1.0, 0.0, made.references[::2], truths[::2]),
-            Labels(vectors),
+            NearestNeighbors(vectors),
             vectors,
             false_accepts=0.25,
         )
@@ -166,12 +168,12 @@ def test_references_of_a_candidate_do_not_count():
 @pytest.mark.parametrize("count", [1, 2, 6, 48, 93])
 def test_the_least_rate_can_be_asked_for(count):
     made, vectors = calibration(count + 1), units(2, seed=3)
-    exact = threshold(made, Labels(vectors), vectors, false_accepts=1 / (count + 1))
+    exact = threshold(made, NearestNeighbors(vectors), vectors, false_accepts=1 / (count + 1))
     assert exact < float((made.references @ vectors.T).amax(1).max())
     with pytest.raises(ValueError, match=f"{count + 1} photographs .* the least is") as caught:
-        threshold(made, Labels(vectors), vectors, false_accepts=0.9 / (count + 1))
+        threshold(made, NearestNeighbors(vectors), vectors, false_accepts=0.9 / (count + 1))
     told = float(str(caught.value).rpartition(" ")[2])
-    assert threshold(made, Labels(vectors), vectors, false_accepts=told) == exact
+    assert threshold(made, NearestNeighbors(vectors), vectors, false_accepts=told) == exact
     assert 1 / (count + 1) <= told < 1 / (count + 1) + 0.001
 
 
@@ -179,4 +181,4 @@ def test_the_least_rate_can_be_asked_for(count):
 def test_a_rate_is_between_0_and_1(rate):
     vectors = units(2, seed=3)
     with pytest.raises(ValueError, match="it must be between 0 and 1"):
-        threshold(calibration(), Labels(vectors), vectors, false_accepts=rate)
+        threshold(calibration(), NearestNeighbors(vectors), vectors, false_accepts=rate)

@@ -164,7 +164,7 @@ def test_csls_takes_off_half_the_mean_of_the_ten_nearest_references(images):
     listed = made.candidates(LABELS, csls=True)
     vectors = placed_by_hand(made.space, LABELS)
     near = np.sort(vectors @ made.calibration.references.numpy().T, axis=1)[:, -10:].mean(1)
-    assert listed.less.tolist() == pytest.approx((near / 2).tolist(), abs=1e-6)
+    assert listed.penalty.tolist() == pytest.approx((near / 2).tolist(), abs=1e-6)
     scores = images.numpy() @ vectors.T - near / 2
     for row, answer in enumerate(made.answers(images, listed, top=5)):
         assert [label.number for label in answer.labels] == np.argsort(-scores[row]).tolist()
@@ -172,8 +172,10 @@ def test_csls_takes_off_half_the_mean_of_the_ten_nearest_references(images):
 
 def test_both_may_be_taken_off(images):
     made = labeller()
-    both = made.candidates(LABELS, csls=True, stacking=True).less
-    each = made.candidates(LABELS, csls=True).less + made.candidates(LABELS, stacking=True).less
+    both = made.candidates(LABELS, csls=True, stacking=True).penalty
+    each = (
+        made.candidates(LABELS, csls=True).penalty + made.candidates(LABELS, stacking=True).penalty
+    )
     torch.testing.assert_close(both, each)
 
 
@@ -276,7 +278,7 @@ def test_uncalibrated_there_are_no_probabilities_and_no_thresholds(images):
         ({"labels": "okapi, ball"}, "labels is the string 'okapi, ball'; a list"),
         ({"labels": []}, "there are no labels"),
         ({"labels": ["qqq", "vvv"]}, "none of 2 labels has a vector: 'qqq', 'vvv'"),
-        ({"labels": LABELS, "top": 0}, "top is 0; it must be at least 1"),
+        ({"labels": LABELS, "top": 0}, "top_k is 0"),
         ({"labels": LABELS, "batch_size": 0}, "batch size is 0; it must be at least 1"),
         ({"labels": LABELS, "none_of_these": 1.5}, "is 1.5; it must be between 0 and 1"),
         ({"labels": LABELS, "none_of_these": 0.01}, "the least is 0.05"),

@@ -81,7 +81,7 @@ class TargetLabeller:
         self.embedder = labeller.embedder
         self.device = self.embedder.device
         self.preprocess = self.embedder.preprocess
-        self._has_vector = candidates.labels.known
+        self._has_vector = candidates.neighbors.valid
         vectors = candidates.vectors.masked_fill(~self._has_vector[:, None], 0)
         self._units = F.normalize(vectors, dim=1)
 
@@ -119,7 +119,7 @@ class TargetLabeller:
             temperature = calibration.temperature_for(all_seen=bool(self.candidates.seen.all()))
 
         def nll(pixels: Tensor) -> Tensor:
-            scores = (self._cosines(pixels) - self.candidates.less) / temperature  # (B, K)
+            scores = (self._cosines(pixels) - self.candidates.penalty) / temperature  # (B, K)
             scores = scores.masked_fill(~self._has_vector, -torch.inf)
             return F.cross_entropy(scores, indices, reduction="none")
 

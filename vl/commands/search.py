@@ -14,12 +14,11 @@ import tyro
 
 from vl import devices
 from vl import sheets as contact_sheet
-from vl.data.embeddings import load_embeddings
 from vl.data.files import escape_unprintable
 from vl.data.words.vectors import WAYS
 from vl.inputs import error_message
 from vl.labelling.labeller import Labeller
-from vl.search.index import Hit, Index, Part, query
+from vl.search.index import Hit, Index, QueryTerm, query_vector
 from vl.terminal import print_line
 
 _log = logging.getLogger(__name__)
@@ -72,10 +71,10 @@ def run(flags: SearchRun) -> int:
 
 def answer(flags: SearchRun, labeller: Labeller) -> int:
     """The same with a labeller that is loaded."""
-    index = Index.of(load_embeddings(flags.index), labeller, made=flags.index)
-    wanted = query(_parts(flags, labeller))
+    index = Index.load(flags.index, labeller)
+    wanted = query_vector(_parts(flags, labeller))
     left_out = _own(flags.image, index.names) if flags.without_query else []
-    hits = index.search(wanted[None], top=flags.top + len(left_out))[0]
+    hits = index.search(wanted[None], top_k=flags.top + len(left_out))[0]
     hits = [hit for hit in hits if hit.name not in left_out][: flags.top]
     if flags.without_query:
         nothing = "nothing: no photograph of the query is in the index"
@@ -108,7 +107,7 @@ def _check(flags: SearchRun) -> None:
         raise NotADirectoryError(f"{flags.photographs}: a folder of photographs was expected")
 
 
-def _parts(flags: SearchRun, labeller: Labeller) -> list[Part]:
+def _parts(flags: SearchRun, labeller: Labeller) -> list[QueryTerm]:
     """The terms of the query; how each word's vector was found is told."""
     words = (*flags.text, *flags.plus, *flags.minus)
     weights = [1.0] * (len(words) - len(flags.minus)) + [-1.0] * len(flags.minus)
@@ -122,11 +121,12 @@ def _parts(flags: SearchRun, labeller: Labeller) -> list[Part]:
         elif found.way != "phrase" or found.synonym:
             _log.info("%s: %s: %s", word, WAYS[found.way], found.text)
     parts = [
-        Part(vector, weight) for vector, weight in zip(torch.from_numpy(placed.vectors), weights)
+        QueryTerm(vector, weight)
+        for vector, weight in zip(torch.from_numpy(placed.vectors), weights)
     ]
     if flags.image:
         projected = labeller.project(labeller.embedder(flags.image).mean(1))  # (B, D)
-        parts += [Part(vector, 1.0) for vector in projected]
+        parts += [QueryTerm(vector, 1.0) for vector in projected]
     return parts
 
 

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vl.search.nearest import Labels
+from vl.search.nearest import NearestNeighbors
 
 _TERNARY_STEPS = 100  # each leaves two thirds of the range
 _SHARPEST, _BLUNTEST = 1e4, 1e-2  # of 1 / temperature; cosines differ by 0.0001 to 1
@@ -110,7 +110,7 @@ def fit_seen_penalty(scores: Tensor, truth: Tensor, seen: Tensor) -> float:
 
 
 def threshold(
-    calibration: Calibration, labels: Labels, vectors: Tensor, *, false_accepts: float
+    calibration: Calibration, labels: NearestNeighbors, vectors: Tensor, *, false_accepts: float
 ) -> float:
     """The score that a photograph's best label must exceed, or it is none of these.
 
@@ -148,5 +148,5 @@ def threshold(
             f"{len(others)} photographs of other labels, by which the threshold is found, cannot "
             f"tell a rate of false accepts of {false_accepts}; the least is {least}"
         )
-    best = labels.nearest(others, top=1).scores[:, 0].sort(descending=True).values
+    best = labels.nearest(others, top_k=1).scores[:, 0].sort(descending=True).values
     return float(best[allowed])

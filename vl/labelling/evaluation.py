@@ -243,7 +243,7 @@ class _Judge:
             self._projected[rows].cpu().numpy(),
             candidates.vectors.cpu().numpy(),
             truth,
-            less=candidates.less.cpu().numpy(),
+            less=candidates.penalty.cpu().numpy(),
             depth=KS[-1],
         )
 

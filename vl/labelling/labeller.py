@@ -22,7 +22,7 @@ from vl.encoding.embedder import Embedder
 from vl.labelling import labeller_file as labeller_bundle
 from vl.labelling.calibration import Calibration, threshold
 from vl.labelling.labeller_file import PROJECTIONS, Parts, Projection
-from vl.search.nearest import Labels, hub_penalty
+from vl.search.nearest import NearestNeighbors, hub_penalty
 
 
 class Prediction(NamedTuple):
@@ -48,8 +48,8 @@ class Candidates(NamedTuple):
     placed: Placed
     vectors: Tensor  # (K, D); NaN for a label without
     seen: Tensor  # (K,) bool: trained on
-    less: Tensor  # (K,) what is taken off each label's cosine
-    labels: Labels
+    penalty: Tensor  # (K,) subtracted from each label's cosine
+    neighbors: NearestNeighbors
 
 
 class Labeller:
@@ -107,7 +107,7 @@ class Labeller:
         self.seen = tuple(seen)
         self.calibration = calibration
         # The threshold that was asked for last, and of what.
-        self._limit: tuple[Calibration, Labels, float, float] | None = None
+        self._limit: tuple[Calibration, NearestNeighbors, float, float] | None = None
         self.training = training or {}
         self.aside = tuple(aside)
         self._seen_index, self._aside_index = LabelIndex(self.seen), LabelIndex(self.aside)
@@ -265,15 +265,15 @@ class Labeller:
         if none_of_these is not None:
             limit = self.threshold(candidates, none_of_these)
         # More places than labels would only be memory.
-        found = candidates.labels.nearest(projected, top=min(top, len(candidates.texts)))
-        cosines = found.scores + candidates.less[found.numbers.clamp(min=0)]
+        found = candidates.neighbors.nearest(projected, top_k=min(top, len(candidates.texts)))
+        cosines = found.scores + candidates.penalty[found.indices.clamp(min=0)]
         chances: Tensor | None = None
         if self.calibration:
             temperature = self.calibration.temperature_for(all_seen=bool(candidates.seen.all()))
-            total = candidates.labels.log_totals(projected, temperature=temperature)
+            total = candidates.neighbors.logsumexp(projected, temperature=temperature)
             chances = (found.scores / temperature - total[:, None]).exp()
         answers = []
-        for row, numbers in enumerate(found.numbers.tolist()):
+        for row, numbers in enumerate(found.indices.tolist()):
             labels = tuple(
                 Prediction(
                     candidates.texts[number],
@@ -296,14 +296,16 @@ class Labeller:
         calibration = self._calibrated("none of these")
         match self._limit:  # of many candidates it takes as long as a batch of photographs
             case (before, labels, rate, limit) if (
-                before is self.calibration and labels is candidates.labels and rate == false_accepts
+                before is self.calibration
+                and labels is candidates.neighbors
+                and rate == false_accepts
             ):
                 return limit
         limit = threshold(
-            calibration, candidates.labels, candidates.vectors, false_accepts=false_accepts
+            calibration, candidates.neighbors, candidates.vectors, false_accepts=false_accepts
         )
         if self.calibration is not None:
-            self._limit = (self.calibration, candidates.labels, false_accepts, limit)
+            self._limit = (self.calibration, candidates.neighbors, false_accepts, limit)
         return limit
 
     def is_seen(self, label: str, synset: str | None = None) -> bool:
@@ -329,7 +331,9 @@ class Labeller:
             less = less + hub_penalty(vectors, self._calibrated("CSLS").references)
         if stacking:
             less = less + self._calibrated("stacking").seen_penalty * seen.to(less)
-        return Candidates(texts, placed, vectors, seen, less, Labels(vectors, less=less))
+        return Candidates(
+            texts, placed, vectors, seen, less, NearestNeighbors(vectors, penalty=less)
+        )
 
     def _calibrated(self, wanted: str) -> Calibration:
         if self.calibration is None:

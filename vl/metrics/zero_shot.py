@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vl.data.words.wordnet import WordNet
-from vl.search.nearest import Labels
+from vl.search.nearest import NearestNeighbors
 
 Floats = NDArray[np.floating[Any]]
 Ints = NDArray[np.int64]
@@ -120,9 +120,10 @@ def rank_vectors(
     if less is not None and less.shape != words.shape[:1]:
         raise ValueError(f"less has shape {less.shape}, there are {len(words)} labels")
     _check_truth(truth, images=len(images), labels=len(words), depth=depth)
-    labels = Labels(_tensor(words), less=None if less is None else _tensor(less))
-    found = labels.placed(_tensor(images), _tensor(truth), top=depth)
-    places, best = found.places.numpy(), found.nearest.numbers.numpy()
+    penalty = None if less is None else _tensor(less)
+    labels = NearestNeighbors(_tensor(words), penalty=penalty)
+    found = labels.rank(_tensor(images), _tensor(truth), top_k=depth)
+    places, best = found.ranks.numpy(), found.neighbors.indices.numpy()
     return Ranking(truth, np.where(places > 0, places, NEVER), best, len(words))
 
 

@@ -5,9 +5,10 @@ who writes and reads it; here is what all kinds share.
 """
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import fields, is_dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -16,6 +17,9 @@ from torch import Tensor, nn
 
 from vl.data.errors import FormatError
 from vl.data.files import atomic_write
+
+Config = TypeVar("Config")
+Module = TypeVar("Module", bound=nn.Module)
 
 FORMAT = 1
 _KEY = "vl"  # of safetensors' metadata, which maps strings to strings
@@ -123,6 +127,48 @@ def required(bundle: Bundle, key: str, kind: type) -> Any:
     return value
 
 
+def parse(bundle: Bundle, config: type[Config]) -> Config:
+    """The configuration as a dataclass.
+
+    Args:
+        bundle: the file.
+        config: its fields may be ``str``, ``int``, ``float``, ``bool``, ``list``, ``dict`` (or of
+            such, as ``list[str]``), a ``Literal`` or dataclasses of the same.
+
+    Raises:
+        FormatError: a key is missing or unknown, a value is of another type, or the dataclass
+            refuses it.
+    """
+    values = {key: v for key, v in bundle.configuration.items() if key not in ("format", "kind")}
+    parsed: Config = _parse(bundle.path, "configuration", values, config)
+    return parsed
+
+
+def build(bundle: Bundle, name: str, make: Callable[[], Module]) -> Module:
+    """A module with the tensors under ``name.``.
+
+    Args:
+        bundle: the file.
+        name: of the module in it.
+        make: builds the module from what the file says.
+
+    Raises:
+        FormatError: it cannot be built, or as ``fill``.
+    """
+    try:
+        # First without memory: a file may ask for more than there is.
+        with torch.device("meta"):
+            check(bundle, name, make())
+        module = make()
+    except FormatError:
+        raise
+    except (TypeError, ValueError, RuntimeError) as cause:  # RuntimeError: sizes that overflow
+        problem = f"cannot be built: {' '.join(str(cause).split())}"
+        raise FormatError(bundle.path, problem, record=name) from cause
+    fill(bundle, name, module)
+    return module
+
+
 def fill(bundle: Bundle, name: str, module: nn.Module) -> None:
     """Put the tensors under ``name.`` into a module.
 
@@ -187,3 +233,41 @@ def _under(bundle: Bundle, name: str) -> dict[str, Tensor]:
 
 def _kind(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+def _parse(path: Path, record: str, value: Any, expected: Any) -> Any:
+    """A JSON value as the type that is expected."""
+    if is_dataclass(expected):
+        return _parse_dataclass(path, record, _parse(path, record, value, dict), expected)
+    origin, arguments = get_origin(expected) or expected, get_args(expected)
+    if origin is Literal:
+        fits, name = value in arguments, " or ".join(map(repr, arguments))
+    else:
+        accepted = (int, float) if origin is float else (origin,)
+        fits = isinstance(value, accepted) and (origin is bool or not isinstance(value, bool))
+        name = origin.__name__
+    if not fits:
+        raise FormatError(path, f"expected {name}, found {_shorten(value)}", record=record)
+    if origin is list and arguments:
+        return [_parse(path, record, item, arguments[0]) for item in value]
+    return value
+
+
+def _parse_dataclass(path: Path, record: str, values: dict[str, Any], config: Any) -> Any:
+    hints, names = get_type_hints(config), [field.name for field in fields(config)]
+    unknown = sorted(values.keys() - set(names))
+    if unknown:
+        raise FormatError(path, f"unknown: {', '.join(unknown)}", record=record)
+    missing = [name for name in names if name not in values]
+    if missing:
+        raise FormatError(path, f"missing: {', '.join(missing)}", record=record)
+    parsed = {name: _parse(path, f"{record}.{name}", values[name], hints[name]) for name in names}
+    try:
+        return config(**parsed)
+    except ValueError as cause:
+        raise FormatError(path, str(cause), record=record) from cause
+
+
+def _shorten(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else f"{text[:60]}... ({type(value).__name__})"

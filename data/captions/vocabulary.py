@@ -1,13 +1,10 @@
 """Words and their numbers, counted from training captions only."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
-from pathlib import Path
 
 from vl.data.captions.captions import CaptionedImage, check_disjoint
 from vl.data.captions.ptb.tokens import words as words_of
-from vl.data.errors import FormatError
 from vl.data.files import UNPRINTABLE
 
 START = "<s>"
@@ -108,26 +105,13 @@ class Vocabulary:
                 raise ValueError(f"id {number} is not among the vocabulary's 0 to {len(self) - 1}")
         return " ".join(self.words[n] for n in ids if n not in (self.start, self.end))
 
-    def to_json(self) -> str:
-        """All words by id, a JSON list of strings."""
-        return json.dumps(self.words, ensure_ascii=False)
-
     @classmethod
-    def from_json(cls, text: str, path: Path | str) -> "Vocabulary":
-        """What ``to_json`` wrote; ``path`` is the file it is from, for errors.
+    def from_words(cls, words: Sequence[str]) -> "Vocabulary":
+        """A vocabulary from all its ``words``, the special ones first.
 
         Raises:
-            FormatError: it is not that.
+            ValueError: the special words are not first; or see the class.
         """
-        try:
-            words = json.loads(text)
-        except (ValueError, RecursionError) as error:
-            raise FormatError(path, f"the vocabulary is not JSON: {error}") from error
-        if not isinstance(words, list) or not all(isinstance(word, str) for word in words):
-            raise FormatError(path, "the vocabulary is not a list of strings")
         if tuple(words[: len(SPECIAL)]) != SPECIAL:
-            raise FormatError(path, f"the vocabulary does not begin with {', '.join(SPECIAL)}")
-        try:
-            return cls(words[len(SPECIAL) :])
-        except ValueError as error:
-            raise FormatError(path, f"the vocabulary is wrong: {error}") from error
+            raise ValueError(f"the vocabulary does not begin with {', '.join(SPECIAL)}")
+        return cls(words[len(SPECIAL) :])

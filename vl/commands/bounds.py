@@ -12,18 +12,34 @@ from pathlib import Path
 from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
-from annotated_types import Ge, GroupedMetadata, Gt, Interval, Le, Lt, Predicate
+from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, Predicate
 
-PositiveInt = Annotated[int, Ge(1)]
-NonNegativeInt = Annotated[int, Ge(0)]
-PositiveFloat = Annotated[float, Gt(0)]
-NonNegativeFloat = Annotated[float, Ge(0)]
-Probability = Annotated[float, Interval(ge=0, le=1)]
-PositiveFraction = Annotated[float, Interval(gt=0, le=1)]
-LearningRate = Annotated[float, Interval(gt=0, le=1e38)]  # float32 ends there
-HeldOutFraction = Annotated[float, Interval(ge=0, le=0.9)]  # something must be left to train on
-InputFile = Annotated[Path, Predicate(Path.is_file)]  # neither a folder nor missing
-InputPath = Annotated[Path, Predicate(Path.exists)]  # a file or a folder
+from vl.data.bounds import (
+    HeldOutFraction,
+    InputFile,
+    InputPath,
+    LearningRate,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveFloat,
+    PositiveFraction,
+    PositiveInt,
+    Probability,
+)
+
+__all__ = [
+    "HeldOutFraction",
+    "InputFile",
+    "InputPath",
+    "LearningRate",
+    "NonNegativeFloat",
+    "NonNegativeInt",
+    "PositiveFloat",
+    "PositiveFraction",
+    "PositiveInt",
+    "Probability",
+    "check_bounds",
+]
 
 
 def check_bounds(flags: object) -> None:

@@ -114,26 +114,21 @@ def test_vocabularies_are_equal_when_all_words_have_the_same_ids():
     assert Vocabulary([]) != START
 
 
-def test_a_vocabulary_comes_back_from_its_json():
+def test_from_words():
     vocabulary = Vocabulary(["caf\u00e9", "'s", '"', "\u65e5"])
-    text = vocabulary.to_json()
-    assert Vocabulary.from_json(text, "x") == vocabulary
-    assert "caf\u00e9" in text
+    assert Vocabulary.from_words(vocabulary.words) == vocabulary
 
 
 @pytest.mark.parametrize(
-    ("text", "message"),
+    ("words", "message"),
     [
-        ("[", "words.json: the vocabulary is not JSON"),
-        ('{"a": 1}', "not a list of strings"),
-        ('["<s>", "</s>", "<unk>", 3]', "not a list of strings"),
-        ('["a", "b"]', "does not begin with <s>, </s>, <unk>"),
-        ('["</s>", "<s>", "<unk>", "a"]', "does not begin with <s>, </s>, <unk>"),
-        ('["<s>", "</s>"]', "does not begin with"),
-        ('["<s>", "</s>", "<unk>", "a", "a"]', "'a' is there 2 times"),
-        ('["<s>", "</s>", "<unk>", "a", "<unk>"]', "'<unk>' is a special word"),
+        (["a", "b"], "does not begin with"),
+        (["</s>", "<s>", "<unk>", "a"], "does not begin with"),
+        (["<s>", "</s>"], "does not begin with"),
+        (["<s>", "</s>", "<unk>", "a", "a"], "2 times"),
+        (["<s>", "</s>", "<unk>", "a", "<unk>"], "special"),
     ],
 )
-def test_json_that_is_no_vocabulary_is_refused(text, message):
-    with pytest.raises(FormatError, match=message):
-        Vocabulary.from_json(text, "words.json")
+def test_from_words_refuses_other_lists(words, message):
+    with pytest.raises(ValueError, match=message):
+        Vocabulary.from_words(words)

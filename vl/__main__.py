@@ -58,7 +58,7 @@ COMMANDS = {
     ),
     "demo": Command(
         "vl.commands.demo:DemoRun",
-        "Draw a world, train everything on it from nothing, and say how true its captions are",
+        "Draw a world, train the whole system on it from scratch, and evaluate it",
     ),
     "draw": Command(
         "vl.commands.draw_world:DrawRun",

@@ -1,4 +1,4 @@
-"""Training an encoder on the drawn world: what is asked of which pictures and cells."""
+"""Labels, batches and accuracy of the drawn world's multi-attribute classifier."""
 
 import pytest
 import torch
@@ -6,30 +6,30 @@ import torch.nn.functional as F
 from torch import nn
 
 from tests.helpers.tiny_world import (
-    ANSWERS,
-    CELL_ANSWERS,
+    CELL_CLASSES,
     COUNT,
-    UNASKED,
+    IGNORED,
+    IMAGE_CLASSES,
+    cell_classes,
+    image_classes,
+    indices_of,
     numbered,
-    numbers_of,
-    plain_cells,
-    plain_reading,
-    strange_scenes,
+    single_batch,
     training_scenes,
-    whole,
+    unseen_scenes,
 )
 from vl.data.world.kinds import SEEN
 from vl.data.world.scenes import COLOURS, SIZES, Group, Place, Scene, scene
 from vl.demo.encoder import (
-    OF_CELLS,
-    QUESTIONS,
-    Pictures,
+    CELL_HEADS,
+    IMAGE_HEADS,
     WorldBatch,
-    accuracy,
-    by_question,
-    cells_of,
+    WorldBatches,
+    cell_labels,
+    head_accuracy,
     init_batch_norm_bias,
-    with_mixed_colours,
+    mix_colors,
+    split_heads,
 )
 from vl.encoders.inception import Logits, inception_v1_bn
 
@@ -40,113 +40,114 @@ def scenes():
 
 
 @pytest.fixture(scope="module")
-def strangers():
-    return strange_scenes()
+def unseen():
+    return unseen_scenes()
 
 
-class Reading(nn.Module):
-    """An encoder that answers by the number that a picture bears."""
+class Lookup(nn.Module):
+    """An encoder that looks its logits up by the index in an image."""
 
-    def __init__(self, main):
+    def __init__(self, logits):
         super().__init__()
-        self.main = nn.Parameter(main)
+        self.logits = nn.Parameter(logits)
 
     def classify(self, pixels):
         assert not self.training
-        return Logits(self.main[numbers_of((255 * pixels).round())], ())
+        return Logits(self.logits[indices_of((255 * pixels).round())], ())
 
 
-def in_words(truth, answers):
-    """Numbers of answers, a number a question, to the answers themselves."""
+def decode(labels, classes):
+    """Labels, one a head, to classes."""
     return {
-        name: UNASKED if number == -1 else words[number]
-        for (name, words), number in zip(answers.items(), truth, strict=True)
+        name: IGNORED if label == -1 else values[label]
+        for (name, values), label in zip(classes.items(), labels, strict=True)
     }
 
 
-def drawn(cells, marks):
-    """A map of kinds as text: a letter for each kind of thing, "." for none, "?" for a doubt."""
-    marks = {-1: "?", len(SEEN): ".", **{SEEN.index(kind): mark for kind, mark in marks.items()}}
-    return ["".join(marks[kind] for kind in row) for row in cells[0].tolist()]
+def as_text(cells, letters):
+    """A map of kinds: a letter for each kind, "." for empty, "?" for ignored."""
+    letters = {
+        -1: "?",
+        len(SEEN): ".",
+        **{SEEN.index(kind): each for kind, each in letters.items()},
+    }
+    return ["".join(letters[kind] for kind in row) for row in cells[0].tolist()]
 
 
-def thing(kind, *middles, radius, colour="blue", texture="striped", size="big"):
-    places = tuple(Place(x, y, radius, 0.0, False) for x, y in middles)
-    return Group(kind, colour, texture, size, places)
+def group(kind, *centers, radius, color="blue", texture="striped", size="big"):
+    places = tuple(Place(x, y, radius, 0.0, False) for x, y in centers)
+    return Group(kind, color, texture, size, places)
 
 
-def shown_by(*groups, ground="sand"):
+def scene_of(*groups, ground="sand"):
     return Scene("training", 0, 0, groups, ground)
 
 
-def test_each_question_has_as_many_answers_as_there_are_words_for():
-    assert {name: len(words) for name, words in ANSWERS.items()} == QUESTIONS
-    assert list(ANSWERS) == list(QUESTIONS)
-    assert {name: len(words) for name, words in CELL_ANSWERS.items()} == OF_CELLS
-    assert list(CELL_ANSWERS) == list(OF_CELLS)
+def test_heads_have_a_class_for_each_value():
+    for heads, classes in ((IMAGE_HEADS, IMAGE_CLASSES), (CELL_HEADS, CELL_CLASSES)):
+        assert {name: len(values) for name, values in classes.items()} == heads
+        assert list(classes) == list(heads)
 
 
 @pytest.mark.parametrize("split", ["training", "held-out-combinations", "held-out-kinds"])
-def test_the_truth_of_a_picture_is_its_scene_s(split):
-    shown = [scene(split, number) for number in range(COUNT)]
-    truth = whole(shown).truth
-    assert truth.shape == (COUNT, len(QUESTIONS))
-    for each, row in zip(shown, truth.tolist(), strict=True):
-        assert in_words(row, ANSWERS) == plain_reading(each)
+def test_image_labels_are_the_scenes(split):
+    scenes = [scene(split, number) for number in range(COUNT)]
+    labels = single_batch(scenes).labels
+    assert labels.shape == (COUNT, len(IMAGE_HEADS))
+    for each, row in zip(scenes, labels.tolist(), strict=True):
+        assert decode(row, IMAGE_CLASSES) == image_classes(each)
 
 
-def test_big_and_small_things_are_told_apart_whichever_is_the_main_one():
-    ball = thing("ball", (0.3, 0.3), radius=0.2, colour="red", size="small")
-    cup = thing("cup", (0.7, 0.3), radius=0.2, colour="black", texture="plain", size="big")
-    for groups, where in (((ball, cup), "left of"), ((cup, ball), "right of")):
-        told = in_words(whole([shown_by(*groups)]).truth[0].tolist(), ANSWERS)
-        assert told == {
+def test_big_and_small_objects_do_not_depend_on_which_is_the_main_one():
+    ball = group("ball", (0.3, 0.3), radius=0.2, color="red", size="small")
+    cup = group("cup", (0.7, 0.3), radius=0.2, color="black", texture="plain", size="big")
+    for groups, relation in (((ball, cup), "left of"), ((cup, ball), "right of")):
+        labels = single_batch([scene_of(*groups)]).labels[0]
+        assert decode(labels.tolist(), IMAGE_CLASSES) == {
             "kind": groups[0].kind,
             "big kind": "cup",
-            "big colour": "black",
+            "big color": "black",
             "big texture": "plain",
             "small kind": "ball",
-            "small colour": "red",
+            "small color": "red",
             "small texture": "striped",
             "count": 1,
             "ground": "sand",
-            "relation": where,
+            "relation": relation,
         }
 
 
-def test_a_kind_that_training_does_not_know_is_not_asked_but_its_look_is(strangers):
-    batch = whole(strangers, cells=8)
-    names = list(QUESTIONS)
-    for shown, row, cells in zip(strangers, batch.truth.tolist(), batch.cells, strict=True):
-        told = dict(zip(names, row, strict=True))
-        assert told["kind"] == told[f"{shown.main.size} kind"] == -1
-        assert COLOURS[told[f"{shown.main.size} colour"]] == shown.main.colour
+def test_unseen_kinds_are_ignored_but_not_their_colors(unseen):
+    batch = single_batch(unseen, cells=8)
+    for each, row, cells in zip(unseen, batch.labels.tolist(), batch.cell_labels, strict=True):
+        labels = dict(zip(IMAGE_HEADS, row, strict=True))
+        assert labels["kind"] == labels[f"{each.main.size} kind"] == -1
+        assert COLOURS[labels[f"{each.main.size} color"]] == each.main.colour
         covered = cells[1] != -1
         assert covered.any()
         assert (cells[0][covered] == -1).all()
-        assert (cells[1][covered] == COLOURS.index(shown.main.colour)).all()
+        assert (cells[1][covered] == COLOURS.index(each.main.colour)).all()
 
 
 @pytest.mark.parametrize("cells", [1, 4, 7])
 @pytest.mark.parametrize("split", ["training", "held-out-kinds"])
-def test_cells_agree_with_a_plain_loop_over_them(split, cells):
+def test_cell_labels_agree_with_a_plain_loop(split, cells):
     for number in range(30):
-        shown = scene(split, number)
-        found = cells_of(shown, cells)
-        assert found.shape == (len(OF_CELLS), cells, cells)
-        assert found.dtype == torch.int64
-        said = [
-            [in_words(found[:, row, column].tolist(), CELL_ANSWERS) for column in range(cells)]
+        of = scene(split, number)
+        labels = cell_labels(of, cells)
+        assert labels.shape == (len(CELL_HEADS), cells, cells)
+        assert labels.dtype == torch.int64
+        assert [
+            [decode(labels[:, row, column].tolist(), CELL_CLASSES) for column in range(cells)]
             for row in range(cells)
-        ]
-        assert said == plain_cells(shown, cells)
+        ] == cell_classes(of, cells)
 
 
-def test_cells_near_a_thing_s_edge_are_in_doubt():
-    cells = cells_of(shown_by(thing("ball", (0.25, 0.625), radius=0.22)), 8)
-    # Middles of cells are 1/16, 3/16 ... from an edge: 1/16 or 3/16 from the ball's middle, that
-    # is 0.28 or 0.85 of its radius, or 5/16, which is 1.42.
-    assert drawn(cells, {"ball": "b"}) == [
+def test_cells_near_an_edge_are_ignored():
+    cells = cell_labels(scene_of(group("ball", (0.25, 0.625), radius=0.22)), 8)
+    # Centers of cells are 1/16 or 3/16 from the ball's center, 0.28 or 0.85 of its radius, or
+    # 5/16, which is 1.42.
+    assert as_text(cells, {"ball": "b"}) == [
         "........",
         "........",
         "........",
@@ -156,30 +157,29 @@ def test_cells_near_a_thing_s_edge_are_in_doubt():
         "????....",
         "........",
     ]
-    place = {".": (0, 0), "?": (3, 0), "b": (4, 1)}
-    told = {
-        mark: in_words(cells[:, row, column].tolist(), CELL_ANSWERS)
-        for mark, (row, column) in place.items()
-    }
-    nothing = {"colour": UNASKED, "texture": UNASKED, "ground": "sand"}
-    assert told["."] == {"kind": None, "size": None, **nothing}
-    assert told["?"] == {"kind": UNASKED, "size": UNASKED, **nothing}
-    assert told["b"] == {
+    empty, ignored, ball = (
+        decode(cells[:, row, column].tolist(), CELL_CLASSES)
+        for row, column in ((0, 0), (3, 0), (4, 1))
+    )
+    background = {"color": IGNORED, "texture": IGNORED, "ground": "sand"}
+    assert empty == {"kind": None, "size": None, **background}
+    assert ignored == {"kind": IGNORED, "size": IGNORED, **background}
+    assert ball == {
         "kind": "ball",
-        "colour": "blue",
+        "color": "blue",
         "texture": "striped",
         "size": "big",
-        "ground": UNASKED,
+        "ground": IGNORED,
     }
 
 
-def test_a_ring_fills_its_square_but_for_the_thing_inside_it():
-    ring = thing("ring", (0.5, 0.5), radius=0.4)
-    star = thing("star", (0.5, 0.5), radius=0.16, size="small", colour="red")
-    cells = cells_of(shown_by(ring, star), 8)
-    # The outermost cells are 7/16 from the middle, 1.09 of the ring's radius; the innermost 1/16,
-    # 0.39 of the star's, and those about them 3/16, which is 1.17.
-    assert drawn(cells, {"ring": "r", "star": "s"}) == [
+def test_ring_covers_its_square_but_for_the_object_inside():
+    ring = group("ring", (0.5, 0.5), radius=0.4)
+    star = group("star", (0.5, 0.5), radius=0.16, size="small", color="red")
+    cells = cell_labels(scene_of(ring, star), 8)
+    # The outermost cells are 7/16 from the center, 1.09 of the ring's radius; the innermost 1/16,
+    # 0.39 of the star's, and those around them 3/16, which is 1.17.
+    assert as_text(cells, {"ring": "r", "star": "s"}) == [
         "????????",
         "?rrrrrr?",
         "?rrrrrr?",
@@ -189,92 +189,85 @@ def test_a_ring_fills_its_square_but_for_the_thing_inside_it():
         "?rrrrrr?",
         "????????",
     ]
-    assert COLOURS[cells[1, 3, 3]] == "red"
-    assert SIZES[cells[3, 3, 3]] == "small"
-    assert COLOURS[cells[1, 2, 2]] == "blue"
-    assert SIZES[cells[3, 2, 2]] == "big"
+    assert (COLOURS[cells[1, 3, 3]], SIZES[cells[3, 3, 3]]) == ("red", "small")
+    assert (COLOURS[cells[1, 2, 2]], SIZES[cells[3, 2, 2]]) == ("blue", "big")
 
 
-def test_a_cell_that_a_thing_covers_is_not_in_doubt_for_being_near_another():
-    crosses = thing("cross", (0.3125, 0.3125), (0.6875, 0.3125), radius=0.2, size="small")
-    cells = cells_of(shown_by(crosses), 8)
+def test_covered_cell_near_another_object_is_not_ignored():
+    crosses = group("cross", (0.3125, 0.3125), (0.6875, 0.3125), radius=0.2, size="small")
     # 2/16 is 0.63 of the radius, 4/16 is 1.25: each covers three by three cells and no more.
-    assert drawn(cells, {"cross": "x"})[1:4] == [".xxxxxx."] * 3
+    assert as_text(cell_labels(scene_of(crosses), 8), {"cross": "x"})[1:4] == [".xxxxxx."] * 3
     wider = crosses._replace(places=tuple(p._replace(radius=0.24) for p in crosses.places))
-    # 4/16 is 1.04: in doubt, but for the cells of the other cross.
-    assert drawn(cells_of(shown_by(wider), 8), {"cross": "x"})[1:4] == ["?xxxxxx?"] * 3
-    turned = wider._replace(places=wider.places[::-1])
-    assert torch.equal(cells_of(shown_by(wider), 8), cells_of(shown_by(turned), 8))
+    # 4/16 is 1.04: ignored, but for the cells of the other cross.
+    cells = cell_labels(scene_of(wider), 8)
+    assert as_text(cells, {"cross": "x"})[1:4] == ["?xxxxxx?"] * 3
+    reverse = wider._replace(places=wider.places[::-1])
+    assert torch.equal(cells, cell_labels(scene_of(reverse), 8))
 
 
 @pytest.mark.parametrize("seed", [None, 3])
-def test_images_truth_and_cells_belong_together_in_every_batch(scenes, seed):
-    pictures = Pictures(numbered(COUNT), scenes, cells=4, batch_size=16, seed=seed)
-    batches = list(pictures.epoch(2))
-    assert len(batches) == len(pictures) == 4
-    met = []
+def test_batches_keep_images_and_labels_together(scenes, seed):
+    data = WorldBatches(numbered(COUNT), scenes, cells=4, batch_size=16, seed=seed)
+    batches = list(data.epoch(2))
+    assert len(batches) == len(data) == 4
+    order = []
     for batch in batches:
-        numbers = numbers_of(batch.images)
-        met += numbers
-        for number, truth, cells in zip(numbers, batch.truth, batch.cells, strict=True):
-            assert in_words(truth.tolist(), ANSWERS) == plain_reading(scenes[number])
-            assert torch.equal(cells, cells_of(scenes[number], 4))
-    assert (met == list(range(COUNT))) == (seed is None)
-    assert sorted(met) == list(range(COUNT))
+        indices = indices_of(batch.images)
+        order += indices
+        for index, labels, cells in zip(indices, batch.labels, batch.cell_labels, strict=True):
+            assert decode(labels.tolist(), IMAGE_CLASSES) == image_classes(scenes[index])
+            assert torch.equal(cells, cell_labels(scenes[index], 4))
+    assert (order == list(range(COUNT))) == (seed is None)
+    assert sorted(order) == list(range(COUNT))
 
 
-def test_a_seed_and_an_epoch_set_the_order(scenes):
+def test_seed_and_epoch_determine_the_order(scenes):
     def order(seed, epoch):
-        pictures = Pictures(numbered(COUNT), scenes, cells=1, batch_size=16, seed=seed)
-        return [number for batch in pictures.epoch(epoch) for number in numbers_of(batch.images)]
+        batches = WorldBatches(numbered(COUNT), scenes, cells=1, batch_size=16, seed=seed)
+        return [index for batch in batches.epoch(epoch) for index in indices_of(batch.images)]
 
     assert order(3, 1) == order(3, 1)
     orders = [order(3, 1), order(3, 0), order(4, 1), order(0, 0)]
     assert len({tuple(each) for each in orders}) == 4
 
 
-def test_an_epoch_can_be_entered_anywhere(scenes):
-    pictures = Pictures(numbered(COUNT), scenes, cells=4, batch_size=16, seed=3)
-    batches = list(pictures.epoch(1))
+def test_epoch_can_start_at_any_batch(scenes):
+    data = WorldBatches(numbered(COUNT), scenes, cells=4, batch_size=16, seed=3)
+    batches = list(data.epoch(1))
     for first in range(len(batches) + 1):
-        rest = list(pictures.epoch(1, first=first))
+        rest = list(data.epoch(1, first=first))
         assert len(rest) == len(batches) - first
-        for one, other in zip(batches[first:], rest, strict=True):
-            for part, same in zip(one, other, strict=True):
-                assert torch.equal(part, same)
+        for expected, batch in zip(batches[first:], rest, strict=True):
+            assert all(map(torch.equal, expected, batch))
 
 
-def test_no_batch_is_a_single_picture(scenes):
-    pictures = Pictures(numbered(33), scenes[:33], cells=1, batch_size=16)
-    assert [len(batch.images) for batch in pictures.epoch(0)] == [16, 17]
+def test_no_batch_has_a_single_image(scenes):
+    batches = WorldBatches(numbered(33), scenes[:33], cells=1, batch_size=16)
+    assert [len(batch.images) for batch in batches.epoch(0)] == [16, 17]
 
 
-def test_a_batch_on_another_device_is_the_same_three_parts(scenes):
-    batch = whole(scenes[:2])
+def test_batch_moves_to_a_device(scenes):
+    batch = single_batch(scenes[:2])
     moved = batch.to("meta")
     assert isinstance(moved, WorldBatch)
     for part, other in zip(batch, moved, strict=True):
-        assert other.device.type == "meta"
-        assert other.shape == part.shape
-        assert other.dtype == part.dtype
+        assert (other.device.type, other.shape, other.dtype) == ("meta", part.shape, part.dtype)
 
 
-def test_questions_are_divided_in_their_order():
-    answers = torch.arange(2 * sum(QUESTIONS.values())).view(2, -1)
-    parts = by_question(answers)
-    assert list(parts) == list(QUESTIONS)
-    assert {name: part.shape for name, part in parts.items()} == {
-        name: (2, count) for name, count in QUESTIONS.items()
-    }
-    assert torch.equal(torch.cat(list(parts.values()), 1), answers)
+def test_logits_are_split_by_head():
+    logits = torch.arange(2 * sum(IMAGE_HEADS.values())).view(2, -1)
+    parts = split_heads(logits)
+    assert list(parts) == list(IMAGE_HEADS)
+    assert {name: part.shape[1] for name, part in parts.items()} == IMAGE_HEADS
+    assert torch.equal(torch.cat(list(parts.values()), 1), logits)
 
 
-def test_mixed_colours_keep_shapes():
+def test_mixed_colors_keep_shapes():
     torch.manual_seed(1)
     pixels = torch.zeros(20, 3, 6, 6)
     pixels[:, :, :, 3:] = torch.tensor([0.9, 0.2, 0.4])[:, None, None]
     before = pixels.clone()
-    mixed = with_mixed_colours(pixels)
+    mixed = mix_colors(pixels)
     assert torch.equal(pixels, before)
     assert mixed.min() >= 0
     assert mixed.max() <= 1
@@ -285,60 +278,58 @@ def test_mixed_colours_keep_shapes():
     assert ((mixed - pixels).abs().amax((1, 2, 3)) > 0.05).all()
 
 
-def test_mixed_colours_are_mixed_about_grey():
+def test_colors_are_mixed_about_grey():
     pixels = torch.rand(10, 3, 4, 4)
     mixed = []
-    for each in (pixels, 1 - pixels):
+    for inputs in (pixels, 1 - pixels):
         torch.manual_seed(2)
-        mixed.append(with_mixed_colours(each))
+        mixed.append(mix_colors(inputs))
     torch.testing.assert_close(mixed[0], 1 - mixed[1])
     grey = torch.full((10, 3, 2, 2), 0.5)
-    torch.testing.assert_close(with_mixed_colours(grey), grey)
+    torch.testing.assert_close(mix_colors(grey), grey)
 
 
-def test_every_mixed_colour_takes_one_and_a_half_shares_of_the_true_ones():
+def test_mixing_weights_add_up_to_the_contrast():
     torch.manual_seed(3)
     signs = torch.cartesian_prod(*3 * [torch.tensor([-1.0, 1.0])]).T  # (3, 8)
     pixels = (0.5 + 0.25 * signs).expand(10, 3, 8)[:, :, None]  # (10, 3, 1, 8)
-    most = (with_mixed_colours(pixels) - 0.5).abs().amax((2, 3))
-    # Shares add up to one; with the signs that suit them they meet in one of the eight pixels.
-    torch.testing.assert_close(most, torch.full((10, 3), 1.5 * 0.25))
+    largest = (mix_colors(pixels) - 0.5).abs().amax((2, 3))
+    # In one of the eight pixels all signs agree with the weights'.
+    torch.testing.assert_close(largest, torch.full((10, 3), 1.5 * 0.25))
 
 
-def answering(truth):
-    """Logits by which each question is answered so; unasked ones at random."""
-    counts = QUESTIONS.values()
-    columns = zip(truth.clamp(min=0).unbind(1), counts, strict=True)
-    return torch.cat([F.one_hot(each, count).float() for each, count in columns], 1)
+def one_hot_logits(labels):
+    """Logits whose predictions are the labels; ignored ones are class 0."""
+    columns = zip(labels.clamp(min=0).unbind(1), IMAGE_HEADS.values(), strict=True)
+    return torch.cat([F.one_hot(column, count).float() for column, count in columns], 1)
 
 
-def test_accuracy_is_counted_by_question_and_for_the_main_thing_s_kind_and_colour():
+def test_accuracy_by_head_and_of_the_main_kind_and_color():
     torch.manual_seed(4)
-    count = 260  # more than are looked at together
-    shown = [scene("test", number) for number in range(count)]
-    truth = whole(shown).truth
-    right = torch.rand(truth.shape) < torch.linspace(0.2, 0.9, len(QUESTIONS))
-    said = (truth + (~right).long()) % torch.tensor(list(QUESTIONS.values()))
-    found = accuracy(Reading(answering(said)), numbered(count), shown)
-    names = list(QUESTIONS)
-    expected = dict.fromkeys((*names, "kind and colour"), 0)
-    for each, row in zip(shown, right.tolist(), strict=True):
-        told = dict(zip(names, row, strict=True))
-        told["kind and colour"] = told["kind"] and told[f"{each.main.size} colour"]
-        for name, good in told.items():
-            expected[name] += good
-    assert found == pytest.approx({name: 100 * n / count for name, n in expected.items()})
-    assert list(found) == list(expected)
+    count = 260  # more than an evaluation batch
+    scenes = [scene("test", number) for number in range(count)]
+    labels = single_batch(scenes).labels
+    correct = torch.rand(labels.shape) < torch.linspace(0.2, 0.9, len(IMAGE_HEADS))
+    predictions = (labels + (~correct).long()) % torch.tensor(list(IMAGE_HEADS.values()))
+    accuracy = head_accuracy(Lookup(one_hot_logits(predictions)), numbered(count), scenes)
+    expected = dict.fromkeys((*IMAGE_HEADS, "kind and color"), 0)
+    for each, row in zip(scenes, correct.tolist(), strict=True):
+        by_head = dict(zip(IMAGE_HEADS, row, strict=True))
+        by_head["kind and color"] = by_head["kind"] and by_head[f"{each.main.size} color"]
+        for name, right in by_head.items():
+            expected[name] += right
+    assert accuracy == pytest.approx({name: 100 * n / count for name, n in expected.items()})
+    assert list(accuracy) == list(expected)
 
 
-def test_a_kind_that_training_does_not_know_is_never_said_rightly(strangers):
-    model = Reading(answering(whole(strangers).truth))
-    found = accuracy(model, numbered(len(strangers)), strangers)
-    assert found["kind"] == found["kind and colour"] == 0
-    assert found["big colour"] == found["small colour"] == found["count"] == 100
+def test_unseen_kinds_are_never_correct(unseen):
+    model = Lookup(one_hot_logits(single_batch(unseen).labels))
+    accuracy = head_accuracy(model, numbered(len(unseen)), unseen)
+    assert accuracy["kind"] == accuracy["kind and color"] == 0
+    assert accuracy["big color"] == accuracy["small color"] == accuracy["count"] == 100
 
 
-def test_a_loosened_network_loses_less_of_what_it_is_given():
+def test_batch_norm_bias_keeps_relus_open():
     torch.manual_seed(2)
     encoder = inception_v1_bn(classes=5, width_factor=0.125).train()
     pixels = torch.rand(8, 3, 64, 64)
@@ -347,17 +338,17 @@ def test_a_loosened_network_loses_less_of_what_it_is_given():
         for name, module in encoder.named_modules()
         if isinstance(module, nn.BatchNorm2d)
     }
-    lost = []
+    negative = []
     for module in norms.values():
-        module.register_forward_hook(lambda *seen: lost.append((seen[-1] < 0).float().mean()))
+        module.register_forward_hook(lambda *args: negative.append((args[-1] < 0).float().mean()))
     before = {name: value.clone() for name, value in encoder.named_parameters()}
     encoder(pixels)
     init_batch_norm_bias(encoder)
     encoder(pixels)
-    tight, loose = torch.stack(lost).view(2, -1).mean(1).tolist()
-    # Of a normal distribution half is below 0, and a fifteenth below -1.5 deviations.
-    assert tight == pytest.approx(1 / 2, abs=0.1)
-    assert loose == pytest.approx(1 / 15, abs=0.05)
+    default, initialized = torch.stack(negative).view(2, -1).mean(1).tolist()
+    # Of a normal distribution half is below 0, and a fifteenth below -1.5 standard deviations.
+    assert default == pytest.approx(1 / 2, abs=0.1)
+    assert initialized == pytest.approx(1 / 15, abs=0.05)
     for name, value in encoder.named_parameters():
         is_bias = name.removesuffix(".bias") in norms
         assert torch.equal(value, before[name]) != is_bias

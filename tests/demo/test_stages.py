@@ -1,40 +1,39 @@
-"""The stages of `vl demo` on a world of a few pictures: everything is trained, saved and judged."""
+"""All stages of the demonstration on a world of a few images."""
 
 import pytest
 
 from vl.data.world.files import read_truth
 from vl.data.world.kinds import SEEN
-from vl.demo.stages import JUDGED, METHODS, Demo, Sizes
-from vl.encoding import encoder_file as encoder_bundle
+from vl.demo.results import evaluate_demo
+from vl.demo.stages import EVALUATION_SPLITS, METHODS, Demo, DemoConfig
+from vl.encoding import encoder_file
 from vl.labelling.labeller import Labeller
 
-SIZES = Sizes(
-    training=40,
-    judged=12,
-    side=64,
-    words=6000,
-    picture_epochs=1,
-    caption_epochs=1,
+CONFIG = DemoConfig(
+    training_images=40,
+    evaluation_images=12,
+    text_words=6000,
+    encoder_epochs=1,
+    captioner_epochs=1,
 )
 
 
 @pytest.mark.slow
-def test_every_stage_goes_on_from_the_one_before(tmp_path, capsys):
-    demo = Demo(tmp_path, sizes=SIZES, seed=3)
-    for stage in demo.stages().values():
-        stage()
+def test_all_stages_and_their_evaluation(tmp_path, capsys):
+    demo = Demo(tmp_path, config=CONFIG, seed=3)
+    stages = demo.run()
+    report = evaluate_demo(demo, stages, tmp_path / "report.html", num_examples=2)
     assert capsys.readouterr().out == ""
-    trained = encoder_bundle.load(demo.encoder)
+    trained = encoder_file.load(demo.encoder)
     assert trained.classes == SEEN
     assert trained.encoder.image_size == 64
-    for split in JUDGED:
-        truth = read_truth(demo.world / f"truth-{split}.jsonl")
-        assert demo.said(split).keys() == truth.keys()
-        summary, truths = demo.caption_scores(split)
-        assert summary["images"] == truths.captions == 12
+    for split in EVALUATION_SPLITS:
+        assert demo.captions(split).keys() == read_truth(demo.world / f"truth-{split}.jsonl").keys()
     for method in METHODS:
         assert Labeller.load(demo.labeller(method)).seen
-        scores = demo.label_scores(method)
-        names = {result["name"]: result["candidates"] for result in scores["results"]}
-        assert names["unseen among unseen"] <= 14
-        assert scores["generalised"].keys() == {"plain", "stacking"}
+    captions, attributes, labels = report.tables
+    assert [row[0] for row in captions.rows] == list(EVALUATION_SPLITS)
+    assert {len(row) for row in attributes.rows} == {1 + 2 * len(EVALUATION_SPLITS)}
+    assert len(labels.rows) == len(METHODS)
+    assert all(0 <= float(cell) <= 100 for row in labels.rows for cell in row[1:])
+    assert (tmp_path / "report.html").read_text().count("data:image/jpeg") == 6

@@ -1,4 +1,4 @@
-"""Scenes of the drawn world and their true answers by plain loops: what two tests share."""
+"""Scenes of the drawn world and their labels by plain loops."""
 
 from typing import get_args
 
@@ -7,103 +7,108 @@ from torch import Tensor
 
 from vl.data.world.kinds import SEEN, UNSEEN
 from vl.data.world.scenes import COLOURS, GROUNDS, SIZES, TEXTURES, Relation, Scene, scene
-from vl.demo.encoder import Pictures, WorldBatch
+from vl.demo.encoder import WorldBatch, WorldBatches
 
 SIDE = 8
 COUNT = 60
-LOOKS = {"kind": (*SEEN, None), "colour": (*COLOURS, None), "texture": (*TEXTURES, None)}
-ANSWERS = {
+TRAITS = {"kind": (*SEEN, None), "color": (*COLOURS, None), "texture": (*TEXTURES, None)}
+IMAGE_CLASSES = {
     "kind": SEEN,
-    **{f"{size} {what}": words for size in ("big", "small") for what, words in LOOKS.items()},
+    **{f"{size} {trait}": values for size in ("big", "small") for trait, values in TRAITS.items()},
     "count": (1, 2, 3),
     "ground": GROUNDS,
     "relation": (*get_args(Relation)[:6], None),  # the two after them compare sizes
 }
-CELL_ANSWERS = {
+CELL_CLASSES = {
     "kind": (*SEEN, None),
-    "colour": COLOURS,
+    "color": COLOURS,
     "texture": TEXTURES,
     "size": (*SIZES, None),
     "ground": GROUNDS,
 }
-UNASKED = "unasked"
+IGNORED = "ignored"
 
-Told = dict[str, str | int | None]  # the answer of each question
+Classes = dict[str, str | int | None]  # by head
 
 
 def training_scenes(count: int = COUNT) -> list[Scene]:
     return [scene("training", number) for number in range(count)]
 
 
-def strange_scenes() -> list[Scene]:
-    """Those of a single kind that training does not know."""
-    shown = [scene("held-out-kinds", number) for number in range(20)]
-    return [each for each in shown if len(each.groups) == 1]
+def unseen_scenes() -> list[Scene]:
+    """Scenes of a single kind that is not in training."""
+    scenes = [scene("held-out-kinds", number) for number in range(20)]
+    return [each for each in scenes if len(each.groups) == 1]
 
 
 def numbered(count: int, side: int = SIDE) -> Tensor:
-    """Pictures that bear their number in their first two colours."""
+    """Images that encode their index in their first two channels."""
     images = torch.zeros(count, 3, side, side, dtype=torch.uint8)
-    numbers = torch.arange(count)
-    images[:, 0] = (numbers % 256)[:, None, None]
-    images[:, 1] = (numbers // 256)[:, None, None]
+    indices = torch.arange(count)
+    images[:, 0] = (indices % 256)[:, None, None]
+    images[:, 1] = (indices // 256)[:, None, None]
     return images
 
 
-def numbers_of(images: Tensor) -> list[int]:
+def indices_of(images: Tensor) -> list[int]:
     return (images[:, 0, 0, 0].long() + 256 * images[:, 1, 0, 0].long()).tolist()
 
 
-def whole(scenes: list[Scene], cells: int = 4) -> WorldBatch:
-    """All pictures as one batch, in their order."""
-    pictures = Pictures(
+def single_batch(scenes: list[Scene], cells: int = 4) -> WorldBatch:
+    """All scenes as one batch, in order."""
+    batches = WorldBatches(
         numbered(len(scenes)), scenes, cells=cells, batch_size=len(scenes), seed=None
     )
-    (batch,) = pictures.epoch(0)
+    (batch,) = batches.epoch(0)
     return batch
 
 
-def plain_reading(shown: Scene) -> Told:
-    """The true answer of each question in words, or UNASKED."""
-    things = {group.size: group for group in shown.groups}
-    told: Told = {"kind": shown.main.kind, "count": shown.main.amount, "ground": shown.ground}
+def value(thing: object, trait: str) -> str | None:
+    return getattr(thing, trait.replace("color", "colour"))
+
+
+def image_classes(of: Scene) -> Classes:
+    """The class of each image head, or IGNORED."""
+    by_size = {group.size: group for group in of.groups}
+    classes: Classes = {"kind": of.main.kind, "count": of.main.amount, "ground": of.ground}
     for size in SIZES:
-        for what in LOOKS:
-            told[f"{size} {what}"] = getattr(things[size], what) if size in things else None
-    told["relation"] = None
-    if len(shown.groups) == 2:
-        for relation in shown.relations(0, 1):
+        for trait in TRAITS:
+            group = by_size.get(size)
+            classes[f"{size} {trait}"] = value(group, trait) if group else None
+    classes["relation"] = None
+    if len(of.groups) == 2:
+        for relation in of.relations(0, 1):
             if relation not in ("bigger than", "smaller than"):
-                told["relation"] = relation
-    return {name: UNASKED if word in UNSEEN else word for name, word in told.items()}
+                classes["relation"] = relation
+    return {name: IGNORED if label in UNSEEN else label for name, label in classes.items()}
 
 
-def plain_cell(shown: Scene, x: float, y: float) -> Told:
-    """The true answer of each question of the cell around a point."""
+def point_classes(of: Scene, x: float, y: float) -> Classes:
+    """The class of each cell head for the cell around a point, or IGNORED."""
     covering, near = None, False
-    for group in shown.groups:
+    for group in of.groups:
         for place in group.places:
-            far = max(abs(x - place.x), abs(y - place.y)) / place.radius
-            if far < (1.05 if group.kind == "ring" else 0.75):
+            distance = max(abs(x - place.x), abs(y - place.y)) / place.radius
+            if distance < (1.05 if group.kind == "ring" else 0.75):
                 covering = group
-            elif far < 1.15:
+            elif distance < 1.15:
                 near = True
     if covering is not None:
-        told = {what: getattr(covering, what) for what in ("kind", "colour", "texture", "size")}
+        classes = {name: value(covering, name) for name in ("kind", "color", "texture", "size")}
         if covering.kind in UNSEEN:
-            told["kind"] = UNASKED
-        return {**told, "ground": UNASKED}
-    thing = UNASKED if near else None
+            classes["kind"] = IGNORED
+        return {**classes, "ground": IGNORED}
+    empty = IGNORED if near else None
     return {
-        "kind": thing,
-        "colour": UNASKED,
-        "texture": UNASKED,
-        "size": thing,
-        "ground": shown.ground,
+        "kind": empty,
+        "color": IGNORED,
+        "texture": IGNORED,
+        "size": empty,
+        "ground": of.ground,
     }
 
 
-def plain_cells(shown: Scene, cells: int) -> list[list[Told]]:
-    """Rows of cells, each as ``plain_cell`` has it."""
-    middles = [(number + 0.5) / cells for number in range(cells)]
-    return [[plain_cell(shown, x, y) for x in middles] for y in middles]
+def cell_classes(of: Scene, cells: int) -> list[list[Classes]]:
+    """``point_classes`` of the center of every cell, by row."""
+    centers = [(index + 0.5) / cells for index in range(cells)]
+    return [[point_classes(of, x, y) for x in centers] for y in centers]

@@ -1,7 +1,7 @@
-"""What a caption of the drawn world asserts, by a grammar that never guesses.
+"""Parser for captions of the drawn world: what a caption asserts, without guessing.
 
-A caption with a word or an order of words outside the grammar is not understood, and why is said.
-It does not know whether what is asserted is true.
+A caption with a word or a word order outside the grammar is not parsed, and the reason is given.
+Whether an assertion is true is checked in vl/demo/truth.py.
 """
 
 import re
@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
-from vl.data.captions.ptb.tokens import words
+from vl.data.captions.ptb.tokens import words as tokenize
 from vl.data.world.captions import (
     COUNT_WORDS,
     DOING,
@@ -22,161 +22,218 @@ from vl.data.world.captions import (
     WITH_WORDS,
 )
 from vl.data.world.kinds import KINDS, plural
-from vl.data.world.scenes import COLOURS, GROUNDS, INVERSE, Relation
+from vl.data.world.scenes import COLOURS, GROUNDS, Relation
 
 Amount = Literal["one", "two", "three", "several"]
-_Number = Literal["one", "several"]  # singular and plural
+_GrammaticalNumber = Literal["one", "several"]  # singular and plural
 
 
-class Said(NamedTuple):
-    """A thing, or things alike, as a caption has it; None is what is left unsaid."""
+class Mention(NamedTuple):
+    """An object, or several alike, as a caption describes it; None where the caption is silent."""
 
     kind: str
     amount: Amount | None
-    colour: str | None = None
+    color: str | None = None
     size: str | None = None
     texture: str | None = None
 
 
 class Claims(NamedTuple):
-    """All that a caption asserts."""
+    """Everything a caption asserts."""
 
-    things: tuple[Said, ...]  # one or two
-    relation: Relation | None = None  # of the first thing to the second
+    mentions: tuple[Mention, ...]  # one or two
+    relation: Relation | None = None  # of the first mention to the second
     ground: str | None = None
 
 
-class NotUnderstood(NamedTuple):
-    """A caption of which nothing is taken, and why."""
+class Phrase(NamedTuple):
+    """Consecutive words of a caption that assert something, or nothing."""
+
+    length: int  # in words
+    attributes: tuple[str, ...]  # as in vl.demo.truth; empty if it asserts nothing
+    mention: int | None = None  # index in Claims.mentions; None for relation and ground
+
+
+class ParsedCaption(NamedTuple):
+    """A caption within the grammar."""
+
+    claims: Claims
+    phrases: tuple[Phrase, ...]  # all words of the caption, in order
+
+
+class ParseError(NamedTuple):
+    """Why a caption is outside the grammar."""
 
     reason: str
 
 
 class _Term(NamedTuple):
-    """One or more words that belong together."""
+    """An entry of the lexicon."""
 
-    tag: str  # a letter, by which the patterns below know it
-    value: Any = None  # what it says
-    number: _Number | None = None  # for what has a singular and a plural
+    tag: str  # a letter in the patterns below
+    value: Any = None
+    number: _GrammaticalNumber | None = None
     text: str = ""
 
 
 # Tags: D a, M two, H the, A adjective, N noun, W with stripes, T that is, C and, G on the grass,
 # R left of, S to its left, V lies, I lying, B is, E there is, P a picture of, X has.
 _NOUN = "(?:D|H?M|H)?A*NW?(?:TA(?:CA)?)?"
-_ONE, _OTHER = f"(?P<one>{_NOUN})", f"(?P<other>{_NOUN})"
+_FIRST, _SECOND = f"(?P<first>{_NOUN})", f"(?P<second>{_NOUN})"
 _TRAITS, _ON = "(?P<traits>A(?:CA)?)", "(?P<ground>G)"
 _PATTERNS = tuple(
     re.compile(pattern)
     for pattern in (
-        f"[EP]?{_ONE}{_ON}?",
-        f"{_ONE}[VI]{_ON}",
-        f"{_ON}[EV]{_ONE}",
-        f"{_ONE}{_ON}?B{_TRAITS}",
-        f"[EP]?{_ONE}I?(?P<way>R){_OTHER}{_ON}?",
-        f"{_ONE}[BV](?P<way>R){_OTHER}{_ON}?",
-        f"(?P<way>R){_OTHER}[EV]{_ONE}",
-        f"[EP]?{_ONE}C{_OTHER}{_ON}?",
-        f"{_OTHER}X{_ONE}(?P<way>S)",
+        f"[EP]?{_FIRST}{_ON}?",
+        f"{_FIRST}[VI]{_ON}",
+        f"{_ON}[EV]{_FIRST}",
+        f"{_FIRST}{_ON}?B{_TRAITS}",
+        f"[EP]?{_FIRST}I?(?P<relation>R){_SECOND}{_ON}?",
+        f"{_FIRST}[BV](?P<relation>R){_SECOND}{_ON}?",
+        f"(?P<relation>R){_SECOND}[EV]{_FIRST}",
+        f"[EP]?{_FIRST}C{_SECOND}{_ON}?",
+        f"{_SECOND}X{_FIRST}(?P<relation>S)",
     )
 )
-_TRAIT_NAMES = ("colour", "size", "texture")
+_TRAIT_NAMES = ("color", "size", "texture")
 
 
-def parse(caption: str) -> Claims | NotUnderstood:
-    """What a caption asserts.
+def parse(caption: str) -> Claims | ParseError:
+    """Parse a caption into its assertions.
 
-    Case and full stops do not matter, nor whether it is ``a`` or ``an``. A thing that has two
-    colours, sizes or textures is not understood, and neither is ``a balls`` nor ``two ball are``.
-
-    Args:
-        caption: of any source.
+    Case, full stops and the choice of ``a`` or ``an`` do not matter. An object with two colors,
+    sizes or textures is an error, and so are ``a balls`` and ``two ball are``.
     """
-    said = words(caption)
-    if not said:
-        return NotUnderstood("there are no words")
+    parsed = parse_phrases(caption)
+    return parsed if isinstance(parsed, ParseError) else parsed.claims
+
+
+def parse_phrases(caption: str) -> ParsedCaption | ParseError:
+    """Parse a caption into its assertions and the phrases that make them."""
+    tokens = tokenize(caption)
+    if not tokens:
+        return ParseError("there are no words")
     terms: list[_Term] = []
-    place = 0
-    while place < len(said):
-        term = _term_at(said, place)
+    position = 0
+    while position < len(tokens):
+        term = _longest_term(tokens, position)
         if term is None:
-            return NotUnderstood(f"no such word here: {said[place]!r}")
+            return ParseError(f"unexpected word: {tokens[position]!r}")
         terms.append(term)
-        place += len(term.text.split())
+        position += len(term.text.split())
     try:
-        found = set(_readings(terms))
-    except _WrongError as error:
-        return NotUnderstood(str(error))
-    if len(found) > 1:
-        return NotUnderstood("it can be read in two ways")
-    return found.pop() if found else NotUnderstood("no such order of words")
+        readings = list(_readings(terms))
+    except _AgreementError as error:
+        return ParseError(str(error))
+    if not readings:
+        return ParseError("unexpected word order")
+    if any(reading.claims != readings[0].claims for reading in readings):
+        return ParseError("ambiguous")
+    return readings[0]
 
 
-class _WrongError(ValueError):
-    """Words that do not go together."""
+class _AgreementError(ValueError):
+    """Words that contradict each other."""
 
 
-def _readings(terms: list[_Term]) -> Iterator[Claims]:
+def _readings(terms: list[_Term]) -> Iterator[ParsedCaption]:
+    """What a caption asserts by each pattern that it matches."""
     tags = "".join(term.tag for term in terms)
     for pattern in _PATTERNS:
         match = pattern.fullmatch(tags)
         if match is None:
             continue
-        spans = {name: match.span(name) for name, found in match.groupdict().items() if found}
+        spans = {name: match.span(name) for name, text in match.groupdict().items() if text}
         parts = {name: terms[start:end] for name, (start, end) in spans.items()}
-        two = "C" in tags[spans["one"][1] : spans.get("other", (0, 0))[0]]  # "a ball and a key"
-        inner = {place for start, end in spans.values() for place in range(start, end)}
-        outer = [terms[place] for place in range(len(terms)) if place not in inner]
-        numbers = [term.number for term in outer if term.tag in "BVEPX" and term.number]
-        subject = "other" if "X" in tags else "one"
-        things = []
-        for name in ("one", "other"):
-            if name in parts:
-                broadcast = numbers if name == subject and not two else []
-                things.append(_thing(parts[name], parts.get("traits", []), broadcast))
-        way = parts["way"][0].value if "way" in parts else None
+        coordinated = "C" in tags[spans["first"][1] : spans.get("second", (0, 0))[0]]
+        inside = {index for start, end in spans.values() for index in range(start, end)}
+        outside = [term for index, term in enumerate(terms) if index not in inside]
+        numbers = [term.number for term in outside if term.tag in "BVEPX" and term.number]
+        subject = "second" if "X" in tags else "first"
+        mentions = [
+            _mention(
+                parts[name],
+                parts.get("traits", []),
+                numbers if name == subject and not coordinated else [],
+            )
+            for name in ("first", "second")
+            if name in parts
+        ]
+        relation = parts["relation"][0].value if "relation" in parts else None
         ground = parts["ground"][0].value if "ground" in parts else None
-        yield Claims(tuple(things), way, ground)
+        claims = Claims(tuple(mentions), relation, ground)
+        yield ParsedCaption(claims, tuple(_phrases(terms, spans)))
 
 
-def _thing(terms: list[_Term], traits: list[_Term], numbers: list[_Number]) -> Said:
-    """What is said of one thing, in its own words and behind ``is``."""
+def _phrases(terms: list[_Term], spans: dict[str, tuple[int, int]]) -> Iterator[Phrase]:
+    """A phrase a term; a noun without a count word asserts the count as well."""
+    mention_of = {
+        index: mention
+        for name, mention in (("first", 0), ("second", 1), ("traits", 0))
+        for index in range(*spans.get(name, (0, 0)))
+    }
+    counted = {mention_of.get(index) for index, term in enumerate(terms) if term.tag in "DM"}
+    for index, term in enumerate(terms):
+        mention = mention_of.get(index)
+        attributes: tuple[str, ...] = ()
+        if term.tag in "DM":
+            attributes = ("count",)
+        elif term.tag in "AW":
+            attributes = (term.value[0],)
+        elif term.tag == "N":
+            attributes = ("kind",) if mention in counted else ("kind", "count")
+        elif term.tag in "RS":
+            attributes = ("relation",)
+        elif term.tag == "G":
+            attributes = ("ground",)
+        yield Phrase(len(term.text.split()), attributes, mention)
+
+
+def _mention(terms: list[_Term], traits: list[_Term], numbers: list[_GrammaticalNumber]) -> Mention:
+    """A mention from its noun phrase, the adjectives after ``is``, and the verbs' numbers."""
     (noun,) = (term for term in terms if term.tag == "N")
-    known = {term.number for term in terms if term.number} | {*numbers}
+    agreeing = {term.number for term in terms if term.number} | {*numbers}
     counted = next((term.value for term in terms if term.tag in "DM"), None)
     if counted is None and not any(term.tag == "H" for term in terms):
-        known.add("several")  # "red balls"
-    if len(known) > 1:
-        raise _WrongError(f"one or several: {' '.join(term.text for term in terms)!r}")
-    amount: Amount | None = counted or next(iter(known), None)
-    found: dict[str, str] = {}
+        agreeing.add("several")  # "red balls"
+    if len(agreeing) > 1:
+        raise _AgreementError(f"singular and plural: {' '.join(term.text for term in terms)!r}")
+    amount: Amount | None = counted or next(iter(agreeing), None)
+    values: dict[str, str] = {}
     for term in (*terms, *traits):
         if term.tag in "AW":
             name, value = term.value
-            if name in found:
-                raise _WrongError(f"its {name} is there twice: {noun.text!r}")
-            found[name] = value
-    return Said(noun.value, amount, *(found.get(name) for name in _TRAIT_NAMES))
+            if name in values:
+                raise _AgreementError(f"two values of {name}: {noun.text!r}")
+            values[name] = value
+    return Mention(noun.value, amount, *(values.get(name) for name in _TRAIT_NAMES))
 
 
-def _term_at(said: list[str], place: int) -> _Term | None:
+def _longest_term(tokens: list[str], position: int) -> _Term | None:
     """The longest term that begins at a word."""
     lexicon, longest = _lexicon()
-    for length in range(longest, 0, -1):
-        term = lexicon.get(" ".join(said[place : place + length]))
-        if term is not None and len(said) >= place + length:
+    for length in range(min(longest, len(tokens) - position), 0, -1):
+        term = lexicon.get(" ".join(tokens[position : position + length]))
+        if term is not None:
             return term
     return None
 
 
 @cache
 def _lexicon() -> tuple[dict[str, _Term], int]:
-    """Every term by its words, and the number of words of the longest."""
+    """Every term by its text, and the number of words of the longest."""
     terms: dict[str, _Term] = {}
 
     def add(text: str, tag: str, value: Any = None, number: Any = None) -> None:
         assert text not in terms
         terms[text] = _Term(tag, value, number, text)
+
+    def add_forms(singular: str, plural: str, tag: str, value: Any = None) -> None:
+        if singular == plural:
+            add(singular, tag, value)
+        else:
+            add(singular, tag, value, "one")
+            add(plural, tag, value, "several")
 
     for word in ("a", "an", "one"):
         add(word, "D", "one", "one")
@@ -184,54 +241,37 @@ def _lexicon() -> tuple[dict[str, _Term], int]:
         add(word, "M", word, "several")
     add("the", "H")
     add("and", "C")
-    add("has", "X", number="one")
-    add("have", "X", number="several")
-    for colour in COLOURS:
-        add(colour, "A", ("colour", colour))
-    _add_all(add, "A", "size", SIZE_WORDS)
-    _add_all(add, "A", "texture", TEXTURE_WORDS)
-    _add_all(add, "W", "texture", WITH_WORDS)
+    add_forms("has", "have", "X")
+    for color in COLOURS:
+        add(color, "A", ("color", color))
+    _add_all(add, "A", SIZE_WORDS, "size")
+    _add_all(add, "A", TEXTURE_WORDS, "texture")
+    _add_all(add, "W", WITH_WORDS, "texture")
+    _add_all(add, "R", RELATION_WORDS)
+    _add_all(add, "S", SIDE_WORDS)
+    _add_all(add, "G", {ground: (f"on {ground}", f"on the {ground}") for ground in GROUNDS})
     for kind in KINDS:
         for word in kind.words:
-            if plural(word) == word:
-                add(word, "N", kind.name)
-            else:
-                add(word, "N", kind.name, "one")
-                add(plural(word), "N", kind.name, "several")
-    for ground in GROUNDS:
-        add(f"on {ground}", "G", ground)
-        add(f"on the {ground}", "G", ground)
-    for relation, ways in RELATION_WORDS.items():
-        for way in ways:
-            add(way, "R", relation)
-    for relation, ways in SIDE_WORDS.items():
-        for way in ways:
-            add(way, "S", relation)
-    for one, several in VERBS.items():
-        add(one, "V", number="one")
-        add(several, "V", number="several")
-    for doing in DOING:
-        add(doing, "I")
-    for word, number in (("is", "one"), ("are", "several")):
-        add(word, "B", number=number)
-        add(f"there {word}", "E", number=number)
-        for that in ("that", "which"):
-            add(f"{that} {word}", "T", number=number)
-    for one, several in INTRODUCTIONS:
-        if one == several:
-            add(one, "P")
-        else:
-            add(one, "P", number="one")
-            add(several, "P", number="several")
+            add_forms(word, plural(word), "N", kind.name)
+    for verb, verb_plural in VERBS.items():
+        add_forms(verb, verb_plural, "V")
+    for participle in DOING:
+        add(participle, "I")
+    add_forms("is", "are", "B")
+    add_forms("there is", "there are", "E")
+    for pronoun in ("that", "which"):
+        add_forms(f"{pronoun} is", f"{pronoun} are", "T")
+    for singular, several in INTRODUCTIONS:
+        add_forms(singular, several, "P")
     return terms, max(len(text.split()) for text in terms)
 
 
 def _add_all(
-    add: Callable[[str, str, Any], None], tag: str, name: str, table: dict[Any, tuple[str, ...]]
+    add: Callable[[str, str, Any], None],
+    tag: str,
+    table: dict[Any, tuple[str, ...]],
+    attribute: str | None = None,
 ) -> None:
-    for value, called in table.items():
-        for word in called:
-            add(word, tag, (name, value))
-
-
-assert set(INVERSE) == set(RELATION_WORDS)
+    for value, texts in table.items():
+        for text in texts:
+            add(text, tag, (attribute, value) if attribute else value)

@@ -1,12 +1,11 @@
-"""The plots of the demonstration's page: training curves, and kinds on a map of word space.
+"""Plots of the demonstration's page: training curves, and word vectors of the kinds in 2-D.
 
-Each plot is drawn twice, for light and for dark pages. It knows nothing of the page.
+Every plot is drawn twice, for light and for dark pages.
 """
 
 import io
 import json
-import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,326 +18,264 @@ from vl.data.words.vectors import WordVectors
 from vl.data.world.kinds import KINDS, Kind, families
 
 if TYPE_CHECKING:
-    from matplotlib.axes import Axes
-    from matplotlib.figure import Figure  # slow to import, and few ask for a picture
+    from matplotlib.figure import Figure  # slow to import
 
-_JUDGED = "development/"  # before the names of figures in the log
-_INKS = ("#1d1d1f", "#e9e9ec")  # of text and axes, light pages and dark ones
-_FAINT = ("#dcdce1", "#3a3a40")
-# Middling tones, which show on white and on black.
-_COLOURS = (
-    "#3f83d8",
-    "#dd7f14",
-    "#2c9d5c",
-    "#dc4a5e",
-    "#9a6cd2",
-    "#a86d4d",
-    "#dd6fbb",
-    "#85858f",
-    "#1b9fb4",
-)
-_DASHES = ("-", "--", "-.", ":")
-_FONT = 9  # points
+_DEVELOPMENT = "development/"  # prefix of development metrics in the log
+# Text and grid of light and of dark pages, and medium tones that are visible on both.
+_PAGES = (("#1d1d1f", "#dcdce1"), ("#e9e9ec", "#3a3a40"))
+_COLORS = ("#3f83d8", "#dd7f14", "#2c9d5c", "#dc4a5e", "#9a6cd2", "#a86d4d", "#dd6fbb", "#1b9fb4")
+_GREY = "#85858f"
+_LINE_STYLES = ("-", "--", "-.", ":", "-", "--", "-.", ":")  # one a color
+_FONT_SIZE = 9  # points
+# In points: width and height of the map, its legend below, the margin around the dots.
+_WIDTH, _HEIGHT, _LEGEND, _MARGIN = 468.0, 380.0, 62.0, 34.0
+_DOT_SIZE = 9.0  # that labels should leave free
+_LABEL_DISTANCES = (6.0, 14.0, 22.0, 30.0)  # from a dot, nearest first
+_DIAGONALS = ((0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
+_LABEL_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), *_DIAGONALS)
+_LABEL_PASSES = 4
 
-_CURVES = (3.6, 2.5)  # inches
-_MAP = (468.0, 380.0)  # points, wide and high
-_LEGEND = 62.0  # points below the map
-_MARGIN = 34.0  # points around the dots, for words
-_DOT = 4.5  # points around the middle of a dot that words should leave free
-_NEAR, _STEP, _RINGS = 6.0, 8.0, 4  # points from a dot to its word: rings of places to try
-_PASSES = 4  # times that each word may move, seeing all others
-
-Floats = NDArray[np.float64]
-Points = list[tuple[int, float]]  # steps and values
-_Box = tuple[float, float, float, float]  # left, bottom, right, top
+FloatArray = NDArray[np.float64]
+Curve = list[tuple[int, float]]  # steps and values
 
 
 class Plot(NamedTuple):
-    """A plot as two SVG files and in words."""
+    """A plot as two SVG files, with its text alternative."""
 
+    alt: str
     light: bytes
     dark: bytes
-    described: str  # for those who cannot see it
 
 
-class Log(NamedTuple):
-    """What a training's ``log.jsonl`` has."""
+class TrainingCurves(NamedTuple):
+    """Contents of a training's ``log.jsonl``."""
 
-    loss: Points
-    judged: dict[str, Points]  # by the figure's name
+    loss: Curve
+    development: dict[str, Curve]  # by metric
 
 
-def read_log(path: Path) -> Log:
-    """The losses and the development figures in a ``log.jsonl``.
+def read_log(path: Path) -> TrainingCurves:
+    """Read losses and development metrics from a ``log.jsonl``.
 
     Raises:
         FormatError: a line is not what ``vl.training.log`` writes.
         OSError: the file cannot be read.
     """
-    log = Log([], {})
+    log = TrainingCurves([], {})
     text = decode_text(path, path.read_bytes())
-    for number, line in enumerate(text.splitlines(), 1):
+    for line_number, line in enumerate(text.splitlines(), 1):
         try:
             entry = json.loads(line)
             step = int(entry["step"])
-            figures = {name: float(value) for name, value in entry.items()}
+            values = {name: float(value) for name, value in entry.items()}
         except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
-            problem = f"expected figures by step: {error}"
-            raise FormatError(path, problem, record=f"line {number}") from error
-        if "loss" in figures:
-            log.loss.append((step, figures["loss"]))
-        for name, value in figures.items():
-            if name.startswith(_JUDGED):
-                log.judged.setdefault(name.removeprefix(_JUDGED), []).append((step, value))
+            problem = f"expected metrics of a step: {error}"
+            raise FormatError(path, problem, record=f"line {line_number}") from error
+        if "loss" in values:
+            log.loss.append((step, values["loss"]))
+        for name, value in values.items():
+            if name.startswith(_DEVELOPMENT):
+                metric = name.removeprefix(_DEVELOPMENT)
+                log.development.setdefault(metric, []).append((step, value))
     return log
 
 
-def curves(path: Path) -> list[Plot]:
-    """Loss, and development figures of either scale, by step; of what is not logged, no plot.
+def plot_training(path: Path) -> list[Plot]:
+    """Plot loss and development metrics by step, metrics of different scales apart.
 
     Args:
         path: the training's ``log.jsonl``.
 
     Raises:
-        FormatError: the log is broken.
+        FormatError: the log is damaged.
         OSError: it cannot be read.
     """
     log = read_log(path)
-    # The development pictures' loss belongs beside the training's, whose unit it has.
-    panels: dict[str, dict[str, Points]] = {"loss": {"training": log.loss} if log.loss else {}}
-    for name, points in log.judged.items():
-        share = all(0 <= value <= 1 for _, value in points)
-        panel = "loss" if name == "loss" else "development, shares" if share else "development"
-        panels.setdefault(panel, {})["development" if name == "loss" else name] = points
-    found = []
-    for title, lines in panels.items():
-        if lines:
-            last = (f"{name} {points[-1][1]:.3g}" for name, points in lines.items())
-            found.append(
-                _twice(f"{title} by step; at the end {', '.join(last)}", _curves, title, lines)
-            )
-    return found
+    panels: dict[str, dict[str, Curve]] = {"loss": {"training": log.loss} if log.loss else {}}
+    for metric, curve in log.development.items():
+        if metric == "loss":
+            panels["loss"]["development"] = curve
+        else:
+            fraction = all(0 <= value <= 1 for _, value in curve)
+            panel = "development, fractions" if fraction else "development"
+            panels.setdefault(panel, {})[metric] = curve
+    plots = []
+    for title, curves in panels.items():
+        if curves:
+            last = (f"{name} {curve[-1][1]:.3g}" for name, curve in curves.items())
+            alt = f"{title} by step; at the end {', '.join(last)}"
+            plots.append(_plot(alt, _draw_curves, title, curves))
+    return plots
 
 
-def map_of_kinds(words: WordVectors) -> tuple[Plot | None, str]:
-    """The kinds' vectors in two dimensions, and what to say below.
+def plot_word_space(words: WordVectors) -> tuple[Plot | None, str]:
+    """Plot the word vectors of the kinds along their two principal components.
 
     Args:
-        words: in which each kind is looked up by all that it is called.
+        words: looked up by name and synonyms of each kind.
 
     Returns:
-        No plot if fewer than three kinds have a vector. Distances are true to scale: one unit is
-        as long across as it is down.
+        The plot, None if fewer than three kinds have a vector; and a note on it.
     """
-    found = [(kind, words.vector_of(", ".join(kind.words)).vector) for kind in KINDS]
-    known = [(kind, vector) for kind, vector in found if vector is not None]
-    lacking = [kind.name for kind, vector in found if vector is None]
-    missing = f" Without a vector: {', '.join(lacking)}." if lacking else ""
-    if len(known) < 3:
-        return None, f"Too few kinds have a vector to draw a map.{missing}"
-    kinds = [kind for kind, _ in known]
-    places, share = principal(np.stack([vector for _, vector in known]))
+    vectors = {kind: words.vector_of(", ".join(kind.words)).vector for kind in KINDS}
+    missing = [kind.name for kind, vector in vectors.items() if vector is None]
+    note = f" Without a vector: {', '.join(missing)}." if missing else ""
+    kinds = [kind for kind, vector in vectors.items() if vector is not None]
+    if len(kinds) < 3:
+        return None, f"Too few kinds have a word vector for a plot.{note}"
+    matrix = np.stack([vector for vector in vectors.values() if vector is not None])
+    components, explained_variance = principal_components(matrix)
     note = (
-        f"Vectors of {words.width} numbers along their two principal axes, which hold "
-        f"{100 * share:.0f} % of the variance: what lies close here can lie apart there.{missing}"
+        f"Word vectors of width {words.width} along their two principal components, which explain "
+        f"{100 * explained_variance:.0f} % of the variance: neighbors here can be far apart in "
+        f"word space.{note}"
     )
-    described = f"A map of word space with {', '.join(kind.name for kind in kinds)}"
-    return _twice(described, _map, kinds, places), note
+    alt = f"Word vectors in two dimensions: {', '.join(kind.name for kind in kinds)}"
+    return _plot(alt, _draw_word_space, kinds, components), note
 
 
-def principal(vectors: NDArray[np.float32]) -> tuple[Floats, float]:
-    """Vectors along their two principal axes.
+def principal_components(vectors: NDArray[np.float32]) -> tuple[FloatArray, float]:
+    """Project vectors onto their two principal components.
 
     Args:
-        vectors: ``(V, D)``, at least two of them.
+        vectors: ``(V, D)``, at least two.
 
     Returns:
-        Places, ``(V, 2)``, and the share of the variance that they keep. Of an axis and its
-        opposite, the one is taken along which the farthest vector is positive.
+        Coordinates, ``(V, 2)``, and the fraction of the variance that they explain.
     """
-    centred = vectors - vectors.mean(0, dtype=np.float64)
-    left, sizes, _ = np.linalg.svd(centred, full_matrices=False)
-    places = np.zeros((len(vectors), 2))
-    places[:, : len(sizes)] = (left * sizes)[:, :2]
-    places *= np.where(places.max(0) < -places.min(0), -1.0, 1.0)
-    whole = float(sizes @ sizes)
-    return places, float(sizes[:2] @ sizes[:2]) / whole if whole else 1.0
+    centered = vectors - vectors.mean(0, dtype=np.float64)
+    left, scales, _ = np.linalg.svd(centered, full_matrices=False)
+    total = float(scales @ scales)
+    return (left * scales)[:, :2], float(scales[:2] @ scales[:2]) / total if total else 1.0
 
 
-def _twice(described: str, drawn: Callable[..., "Figure"], *what: Any) -> Plot:
-    """Drawn in both inks."""
-    light, dark = (_svg(drawn(*what, ink, faint)) for ink, faint in zip(_INKS, _FAINT, strict=True))
-    return Plot(light, dark, described)
+def place_labels(points: FloatArray, sizes: FloatArray, area: tuple[float, float]) -> FloatArray:
+    """Place a label beside each point, overlapping little with labels, points and the border.
+
+    Args:
+        points: ``(V, 2)``, within the area.
+        sizes: width and height of each label, ``(V, 2)``.
+        area: width and height.
+
+    Returns:
+        The center of each label, ``(V, 2)``: the best of a few positions around its point.
+    """
+    offsets = [
+        [distance * x, distance * y, np.sign(x) / 2, np.sign(y) / 2]
+        for distance in _LABEL_DISTANCES
+        for x, y in _LABEL_DIRECTIONS
+    ]
+    shift, anchor = np.split(np.array(offsets), 2, axis=1)  # (P, 2) each
+    candidates = points[:, None] + shift + anchor * sizes[:, None]  # (V, P, 2)
+    centers = candidates[:, 0].copy()
+    dots = np.full_like(points, _DOT_SIZE)
+    for _ in range(_LABEL_PASSES):
+        for index, size in enumerate(sizes):
+            others = np.arange(len(points)) != index
+            obstacles = np.concatenate([centers[others], points[others]])
+            obstacle_sizes = np.concatenate([sizes[others], dots[others]])
+            overlap = _overlap(candidates[index], size, obstacles, obstacle_sizes).sum(1)
+            inside = _overlap(candidates[index], size, np.array([area]) / 2, np.array([area]))[:, 0]
+            cost = overlap + 4 * (size.prod() - inside) + np.arange(len(overlap)) / 10
+            centers[index] = candidates[index, np.argmin(cost)]
+    return centers
 
 
-def _curves(title: str, lines: dict[str, Points], ink: str, faint: str) -> "Figure":
+def _overlap(
+    centers: FloatArray, size: FloatArray, other_centers: FloatArray, other_sizes: FloatArray
+) -> FloatArray:
+    """Areas of overlap of boxes of one size ``(P, 2)`` with others ``(Q, 2)``, ``(P, Q)``."""
+    low = np.maximum((centers - size / 2)[:, None], other_centers - other_sizes / 2)
+    high = np.minimum((centers + size / 2)[:, None], other_centers + other_sizes / 2)
+    area: FloatArray = (high - low).clip(0).prod(2)
+    return area
+
+
+def _plot(alt: str, draw: Callable[..., "Figure"], *contents: Any) -> Plot:
+    """Draw for light and dark pages, as reproducible SVG."""
+    from matplotlib import rc_context, rcsetup
+
+    files = []
+    for text, grid in _PAGES:
+        style: dict[Any, Any] = {
+            "font.size": _FONT_SIZE,
+            "text.color": text,
+            "axes.edgecolor": grid,
+            "axes.grid": True,
+            "axes.labelcolor": text,
+            "axes.prop_cycle": rcsetup.cycler(color=_COLORS, linestyle=_LINE_STYLES),
+            "axes.spines.right": False,
+            "axes.spines.top": False,
+            "axes.titlecolor": text,
+            "axes.titlelocation": "left",
+            "axes.titlesize": _FONT_SIZE + 1,
+            "grid.color": grid,
+            "legend.fontsize": _FONT_SIZE - 1,
+            "legend.frameon": False,
+            "lines.linewidth": 1.2,
+            "svg.hashsalt": "vl",
+            "xtick.color": text,
+            "ytick.color": text,
+        }
+        file = io.BytesIO()
+        with rc_context(style):
+            draw(*contents).savefig(file, format="svg", transparent=True, metadata={"Date": None})
+        files.append(file.getvalue())
+    return Plot(alt, *files)
+
+
+def _draw_curves(title: str, curves: dict[str, Curve]) -> "Figure":
     from matplotlib.figure import Figure
 
-    figure = Figure(figsize=_CURVES, layout="constrained")
-    axes = figure.add_subplot()
-    for place, (name, points) in enumerate(lines.items()):
-        steps, values = zip(*points, strict=True)
-        axes.plot(
-            steps,
-            values,
-            color=_COLOURS[place % len(_COLOURS)],
-            linestyle=_DASHES[place % len(_DASHES)],
-            linewidth=1.2,
-            marker="o" if len(points) < 2 else "",
-            label=name,
-        )
-    axes.set_title(title, size=_FONT + 1, loc="left", color=ink)
-    axes.set_xlabel("step", size=_FONT)
+    figure = Figure(figsize=(3.6, 2.5), layout="constrained")
+    axes = figure.add_subplot(title=title, xlabel="step")
+    for name, curve in curves.items():
+        marker = "o" if len(curve) < 2 else ""
+        axes.plot(*zip(*curve, strict=True), marker=marker, label=name)
     axes.set_xlim(left=0)
-    axes.grid(color=faint, linewidth=0.6)
-    axes.spines[["top", "right"]].set_visible(False)
     axes.locator_params(axis="x", nbins=5, integer=True)
-    _inked(axes, ink, faint)
-    if title != "loss" or len(lines) > 1:  # else there is one line, the training's
-        axes.legend(fontsize=_FONT - 1, frameon=False, labelcolor=ink)
+    if list(curves) != ["training"]:
+        axes.legend()
     return figure
 
 
-def _map(kinds: Sequence[Kind], places: Floats, ink: str, faint: str) -> "Figure":
+def _draw_word_space(kinds: Sequence[Kind], components: FloatArray) -> "Figure":
+    """A dot and a name for each kind; in color its family, bold the kinds not in training."""
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
-    width, height = _MAP
-    figure = Figure(figsize=(width / 72, (height + _LEGEND) / 72))
+    height = _HEIGHT + _LEGEND
+    figure = Figure(figsize=(_WIDTH / 72, height / 72))
+    rectangle = (0, _LEGEND / height, 1, _HEIGHT / height)
     axes = figure.add_axes(
-        (0, _LEGEND / (height + _LEGEND), 1, height / (height + _LEGEND)),
-        xlim=(0, width),
-        ylim=(0, height),
-        xticks=[],
-        yticks=[],
-        frame_on=False,
+        rectangle, xlim=(0, _WIDTH), ylim=(0, _HEIGHT), xticks=[], yticks=[], frame_on=False
     )
-    dots = _in_points(places)  # (V, 2)
-    named = list(dict.fromkeys(_family(kind) for kind in kinds))
-    colours = {name: _COLOURS[place % len(_COLOURS)] for place, name in enumerate(named)}
-    boxes = _boxes(dots, [_extent(kind) for kind in kinds])
-    for kind, (x, y), (left, bottom, right, top) in zip(kinds, dots, boxes, strict=True):
-        near = (min(max(x, left), right), min(max(y, bottom), top))
-        if math.dist((x, y), near) > _NEAR + 1:
-            axes.plot((x, near[0]), (y, near[1]), color=ink, linewidth=0.5, alpha=0.6, zorder=1)
-        axes.plot(x, y, **_marker(unseen=kind.hops > 0), color=colours[_family(kind)], zorder=2)
-        axes.text(
-            (left + right) / 2,
-            (bottom + top) / 2,
+    area = np.array([_WIDTH, _HEIGHT])
+    low, high = components.min(0), components.max(0)
+    scale = np.min((area - 2 * _MARGIN) / np.maximum(high - low, 1e-9))
+    points = (components - (low + high) / 2) * scale + area / 2
+    sizes = [(0.62 * _FONT_SIZE * len(kind.name) + 4, 1.15 * _FONT_SIZE) for kind in kinds]
+    centers = place_labels(points, np.array(sizes), (_WIDTH, _HEIGHT))
+    kind_families = [families(kind.name)[-3] for kind in kinds]
+    colors = dict(zip(dict.fromkeys(kind_families), (*_COLORS, _GREY)))
+    markers: dict[bool, dict[str, Any]] = {
+        False: {"marker": "o", "ms": 5},
+        True: {"marker": "D", "ms": 6},
+    }
+    for kind, family, point, center in zip(kinds, kind_families, points, centers, strict=True):
+        unseen = kind.hops > 0
+        axes.plot(*point, **markers[unseen], color=colors[family])
+        axes.annotate(
             kind.name,
+            point,
+            xytext=center,
             ha="center",
             va="center",
-            size=_FONT,
-            color=ink,
-            weight=_weight(kind),
-            zorder=3,
+            weight="bold" if unseen else "normal",
+            arrowprops={"arrowstyle": "-", "color": _GREY, "linewidth": 0.5, "shrinkA": 0},
         )
-    _inked(axes, ink, faint)
-    handles = [
-        Line2D([], [], linestyle="", marker="s", markersize=6, color=colour, label=name)
-        for name, colour in colours.items()
-    ]
-    handles += [
-        Line2D([], [], linestyle="", **_marker(unseen=unseen), color=ink, label=label)
-        for unseen, label in ((False, "in training pictures"), (True, "in none (bold)"))
-    ]
-    figure.legend(
-        handles=handles,
-        loc="lower center",
-        ncols=4,
-        fontsize=_FONT,
-        frameon=False,
-        labelcolor=ink,
-        columnspacing=1.4,
-        handletextpad=0.3,
-    )
+    for family, color in colors.items():
+        axes.plot([], [], ls="", marker="s", ms=6, color=color, label=family)
+    for unseen, label in ((False, "in training images"), (True, "not in training images (bold)")):
+        axes.plot([], [], ls="", **markers[unseen], color=_GREY, label=label)
+    figure.legend(loc="lower center", ncols=4, columnspacing=1.4, handletextpad=0.3)
     return figure
-
-
-def _marker(*, unseen: bool) -> dict[str, Any]:
-    return {"marker": "D", "markersize": 6} if unseen else {"marker": "o", "markersize": 5}
-
-
-def _family(kind: Kind) -> str:
-    """The widest family below those of living and of made things."""
-    return families(kind.name)[-3]
-
-
-def _in_points(places: Floats) -> Floats:
-    """Places as points of the map, ``(V, 2)``, as large as fits, the middle in the middle."""
-    room = np.array(_MAP) - 2 * _MARGIN
-    low, high = places.min(0), places.max(0)
-    scale = float(np.min(room / np.maximum(high - low, 1e-9)))
-    return (places - (low + high) / 2) * scale + np.array(_MAP) / 2
-
-
-def _extent(kind: Kind) -> tuple[float, float]:
-    """How wide and high a kind's name is with a little room about it, in points."""
-    from matplotlib.font_manager import FontProperties
-    from matplotlib.textpath import TextPath
-
-    font = FontProperties(weight=_weight(kind))
-    width = TextPath((0, 0), kind.name, size=_FONT, prop=font).get_extents().width
-    return width + 4, 1.15 * _FONT
-
-
-def _weight(kind: Kind) -> str:
-    return "bold" if kind.hops else "normal"
-
-
-def _boxes(dots: Floats, extents: Sequence[tuple[float, float]]) -> list[_Box]:
-    """Where the words go: each beside its dot, where it covers the least of the rest."""
-    marks = [(x - _DOT, y - _DOT, x + _DOT, y + _DOT) for x, y in dots.tolist()]
-    tried = [
-        list(_around(x, y, *extent)) for (x, y), extent in zip(dots.tolist(), extents, strict=True)
-    ]
-    boxes = [places[0] for places in tried]
-    for _ in range(_PASSES):
-        for number, places in enumerate(tried):
-            others = [box for place, box in enumerate((*boxes, *marks)) if place != number]
-            costs = [
-                sum(_shared(box, other) for other in others) + 4 * _outside(box) + place / 10
-                for place, box in enumerate(places)  # an earlier place is a better one
-            ]
-            boxes[number] = places[int(np.argmin(costs))]
-    return boxes
-
-
-def _around(x: float, y: float, width: float, height: float) -> Iterator[_Box]:
-    """Places for a word about a dot: right, left, above, below, corners; then farther out."""
-    for ring in range(_RINGS):
-        away = _NEAR + _STEP * ring
-        for across, up in ((1, 0), (-1, 0), (0, 1), (0, -1), (1, 1), (-1, 1), (1, -1), (-1, -1)):
-            slant = away * (0.7 if across and up else 1.0)
-            left = x + across * (slant + width / 2) - width / 2
-            bottom = y + up * (slant + height / 2) - height / 2
-            yield left, bottom, left + width, bottom + height
-
-
-def _shared(one: _Box, other: _Box) -> float:
-    """The area, in square points, that lies in both."""
-    across = min(one[2], other[2]) - max(one[0], other[0])
-    down = min(one[3], other[3]) - max(one[1], other[1])
-    return across * down if across > 0 and down > 0 else 0.0
-
-
-def _outside(box: _Box) -> float:
-    """The area of a box that is not on the map."""
-    return (box[2] - box[0]) * (box[3] - box[1]) - _shared(box, (0.0, 0.0, *_MAP))
-
-
-def _inked(axes: "Axes", ink: str, faint: str) -> None:
-    axes.set_facecolor("none")
-    axes.tick_params(colors=ink, labelsize=_FONT - 1, color=faint)
-    axes.xaxis.label.set_color(ink)
-    axes.spines[:].set_color(faint)
-
-
-def _svg(figure: "Figure") -> bytes:
-    """The drawing, without its time of making: the same figures give the same file."""
-    from matplotlib import rc_context
-
-    file = io.BytesIO()
-    with rc_context({"svg.hashsalt": "vl"}):
-        figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
-    return file.getvalue()

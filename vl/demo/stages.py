@@ -1,17 +1,20 @@
-"""The stages of `vl demo`: the whole system on the drawn world, by the commands that users have.
+"""Stages of the demonstration: the whole system trained on the drawn world.
 
-What only the demonstration does is to train its encoder attribute by attribute; see
-``vl.demo.encoder``. It does not know what is printed, nor the page.
+Everything but the encoder's multi-attribute training (vl/demo/encoder.py) is the library as users
+have it. Each stage leaves files for the next.
 """
 
 import io
 import json
+import logging
 import math
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import redirect_stdout
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -25,12 +28,18 @@ from vl.data.images.decode import decode_uint8
 from vl.data.world.files import read_truth
 from vl.data.world.kinds import SEEN
 from vl.data.world.scenes import Scene, Split
-from vl.demo.encoder import QUESTIONS, Pictures, WorldTask, accuracy, init_batch_norm_bias
-from vl.demo.truth import TruthScores, truth_scores
+from vl.demo.encoder import (
+    IMAGE_HEADS,
+    WorldBatches,
+    WorldTask,
+    head_accuracy,
+    init_batch_norm_bias,
+)
+from vl.demo.report import StageTime
 from vl.devices import bfloat16_pays
 from vl.encoders.inception import Inception
 from vl.encoders.table import encoder
-from vl.encoding import encoder_file as encoder_bundle
+from vl.encoding import encoder_file
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.evaluation.results import read_results
 from vl.training.loop import Validation, fit
@@ -40,49 +49,62 @@ from vl.training.schedules import schedule
 Flags = TypeVar("Flags")
 ENCODER = "inception_v1_bn"
 WIDTH_FACTOR = 0.25
-JUDGED: tuple[Split, ...] = ("test", "held-out-combinations", "held-out-kinds")
+EVALUATION_SPLITS: tuple[Split, ...] = ("test", "held-out-combinations", "held-out-kinds")
 METHODS = ("devise", "conse", "random")
-_BATCH = 128
-_ENCODER_RATE = 0.03
-_ANSWER_RATE = 0.003  # of the layers that answer: slow ones leave it to the embedding to be clear
-_CELL = 16  # pixels: the encoder halves a side four times up to its auxiliary classifiers
+_BATCH_SIZE = 128
+_ENCODER_LEARNING_RATE = 0.03
+_HEAD_LEARNING_RATE = 0.003  # slow heads make the embedding easier to read
+_CELL = 16  # pixels: the stride of the encoder's auxiliary classifiers
 
 
-class Sizes(NamedTuple):
-    """How much of everything."""
+@dataclass(frozen=True)
+class DemoConfig:
+    """Size of the demonstration."""
 
-    training: int = 8000  # pictures
-    judged: int = 400  # of each other split
-    side: int = 64  # pixels of a picture, in sixteens
-    words: int = 300_000  # of text
-    picture_epochs: int = 11
-    caption_epochs: int = 3
+    training_images: int = 8000
+    evaluation_images: int = 400  # of each other split
+    image_size: int = 64  # pixels, a multiple of 16
+    text_words: int = 300_000
+    encoder_epochs: int = 11
+    captioner_epochs: int = 3
+
+    def image_counts(self) -> dict[Split, int]:
+        """Images of each split."""
+        counts: dict[Split, int] = {"training": self.training_images}
+        for split in ("development", *EVALUATION_SPLITS):
+            counts[split] = self.evaluation_images
+        return counts
 
 
 class Demo:
-    """The stages in their order; each leaves files in the folder, from which the next goes on.
+    """The demonstration's stages and files.
 
     Args:
-        folder: of everything.
-        sizes: how much of everything.
-        seed: of everything.
+        folder: of all files.
+        config: size of the demonstration.
+        seed: of all random numbers.
         device: where networks are trained.
     """
 
     def __init__(
-        self, folder: Path, *, sizes: Sizes | None = None, seed: int = 0, device: str = "cpu"
+        self, folder: Path, *, config: DemoConfig | None = None, seed: int = 0, device: str = "cpu"
     ) -> None:
-        self.folder, self.sizes, self.seed, self.device = folder, sizes or Sizes(), seed, device
+        self.folder, self.seed, self.device = folder, seed, device
+        self.config = config or DemoConfig()
         self.world = folder / "world"
         self.words = folder / "words.bin"
         self.encoder = folder / "encoder" / "encoder.safetensors"
-        self.embeddings = folder / "pictures.npy"  # by the names that lists of classes have
-        self.captioned = folder / "captioned.npy"  # by those that captions have
+        self.embeddings = folder / "images.npy"  # by path in the world, as lists of classes
+        self.caption_embeddings = folder / "caption-images.npy"  # by file name, as captions
         self.captioner = folder / "captioner" / train_captioner.BUNDLE
 
-    def stages(self) -> dict[str, Callable[[], None]]:
-        """What is to be done, by name, in order."""
-        return {
+    def run(self, on_stage: Callable[[StageTime], object] = lambda stage: None) -> list[StageTime]:
+        """Run all stages, logging warnings alone.
+
+        Args:
+            on_stage: called after each stage.
+        """
+        stages = {
             "draw": self.draw,
             "train words": self.train_words,
             "train encoder": self.train_encoder,
@@ -91,36 +113,48 @@ class Demo:
             "train captioner": self.train_captioner,
             "caption": self.caption,
         }
+        logger = logging.getLogger("vl")
+        times = []
+        for name, stage in stages.items():
+            start, level = time.monotonic(), logger.level
+            logger.setLevel(logging.WARNING)
+            try:
+                stage()
+            finally:
+                logger.setLevel(level)
+            times.append(StageTime(name, time.monotonic() - start))
+            on_stage(times[-1])
+        return times
 
     def labeller(self, method: str) -> Path:
-        """The file of one of ``METHODS``."""
+        """Model file of one of ``METHODS``."""
         return self.folder / f"labeller-{method}" / train_devise.BUNDLE
 
     def results(self, split: Split) -> Path:
-        """The captions of a split."""
+        """Captions of a split in COCO's results format."""
         return self.folder / f"captions-{split}.json"
 
+    def image_folder(self, split: Split) -> Path:
+        """Images of a split."""
+        return self.world / "pictures" / split
+
     def draw(self) -> None:
-        """Pictures, captions, text and taxonomy."""
-        sizes = self.sizes
-        _quietly(
+        """Draw images; write captions, text and taxonomy."""
+        counts = {name.replace("-", "_"): n for name, n in self.config.image_counts().items()}
+        _run(
             draw.run,
             draw.DrawRun(
                 self.world,
-                training=sizes.training,
-                development=sizes.judged,
-                test=sizes.judged,
-                held_out_combinations=sizes.judged,
-                held_out_kinds=sizes.judged,
-                side=sizes.side,
-                words=sizes.words,
+                side=self.config.image_size,
+                words=self.config.text_words,
                 seed=self.seed,
+                **counts,
             ),
         )
 
     def train_words(self) -> None:
-        """Word vectors; one worker, as several would not make the same ones again."""
-        _quietly(
+        """Train word vectors; a single worker, for reproducibility."""
+        _run(
             train_words.run,
             train_words.WordTraining(
                 [self.world / "text.txt"],
@@ -136,74 +170,74 @@ class Demo:
         )
 
     def train_encoder(self) -> None:
-        """Asked of many things at once; kept with its classifier of kinds alone."""
+        """Train the multi-attribute classifier; save it with its classifier of kinds alone."""
         torch.manual_seed(self.seed)
-        sizes = self.sizes
-        images, scenes = self.pictures("training")
-        built = encoder(
+        config = self.config
+        images, scenes = self.images("training")
+        network = encoder(
             ENCODER,
-            classes=sum(QUESTIONS.values()),
+            classes=sum(IMAGE_HEADS.values()),
             width_factor=WIDTH_FACTOR,
-            image_size=sizes.side,
+            image_size=config.image_size,
         )
-        assert isinstance(built, Inception)
-        init_batch_norm_bias(built)
-        batches = Pictures(
-            images, scenes, cells=sizes.side // _CELL, batch_size=_BATCH, seed=self.seed
-        )
-        model = WorldTask(built, scenes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-        development = self.pictures("development")
+        assert isinstance(network, Inception)
+        init_batch_norm_bias(network)
+        cells = config.image_size // _CELL
+        batches = WorldBatches(images, scenes, cells=cells, batch_size=_BATCH_SIZE, seed=self.seed)
+        model = WorldTask(network, scenes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+        development = self.images("development")
 
-        def judge(model: nn.Module) -> Validation:
-            found = accuracy(built, *development)
-            return Validation(found["kind and colour"], found)
+        def validate(model: nn.Module) -> Validation:
+            accuracy = head_accuracy(network, *development)
+            return Validation(accuracy["kind and color"], accuracy)
 
-        steps = sizes.picture_epochs * len(batches)
+        steps = config.encoder_epochs * len(batches)
         fit(
             model,
             batches,
-            optimizer=_optimizer(built),
+            optimizer=_optimizer(network),
             schedule=schedule("cosine", steps=steps, warm_up=min(60, steps // 10)),
-            epochs=sizes.picture_epochs,
+            epochs=config.encoder_epochs,
             folder=self.encoder.parent,
             settings={"seed": self.seed},
             bfloat16=bfloat16_pays(torch.device(self.device)),
-            judge=judge,
+            judge=validate,
             save_seconds=math.inf,
             counted="images",
         )
-        built.auxiliary.clear()
-        assert built.classifier is not None
-        kinds = nn.Linear(built.width, len(SEEN))
-        kinds.load_state_dict(
-            {key: value[: len(SEEN)] for key, value in built.classifier.state_dict().items()}
+        network.auxiliary.clear()
+        assert network.classifier is not None
+        classifier = nn.Linear(network.width, len(SEEN))
+        classifier.load_state_dict(
+            {key: value[: len(SEEN)] for key, value in network.classifier.state_dict().items()}
         )
-        built.classifier = kinds
-        told = {"drawn world": self.seed}
-        encoder_bundle.save(self.encoder, TrainedEncoder(built.cpu(), ENCODER, SEEN, told))
+        network.classifier = classifier
+        training = {"drawn world": self.seed}
+        encoder_file.save(self.encoder, TrainedEncoder(network.cpu(), ENCODER, SEEN, training))
 
     def embed(self) -> None:
-        """Pictures to embeddings, under two names: lists have folders before them, COCO has not."""
-        _quietly(
+        """Embed all images, under their paths for labels and their file names for captions."""
+        _run(
             embed.run,
             embed.EmbedRun(
                 [self.world],
                 self.embeddings,
                 weights=self.encoder,
                 encoder=ENCODER,
-                batch_size=128,
+                batch_size=_BATCH_SIZE,
                 device=self.device,
             ),
         )
-        held = load_embeddings(self.embeddings)
-        renamed = EmbeddingWriter(self.captioned, held.provenance)
-        renamed.add([Path(name).name for name in held.names], held.of(held.names))
-        renamed.finish()
+        embeddings = load_embeddings(self.embeddings)
+        writer = EmbeddingWriter(self.caption_embeddings, embeddings.provenance)
+        names = embeddings.names
+        writer.add([Path(name).name for name in names], embeddings.of(names))
+        writer.finish()
 
     def train_labellers(self) -> None:
-        """DeViSE; beside it ConSE, and DeViSE with random vectors for words."""
+        """Train DeViSE, ConSE, and as a control DeViSE on random word vectors."""
         for method in METHODS:
-            _quietly(
+            _run(
                 train_devise.run,
                 train_devise.DeviseRun(
                     [self.world / "training.txt"],
@@ -221,13 +255,13 @@ class Demo:
             )
 
     def train_captioner(self) -> None:
-        """The decoder on the embeddings."""
-        _quietly(
+        """Train the decoder on embeddings."""
+        _run(
             train_captioner.run,
             train_captioner.CaptionerTraining(
                 self.world / "captions-training.json",
                 self.captioner.parent,
-                embeddings=self.captioned,
+                embeddings=self.caption_embeddings,
                 weights=self.encoder,
                 encoder=ENCODER,
                 dev_captions=self.world / "captions-development.json",
@@ -238,7 +272,7 @@ class Demo:
                 rate=0.01,
                 warm_up=60,
                 average=0.99,
-                epochs=self.sizes.caption_epochs,
+                epochs=self.config.captioner_epochs,
                 batch_size=250,
                 min_count=1,
                 precision="auto",
@@ -249,36 +283,36 @@ class Demo:
         )
 
     def caption(self) -> None:
-        """Captions of the splits that are judged, in COCO's results format."""
-        for split in JUDGED:
-            _quietly(
+        """Caption the evaluation splits."""
+        for split in EVALUATION_SPLITS:
+            _run(
                 caption.run,
                 caption.CaptionRun(
-                    [self.world / "pictures" / split],
+                    [self.image_folder(split)],
                     [self.captioner],
                     out=self.results(split),
-                    batch_size=128,
+                    batch_size=_BATCH_SIZE,
                     device=self.device,
                 ),
             )
 
-    def pictures(self, split: Split) -> tuple[Tensor, list[Scene]]:
-        """A split's pictures, ``(N, 3, S, S)`` uint8, and what they show."""
-        truth = read_truth(self.world / f"truth-{split}.jsonl")
-        folder = self.world / "pictures" / split
+    def images(self, split: Split) -> tuple[Tensor, list[Scene]]:
+        """Images of a split, ``(N, 3, S, S)`` uint8, and their scenes."""
+        scenes = read_truth(self.world / f"truth-{split}.jsonl")
+        folder = self.image_folder(split)
 
         def read(name: str) -> Tensor:
             return decode_uint8((folder / name).read_bytes(), name)
 
         with ThreadPoolExecutor() as pool:
-            return torch.stack(list(pool.map(read, truth))), list(truth.values())
+            return torch.stack(list(pool.map(read, scenes))), list(scenes.values())
 
-    def said(self, split: Split) -> dict[str, str]:
-        """The caption of each picture, by the picture's name."""
+    def captions(self, split: Split) -> dict[str, str]:
+        """Captions of a split by image name."""
         return {str(name): text for name, text in read_results(self.results(split)).items()}
 
-    def caption_scores(self, split: Split) -> tuple[dict[str, Any], TruthScores]:
-        """Against people's captions, so to speak, and against the truth."""
+    def bleu_4(self, split: Split) -> float:
+        """BLEU-4 of the captions of a split."""
         summary = _json(
             evaluate.run,
             evaluate.Evaluation(
@@ -288,11 +322,10 @@ class Demo:
                 resamples=0,
             ),
         )
-        truth, said = read_truth(self.world / f"truth-{split}.jsonl"), self.said(split)
-        return summary, truth_scores([said[name] for name in truth], list(truth.values()))
+        return float(summary["BLEU-4"])
 
     def label_scores(self, method: str) -> dict[str, Any]:
-        """Of the test's kinds, the held-out ones, and both together."""
+        """Evaluation of a labeller on seen kinds, unseen kinds, and both together."""
         return _json(
             evaluate_labels.run,
             evaluate_labels.LabelEvaluation(
@@ -305,29 +338,27 @@ class Demo:
         )
 
 
-def _optimizer(encoder: Inception) -> Optimizer:
-    answering = [*encoder.auxiliary.values()]
-    if encoder.classifier is not None:
-        answering.append(encoder.classifier)
-    slow = [each for module in answering for each in module.parameters()]
-    others = {id(each) for each in slow}
-    fast = [each for each in encoder.parameters() if id(each) not in others]
-    return optimizer("muon", [(fast, _ENCODER_RATE), (slow, _ANSWER_RATE)], outer=answering)
+def _optimizer(network: Inception) -> Optimizer:
+    """Muon, with a lower learning rate for the classifiers."""
+    heads = [*network.auxiliary.values()]
+    if network.classifier is not None:
+        heads.append(network.classifier)
+    slow = [parameter for head in heads for parameter in head.parameters()]
+    ids = {id(parameter) for parameter in slow}
+    fast = [parameter for parameter in network.parameters() if id(parameter) not in ids]
+    return optimizer(
+        "muon", [(fast, _ENCODER_LEARNING_RATE), (slow, _HEAD_LEARNING_RATE)], outer=heads
+    )
 
 
-def _quietly(run: Callable[[Flags], int], flags: Flags) -> str:
-    """Run a command; what it printed.
-
-    Raises:
-        RuntimeError: some of its input failed, which cannot be here.
-    """
-    with redirect_stdout(io.StringIO()) as said:
+def _run(run: Callable[[Flags], int], flags: Flags) -> str:
+    with redirect_stdout(io.StringIO()) as output:
         code = run(flags)
     if code:
         raise RuntimeError(f"{type(flags).__name__} failed")
-    return said.getvalue()
+    return output.getvalue()
 
 
 def _json(run: Callable[[Flags], int], flags: Flags) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(_quietly(run, flags))
-    return found
+    record: dict[str, Any] = json.loads(_run(run, flags))
+    return record

@@ -1,0 +1,175 @@
+"""Results of the demonstration: tables and examples for its page."""
+
+import time
+from pathlib import Path
+from typing import Any
+
+from vl.data.words.vectors import WordVectors
+from vl.data.world.files import read_truth
+from vl.data.world.kinds import OF
+from vl.data.world.scenes import Split
+from vl.demo import report
+from vl.demo.report import Example, LabelScore, Report, ResultTable, StageTime, Training
+from vl.demo.stages import EVALUATION_SPLITS, METHODS, Demo
+from vl.demo.truth import ATTRIBUTES, TruthScores, truth_scores
+from vl.labelling.labeller import Labeller
+
+_EXAMPLES = 12  # of a split on the page
+_TOP_K = 5
+_METHOD_NAMES = {
+    "devise": "DeViSE",
+    "conse": "ConSE",
+    "random": "DeViSE, random word vectors",
+}
+
+
+def evaluate_demo(
+    demo: Demo, stages: list[StageTime], path: Path, *, num_examples: int = _EXAMPLES
+) -> Report:
+    """Evaluate the demonstration's models and write its page.
+
+    Args:
+        demo: with all stages done.
+        stages: their durations.
+        path: HTML file to write.
+        num_examples: images of each split on the page.
+    """
+    start = time.monotonic()
+    captions = {split: _caption_scores(demo, split) for split in EVALUATION_SPLITS}
+    tables = (
+        _caption_table(captions),
+        _attribute_table({split: truth for split, (_, truth) in captions.items()}),
+        _label_table({method: demo.label_scores(method) for method in METHODS}),
+    )
+    examples = [
+        example for split in EVALUATION_SPLITS for example in _examples(demo, split, num_examples)
+    ]
+    contents = Report(
+        seed=demo.seed,
+        seconds=sum(stage.seconds for stage in stages) + time.monotonic() - start,
+        stages=tuple(stages),
+        images=demo.config.image_counts(),
+        tables=tables,
+        examples=tuple(examples),
+        trainings=(
+            Training("encoder", demo.encoder.parent / "log.jsonl"),
+            Training("labeller", demo.labeller("devise").parent / "log.jsonl"),
+            Training("captioner", demo.captioner.parent / "log.jsonl"),
+        ),
+        words=WordVectors.load(demo.words),
+    )
+    report.write(path, contents)
+    return contents
+
+
+def _caption_scores(demo: Demo, split: Split) -> tuple[float, TruthScores]:
+    """BLEU-4, and the scores against the scenes."""
+    scenes, captions = read_truth(demo.world / f"truth-{split}.jsonl"), demo.captions(split)
+    scores = truth_scores([captions[name] for name in scenes], list(scenes.values()))
+    return demo.bleu_4(split), scores
+
+
+def _caption_table(scores: dict[Split, tuple[float, TruthScores]]) -> ResultTable:
+    rows = []
+    for split, (bleu_4, truth) in scores.items():
+        kind, color = truth.attributes["kind"], truth.attributes["color"]
+        rows.append(
+            (
+                split,
+                f"{bleu_4:.3f}",
+                _percent(kind.true, kind.asserted),
+                _percent(color.true, color.asserted),
+                _percent(truth.main_kind_and_color, truth.captions),
+                _percent(truth.hallucinating, truth.captions),
+                _percent(truth.all_true, truth.captions),
+            )
+        )
+    return ResultTable(
+        "Captions",
+        (
+            "split",
+            "BLEU-4",
+            "true kinds, %",
+            "true colors, %",
+            "main kind and color correct, %",
+            "hallucinated object, %",
+            "nothing false, %",
+        ),
+        tuple(rows),
+        "Five references an image; names of kinds that are in no training image are not in the "
+        "captioner's vocabulary.",
+    )
+
+
+def _attribute_table(scores: dict[Split, TruthScores]) -> ResultTable:
+    rows = []
+    for name in ATTRIBUTES:
+        cells = [name]
+        for truth in scores.values():
+            counts = truth.attributes[name]
+            cells.append(_percent(counts.true, counts.asserted))
+            cells.append(_percent(counts.recalled, counts.facts))
+        rows.append(tuple(cells))
+    columns = [f"{split}, {metric}" for split in scores for metric in ("precision %", "recall %")]
+    return ResultTable(
+        "Attributes in captions",
+        ("attribute", *columns),
+        tuple(rows),
+        "Precision: true assertions among all. Recall: asserted facts among all.",
+    )
+
+
+def _label_table(records: dict[str, dict[str, Any]]) -> ResultTable:
+    rows = []
+    chance = ""
+    for method, record in records.items():
+        results = {result["name"]: result for result in record["results"]}
+        unseen = results["unseen among unseen"]
+        chance = f"Chance: {100 / unseen['candidates']:.1f} and {500 / unseen['candidates']:.1f}."
+        hits = dict(zip(unseen["k"], unseen["hit"], strict=True))
+        generalized = record["generalised"]
+        rows.append(
+            (
+                _METHOD_NAMES[method],
+                f"{100 * hits[1]:.1f}",
+                f"{100 * hits[5]:.1f}",
+                *(
+                    f"{100 * generalized[how]['harmonic']:.1f}" if how in generalized else "-"
+                    for how in ("plain", "stacking")
+                ),
+            )
+        )
+    return ResultTable(
+        "Zero-shot labels",
+        (
+            "method",
+            "hit@1 %",
+            "hit@5 %",
+            "all kinds, harmonic mean %",
+            "with calibrated stacking %",
+        ),
+        tuple(rows),
+        f"Kinds that are in no training image; the first two columns among these alone. {chance}",
+    )
+
+
+def _examples(demo: Demo, split: Split, count: int) -> list[Example]:
+    scenes, captions = read_truth(demo.world / f"truth-{split}.jsonl"), demo.captions(split)
+    names = list(scenes)[:count]
+    paths = [demo.image_folder(split) / name for name in names]
+    labeller = Labeller.load(demo.labeller("devise"), device=demo.device)
+    labels = [", ".join(kind.words) for kind in OF.values()]
+    answers = labeller(paths, labels=labels, top=_TOP_K)
+    return [
+        Example(
+            path,
+            scenes[name],
+            captions[name],
+            tuple(LabelScore(label.text, label.cosine) for label in answer.labels),
+        )
+        for name, path, answer in zip(names, paths, answers, strict=True)
+    ]
+
+
+def _percent(part: int, whole: int) -> str:
+    return f"{100 * part / whole:.1f}" if whole else "-"

@@ -1,4 +1,4 @@
-"""Photographs to embeddings, beside torchvision."""
+"""Images to embeddings, decoding included, beside torchvision."""
 
 import argparse
 import statistics
@@ -20,20 +20,20 @@ from vl.encoding.pretrained import load_encoder
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What it can be told."""
-    parser.add_argument("photographs", type=Path, nargs="+")
+    """The flags of this benchmark."""
+    parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--weights", type=Path, required=True, help="BVLC's blobs or a captioner")
-    parser.add_argument("--images", type=int, default=512, help="photographs a round")
+    parser.add_argument("--num-images", type=int, default=512, help="images in a round")
     parser.add_argument("--rounds", type=int, default=3)
 
 
-def figures(flags: argparse.Namespace) -> dict[str, Any]:
-    """Images a second, decoding included: ours, and torchvision's googlenet eagerly in float32.
+def measure(flags: argparse.Namespace) -> dict[str, Any]:
+    """Images per second, decoding included: ours, and torchvision's googlenet, eager in float32.
 
-    The two take turns on the same photographs. What compiling costs is timed apart and counted
-    into the ratio at 8,000 photographs.
+    The two take turns on the same images. Compilation is timed apart and counted in the ratio at
+    8,000 images.
     """
-    files = list(islice(find_images(flags.photographs), flags.images))
+    files = list(islice(find_images(flags.images), flags.num_images))
     theirs = torchvision.models.googlenet(
         weights=None, init_weights=False, aux_logits=False, transform_input=False
     )
@@ -69,7 +69,7 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
         warm_up[precision] = time.perf_counter() - begin
         runs[f"ours {precision}"] = run_ours
     seconds = in_turn(runs, flags.rounds)
-    rates = {name: [len(files) / each for each in times] for name, times in seconds.items()}
+    rates = {name: [len(files) / value for value in times] for name, times in seconds.items()}
     rate = {name: statistics.median(each) for name, each in rates.items()}
     base = rate["torchvision float32 eager"]
     return {

@@ -1,4 +1,4 @@
-"""The encoder alone, pixels in memory: embedding and training, beside torchvision and engines."""
+"""The encoder alone, pixels in memory: inference and training, beside torchvision and engines."""
 
 import argparse
 import importlib.util
@@ -24,36 +24,36 @@ from vl.encoding.embedder import Embedder
 from vl.encoding.openvino import problem
 
 _BASE = "torchvision float32 eager"
-_EXPORTED = "exported, on"  # the rivals that run our own network
+_EXPORTED = "exported, on"  # rivals that run our own network
 
 Runs = dict[str, Callable[[], Any]]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What it can be told."""
+    """The flags of this benchmark."""
     parser.add_argument("--weights", type=Path, help="BVLC's blobs; random ones without")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--rounds", type=int, default=5)
 
 
-def figures(flags: argparse.Namespace) -> dict[str, Any]:
-    """Images a second of GoogLeNet, ours and torchvision's eagerly in float32, and ratios.
+def measure(flags: argparse.Namespace) -> dict[str, Any]:
+    """Images per second of GoogLeNet, ours and torchvision's eager in float32, and ratios.
 
-    The rivals of one part take turns on the same batch; a ratio is the median of the rounds'. What
-    a start costs is told apart. ONNX Runtime and OpenVINO also run our network as PyTorch exports
-    it, with as many threads as PyTorch has and else as they come, where they are installed.
+    The rivals of a part take turns on the same batch; a ratio is the median over rounds. Start-up
+    is timed apart. Where they are installed, ONNX Runtime and OpenVINO also run our network as
+    PyTorch exports it, with as many threads as PyTorch and default settings otherwise.
     """
     torch.manual_seed(0)
     pixels = torch.rand(flags.batch_size, 3, 224, 224, device=flags.device)
     ours = inception_v1()
     if flags.weights:
         load_caffe(ours, flags.weights)
-    embedding = _embedding(ours, pixels, flags.rounds)
-    # Anew, as the network above is at rest and its start is not one to train from.
-    return {"batch_size": flags.batch_size, **embedding, **_training(pixels, flags.rounds)}
+    inference = _inference(ours, pixels, flags.rounds)
+    # A new network: the one above is in evaluation mode, with its weights fixed.
+    return {"batch_size": flags.batch_size, **inference, **_training(pixels, flags.rounds)}
 
 
-def _embedding(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
+def _inference(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
     device = pixels.device
     theirs = _theirs().eval().to(device)
     runs: Runs = {_BASE: torch.inference_mode()(lambda: theirs(pixels))}
@@ -64,9 +64,10 @@ def _embedding(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
     precisions: list[Precision] = ["float32"]
     if bfloat16_pays(device):
         precisions.append("bfloat16")
+    runtimes = ["eager", "torch.compile", *([] if _problem(ours, device) else ["OpenVINO"])]
     for precision in precisions:
-        for means in ["eager", "torch.compile"] + ([] if _problem(ours, device) else ["OpenVINO"]):
-            name = f"ours {precision} {means}"
+        for runtime in runtimes:
+            name = f"ours {precision} {runtime}"
             begin = time.perf_counter()
             embedder = Embedder(
                 ours,
@@ -75,29 +76,32 @@ def _embedding(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
                 precision=precision,
                 batch_size=len(pixels),
             )
-            if means == "torch.compile":
+            if runtime == "torch.compile":
                 embedder.compile()
-            elif means == "OpenVINO":
+            elif runtime == "OpenVINO":
                 embedder.use_openvino()
-            found = embedder.encode(pixels)[:, 0]
+            outputs = embedder.encode(pixels)[:, 0]
             start[name] = time.perf_counter() - begin
-            error[name] = float((found - expected).abs().max() / expected.abs().max())
+            error[name] = float((outputs - expected).abs().max() / expected.abs().max())
             runs[name] = partial(embedder.encode, pixels)
     if device.type == "cpu":
         runs |= _engines(ours, pixels)
-    told = _told(runs, len(pixels), rounds)
+    results = _timed(runs, len(pixels), rounds)
     rivals = [name for name in runs if name.startswith(_EXPORTED)]
-    beside = {}
+    rival_results = {}
     if rivals:
-        best = max(rivals, key=lambda name: told["images_per_second"][name]["median"])
-        beside = {"best_engine": best, "ratio_to_best_engine": _ratios(told["seconds"], best)}
-    del told["seconds"]
+        best = max(rivals, key=lambda name: results["images_per_second"][name]["median"])
+        rival_results = {
+            "best_engine": best,
+            "ratio_to_best_engine": _ratios(results["seconds"], best),
+        }
+    del results["seconds"]
     return {
-        "embedding": {
-            **told,
-            **beside,
-            "start_seconds": {name: round(each, 1) for name, each in start.items()},
-            "largest_error": {name: float(f"{each:.1e}") for name, each in error.items()},
+        "inference": {
+            **results,
+            **rival_results,
+            "start_seconds": {name: round(value, 1) for name, value in start.items()},
+            "largest_error": {name: float(f"{value:.1e}") for name, value in error.items()},
         }
     }
 
@@ -107,11 +111,11 @@ def _problem(ours: Inception, device: torch.device) -> str | None:
 
 
 def _engines(ours: Inception, pixels: Tensor) -> Runs:
-    """Our network as PyTorch exports it, on the engines that are installed."""
-    found = [
+    """Our network as PyTorch exports it, on the installed engines."""
+    engines = [
         name for name in ("onnxruntime", "openvino") if importlib.util.find_spec(name) is not None
     ]
-    if not found or importlib.util.find_spec("onnxscript") is None:
+    if not engines or importlib.util.find_spec("onnxscript") is None:
         return {}
     threads, values, runs = torch.get_num_threads(), pixels.numpy(), Runs()
     with tempfile.TemporaryDirectory() as folder:
@@ -125,15 +129,15 @@ def _engines(ours: Inception, pixels: Tensor) -> Runs:
             external_data=False,
             verbose=False,
         )
-        if "onnxruntime" in found:
+        if "onnxruntime" in engines:
             import onnxruntime
 
             options = onnxruntime.SessionOptions()
             options.intra_op_num_threads = threads
             session = onnxruntime.InferenceSession(path, options)
-            fed = {session.get_inputs()[0].name: values}
-            runs[f"{_EXPORTED} onnxruntime"] = lambda: session.run(None, fed)
-        if "openvino" in found:
+            feed = {session.get_inputs()[0].name: values}
+            runs[f"{_EXPORTED} onnxruntime"] = lambda: session.run(None, feed)
+        if "openvino" in engines:
             import openvino
 
             settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
@@ -147,16 +151,16 @@ def _training(pixels: Tensor, rounds: int) -> dict[str, Any]:
     labels = torch.arange(len(pixels), device=pixels.device)
     theirs = _theirs().train().to(pixels.device)
     last = pixels.contiguous(memory_format=torch.channels_last)
-    # torch.compile brings nothing here, and takes minutes: docs/benchmarks.md.
+    # torch.compile gains nothing here and takes minutes: docs/benchmarks.md.
     runs = {_BASE: _step(theirs, theirs, pixels, labels)}
     for name, build in {"": inception_v1, " with batch norm": inception_v1_bn}.items():
         for precision in ("float32", "bfloat16"):
             ours = build().train().to(pixels.device).to(memory_format=torch.channels_last)
             logits = partial(_logits, ours, bfloat16=precision == "bfloat16")
             runs[f"ours{name} {precision} eager"] = _step(ours, logits, last, labels)
-    told = _told(runs, len(pixels), rounds)
-    del told["seconds"]
-    return {"training": told}
+    results = _timed(runs, len(pixels), rounds)
+    del results["seconds"]
+    return {"training": results}
 
 
 def _logits(ours: Inception, pixels: Tensor, *, bfloat16: bool) -> Tensor:
@@ -183,14 +187,14 @@ def _theirs() -> nn.Module:
     )
 
 
-def _told(runs: Runs, images: int, rounds: int) -> dict[str, Any]:
+def _timed(runs: Runs, images: int, rounds: int) -> dict[str, Any]:
     seconds = in_turn(runs, rounds)
-    rates = {name: spread([images / each for each in times]) for name, times in seconds.items()}
+    rates = {name: spread([images / value for value in times]) for name, times in seconds.items()}
     return {"images_per_second": rates, "ratio": _ratios(seconds, _BASE), "seconds": seconds}
 
 
 def _ratios(seconds: dict[str, list[float]], base: str) -> dict[str, float]:
-    """How many times as fast as the base, the median of the rounds."""
+    """Speed over the base, the median over rounds."""
     return {
         name: round(statistics.median(b / a for a, b in zip(times, seconds[base], strict=True)), 2)
         for name, times in seconds.items()

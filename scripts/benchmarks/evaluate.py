@@ -1,4 +1,4 @@
-"""All caption scores, beside pycocoevalcap's."""
+"""All caption scores, beside pycocoevalcap."""
 
 import argparse
 import json
@@ -14,12 +14,12 @@ from benchmarks.timing import spread
 from vl.data.captions.captions import read_captions
 
 IMAGES, REFERENCES = (5_000, 40_000), 5  # of COCO's two validation sets
-# Each child prints its memory: what the system says of a child begins with its parent's.
+# Each process prints its own peak memory: the system's figure for a child starts at its parent's.
 MEMORY = """
-def report(**said):
+def report(**results):
     with open("/proc/self/status") as status:
         most = next(int(line.split()[1]) for line in status if line.startswith("VmHWM:"))
-    print(json.dumps({**said, "MiB": most // 1024}))
+    print(json.dumps({**results, "MiB": most // 1024}))
 """
 COMMAND = f"""
 import json, sys
@@ -28,23 +28,23 @@ from vl.__main__ import main
 assert main(sys.argv[1:]) == 0
 report()
 """
-# Both read the same files, then tokenise and score; the seconds of that are printed beside the
-# scores. The judge is called as its users call it.
+# Both read the same files, then tokenize and score; the seconds of that are printed beside the
+# scores. pycocoevalcap is called as its users call it.
 READING = f"""
 import contextlib, json, sys, time
 {MEMORY}
 results, references = (json.load(open(path)) for path in sys.argv[1:])
-true, said = {{}}, {{}}
+references_of, candidates = {{}}, {{}}
 for record in references["annotations"]:
-    true.setdefault(record["image_id"], []).append(record)
+    references_of.setdefault(record["image_id"], []).append(record)
 for record in results:
-    said[record["image_id"]] = [record]
+    candidates[record["image_id"]] = [record]
 """
 OURS = f"""{READING}
 from vl.evaluation import Evaluator
 begin = time.perf_counter()
-evaluated = Evaluator([[each["caption"] for each in image] for image in true.values()])(
-    [said[image][0]["caption"] for image in true]
+evaluated = Evaluator([[each["caption"] for each in image] for image in references_of.values()])(
+    [candidates[image][0]["caption"] for image in references_of]
 )
 scores = {{score.name: score.corpus for score in evaluated.scores}}
 report(scores=scores, seconds=time.perf_counter() - begin)
@@ -56,74 +56,75 @@ from pycocoevalcap.rouge.rouge import Rouge
 from pycocoevalcap.tokenizer.ptbtokenizer import PTBTokenizer
 begin = time.perf_counter()
 with contextlib.redirect_stdout(sys.stderr):
-    true, said = PTBTokenizer().tokenize(true), PTBTokenizer().tokenize(said)
-    bleu, _ = Bleu(4).compute_score(true, said)
+    references_of = PTBTokenizer().tokenize(references_of)
+    candidates = PTBTokenizer().tokenize(candidates)
+    bleu, _ = Bleu(4).compute_score(references_of, candidates)
     scores = {{f"BLEU-{{size}}": value for size, value in enumerate(bleu, 1)}}
     scores["ROUGE-L"], scores["CIDEr-D"] = (
-        float(judge.compute_score(true, said)[0]) for judge in (Rouge(), Cider())
+        float(metric.compute_score(references_of, candidates)[0]) for metric in (Rouge(), Cider())
     )
 report(scores=scores, seconds=time.perf_counter() - begin)
 """
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What it can be told."""
+    """The flags of this benchmark."""
     parser.add_argument("captions", type=Path, nargs="+", help="COCO's or Flickr8k's files")
     parser.add_argument("--images", type=int, nargs="+", default=IMAGES)
     parser.add_argument("--rounds", type=int, default=3)
 
 
-def figures(flags: argparse.Namespace) -> dict[str, Any]:
-    """Seconds for words and BLEU, ROUGE-L and CIDEr-D, and memory: ours and pycocoevalcap's.
+def measure(flags: argparse.Namespace) -> dict[str, Any]:
+    """Seconds of tokenization, BLEU, ROUGE-L and CIDEr-D, and memory: ours and pycocoevalcap's.
 
-    Each is a process of its own and counts from captions as strings; Java's start is counted for
-    pycocoevalcap, and for us the making of the tokeniser. The processes' whole times are given too,
-    and that of the command, which also reads flags and checks the files. Where more images are
-    asked for than the files have, they are gone through again under other ids.
+    Each is a process of its own and starts from strings; Java's start counts for pycocoevalcap, and
+    building the tokenizer for us. The whole processes are timed too, and the command, which also
+    parses flags and checks the files. If there are fewer images than asked for, they are repeated
+    under other ids.
     """
-    described = [
+    images = [
         image.captions[:REFERENCES]
         for path in flags.captions
         for image in read_captions(path)
         if len(image.captions) >= REFERENCES
     ]
-    found: dict[str, Any] = {"images in the files": len(described)}
+    results: dict[str, Any] = {"images in the files": len(images)}
     for count in flags.images:
         with tempfile.TemporaryDirectory() as folder:
-            results, references = str(Path(folder, "results")), str(Path(folder, "references"))
-            write_task(described, count, Path(results), Path(references))
-            python, of_both = sys.executable, [results, references]
-            command = ["evaluate", results, "--references", references]
+            files = [str(Path(folder, "results")), str(Path(folder, "references"))]
+            write_task(images, count, Path(files[0]), Path(files[1]))
+            python = sys.executable
+            command = ["evaluate", files[0], "--references", files[1]]
             commands = {
-                "ours": [python, "-c", OURS, *of_both],
-                "theirs": [python, "-c", THEIRS, *of_both],
-                "vl evaluate": [python, "-c", COMMAND, *command, "--resamples", "0"],
+                "ours": [python, "-c", OURS, *files],
+                "theirs": [python, "-c", THEIRS, *files],
+                "vl evaluate": [python, "-c", COMMAND, *command, "--num-resamples", "0"],
             }
-            found[f"{count} images"] = compared(commands, flags.rounds, count)
-    return found
+            results[f"{count} images"] = compared(commands, flags.rounds, count)
+    return results
 
 
 def write_task(
     described: list[tuple[str, ...]], count: int, results: Path, references: Path
 ) -> None:
-    """Images with their captions, and as results a caption of each without every fourth word."""
+    """Write references, and as results one caption of each image without every fourth word."""
     images: list[Any] = []
     annotations: list[Any] = []
     candidates: list[Any] = []
-    for number in range(count):
-        captions = described[number % len(described)]
-        images.append({"id": number, "file_name": f"{number}.jpg"})
+    for image_id in range(count):
+        captions = described[image_id % len(described)]
+        images.append({"id": image_id, "file_name": f"{image_id}.jpg"})
         for caption in captions:
-            record = {"id": len(annotations), "image_id": number, "caption": caption}
+            record = {"id": len(annotations), "image_id": image_id, "caption": caption}
             annotations.append(record)
-        kept = [word for place, word in enumerate(captions[0].split()) if place % 4 != 3]
-        candidates.append({"image_id": number, "caption": " ".join(kept)})
+        words = [word for index, word in enumerate(captions[0].split()) if index % 4 != 3]
+        candidates.append({"image_id": image_id, "caption": " ".join(words)})
     results.write_text(json.dumps(candidates))
     references.write_text(json.dumps({"images": images, "annotations": annotations}))
 
 
 def compared(commands: dict[str, list[str]], rounds: int, count: int) -> dict[str, Any]:
-    """Commands in turn: seconds, memory, and how far our scores are from the judge's."""
+    """Commands in turn: seconds, memory, and the largest difference from pycocoevalcap's scores."""
     whole: dict[str, list[float]] = {name: [] for name in commands}
     scoring: dict[str, list[float]] = {"ours": [], "theirs": []}
     memory = dict.fromkeys(commands, 0)
@@ -133,21 +134,21 @@ def compared(commands: dict[str, list[str]], rounds: int, count: int) -> dict[st
             begin = time.perf_counter()
             child = subprocess.run(command, capture_output=True, check=False)
             if child.returncode:
-                raise SystemExit(f"{name} ended with exit code {child.returncode}")
+                raise SystemExit(f"{name} failed with exit code {child.returncode}")
             whole[name].append(time.perf_counter() - begin)
-            said = json.loads(child.stdout.splitlines()[-1])
-            memory[name] = max(memory[name], said["MiB"])
+            report = json.loads(child.stdout.splitlines()[-1])
+            memory[name] = max(memory[name], report["MiB"])
             if name in scoring:
-                scoring[name].append(said["seconds"])
-                scores[name] = said["scores"]
-    middle = {name: statistics.median(seconds) for name, seconds in scoring.items()}
+                scoring[name].append(report["seconds"])
+                scores[name] = report["scores"]
+    median = {name: statistics.median(seconds) for name, seconds in scoring.items()}
     return {
-        "theirs / ours": round(middle["theirs"] / middle["ours"], 2),
-        "ours, microseconds a caption": round(1e6 * middle["ours"] / count / (REFERENCES + 1), 2),
+        "ratio": round(median["theirs"] / median["ours"], 2),
+        "microseconds per caption": round(1e6 * median["ours"] / count / (REFERENCES + 1), 2),
         "seconds": {name: spread(seconds, 2) for name, seconds in scoring.items()},
-        "seconds of the process": {name: spread(seconds, 2) for name, seconds in whole.items()},
-        "MiB at most, without Java's": memory,
-        "greatest difference of a score": max(
+        "process_seconds": {name: spread(seconds, 2) for name, seconds in whole.items()},
+        "MiB": memory,
+        "largest_score_difference": max(
             abs(scores["ours"][name] - value) for name, value in scores["theirs"].items()
         ),
     }

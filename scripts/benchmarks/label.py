@@ -16,49 +16,51 @@ from vl.data.words.wordnet import WordNet
 from vl.metrics.zero_shot import KS, Ranking, hierarchical_precision
 from vl.search.nearest import NearestNeighbors
 
-AT_ONCE = 256  # images in one of NumPy's products, whose scores are then 22 MB
+BATCH = 256  # images in one of NumPy's products, whose scores then take 22 MB
 ONE_BY_ONE = 64  # images that gensim is given, which takes one at a time
 PRECISION_IMAGES = 10_000
-EQUAL = 1e-6  # scores nearer than this may come in any order: all three are float32
+TOLERANCE = 1e-6  # scores closer than this may come in any order: all three are float32
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What it can be told."""
-    parser.add_argument("--labels", type=int, default=21_842, help="as many as ImageNet has")
-    parser.add_argument("--width", type=int, default=500, help="of word space")
-    parser.add_argument("--images", type=int, default=4_096, help="images a round")
-    parser.add_argument("--top", type=int, default=5, help="labels an image")
+    """The flags of this benchmark."""
+    parser.add_argument("--labels", type=int, default=21_842, help="ImageNet has 21,842")
+    parser.add_argument("--width", type=int, default=500, help="dimensions of word space")
+    parser.add_argument("--images", type=int, default=4_096, help="images in a round")
+    parser.add_argument("--top-k", type=int, default=5, help="labels of an image")
     parser.add_argument("--rounds", type=int, default=5)
 
 
-def figures(flags: argparse.Namespace) -> dict[str, Any]:
+def measure(flags: argparse.Namespace) -> dict[str, Any]:
     """Images a second from vectors in word space to ranked labels: ours, NumPy's and gensim's.
 
-    All three have the labels ready as unit vectors, and are first seen to find the same ones. Ours
-    also brings the images to length 1 and looks whether they are finite. gensim takes so long that
-    it has fewer images; its rate is theirs.
+    All three start from unit label vectors and are first checked to find the same labels. Ours also
+    normalizes the images and checks that they are finite. gensim is so slow that it gets fewer
+    images.
     """
-    draw = np.random.default_rng(0)
-    words, images = (units(draw, count, flags.width) for count in (flags.labels, flags.images))
+    rng = np.random.default_rng(0)
+    words, images = (
+        unit_vectors(rng, count, flags.width) for count in (flags.labels, flags.images)
+    )
     few = images[:ONE_BY_ONE]
     on_device = torch.from_numpy(images).to(flags.device)
     labels = NearestNeighbors(torch.from_numpy(words).to(flags.device))
     keyed = KeyedVectors(flags.width)
-    keyed.add_vectors([str(number) for number in range(flags.labels)], words)
+    keyed.add_vectors([str(index) for index in range(flags.labels)], words)
     keyed.fill_norms()
 
     def ours() -> Ints:
-        return labels.nearest(on_device, top_k=flags.top).indices.cpu().numpy()
+        return labels.nearest(on_device, top_k=flags.top_k).indices.cpu().numpy()
 
     def numpys() -> Ints:
-        return by_numpy(images, words, flags.top)
+        return by_numpy(images, words, flags.top_k)
 
     def gensims() -> Ints:
-        found = [keyed.most_similar(positive=[image], topn=flags.top) for image in few]
-        return np.array([[int(name) for name, _ in each] for each in found])
+        rankings = [keyed.most_similar(positive=[image], topn=flags.top_k) for image in few]
+        return np.array([[int(name) for name, _ in ranking] for ranking in rankings])
 
     check_agreement(images, words, numpys(), {"ours": ours(), "gensim": gensims()})
     seconds = in_turn({"ours": ours, "numpy": numpys, "gensim": gensims}, flags.rounds)
@@ -69,7 +71,7 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
     return {
         "labels": flags.labels,
         "width": flags.width,
-        "top": flags.top,
+        "top": flags.top_k,
         "images": counts,
         "images_per_second": {name: spread(each) for name, each in rates.items()},
         "ratio": {name: round(rate["ours"] / rate[name], 2) for name in ("numpy", "gensim")},
@@ -80,45 +82,45 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
     }
 
 
-def units(draw: np.random.Generator, count: int, width: int) -> Floats:
-    """Vectors of length 1 and any direction, ``(count, width)``."""
-    vectors = draw.standard_normal((count, width), dtype=np.float32)
+def unit_vectors(rng: np.random.Generator, count: int, width: int) -> Floats:
+    """Random unit vectors, ``(count, width)``."""
+    vectors = rng.standard_normal((count, width), dtype=np.float32)
     return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
 
 
-def by_numpy(images: Floats, words: Floats, top: int) -> Ints:
-    """The product, a partition of each row, and the first ones put in order, ``(B, top)``."""
-    found = []
-    for begin in range(0, len(images), AT_ONCE):
-        scores = images[begin : begin + AT_ONCE] @ words.T
-        best = np.argpartition(scores, -top, axis=1)[:, -top:]
+def by_numpy(images: Floats, words: Floats, top_k: int) -> Ints:
+    """The product, a partition of each row, and the first ones sorted, ``(B, top_k)``."""
+    rankings = []
+    for begin in range(0, len(images), BATCH):
+        scores = images[begin : begin + BATCH] @ words.T
+        best = np.argpartition(scores, -top_k, axis=1)[:, -top_k:]
         order = np.argsort(-np.take_along_axis(scores, best, 1), axis=1)
-        found.append(np.take_along_axis(best, order, 1))
-    return np.concatenate(found)
+        rankings.append(np.take_along_axis(best, order, 1))
+    return np.concatenate(rankings)
 
 
 def check_agreement(images: Floats, words: Floats, expected: Ints, others: dict[str, Ints]) -> None:
-    """Stop if one found other labels than NumPy did, but for scores that are as good as equal."""
-    for name, found in others.items():
-        for row, place in np.argwhere(found != expected[: len(found)]).tolist():
-            pair = words[[found[row, place], expected[row, place]]].astype(np.float64)
-            one, other = pair @ images[row]
-            if abs(one - other) > EQUAL:
+    """Stop if a rival ranks other labels than NumPy, but for scores equal within tolerance."""
+    for name, ranking in others.items():
+        for row, rank in np.argwhere(ranking != expected[: len(ranking)]).tolist():
+            pair = words[[ranking[row, rank], expected[row, rank]]].astype(np.float64)
+            score, expected_score = pair @ images[row]
+            if abs(score - expected_score) > TOLERANCE:
                 raise SystemExit(
-                    f"image {row}, place {place + 1}: label {found[row, place]} of {name} "
-                    f"has {one:.7f}, NumPy's {expected[row, place]} has {other:.7f}"
+                    f"image {row}, rank {rank + 1}: label {ranking[row, rank]} of {name} "
+                    f"has {score:.7f}, NumPy's {expected[row, rank]} has {expected_score:.7f}"
                 )
 
 
 def precision_seconds(labels: int, rounds: int) -> list[float]:
-    """Hierarchical precision of any labels, over an is-a tree in which any label is a parent."""
-    chance = random.Random(0)
-    names = [f"n{number:08d}" for number in range(labels)]
-    pairs = [(names[chance.randrange(child)], names[child]) for child in range(1, labels)]
+    """Seconds of hierarchical precision of random labels, over a random tree of hypernyms."""
+    rng = random.Random(0)
+    names = [f"n{index:08d}" for index in range(labels)]
+    pairs = [(names[rng.randrange(child)], names[child]) for child in range(1, labels)]
     tree = WordNet({name: [name] for name in names}, pairs)
-    draw = np.random.default_rng(0)
-    best = draw.integers(0, labels, (PRECISION_IMAGES, KS[-1]))
-    truth = draw.integers(0, labels, PRECISION_IMAGES)
+    generator = np.random.default_rng(0)
+    best = generator.integers(0, labels, (PRECISION_IMAGES, KS[-1]))
+    truth = generator.integers(0, labels, PRECISION_IMAGES)
     ranking = Ranking(truth, np.ones(PRECISION_IMAGES, np.int64), best, labels)
     runs = {"precision": lambda: hierarchical_precision(ranking, tree, names)}
     return in_turn(runs, rounds)["precision"]

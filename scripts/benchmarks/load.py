@@ -1,4 +1,4 @@
-"""Pictures for training: what the loader gives, what a training step takes, and both together."""
+"""Images per second of the training loader, of a training step, and of both together."""
 
 import argparse
 import os
@@ -26,7 +26,7 @@ _NAMES = ("loader", "step", "both")
 
 @dataclass
 class Unlabelled:
-    """Photographs with labels that mean nothing: only the time counts."""
+    """A data set with meaningless labels: only the time counts."""
 
     paths: list[Path]
 
@@ -43,38 +43,37 @@ class Unlabelled:
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
-    """What it can be told."""
-    parser.add_argument("photographs", type=Path, nargs="+")
+    """The flags of this benchmark."""
+    parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--encoder", default="inception_v1_bn")
     parser.add_argument("--width-factor", type=float, default=1.0)
-    parser.add_argument("--workers", type=int, default=0, help="processes; 0 for threads")
-    parser.add_argument("--batch", type=int, default=32)
-    parser.add_argument("--images", type=int, default=512, help="photographs a round")
+    parser.add_argument("--num-workers", type=int, default=0, help="processes; 0 for threads")
+    parser.add_argument("--batch-size", type=int, default=32)
+    parser.add_argument("--num-images", type=int, default=512, help="images in a round")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--colour", type=float, default=1.0, help="strength of colour changes")
     parser.add_argument("--min-size", type=int, help="shorter side that decoding need not exceed")
 
 
-def figures(flags: argparse.Namespace) -> dict[str, Any]:
-    """Images a second of the loader, of the step on a batch that is there, and of both.
+def measure(flags: argparse.Namespace) -> dict[str, Any]:
+    """Images per second of the loader, of the step on a batch in memory, and of both.
 
-    Where the loader has cores of its own, the two together can be as fast as the slower. Where
-    both need all cores, and nothing is left over, a second of each comes after the other: then
-    1 / (1 / loader + 1 / step) is all that can be had. The first ratio is to the slower, the
-    second to that; processor seconds say which of the two is the case.
+    If the loader has cores of its own, the two together can be as fast as the slower. If both need
+    all cores, 1 / (1 / loader + 1 / step) is the limit. The first ratio is to the slower, the
+    second to that limit; CPU seconds tell which of the two applies.
     """
-    paths = list(islice(find_images(flags.photographs), flags.images))
+    paths = list(islice(find_images(flags.images), flags.num_images))
     network = encoder(flags.encoder, classes=CLASSES, width_factor=flags.width_factor)
     network = network.to(flags.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     batches = ImageBatches(
         Unlabelled(paths),
         Augmentation(network.image_size, colour=flags.colour),
-        batch_size=flags.batch,
-        num_workers=flags.workers,
+        batch_size=flags.batch_size,
+        num_workers=flags.num_workers,
         min_size=flags.min_size,
     )
-    there = next(batches.epoch(0)).to(flags.device)
+    batch = next(batches.epoch(0)).to(flags.device)
 
     def step(batch: LabelledBatch) -> None:
         images, labels = batch.to(flags.device)
@@ -83,36 +82,36 @@ def figures(flags: argparse.Namespace) -> dict[str, Any]:
         torch.autograd.backward(F.cross_entropy(network.classify(pixels).main, labels))
         optimizer.step()
 
-    def each(items: Iterable[LabelledBatch], work: Callable[[LabelledBatch], None]) -> None:
+    def run_all(items: Iterable[LabelledBatch], work: Callable[[LabelledBatch], None]) -> None:
         for item in items:
             work(item)
 
     runs: dict[str, Callable[[], None]] = {
-        "loader": lambda: each(batches.epoch(0), lambda batch: None),
-        "step": lambda: each([there] * len(batches), step),
-        "both": lambda: each(prefetch(batches.epoch(0)), step),
+        "loader": lambda: run_all(batches.epoch(0), lambda batch: None),
+        "step": lambda: run_all([batch] * len(batches), step),
+        "both": lambda: run_all(prefetch(batches.epoch(0)), step),
     }
-    used: dict[str, list[float]] = {name: [] for name in runs}
+    cpu: dict[str, list[float]] = {name: [] for name in runs}
 
-    def watched(name: str) -> None:
-        before = sum(os.times()[:4])  # children are counted once they have ended
+    def timed(name: str) -> None:
+        before = sum(os.times()[:4])  # children count once they have ended
         runs[name]()
-        used[name].append(sum(os.times()[:4]) - before)
+        cpu[name].append(sum(os.times()[:4]) - before)
 
-    seconds = in_turn({name: partial(watched, name) for name in runs}, flags.rounds)
-    counts = dict.fromkeys(runs, len(paths)) | {"step": len(there.labels) * len(batches)}
-    rates = {name: [counts[name] / each for each in times] for name, times in seconds.items()}
+    seconds = in_turn({name: partial(timed, name) for name in runs}, flags.rounds)
+    counts = dict.fromkeys(runs, len(paths)) | {"step": len(batch.labels) * len(batches)}
+    rates = {name: [counts[name] / value for value in times] for name, times in seconds.items()}
     loader, alone, both = (statistics.median(rates[name]) for name in _NAMES)
     return {
         "images": len(paths),
-        "batch": flags.batch,
-        "workers": flags.workers,
+        "batch_size": flags.batch_size,
+        "num_workers": flags.num_workers,
         "encoder": flags.encoder,
         "width_factor": flags.width_factor,
         "images_per_second": {name: spread(values) for name, values in rates.items()},
-        # The first round does not count, as in their seconds.
-        "processor_seconds": {name: spread(values[1:]) for name, values in used.items()},
+        # Without the warm-up round.
+        "cpu_seconds": {name: spread(values[1:]) for name, values in cpu.items()},
         "cores": os.cpu_count(),
         "ratio_to_the_slower": round(both / min(loader, alone), 3),
-        "ratio_to_one_after_the_other": round(both * (1 / loader + 1 / alone), 3),
+        "ratio_to_sequential": round(both * (1 / loader + 1 / alone), 3),
     }

@@ -3,10 +3,10 @@
     python scripts/encoder/crops_by_models.py OUTPUT FOLDER ... \
         --weights bvlc_googlenet.safetensors --classes synset_words.txt
 
-Each file name begins with its class, ``n01440764_tench.jpg``; ``--classes`` lists the classes in the
-classifier's order. The images are split into two halves. Copies of the network are fine-tuned on each
-half, and evaluated together with the original network on the other half.
-Everything is written to OUTPUT; an interrupted run continues with what is missing.
+Each file name begins with its class, ``n01440764_tench.jpg``; ``--classes`` lists the classes in
+the classifier's order. The images are split into two halves. Copies of the network are fine-tuned
+on each half, and evaluated together with the original network on the other half. Everything is
+written to OUTPUT; an interrupted run continues with what is missing.
 """
 
 import argparse

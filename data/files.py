@@ -164,6 +164,27 @@ def escape_unprintable(text: str) -> str:
     return text.translate(_ESCAPES)
 
 
+def visible_files(folder: Path, *, links: list[Path] | None = None) -> Iterator[Path]:
+    """The files below a folder, without hidden ones and those in hidden folders.
+
+    Args:
+        folder: where to look.
+        links: links to folders, which are not followed, are appended to this list.
+
+    Raises:
+        OSError: a folder cannot be read.
+    """
+
+    def fail(error: OSError) -> None:
+        raise error
+
+    for parent, folders, names in os.walk(folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        if links is not None:
+            links += filter(Path.is_symlink, (Path(parent) / name for name in folders))
+        yield from (Path(parent) / name for name in names if not name.startswith("."))
+
+
 def _umask() -> int:
     mask = os.umask(0)
     os.umask(mask)

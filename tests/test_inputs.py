@@ -20,7 +20,7 @@ def test_files_come_in_the_order_of_the_paths_and_failures_apart(tmp_path):
 def test_nothing_to_do_is_an_error(tmp_path):
     with pytest.raises(ValueError, match="no photographs are given"):
         photographs([])
-    with pytest.raises(ValueError, match="the folder holds no image"):
+    with pytest.raises(ValueError, match="the folder has no image"):
         photographs([tmp_path])
 
 

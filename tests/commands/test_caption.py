@@ -111,7 +111,7 @@ def test_inputs_that_fail_are_reported_and_the_rest_is_done(model, photos, tmp_p
     assert [line.split("\t")[0] for line in stdout.splitlines()] == [str(path) for path in done]
     assert f"vl: error: {gone}: No such file or directory\n" in stderr
     assert f"vl: error: {photos[1]}: the file is empty\n" in stderr
-    assert f"vl: error: {empty}: the folder holds no image" in stderr
+    assert f"vl: error: {empty}: the folder has no image" in stderr
     assert "3 of 7 inputs failed" in stderr
     assert list(read_results(out)) == [path.name for path in done]
 
@@ -132,8 +132,8 @@ def test_where_all_inputs_fail_that_is_said(model, photos, tmp_path, capsys):
     ("paths", "message"),
     [
         ([], "vl: error: no photographs are given\n"),
-        (["empty"], "empty: the folder holds no image"),
-        (["empty", "empty"], "empty: the folder holds no image"),
+        (["empty"], "empty: the folder has no image"),
+        (["empty", "empty"], "empty: the folder has no image"),
         (["-"], "vl: error: no photographs are given\n"),
     ],
 )

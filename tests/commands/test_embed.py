@@ -209,7 +209,7 @@ def test_bad_photographs_are_reported_and_the_rest_is_done(weights, photos, tmp_
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     assert f"vl: error: {photos / '1.png'}: the file is empty\n" in stderr
-    assert f"vl: error: {photos / '3.png'}: the image is cut short or damaged" in stderr
+    assert f"vl: error: {photos / '3.png'}: the image is truncated or damaged" in stderr
     assert f"vl: error: {gone}: No such file or directory\n" in stderr
     assert "3 inputs failed" in stderr
     assert load_embeddings(out).names == ("0.png", "2.png", "4.png")
@@ -225,7 +225,7 @@ def test_nothing_to_do_is_wrong_use(weights, tmp_path, capsys, paths):
     assert run(weights, out, *folders) == 2
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    expected = "the folder holds no image" if paths else "no photographs are given"
+    expected = "the folder has no image" if paths else "no photographs are given"
     assert expected in stderr
     assert all(str(folder) in stderr for folder in folders)
     assert not out.exists()

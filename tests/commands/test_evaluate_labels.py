@@ -275,7 +275,7 @@ def test_photographs_that_cannot_be_read_are_said_and_the_rest_is_done(place, ca
     stdout, stderr = capsys.readouterr()
     assert sum(result["images"] for result in json.loads(stdout)["results"][:1]) == 9
     assert json.loads(stdout)["results"][3]["images"] == 14
-    assert "vl: error: photos/red/0.png: no image of a known kind" in stderr
+    assert "vl: error: photos/red/0.png: not an image" in stderr
     assert "1 of 24 photographs are left out" in stderr
 
 

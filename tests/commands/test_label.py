@@ -263,7 +263,7 @@ def test_bad_photographs_are_reported_and_the_others_done(model, photos, tmp_pat
     assert run(model, bad, photos[0], gone, "--labels", ASKED, "--top", 1) == 1
     stdout, stderr = capsys.readouterr()
     assert [line.split("\t")[0] for line in stdout.splitlines()] == [str(photos[0])]
-    assert f"vl: error: {bad}: no image of a known kind" in stderr
+    assert f"vl: error: {bad}: not an image" in stderr
     assert f"vl: error: {gone}: No such file or directory\n" in stderr
     assert stderr.endswith("vl: 2 of 3 inputs failed\n")
     assert run(model, bad, "--labels", ASKED, "--picture", tmp_path / "sheet.png") == 1

@@ -289,7 +289,7 @@ def test_a_missing_photograph_is_an_empty_frame_and_reported(index, photos, caps
     out, err = capsys.readouterr()
     assert len(out.splitlines()) == 4
     assert f"vl: error: {photos / 'in/1.png'}: No such file or directory\n" in err
-    assert f"vl: error: {photos / '3.png'}: no image of a known kind" in err
+    assert f"vl: error: {photos / '3.png'}: not an image" in err
     assert pixels.shape[1] == 1100  # five cells of 2.2 inches, 100 pixels each
 
 

@@ -258,7 +258,7 @@ def test_phase_2_refuses_what_does_not_fit(place, capsys):
     refused(capsys, "2 photographs are missing, the first photos/5.png", phase=phase)
     drawings(place / "photos", 1)
     (place / "photos" / "5.png").write_text("no photograph")
-    refused(capsys, "photos/5.png: no image of a known kind", phase=phase)
+    refused(capsys, "photos/5.png: not an image", phase=phase)
 
 
 @pytest.mark.parametrize(

@@ -283,7 +283,7 @@ def test_photographs_that_cannot_be_read_are_said_and_left_out(place, capsys):
         path.write_bytes(b"")
     made = trained(*ASIDE)
     stderr = capsys.readouterr().err
-    assert "vl: error: photos/red/0.png: no image of a known kind" in stderr
+    assert "vl: error: photos/red/0.png: not an image" in stderr
     assert "5 of 32 photographs are left out" in stderr
     assert "no photograph of label 'blue' is left" in stderr
     assert len(made.seen) == 5

@@ -252,7 +252,7 @@ def test_a_corrupt_picture_is_left_out_told_once_and_counted(workers, caplog):
     assert sorted(loader.corrupt) == [3, 5, 6, 11]
     told = sorted(record.message for record in caplog.records)
     assert len(told) == 4
-    assert told[0].startswith("left out: 11.png: the image is cut short or damaged: ")
+    assert told[0].startswith("left out: 11.png: the image is truncated or damaged: ")
     assert told[2:] == [
         "left out: 5.png: No such file or directory",
         "left out: 6.png: the disk is gone",

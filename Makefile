@@ -11,7 +11,7 @@ test: $(INSTALLED)
 
 demo: $(INSTALLED)
 	rm -rf build/demo
-	$(VENV)/bin/vl demo --out build/demo
+	$(VENV)/bin/vl demo --output-dir build/demo
 
 # pip, not python, is looked for: a venv that was interrupted has the one without the other.
 $(INSTALLED): setup.cfg pyproject.toml

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 import pytest
 
 from vl import terminal as progress
-from vl.terminal import Bar
+from vl.terminal import ProgressBar
 
 
 def test_a_pipe_gets_one_line_at_the_end(capsys):
-    with Bar("embed", 40, unit="images") as bar:
+    with ProgressBar("embed", 40, unit="images") as bar:
         bar.advance(15)
         bar.advance(25, "loss 0.5")
     out, err = capsys.readouterr()
@@ -21,7 +21,7 @@ def test_a_pipe_gets_one_line_at_the_end(capsys):
 def test_a_pipe_gets_a_line_a_minute(capsys, monkeypatch):
     clock = SimpleNamespace(now=0.0)
     monkeypatch.setattr(progress, "time", SimpleNamespace(monotonic=lambda: clock.now))
-    with Bar("train", 1000, unit="steps") as bar:
+    with ProgressBar("train", 1000, unit="steps") as bar:
         bar.skip(100)  # of an earlier process: no part of the rate
         for now, count, figures in [
             (30.0, 50, ""),
@@ -39,21 +39,21 @@ def test_a_pipe_gets_a_line_a_minute(capsys, monkeypatch):
 
 
 def test_an_error_is_not_followed_by_a_line(capsys):
-    with pytest.raises(ValueError, match="wrong"), Bar("embed", 2, unit="images"):
+    with pytest.raises(ValueError, match="wrong"), ProgressBar("embed", 2, unit="images"):
         raise ValueError("wrong")
     assert capsys.readouterr() == ("", "")
 
 
 def test_nothing_to_do_divides_by_nothing(capsys):
-    with Bar("embed", 0, unit="images"):
+    with ProgressBar("embed", 0, unit="images"):
         pass
     assert capsys.readouterr().err == "embed 0/0  0.0 images/s  0 s left\n"
 
 
 def test_the_quiet_say_nothing(capsys):
-    with Bar("train", 2, unit="steps", quiet=True) as bar:
+    with ProgressBar("train", 2, unit="steps", quiet=True) as bar:
         bar.advance(2, "loss 1")
-        bar.say("epoch 1")
+        bar.print("epoch 1")
     assert capsys.readouterr() == ("", "")
 
 
@@ -61,17 +61,17 @@ def test_the_quiet_say_nothing(capsys):
     "line", ["vl: error: a[b].jpg: gone", "a:cat:.jpg", "[red]x[/red]", "x" * 300, "1.5 é 漢"]
 )
 def test_a_line_is_said_as_it_is(capsys, line):
-    with Bar("embed", 1, unit="images", quiet=False) as bar:
-        bar.say(line)
+    with ProgressBar("embed", 1, unit="images", quiet=False) as bar:
+        bar.print(line)
         assert capsys.readouterr() == ("", f"{line}\n")
 
 
 def test_a_terminal_gets_a_bar_with_the_unit(capsys, monkeypatch):
     monkeypatch.setenv("FORCE_COLOR", "1")  # rich then takes a pipe for a terminal
     monkeypatch.setenv("COLUMNS", "100")
-    with Bar("embed", 4, unit="images") as bar:
+    with ProgressBar("embed", 4, unit="images") as bar:
         bar.advance(4, "loss 0.5")
-        bar.say("one more thing")
+        bar.print("one more thing")
     out, err = capsys.readouterr()
     assert out == ""
     plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", err)

@@ -1,4 +1,4 @@
-"""Progress on stderr: a bar on a terminal, one line a minute in a pipe or a log."""
+"""Progress on stderr: a bar on a terminal, one line a minute in a pipe or a file."""
 
 import sys
 import time
@@ -13,17 +13,17 @@ from rich.progress import (
     TimeRemainingColumn,
 )
 
-_LINE_SECONDS = 60.0  # between lines where there is no terminal
+_LINE_SECONDS = 60.0  # between lines without a terminal
 
 
-class Bar:
-    """Counts something up to a known total, with figures beside the count.
+class ProgressBar:
+    """A progress bar up to a known total.
 
     Args:
-        task: what is done: ``"embed"``.
-        total: of what is counted.
+        task: its title: ``"embed"``.
+        total: of the unit.
         unit: what is counted: ``"images"``.
-        quiet: says nothing at all; for processes other than the first.
+        quiet: prints nothing; for processes other than the first.
     """
 
     def __init__(self, task: str, total: int, *, unit: str, quiet: bool = False) -> None:
@@ -32,9 +32,9 @@ class Bar:
         self._unit = unit
         self._quiet = quiet
         self._done = 0
-        self._fresh = 0  # counted since the start of this process, for the rate
-        self._begin = time.monotonic()
-        self._last_line = self._begin
+        self._since_start = 0  # of this process, for the throughput
+        self._start = time.monotonic()
+        self._last_line = self._start
         self._console = Console(stderr=True)
         self._bar: Progress | None = None
         if self._console.is_terminal and not quiet:
@@ -42,14 +42,14 @@ class Bar:
                 TextColumn("{task.description}"),
                 BarColumn(),
                 MofNCompleteColumn(),
-                TextColumn(unit + "  {task.fields[figures]}"),
+                TextColumn(unit + "  {task.fields[text]}"),
                 TimeRemainingColumn(),
                 TextColumn("left"),
                 console=self._console,
             )
-            self._row = self._bar.add_task(task, total=total, figures="")
+            self._row = self._bar.add_task(task, total=total, text="")
 
-    def __enter__(self) -> "Bar":
+    def __enter__(self) -> "ProgressBar":
         if self._bar:
             self._bar.start()
         return self
@@ -63,45 +63,45 @@ class Bar:
         if self._bar:
             self._bar.stop()
         elif not self._quiet and error is None:
-            self._line("")
+            self._print_status("")
 
     def skip(self, count: int) -> None:
-        """Count what was done before this process began."""
+        """Count what was done before this process started."""
         self._done += count
         if self._bar:
             self._bar.advance(self._row, count)
 
-    def advance(self, count: int = 1, figures: str = "") -> None:
-        """Count ``count`` more; ``figures`` stand beside the count."""
+    def advance(self, count: int = 1, text: str = "") -> None:
+        """Count ``count`` more, and show a text beside the count."""
         self._done += count
-        self._fresh += count
+        self._since_start += count
         if self._bar:
-            self._bar.update(self._row, advance=count, figures=figures)
+            self._bar.update(self._row, advance=count, text=text)
         elif not self._quiet and time.monotonic() - self._last_line >= _LINE_SECONDS:
-            self._line(figures)
+            self._print_status(text)
 
-    def say(self, line: str) -> None:
+    def print(self, line: str) -> None:
         """Print a line above the bar."""
         if not self._quiet:
             self._console.print(line, highlight=False, markup=False, emoji=False, soft_wrap=True)
 
-    def _line(self, figures: str) -> None:
+    def _print_status(self, text: str) -> None:
         self._last_line = time.monotonic()
-        rate = self._fresh / max(self._last_line - self._begin, 1e-9)
+        rate = self._since_start / max(self._last_line - self._start, 1e-9)
         left = (self._total - self._done) / rate if rate else 0.0
         parts = [
             f"{self._task} {self._done}/{self._total}",
-            figures,
+            text,
             f"{rate:.1f} {self._unit}/s",
             f"{left:.0f} s left",
         ]
-        self.say("  ".join(part for part in parts if part))
+        self.print("  ".join(part for part in parts if part))
 
 
 def print_line(line: str) -> None:
-    """Print; what the stream has no letters for is written as its number."""
+    """Print to stdout; characters that its encoding lacks are written as escapes."""
     try:
         print(line)
-    except UnicodeEncodeError:  # a name that is not UTF-8, or a terminal that knows fewer letters
-        code = sys.stdout.encoding
-        print(line.encode(code, "backslashreplace").decode(code))
+    except UnicodeEncodeError:  # a file name that is not UTF-8, or an ASCII terminal
+        encoding = sys.stdout.encoding
+        print(line.encode(encoding, "backslashreplace").decode(encoding))

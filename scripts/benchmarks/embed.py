@@ -14,7 +14,7 @@ import torchvision
 from benchmarks.timing import in_turn, spread
 from vl.data.choices import Precision
 from vl.data.images.decode import decode, find_images, square
-from vl.devices import bfloat16_pays
+from vl.devices import bfloat16_is_faster
 from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import load_encoder
 
@@ -48,7 +48,7 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
     runs: dict[str, Callable[[], None]] = {"torchvision float32 eager": run_theirs}
     warm_up: dict[str, float] = {}
     precisions: list[Precision] = ["float32"]
-    if bfloat16_pays(flags.device):
+    if bfloat16_is_faster(flags.device):
         precisions.append("bfloat16")
     for precision in precisions:
         embedder = Embedder(

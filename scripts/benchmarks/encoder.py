@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from benchmarks.timing import in_turn, spread
 from vl.data.choices import Precision
-from vl.devices import bfloat16_pays
+from vl.devices import bfloat16_is_faster
 from vl.encoders.inception import Inception, inception_v1, inception_v1_bn
 from vl.encoders.weights import load_caffe
 from vl.encoding.embedder import Embedder
@@ -62,7 +62,7 @@ def _inference(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
         expected = ours.eval().to(device)(pixels)
     error: dict[str, float] = {}
     precisions: list[Precision] = ["float32"]
-    if bfloat16_pays(device):
+    if bfloat16_is_faster(device):
         precisions.append("bfloat16")
     runtimes = ["eager", "torch.compile", *([] if _problem(ours, device) else ["OpenVINO"])]
     for precision in precisions:

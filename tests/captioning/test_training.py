@@ -89,13 +89,13 @@ def test_the_judge_gives_the_figures_of_the_captions_it_gets(criterion):
         total, count = loss_by_hand(model.decoder, vectors, encoded(SAID))
     texts = [one.text for (one,) in captioner().describe(vectors)]
     scores = corpus_bleu([text.split() for text in texts], truth).scores
-    assert judged.figures == {
+    assert judged.metrics == {
         "loss": pytest.approx(total / count, rel=1e-5),
         "bleu-1": pytest.approx(100 * scores[0]),
         "bleu-4": pytest.approx(100 * scores[3]),
         "distinct": len(set(texts)) / 5,
     }
-    better = judged.figures["bleu-4"] if criterion == "bleu-4" else -judged.figures["loss"]
+    better = judged.metrics["bleu-4"] if criterion == "bleu-4" else -judged.metrics["loss"]
     assert judged.score == better
     assert math.isfinite(judged.score)
 

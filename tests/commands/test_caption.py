@@ -223,7 +223,7 @@ def test_several_models_vote_and_are_saved_as_one(model, photos, tmp_path, capsy
         (["--max-length", 3, "--min-length", 5], "at least 5 words cannot end within max length 3"),
         (["--length-power", "nan"], "length power is nan"),
         (["--batch-size", 0], "batch size is 0"),
-        (["--device", "tpu"], "device is 'tpu'; it must be cpu, cuda"),
+        (["--device", "tpu"], "device is 'tpu'; it must be auto, cpu, cuda"),
         (["--device", "cuda:99"], "device is cuda:99, but"),
     ],
 )

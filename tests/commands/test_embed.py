@@ -183,7 +183,7 @@ def test_other_views_or_another_fit_are_refused(weights, photos, tmp_path, capsy
         (["--views", "flip", "flip"], "one of them is there twice"),
         (["--batch-size", "0"], "batch size is 0; it must be at least 1"),
         (["--batch-size", "-3"], "batch size is -3"),
-        (["--device", "tpu"], "device is 'tpu'; it must be cpu, cuda"),
+        (["--device", "tpu"], "device is 'tpu'; it must be auto, cpu, cuda"),
         (["--device", "cuda:99"], "device is cuda:99, but"),
         (["--encoder", "tinny"], "no encoder 'tinny'; close to it are tiny"),
     ],

@@ -124,8 +124,8 @@ def test_a_captioner_comes_out_that_captions(place, capsys):
     assert made.training["settings"]["min_count"] == 1
     assert (place / "run" / "state.pt").exists()
     assert list((place / "run" / "tensorboard").iterdir())
-    figures = [line for line in log_of(place / "run") if "judged" in line]
-    assert [line["judged"] for line in figures] == [1, 2]
+    figures = [line for line in log_of(place / "run") if "validation_epoch" in line]
+    assert [line["validation_epoch"] for line in figures] == [1, 2]
     assert main(["caption", "photos", "--model", "run/captioner.safetensors"]) == 0
     assert len(capsys.readouterr().out.splitlines()) == COUNT
 
@@ -144,7 +144,7 @@ def test_every_kind_of_caption_file_gives_the_same(place, kind):
 def test_training_learns(place):
     flags = ["--width", 48, "--hidden", 48, "--dropout", 0, "--rate", 0.02, "--patience", 20]
     assert train("--out", "run", "--epochs", 20, *flags) == 0
-    losses = [line["loss"] for line in log_of(place / "run") if "rate" in line]
+    losses = [line["loss"] for line in log_of(place / "run") if "learning_rate" in line]
     assert losses[-1] < 0.5 * losses[0]
 
 
@@ -210,8 +210,10 @@ def test_a_run_is_not_written_over_and_resumes_only_as_it_was_begun(place, capsy
     refused(capsys, "there is no run to resume", "--resume")
     assert train("--out", "run") == 0
     before = (place / "run" / "captioner.safetensors").read_bytes()
-    refused(capsys, "run holds a run already; --resume goes on with it; or choose another folder")
-    refused(capsys, "begun with other settings: rate was 0.001, is 0.5", "--resume", "--rate", 0.5)
+    refused(capsys, "run already contains a run")
+    refused(
+        capsys, "started with other settings: rate was 0.001, is 0.5", "--resume", "--rate", 0.5
+    )
     assert train("--out", "run", "--resume") == 0
     assert (place / "run" / "captioner.safetensors").read_bytes() == before
 
@@ -378,7 +380,7 @@ def test_no_word_is_frequent_enough(place, capsys):
         ("--average", 1.1, "--average is 1.1; it must be at least 0"),
         ("--beam", 0, "beam is 0; it must be from 1"),
         ("--length-power", -1, "length power is -1.0; it must be from 0"),
-        ("--device", "tpu", "device is 'tpu'; it must be cpu, cuda"),
+        ("--device", "tpu", "device is 'tpu'; it must be auto, cpu, cuda"),
         ("--device", "cuda:99", "device is cuda:99, but"),
         ("--encoder", "tinny", "no encoder 'tinny'; close to it are tiny"),
         ("--start", "weights", "--start belongs to --finetune-encoder and to --self-critical"),

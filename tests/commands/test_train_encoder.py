@@ -22,7 +22,7 @@ from vl.encoders.table import ENCODERS, encoder
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.training import checkpoint
-from vl.training.loop import fit
+from vl.training.loop import train as train_task
 
 ROOT = Path(__file__).resolve().parents[2]
 COLOURS = ("black", "blue", "green", "white")  # of other greys, which is what LeNet-5 sees
@@ -110,13 +110,17 @@ def test_an_encoder_comes_out_that_knows_what_it_was_shown(photos, place, capsys
     assert made.training["development"] == {"top-1": 100.0, "top-5": 100.0}
     assert made.training["pictures"] == 32
     assert made.training["settings"]["rate"] == 0.02
-    judged = [line["development/top-1"] for line in log_of(place / "run") if "judged" in line]
+    judged = [
+        line["development/top-1"] for line in log_of(place / "run") if "validation_epoch" in line
+    ]
     assert len(judged) == 8
 
 
 def test_the_best_weights_are_kept_and_not_the_last(photos, place):
     assert train(photos, *QUICK, "--epochs", 6, "--development-share", 0.2) == 0
-    judged = [line["score"] for line in log_of(place / "run") if "judged" in line]
+    judged = [
+        line["validation_score"] for line in log_of(place / "run") if "validation_epoch" in line
+    ]
     made = encoder_bundle.load("run/encoder.safetensors")
     assert made.training["development"]["top-1"] == max(judged)
     last = torch.load("run/state.pt", weights_only=True)["model"]["encoder.c1.weight"]
@@ -222,9 +226,9 @@ def test_four_processes_of_which_one_is_killed_are_restarted_by_torchrun(photos,
 def test_an_absurd_rate_is_said_and_spoils_nothing(photos, place, capsys):
     flags = ["--encoder", "lenet5", "--batch-size", 8, "--save-seconds", 0, *PLAIN]
     flags += ["--warm-up", 1e-9, "--epochs", 2, "--rate", 1e38]
-    refused(capsys, photos, "not finite at step 2; a lower rate may help", *flags)
+    refused(capsys, photos, "not finite at step 2; try a lower learning rate", *flags)
     state = torch.load("run/state.pt", weights_only=True)
-    assert state["place"]["step"] == 1
+    assert state["progress"]["step"] == 1
     assert all(value.isfinite().all() for value in state["model"].values())
     assert not (place / "run/encoder.safetensors").exists()
 
@@ -241,13 +245,13 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(
 
         seen = []
         model.encoder.c1.register_forward_hook(spoil)
-        return fit(model, *given, **choices)
+        return train_task(model, *given, **choices)
 
-    monkeypatch.setattr("vl.commands.train_encoder.fit", spoilt)
-    message = "the loss is nan, and the gradient is not finite at step 8; a lower rate may help"
+    monkeypatch.setattr("vl.commands.train_encoder.train", spoilt)
+    message = "the loss is nan, and the gradient is not finite at step 8; try a lower learning rate"
     refused(capsys, photos, message, *QUICK, "--epochs", 2)
     state = torch.load("run/state.pt", weights_only=True)
-    assert state["place"]["step"] == 7
+    assert state["progress"]["step"] == 7
     assert all(value.isfinite().all() for value in state["model"].values())
     made = encoder_bundle.load("run/encoder.safetensors")
     assert all(value.isfinite().all() for value in made.encoder.state_dict().values())
@@ -412,7 +416,7 @@ def test_a_captioner_s_encoder_can_be_begun_with(photos, place):
         (["--encoder", "lenet5", "--auxiliary"], "lenet5 has no choice of auxiliary"),
         (["--width-factor", 0], "width factor is 0.0"),
         (["--resume"], "state.pt: there is no run to resume"),
-        (["--device", "gpu"], "device is 'gpu'; it must be cpu, cuda"),
+        (["--device", "gpu"], "device is 'gpu'; it must be auto, cpu, cuda"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_is_read(
@@ -426,7 +430,7 @@ def test_what_cannot_be_meant_is_refused_before_anything_is_read(
 def test_a_folder_with_a_run_or_an_encoder_is_not_written_over(first_rung, photos, place, capsys):
     assert train(photos, *QUICK, "--epochs", 1) == 0
     before = (place / "run/encoder.safetensors").read_bytes()
-    refused(capsys, photos, "run holds a run already; --resume goes on with it", *QUICK)
+    refused(capsys, photos, "run already contains a run", *QUICK)
     given = ["--from", first_rung / "encoder.safetensors"]
     refused(capsys, photos, "run holds an encoder already", *given, *LAST)
     (place / "run/state.pt").unlink()
@@ -442,7 +446,7 @@ def test_a_folder_with_a_run_or_an_encoder_is_not_written_over(first_rung, photo
 def test_a_run_is_resumed_with_the_settings_it_was_begun_with(photos, place, capsys):
     assert train(photos, *QUICK, "--epochs", 1) == 0
     given = [*QUICK, "--epochs", 1, "--resume", "--mixup", 0.5]
-    refused(capsys, photos, "begun with other settings: mixup was 0.0, is 0.5", *given)
+    refused(capsys, photos, "started with other settings: mixup was 0.0, is 0.5", *given)
     assert train(photos, *QUICK, "--epochs", 1, "--resume", "--workers", 1) == 0
 
 
@@ -485,9 +489,9 @@ def test_bfloat16_and_accumulation_and_a_running_mean_go_together(photos, place)
     assert train(few, *flags, "--auxiliary") == 0
     made = encoder_bundle.load("run/encoder.safetensors")
     state = torch.load("run/state.pt", weights_only=True)
-    assert state["place"]["step"] == 2
+    assert state["progress"]["step"] == 2
     key = "stem.0.norm.running_mean"
-    averaged = state["averaged"][f"module.encoder.{key}"]
+    averaged = state["ema"][f"module.encoder.{key}"]
     assert torch.equal(made.encoder.state_dict()[key], averaged)
     assert not torch.equal(averaged, state["model"][f"encoder.{key}"])
 
@@ -506,7 +510,7 @@ def test_a_run_is_not_resumed_on_other_pictures(tmp_path, place, capsys):
     renamed = others / COLOURS[0]
     renamed.rename(others / "zinc")
     said = refused(capsys, others, "hash of names and classes was", *QUICK, "--resume")
-    assert "begun with other settings" in said
+    assert "started with other settings" in said
 
 
 def test_the_rate_of_adam_is_its_own(photos):

@@ -20,7 +20,7 @@ from vl.data.words.labels import Label
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
 from vl.labelling.labeller import Labeller
-from vl.training.processes import Processes
+from vl.training.parallel import Processes
 
 ROOT = Path(__file__).resolve().parents[2]
 NAMES = tuple(COLOURS)
@@ -158,7 +158,7 @@ def test_the_labeller_has_the_map_that_was_judged_best(place):
     flags = ["--patience", 3, "--margin", 1, "--rate", 0.02, "--epochs", 6]
     made = trained(*ASIDE, *flags).projections["devise"].projection.weight
     lines = [json.loads(line) for line in (place / "run/log.jsonl").read_text().splitlines()]
-    scores = [line["score"] for line in lines if "judged" in line]
+    scores = [line["validation_score"] for line in lines if "validation_epoch" in line]
     assert scores.index(max(scores)) < len(scores) - 1
     last = torch.load("run/state.pt", weights_only=True)["model"]["devise.projection.weight"]
     assert not torch.equal(made, last)
@@ -389,7 +389,7 @@ def test_conse_does_not_write_over_a_labeller_and_has_nothing_to_resume(place, c
     before = (place / "run/labeller.safetensors").read_bytes()
     refused(capsys, "run holds a labeller already; choose another", "--method", "conse", *ALL)
     refused(capsys, "--resume is for --method devise", "--method", "conse", "--resume", *ALL)
-    refused(capsys, "run holds a run already; --resume goes on with it", *ALL)
+    refused(capsys, "run already contains a run", *ALL)
     assert (place / "run/labeller.safetensors").read_bytes() == before
 
 
@@ -458,7 +458,7 @@ def test_files_that_are_not_whole_are_refused(place, capsys):
         ("--development", 1, "--development is 1.0; it must be at least 0"),
         ("--kinds", 0.5, "--kinds wants --wordnet"),
         ("--limit-words", 0, "the limit is 0 words; it must be at least 1"),
-        ("--device", "tpu", "device is 'tpu'; it must be cpu, cuda"),
+        ("--device", "tpu", "device is 'tpu'; it must be auto, cpu, cuda"),
         ("--encoder", "tinny", "no encoder 'tinny'; close to it are tiny"),
         ("--held-out", "none.txt", "none.txt: No such file"),
     ],
@@ -558,4 +558,4 @@ def test_a_folder_that_is_taken_is_refused_before_anything_is_read(place, capsys
     (place / "run").mkdir()
     (place / "run/state.pt").write_bytes(b"")
     (place / "words.txt").unlink()
-    refused(capsys, "run holds a run already; --resume goes on with it", *ALL)
+    refused(capsys, "run already contains a run", *ALL)

@@ -16,7 +16,6 @@ from vl.encoders.inception import Logits
 from vl.encoding.training import (
     AUXILIARY_WEIGHT,
     EncoderTask,
-    encoder_in,
     make_validator,
     pixels_of,
 )
@@ -258,13 +257,13 @@ def judged(labels, logits):
 def test_pictures_are_judged_by_the_first_answer_and_the_first_five():
     up = [0.0, 1.0, 2.0, 3.0, 4.0, 5.0]  # class 5 is first, 0 is sixth
     judgement = judged([5, 4, 1, 0, 5], [up] * 5)
-    assert judgement.figures == pytest.approx({"top-1": 40.0, "top-5": 80.0})
+    assert judgement.metrics == pytest.approx({"top-1": 40.0, "top-5": 80.0})
     assert judgement.score == pytest.approx(40.0)
 
 
 def test_of_fewer_than_five_classes_all_are_among_the_first_five():
     judgement = judged([0, 1, 1], [[1.0, 0.0]] * 3)
-    assert judgement.figures == pytest.approx({"top-1": 100 / 3, "top-5": 100.0})
+    assert judgement.metrics == pytest.approx({"top-1": 100 / 3, "top-5": 100.0})
 
 
 def test_without_a_readable_picture_nothing_is_judged():
@@ -278,8 +277,3 @@ def test_without_a_readable_picture_nothing_is_judged():
     model = EncoderTask(Heads()).eval()
     with pytest.raises(ValueError, match="no picture to judge by can be read"):
         make_validator(batches, device="cpu")(model)
-
-
-def test_the_encoder_is_found_again():
-    encoder = Heads()
-    assert encoder_in(EncoderTask(encoder)) is encoder

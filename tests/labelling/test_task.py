@@ -123,8 +123,8 @@ def test_the_judge_sees_only_labels_that_are_put_aside():
         for v in projected
     ]
     right = sum(one == other for one, other in zip(best, names, strict=True))
-    assert found.figures["hit@1"] == pytest.approx(100 * right / len(rows))
-    assert found.figures["hit@2"] == 100  # there are two
+    assert found.metrics["hit@1"] == pytest.approx(100 * right / len(rows))
+    assert found.metrics["hit@2"] == 100  # there are two
     assert judge(task(development=0), torch.device("cpu")) is None
 
 

@@ -98,7 +98,7 @@ def test_the_judge_counts_hits_among_the_labels_put_aside():
         cosines = [float(F.cosine_similarity(vector, word, dim=0)) for word in words]
         places.append(sum(cosine >= cosines[label] for cosine in cosines))
     expected = {f"hit@{k}": 100 * sum(place <= k for place in places) / 30 for k in KS}
-    assert judgement.figures == pytest.approx(expected)
+    assert judgement.metrics == pytest.approx(expected)
     assert judgement.score == pytest.approx(sum(expected.values()) / len(expected))
     assert 0 < expected["hit@1"] < 100
 

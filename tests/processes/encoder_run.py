@@ -107,7 +107,7 @@ def _count_moments(die_at: int) -> None:
 
         setattr(whose, name, with_moments)
 
-    watched(training, "_step")
+    watched(training, "optimizer_step")
     watched(checkpoint, "save")
     watched(encoder_bundle, "save")
     watched(Path, "replace")

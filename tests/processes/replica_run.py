@@ -1,4 +1,4 @@
-"""A little training in one or several processes, that writes down what each of them has."""
+"""A small training in one or several processes, each of which records what it sees."""
 
 import os
 import signal
@@ -9,37 +9,33 @@ from typing import Any, NamedTuple
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torch.distributed import GradBucket
-from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import allreduce_hook
-from torch.nn.parallel import DistributedDataParallel
+from torch.distributed.fsdp import FSDPModule
+from torch.optim import Optimizer
 
-from vl.training import checkpoint, replicas
-from vl.training import loop as training
-from vl.training.loop import Validation, fit
-from vl.training.optimizers import optimizer
-from vl.training.processes import process_group
-from vl.training.replicas import Replicas, shard
-from vl.training.schedules import schedule
+from vl.data.batches import LossSum
+from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
+from vl.training.optimizers import optimizer, schedule
+from vl.training.parallel import process_group, shard
 
 
 class Options(NamedTuple):
-    """What a training is told."""
+    """Options of the training."""
 
-    sizes: tuple[int, ...] = (8, 8, 8, 8, 8)  # of an epoch's batches, all processes together
+    sizes: tuple[int, ...] = (8, 8, 8, 8, 8)  # of an epoch's batches, over all processes
     epochs: int = 2
-    accumulate: int = 1
-    period: int | None = None
-    part_each: bool = False
-    norm: bool = False
+    gradient_accumulation: int = 1
+    local_steps: int | None = None
+    fsdp: bool = False
+    batch_norm: bool = False
     momentum: float = 0.9
-    adam: bool = False
-    average: float | None = None
-    clip: float = 5.0
-    save_seconds: float = 0.0
+    optimizer: Any = "sgd"
+    ema_decay: float | None = None
+    grad_clip: float = 5.0
+    checkpoint_seconds: float = 0.0
     resume: bool = False
-    die_at: int = 0  # the step that the last process does not begin
-    apart: bool = False  # each process begins with other weights
-    share: tuple[int, int] | None = None  # of every batch, another than its own: which of how many
+    die_at: int = 0  # the step in which the last process kills itself
+    different_weights: bool = False  # each process initializes its own
+    share: tuple[int, int] | None = None  # of every batch: rank and processes, other than its own
 
 
 class Points(NamedTuple):
@@ -52,7 +48,7 @@ class Points(NamedTuple):
         return self
 
 
-class Clouds:
+class PointBatches:
     """Batches of these sizes, divided as `vl.data.batches` divides."""
 
     def __init__(self, sizes: tuple[int, ...], rank: int, processes: int) -> None:
@@ -72,99 +68,109 @@ class Clouds:
 class Net(nn.Module):
     """Two layers, or three."""
 
-    def __init__(self, *, norm: bool) -> None:
+    unit = "points"
+
+    def __init__(self, *, batch_norm: bool) -> None:
         super().__init__()
         self.first = nn.Linear(6, 8)
-        self.norm = nn.BatchNorm1d(8) if norm else nn.Identity()
+        self.norm = nn.BatchNorm1d(8) if batch_norm else nn.Identity()
         self.second = nn.Linear(8, 3)
 
-    def forward(self, batch: Points, step: int) -> tuple[Tensor, Tensor]:
+    def forward(self, batch: Points, step: int) -> LossSum:
         logits = self.second(self.norm(self.first(batch.x)).tanh())
-        return F.cross_entropy(logits, batch.y, reduction="sum"), torch.tensor(len(batch.y))
+        loss = F.cross_entropy(logits, batch.y, reduction="sum")
+        return LossSum(loss, torch.tensor(len(batch.y)))
+
+
+class Recorder:
+    """Records weights, moments and gradients of each step, and the steps that were saved."""
+
+    def __init__(self, model: Net, optimizer: Optimizer, folder: Path, die_at: int) -> None:
+        self.model, self.optimizer, self.folder, self.die_at = model, optimizer, folder, die_at
+        self.states: dict[int, dict[str, Tensor]] = {}  # after so many steps
+        self.saved: list[int] = []
+        self.partial_gradients: list[Tensor] = []  # before another batch is accumulated
+        self.gradients: list[Tensor] = []
+        model.register_forward_pre_hook(self._before_forward)
+        optimizer.register_step_pre_hook(self._before_step)
+
+    def _before_forward(self, model: nn.Module, arguments: tuple[Points, int]) -> None:
+        gradient = self.model.first.weight.grad
+        if model.training and gradient is not None:
+            self.partial_gradients.append(gradient.clone())
+        elif model.training:
+            self.record(arguments[1])
+
+    def record(self, step: int) -> None:
+        path = self.folder / "state.pt"
+        if path.exists():
+            saved = torch.load(path, weights_only=True)["progress"]["step"]
+            self.saved += [saved] if saved not in self.saved else []
+        if step and not isinstance(self.model, FSDPModule):
+            moments = self.optimizer.state_dict()["state"]
+            state = {f"{n} {key}": value for n, of in moments.items() for key, value in of.items()}
+            state |= self.model.state_dict()
+            self.states[step] = {
+                key: value.clone() for key, value in state.items() if value is not None
+            }
+
+    def _before_step(self, *arguments: Any) -> None:
+        gradient = self.model.first.weight.grad
+        assert gradient is not None
+        self.gradients.append(gradient.clone())
+        if len(self.gradients) == self.die_at:
+            os.kill(os.getpid(), signal.SIGKILL)
 
 
 def main(folder: Path, options: Options) -> int:
-    """Train; what rank r saw and ended with is in ``r.pt``."""
-    seen: dict[str, Any] = {"meetings": {}, "saved": [], "reductions": 0, "judged": []}
+    """Train; what rank r recorded is in ``r.pt``."""
+    scores: list[float] = []
     with process_group("cpu") as processes:
+        torch.manual_seed(7 + processes.rank if options.different_weights else 7)
+        model = Net(batch_norm=options.batch_norm)
+        full_model = shard(model, processes) if options.fsdp else None
+        steps = optimizer(
+            options.optimizer, [(list(model.parameters()), 0.1)], momentum=options.momentum
+        )
         last_rank = processes.rank == processes.size - 1
-        _watch(seen, die_at=options.die_at if last_rank else 0)
-        torch.manual_seed(7 + processes.rank if options.apart else 7)
-        model = Net(norm=options.norm)
-        plain = shard(model, processes) if options.part_each else None
+        recorder = Recorder(model, steps, folder, options.die_at if last_rank else 0)
 
-        def judge(judged: nn.Module) -> Validation:
-            everything = [Clouds(options.sizes, 0, 1).epoch(0)]
-            loss = sum(float(judged(batch, 0)[0]) for each in everything for batch in each)
-            seen["judged"].append(loss)
+        def validate(model: Net) -> Validation:
+            batches = PointBatches(options.sizes, 0, 1).epoch(0)
+            loss = sum(float(model(batch, 0).total) for batch in batches)
+            scores.append(loss)
             return Validation(-loss, {"loss": loss})
 
-        def keep(kept: nn.Module, judgement: Validation | None) -> None:
-            torch.save(kept.state_dict(), folder / "kept.pt")
-
-        fitted = fit(
+        result = train(
             model,
-            Clouds(options.sizes, *(options.share or (processes.rank, processes.size))),
-            optimizer=optimizer(
-                "adam" if options.adam else "sgd",
-                [(list(model.parameters()), 0.1)],
-                momentum=options.momentum,
-            ),
+            PointBatches(options.sizes, *(options.share or (processes.rank, processes.size))),
+            optimizer=steps,
             schedule=schedule("constant", steps=1),
             epochs=options.epochs,
-            folder=folder,
-            settings={},
-            processes=processes,
-            clip=options.clip,
-            average=options.average,
-            judge=judge,
-            keep=keep,
-            resume=options.resume,
-            save_seconds=options.save_seconds,
-            accumulate=options.accumulate,
-            period=options.period,
-            plain=plain,
+            checkpoints=CheckpointConfig(folder, {}, options.checkpoint_seconds, options.resume),
+            steps=StepConfig(
+                processes,
+                options.gradient_accumulation,
+                options.grad_clip,
+                ema_decay=options.ema_decay,
+                local_steps=options.local_steps,
+                full_model=full_model,
+            ),
+            validation=ValidationConfig(
+                validate, lambda best, _: torch.save(best.state_dict(), folder / "best.pt")
+            ),
         )
-        seen["steps"] = fitted.steps
-        if not options.part_each:
-            seen["weights"] = model.state_dict()
-        torch.save(seen, folder / f"{processes.rank}.pt")
+        recorder.record(result.steps)
+        record = {
+            "steps": result.steps,
+            "own_steps": len(recorder.gradients),
+            "scores": scores,
+            "states": recorder.states,
+            "saved": recorder.saved,
+        }
+        if not options.fsdp:
+            record["weights"] = model.state_dict()
+            record["gradients"] = recorder.gradients
+            record["partial_gradients"] = recorder.partial_gradients
+        torch.save(record, folder / f"{processes.rank}.pt")
     return 0
-
-
-def _watch(seen: dict[str, Any], *, die_at: int) -> None:
-    meet, save, step = Replicas.meet, checkpoint.save, training._step
-
-    def watched_meet(self: Replicas, number: int, *, last: bool) -> None:
-        meet(self, number, last=last)
-        if not isinstance(self.model, torch.distributed.fsdp.FSDPModule):
-            moments = self.optimizer.state_dict()["state"]
-            held = {f"{n} {k}": v for n, each in moments.items() for k, v in each.items()}
-            held |= self.model.state_dict()
-            seen["meetings"][number] = {
-                key: value.clone() for key, value in held.items() if value is not None
-            }
-
-    def watched_save(path: Path, state: dict[str, Any], processes: Any) -> None:
-        seen["saved"].append(state["place"]["step"])
-        save(path, state, processes)
-
-    def watched_step(*arguments: Any, **named: Any) -> Any:
-        seen["begun"] = seen.get("begun", 0) + 1
-        if seen["begun"] == die_at:
-            os.kill(os.getpid(), signal.SIGKILL)
-        return step(*arguments, **named)
-
-    class Counting(DistributedDataParallel):
-        def __init__(self, module: nn.Module) -> None:
-            super().__init__(module)
-            self.register_comm_hook(None, counted)
-
-    def counted(group: Any, bucket: GradBucket) -> torch.futures.Future[Tensor]:
-        seen["reductions"] += 1
-        return allreduce_hook(group, bucket)
-
-    Replicas.meet = watched_meet  # type: ignore[method-assign]
-    checkpoint.save = watched_save
-    training._step = watched_step
-    replicas.DistributedDataParallel = Counting

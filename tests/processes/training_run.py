@@ -1,6 +1,6 @@
-"""A small training that test_training.py starts as a process of its own, to kill it or to share it.
+"""A small training that test_loop.py starts as a process, to kill it or to run several.
 
-python -m tests.training_run FOLDER [--die-at STEP] [--resume] [--dropout 0.5]
+python -m tests.processes.training_run FOLDER [--die-at STEP] [--resume] [--dropout 0.5]
 """
 
 import argparse
@@ -15,9 +15,9 @@ from vl.captioning.training import CaptionerTask
 from vl.data.batches import CaptionBatches, random_view
 from vl.decoders.scheduled_sampling import sampling_schedule
 from vl.decoders.show_and_tell import ShowAndTell
-from vl.training.loop import Validation, fit
-from vl.training.processes import process_group
-from vl.training.schedules import schedule
+from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
+from vl.training.optimizers import schedule
+from vl.training.parallel import process_group
 
 IMAGES, EPOCHS = 24, 3
 
@@ -37,12 +37,12 @@ def main() -> None:
         [[0, *torch.randint(2, 20, (3 + image % 4,), generator=generator).tolist(), 1]] * 2
         for image in range(IMAGES)
     ]
-    asked = 0
+    calls = 0
 
     def source(rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
-        nonlocal asked
-        asked += 1
-        if asked == flags.die_at:
+        nonlocal calls
+        calls += 1
+        if calls == flags.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
         return random_view(vectors)(rows, draws)
 
@@ -55,39 +55,37 @@ def main() -> None:
             hidden_size=16,
             dropout=flags.dropout,
         )
-        own = (
+        sampler = (
             sampling_schedule("linear", max_probability=0.5, num_steps=30)
             if flags.dropout
             else None
         )
-        model = CaptionerTask(decoder, word_sampler=own)
+        model = CaptionerTask(decoder, word_sampler=sampler)
         batches = CaptionBatches(
             source, captions, batch_size=5, rank=processes.rank, world_size=processes.size
         )
-        held = CaptionBatches(random_view(vectors), captions, batch_size=50, seed=None)
+        development = CaptionBatches(random_view(vectors), captions, batch_size=50, seed=None)
 
-        def judge(model: torch.nn.Module) -> Validation:
-            loss = sum(float(model(batch, 0).total) for batch in held.epoch(0))
+        def validate(model: CaptionerTask) -> Validation:
+            loss = sum(float(model(batch, 0).total) for batch in development.epoch(0))
             return Validation(-loss, {"loss": loss})
 
+        def save(model: CaptionerTask, result: Validation | None) -> None:
+            weights = {name: value.clone() for name, value in model.state_dict().items()}
+            save_file(weights, flags.folder / "best.safetensors")
+
         torch.manual_seed(1 + processes.rank)
-        fit(
+        train(
             model,
             batches,
             optimizer=torch.optim.AdamW(model.parameters(), lr=0.01),
-            schedule=schedule("cosine", steps=EPOCHS * len(batches), warm_up=3),
+            schedule=schedule("cosine", steps=EPOCHS * len(batches), warmup_steps=3),
             epochs=EPOCHS,
-            folder=flags.folder,
-            settings={"dropout": flags.dropout},
-            processes=processes,
-            average=0.9,
-            judge=judge,
-            keep=lambda model, judgement: save_file(
-                {name: value.clone() for name, value in model.state_dict().items()},
-                flags.folder / "best.safetensors",
+            checkpoints=CheckpointConfig(
+                flags.folder, {"dropout": flags.dropout}, seconds=0, resume=flags.resume
             ),
-            resume=flags.resume,
-            save_seconds=0,
+            steps=StepConfig(processes, ema_decay=0.9),
+            validation=ValidationConfig(validate, save),
         )
 
 

@@ -1,5 +1,6 @@
 """The training loop: killed and resumed, divided among processes, stopped early, refused."""
 
+import dataclasses
 import json
 import os
 import subprocess
@@ -15,8 +16,14 @@ from torch import Tensor, nn
 
 from vl.data.errors import FormatError
 from vl.training import checkpoint
-from vl.training.loop import Validation, fit
-from vl.training.schedules import schedule
+from vl.training.loop import (
+    CheckpointConfig,
+    StepConfig,
+    Validation,
+    ValidationConfig,
+    train,
+)
+from vl.training.optimizers import schedule
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -32,6 +39,8 @@ class Numbers(NamedTuple):
 
 class Line(nn.Module):
     """Fits 3 x by w x; the loss is a sum and a count."""
+
+    unit = "numbers"
 
     def __init__(self, loss_at=None):
         super().__init__()
@@ -76,7 +85,9 @@ class Uneven:
 
 
 class Normed(nn.Module):
-    """Batch normalisation, and a mean that wanders."""
+    """Batch normalization, and a mean that wanders."""
+
+    unit = "numbers"
 
     def __init__(self):
         super().__init__()
@@ -88,16 +99,27 @@ class Normed(nn.Module):
         return (x - 1 + self.w).square().sum(), torch.tensor(len(batch.x))
 
 
-def run(folder, model=None, batches=None, **changes):
+def run(folder, model=None, batches=None, *, epochs=3, optimizer=None, **options):
+    """A training; ``options`` are fields of the three configurations."""
     model = model or Line()
-    choices = {
-        "optimizer": torch.optim.SGD(model.parameters(), lr=0.1),
-        "schedule": schedule("constant", steps=1),
-        "epochs": 3,
-        "folder": folder,
-        "settings": {"rate": 0.1},
-    }
-    return model, fit(model, batches or Batches(), **{**choices, **changes})
+    checkpoints = {"settings": {"learning_rate": 0.1}, **pick(options, CheckpointConfig)}
+    result = train(
+        model,
+        batches or Batches(),
+        optimizer=optimizer or torch.optim.SGD(model.parameters(), lr=0.1),
+        schedule=schedule("constant", steps=1),
+        epochs=epochs,
+        checkpoints=CheckpointConfig(folder, **checkpoints),
+        steps=StepConfig(**pick(options, StepConfig)),
+        validation=ValidationConfig(**pick(options, ValidationConfig)),
+    )
+    return model, result
+
+
+def pick(options, config):
+    """The options that are fields of a configuration."""
+    names = {field.name for field in dataclasses.fields(config)}
+    return {name: value for name, value in options.items() if name in names}
 
 
 def log_of(folder):
@@ -129,7 +151,7 @@ def test_what_is_kept_is_the_running_mean(tmp_path):
     seen, kept = [], []
     model = Line()
     model.register_forward_hook(lambda module, given, out: seen.append(module.w.item()))
-    run(tmp_path, model, epochs=1, average=0.5, keep=lambda m, j: kept.append(m.w.item()))
+    run(tmp_path, model, epochs=1, ema_decay=0.5, on_best=lambda m, j: kept.append(m.w.item()))
     mean = 0.0
     for step, value in enumerate([*seen[1:], model.w.item()]):
         decay = min(0.5, (1 + step) / (10 + step)) if step else 0.0
@@ -144,8 +166,8 @@ def test_statistics_are_averaged_as_the_weights_are(tmp_path):
     step.register_step_post_hook(
         lambda *given: seen.append((model.norm.running_mean.item(), model.w.item()))
     )
-    state = {"optimizer": step, "average": 0.5, "epochs": 1}
-    run(tmp_path, model, keep=lambda m, j: kept.append(m.state_dict()), **state)
+    state = {"optimizer": step, "ema_decay": 0.5, "epochs": 1}
+    run(tmp_path, model, on_best=lambda m, j: kept.append(m.state_dict()), **state)
     means = [0.0, 0.0]
     for number, values in enumerate(seen):
         decay = min(0.5, (1 + number) / (10 + number)) if number else 0.0
@@ -166,7 +188,7 @@ def test_several_batches_in_a_step_are_as_one(tmp_path, momentum):
         _, fitted = run(tmp_path / name, model, batches, optimizer=given, **choices)
         return model, fitted, log_of(tmp_path / name)
 
-    small, fitted, log = trained("small", Uneven(), accumulate=3)
+    small, fitted, log = trained("small", Uneven(), gradient_accumulation=3)
     large, expected, expected_log = trained("large", Uneven(together=3))
     assert fitted.steps == expected.steps == 9
     assert small.w.item() == pytest.approx(large.w.item(), rel=1e-5)
@@ -175,10 +197,10 @@ def test_several_batches_in_a_step_are_as_one(tmp_path, momentum):
 
 
 def test_a_run_of_several_batches_a_step_is_resumed_within_an_epoch(tmp_path):
-    choices = {"accumulate": 3, "save_seconds": 0}
+    choices = {"gradient_accumulation": 3, "seconds": 0}
     with pytest.raises(ValueError, match="not finite at step 6"):
         run(tmp_path / "broken", Line(loss_at=5), Uneven(), **choices)
-    place = torch.load(tmp_path / "broken/state.pt", weights_only=True)["place"]
+    place = torch.load(tmp_path / "broken/state.pt", weights_only=True)["progress"]
     assert (place["epoch"], place["batch"], place["step"]) == (1, 6, 5)
     broken, _ = run(tmp_path / "broken", None, Uneven(), resume=True, **choices)
     whole, _ = run(tmp_path / "whole", None, Uneven(), **choices)
@@ -192,20 +214,20 @@ def test_batches_that_count_nothing_change_nothing(tmp_path):
             total, count = super().forward(batch, step)
             return total * 0, count * 0
 
-    model, _ = run(tmp_path, Nothing(), accumulate=2)
+    model, _ = run(tmp_path, Nothing(), gradient_accumulation=2)
     assert model.w.item() == 0
     assert [line["loss"] for line in log_of(tmp_path)] == [0, 0, 0]
 
 
-@pytest.mark.parametrize("save_seconds", [0, 1e9])
-def test_weights_beyond_all_numbers_are_neither_judged_nor_saved(tmp_path, save_seconds):
+@pytest.mark.parametrize("seconds", [0, 1e9])
+def test_weights_beyond_all_numbers_are_neither_judged_nor_saved(tmp_path, seconds):
     """After the first step; it ends the epoch, or is to be saved."""
     model, judged = Line(), []
-    given = {"optimizer": torch.optim.SGD(model.parameters(), lr=1e38), "accumulate": 4}
-    if save_seconds == 0:
-        given["accumulate"] = 2
-    with pytest.raises(ValueError, match="the weights are not finite after step 1; a lower rate"):
-        run(tmp_path, model, judge=judged.append, save_seconds=save_seconds, **given)
+    given = {"optimizer": torch.optim.SGD(model.parameters(), lr=1e38), "gradient_accumulation": 4}
+    if seconds == 0:
+        given["gradient_accumulation"] = 2
+    with pytest.raises(ValueError, match="the weights are not finite after step 1; try a lower"):
+        run(tmp_path, model, validate=judged.append, seconds=seconds, **given)
     assert not judged
     assert not (tmp_path / "state.pt").exists()
 
@@ -217,8 +239,8 @@ def test_training_stops_when_nothing_gets_better(tmp_path):
         tmp_path,
         epochs=5,
         patience=2,
-        judge=lambda model: Validation(next(scores), {"score": 0.0}),
-        keep=lambda model, judgement: kept.append(judgement.score),
+        validate=lambda model: Validation(next(scores), {"score": 0.0}),
+        on_best=lambda model, judgement: kept.append(judgement.score),
     )
     assert kept == [1.0, 3.0]
     assert (fitted.epochs, fitted.best_epoch, fitted.best.score) == (4, 2, 3.0)
@@ -227,23 +249,23 @@ def test_training_stops_when_nothing_gets_better(tmp_path):
 def test_judges_see_the_model_at_rest_and_training_goes_on_after(tmp_path):
     states = []
     model = Line()
-    run(tmp_path, model, judge=lambda m: Validation(float(states.append(m.training) or 0), {}))
+    run(tmp_path, model, validate=lambda m: Validation(float(states.append(m.training) or 0), {}))
     assert states == [False] * 3
     assert model.training
 
 
 def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(tmp_path):
-    with pytest.raises(ValueError, match="the gradient is not finite at step 6; a lower rate"):
-        run(tmp_path, Line(loss_at=5), save_seconds=0)
+    with pytest.raises(ValueError, match="the gradient is not finite at step 6; try a lower"):
+        run(tmp_path, Line(loss_at=5), seconds=0)
     saved = torch.load(tmp_path / "state.pt", weights_only=True)
-    assert saved["place"]["step"] == 5
+    assert saved["progress"]["step"] == 5
     assert saved["model"]["w"].isfinite().all()
 
 
 def test_what_is_kept_without_a_judge_is_at_rest_and_training_goes_on_after(tmp_path):
     states = []
     model = Line()
-    run(tmp_path, model, keep=lambda m, j: states.append(m.training))
+    run(tmp_path, model, on_best=lambda m, j: states.append(m.training))
     assert states == [False] * 3
     assert model.training
 
@@ -262,9 +284,9 @@ def test_a_resumed_run_goes_on_in_the_precision_it_began_with(tmp_path):
 
 
 def test_development_figures_have_names_of_their_own(tmp_path):
-    run(tmp_path, judge=lambda model: Validation(1.0, {"loss": 0.5, "step": 7.0}))
+    run(tmp_path, validate=lambda model: Validation(1.0, {"loss": 0.5, "step": 7.0}))
     training, judged = (
-        [x for x in log_of(tmp_path) if ("judged" in x) == y] for y in (False, True)
+        [x for x in log_of(tmp_path) if ("validation_epoch" in x) == y] for y in (False, True)
     )
     assert len(judged) == 3
     assert judged[0]["development/loss"] == 0.5
@@ -276,8 +298,8 @@ def test_tensorboard_keeps_what_was_judged_before_a_resume(tmp_path):
         return Validation(model.w.item(), {"w": model.w.item()})
 
     with pytest.raises(ValueError, match="not finite"):
-        run(tmp_path, Line(loss_at=5), judge=judge)
-    run(tmp_path, resume=True, judge=judge)
+        run(tmp_path, Line(loss_at=5), validate=judge)
+    run(tmp_path, resume=True, validate=judge)
     events = EventAccumulator(str(tmp_path / "tensorboard")).Reload()
     assert [event.step for event in events.Scalars("development/w")] == [4, 8, 12]
 
@@ -287,7 +309,7 @@ def test_a_log_is_cut_back_to_the_checkpoint_and_never_padded(tmp_path, cut):
     """Interrupted, resumed and interrupted again before the next line; and a log somebody cut."""
     for at, saves in ((5, 0), (6, 1e9), (7, 0)):
         with pytest.raises(ValueError, match="not finite"):
-            run(tmp_path, Line(loss_at=at), resume=at > 5, save_seconds=saves)
+            run(tmp_path, Line(loss_at=at), resume=at > 5, seconds=saves)
     if cut is not None:
         os.truncate(tmp_path / "log.jsonl", cut)
     run(tmp_path, resume=True)
@@ -301,15 +323,15 @@ def test_a_log_is_cut_back_to_the_checkpoint_and_never_padded(tmp_path, cut):
 def test_a_folder_with_a_run_is_not_written_over(tmp_path):
     run(tmp_path)
     before = (tmp_path / "state.pt").read_bytes()
-    with pytest.raises(ValueError, match="holds a run already; --resume"):
+    with pytest.raises(ValueError, match="already contains a run"):
         run(tmp_path)
     assert (tmp_path / "state.pt").read_bytes() == before
 
 
 def test_a_resume_under_other_settings_names_them(tmp_path):
     run(tmp_path)
-    with pytest.raises(FormatError, match=r"other settings: rate was 0\.1, is 0\.2"):
-        run(tmp_path, settings={"rate": 0.2}, resume=True)
+    with pytest.raises(FormatError, match=r"other settings: learning_rate was 0\.1, is 0\.2"):
+        run(tmp_path, settings={"learning_rate": 0.2}, resume=True)
 
 
 def test_a_finished_run_resumed_does_nothing(tmp_path):
@@ -379,11 +401,11 @@ def test_a_run_killed_again_and_again_ends_as_one_that_was_not(tmp_path):
     one, other = (
         torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "killed")
     )
-    for part in ("model", "averaged"):
+    for part in ("model", "ema"):
         assert one[part].keys() == other[part].keys()
         for key, value in one[part].items():
             assert torch.equal(value, other[part][key]), key
-    assert one["place"] == other["place"]
+    assert one["progress"] == other["progress"]
     assert (tmp_path / "whole" / "best.safetensors").read_bytes() == (
         killed / "best.safetensors"
     ).read_bytes()
@@ -414,8 +436,8 @@ def test_two_killed_processes_resume_each_with_its_own_random_state(tmp_path):
     one, other = (
         torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "killed")
     )
-    assert not torch.equal(*one["random"])
-    for part in ("model", "averaged"):
+    assert not torch.equal(*one["random_states"])
+    for part in ("model", "ema"):
         for key, value in one[part].items():
             assert torch.equal(value, other[part][key]), key
     assert log_of(tmp_path / "whole") == log_of(killed)

@@ -64,7 +64,9 @@ def _load_labeller(path: Path, labels: str, device: torch.device | str) -> Targe
     candidates = labeller.candidates(label_list.texts, ids)
     missing = [
         repr(text)
-        for text, has_vector in zip(candidates.texts, candidates.neighbors.valid.tolist(), strict=True)
+        for text, has_vector in zip(
+            candidates.texts, candidates.neighbors.valid.tolist(), strict=True
+        )
         if not has_vector
     ]
     if missing:

@@ -36,6 +36,8 @@ class CaptionerTask(nn.Module):
             decoder, each weighed by how much better than the image's others it scores.
     """
 
+    unit = "words"
+
     def __init__(
         self,
         decoder: ShowAndTell,
@@ -98,7 +100,7 @@ def make_validator(
     embeddings: Callable[[CaptionerTask], Tensor],
     *,
     criterion: Criterion,
-) -> Callable[[nn.Module], Validation]:
+) -> Callable[[CaptionerTask], Validation]:
     """A judge of a captioner in training, on its development split.
 
     Args:
@@ -114,8 +116,7 @@ def make_validator(
         the share of distinct captions.
     """
 
-    def judge(model: nn.Module) -> Validation:
-        assert isinstance(model, CaptionerTask)
+    def validate(model: CaptionerTask) -> Validation:
         vectors = embeddings(model)
         total, count = 0.0, 0
         for batch in batches.epoch(0):
@@ -137,7 +138,7 @@ def make_validator(
         }
         return Validation(-figures["loss"] if criterion == "loss" else figures[criterion], figures)
 
-    return judge
+    return validate
 
 
 def rows_only(rows: Tensor, draws: Tensor) -> Tensor:

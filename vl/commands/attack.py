@@ -72,7 +72,7 @@ def run(flags: AttackRun) -> int:
     from vl.attacks.images import STAGES, attack_images, output_files
     from vl.attacks.load import load_target_model
     from vl.inputs import error_message, listed, photographs
-    from vl.terminal import Bar, print_line
+    from vl.terminal import ProgressBar, print_line
 
     config = AttackConfig(flags.epsilon, flags.steps, flags.step_size)
     inputs = photographs(listed(flags.paths))
@@ -81,20 +81,20 @@ def run(flags: AttackRun) -> int:
         flags.model,
         labels=flags.labels,
         resize=flags.resize,
-        device=devices.named(flags.device),
+        device=devices.resolve_device(flags.device),
     )
     target = None if flags.target is None else model.target(flags.target)
     flags.output_dir.mkdir(parents=True, exist_ok=True)
     rows: list[Row] = []
     images, failures, successes = 0, len(inputs.failures), dict.fromkeys(STAGES, 0)
-    with Bar("attack", len(files), unit="images") as bar:
+    with ProgressBar("attack", len(files), unit="images") as bar:
         for failure in inputs.failures:
-            bar.say(error_message(failure))
+            bar.print(error_message(failure))
         for batch in attack_images(
             model, inputs.files, files, config, target=target, batch_size=flags.batch_size
         ):
             for failure in batch.failures:
-                bar.say(error_message(failure))
+                bar.print(error_message(failure))
             for image in batch.images:
                 if flags.json:
                     print(json.dumps(image.record(config, target)))

@@ -15,7 +15,7 @@ from vl.data.captions.captions import ImageId
 from vl.data.choices import RankBy
 from vl.evaluation.results import write_results
 from vl.inputs import error_message, listed, photographs
-from vl.terminal import Bar, print_line
+from vl.terminal import ProgressBar, print_line
 
 _log = logging.getLogger(__name__)
 
@@ -58,7 +58,7 @@ def run(flags: CaptionRun) -> int:
     """Caption; 1 if a photograph could not be read."""
     if not flags.model:
         raise ValueError("--model wants a captioner's file")
-    captioner = Captioner.load(*flags.model, device=devices.named(flags.device))
+    captioner = Captioner.load(*flags.model, device=devices.resolve_device(flags.device))
     wanted = {name: getattr(flags, name) for name in asdict(captioner.search)}
     captioner.search = replace(
         captioner.search, **{name: value for name, value in wanted.items() if value is not None}
@@ -75,12 +75,12 @@ def run(flags: CaptionRun) -> int:
     captioner.embedder.batch_size = flags.batch_size
     results: dict[ImageId, str] = {}
     failures = len(inputs.failures)
-    with Bar("caption", len(inputs.files), unit="images") as bar:
+    with ProgressBar("caption", len(inputs.files), unit="images") as bar:
         for unusable in inputs.failures:
-            bar.say(error_message(unusable))
+            bar.print(error_message(unusable))
         for part in captioner.embedder.stream(inputs.files):
             for _, error in part.failures:
-                bar.say(error_message(error))
+                bar.print(error_message(error))
             failures += len(part.failures)
             if part.indices:
                 described = captioner.describe(part.vectors.mean(1), n_best=flags.n_best)

@@ -46,7 +46,7 @@ def run(flags: DemoRun) -> int:
     from vl.demo.stages import EVALUATION_SPLITS, Demo, DemoConfig
     from vl.terminal import print_line
 
-    devices.named(flags.device)
+    devices.resolve_device(flags.device)
     config = DemoConfig(
         training_images=flags.training_images, evaluation_images=flags.evaluation_images
     )

@@ -16,7 +16,7 @@ from vl.commands.bounds import NonNegativeInt, PositiveInt
 from vl.data.world.drawing import LEAST_SIDE, MOST_SIDE
 from vl.data.world.files import World, begin, draw_some, missing, write_split, write_words
 from vl.data.world.scenes import Split
-from vl.terminal import Bar
+from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
 _AT_ONCE = 25  # pictures that a process is told to draw
@@ -66,7 +66,7 @@ def run(flags: DrawRun) -> int:
     write_words(flags.out, world)
     todo = {split: missing(flags.out, split, world) for split in counts}
     total, left = sum(counts.values()), sum(map(len, todo.values()))
-    with Bar("draw", total, unit="pictures") as bar:
+    with ProgressBar("draw", total, unit="pictures") as bar:
         bar.skip(total - left)
         for drawn in _drawn(flags, todo, few=left < _WORTH_PROCESSES):
             bar.advance(drawn)

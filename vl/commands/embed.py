@@ -18,7 +18,7 @@ from vl.encoding.embedder import COMPILE_FROM, Embedder
 from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
 from vl.encoding.pretrained import load_encoder
 from vl.inputs import error_message, photographs
-from vl.terminal import Bar
+from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
 _SAVE_SECONDS = 10.0  # what a kill costs at most
@@ -55,14 +55,14 @@ class EmbedRun:
 
 def run(flags: EmbedRun) -> int:
     """Embed what is not embedded yet; 1 if a photograph could not be read."""
-    device = devices.named(flags.device)
+    device = devices.resolve_device(flags.device)
     inputs = photographs(flags.paths)
     files = list(dict.fromkeys(inputs.files))  # a folder and a file of it give that file twice
     names = _names(flags.paths, files)
     bfloat16 = flags.precision == "bfloat16"
     if flags.precision == "auto":
         begun = read_provenance(flags.out)  # a stopwatch may say otherwise the second time
-        bfloat16 = begun.precision == "bfloat16" if begun else devices.bfloat16_pays(device)
+        bfloat16 = begun.precision == "bfloat16" if begun else devices.bfloat16_is_faster(device)
     encoder = load_encoder(flags.encoder, flags.weights)
     embedder = Embedder(
         encoder,
@@ -86,14 +86,14 @@ def run(flags: EmbedRun) -> int:
     _hasten(embedder, flags, len(todo) * len(flags.views))
     failed: set[int] = set()
     saved = time.monotonic()
-    with Bar("embed", len(files), unit="images") as bar:
+    with ProgressBar("embed", len(files), unit="images") as bar:
         for unusable in inputs.failures:
-            bar.say(error_message(unusable))
+            bar.print(error_message(unusable))
         bar.skip(len(files) - len(todo))
         try:
             for extracted in embedder.stream([files[index] for index in todo]):
                 for index, error in extracted.failures:
-                    bar.say(error_message(error))
+                    bar.print(error_message(error))
                     failed.add(todo[index])
                 writer.add([names[todo[index]] for index in extracted.indices], extracted.vectors)
                 bar.advance(len(extracted.indices) + len(extracted.failures))

@@ -18,12 +18,11 @@ from vl.commands.bounds import (
     PositiveInt,
     Probability,
 )
-from vl.data.choices import Resize
+from vl.data.choices import Resize, Schedule
 from vl.encoders.table import choices, validated_options
 from vl.encoding.finetuning import Depth
 from vl.encoding.task import ADAM, RECIPES, TUNED, Recipe
-from vl.training.processes import restarted
-from vl.training.schedules import Shape
+from vl.training.parallel import restarted
 
 BUNDLE = "encoder.safetensors"
 ENCODER = "inception_v1_bn"  # unless another is named
@@ -80,7 +79,7 @@ class EncoderRun:
     """Learning rate at its highest; with --tune a tenth of the recipe's."""
     momentum: Probability = 0.9
     """Of sgd (Szegedy et al. 2015)."""
-    schedule: Shape | None = None
+    schedule: Schedule | None = None
     """How the rate changes: constant, staircase, cosine."""
     stair_epochs: PositiveFloat | None = None
     """Epochs between stairs; 8 in GoogLeNet's."""
@@ -166,7 +165,7 @@ def check(flags: EncoderRun) -> None:
         raise FileNotFoundError(f"{flags.out / _STATE}: there is no run to resume")
     elif (flags.out / _STATE).exists() and not goes_on(flags):
         raise ValueError(
-            f"{flags.out} holds a run already; --resume goes on with it; or choose another folder"
+            f"{flags.out} already contains a run; continue it with --resume, or choose another folder"
         )
 
 

@@ -25,7 +25,7 @@ from vl.encoding.evaluation import TOP, Classifier, Pair, Tally, interval, ranke
 from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
 from vl.encoding.pretrained import load_encoder
 from vl.inputs import error_message, labelled_photographs
-from vl.terminal import Bar, print_line
+from vl.terminal import ProgressBar, print_line
 from vl.version import __version__
 
 _log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ def run(flags: EncoderEvaluation) -> int:
     for file in (flags.out, flags.per_class, flags.confusion):
         if file and not file.absolute().parent.is_dir():  # rather now than after hours
             raise FileNotFoundError(f"{file}: there is no folder {file.parent} to write it into")
-    device = devices.named(flags.device)
+    device = devices.resolve_device(flags.device)
     photographs = labelled_photographs(flags.photographs)
     paths = [each.path for each in photographs]
     models = _models(flags)
@@ -111,7 +111,7 @@ def run(flags: EncoderEvaluation) -> int:
         _log.info("there are %d classes: all of them are among the first five", len(classes))
     bfloat16 = flags.precision == "bfloat16"
     if flags.precision == "auto":
-        bfloat16 = devices.bfloat16_pays(device)
+        bfloat16 = devices.bfloat16_is_faster(device)
     classifier = Classifier(
         [model.encoder for model in models],
         crops=flags.crops,
@@ -128,10 +128,10 @@ def run(flags: EncoderEvaluation) -> int:
     tallies = {number: Tally(len(classes)) for number in flags.crops}
     lines: list[str] = []
     failed = 0
-    with Bar("evaluate", len(paths), unit="images") as bar:
+    with ProgressBar("evaluate", len(paths), unit="images") as bar:
         for some in classifier.files(paths):
             for _, error in some.failures:
-                bar.say(error_message(error))
+                bar.print(error_message(error))
             for number, probabilities in some.probabilities.items():
                 order = ranked(probabilities)
                 tallies[number].add(order, truths[some.indices])

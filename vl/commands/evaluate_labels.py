@@ -62,7 +62,7 @@ def run(flags: LabelEvaluation) -> int:
         raise ValueError(
             f"--none-of-these is {flags.none_of_these}; it is a share between 0 and 1, as 0.05"
         )
-    labeller = Labeller.load(flags.model, device=devices.named(flags.device))
+    labeller = Labeller.load(flags.model, device=devices.resolve_device(flags.device))
     if labeller.calibration is None and (flags.csls or flags.none_of_these is not None):
         raise ValueError(
             f"{flags.model} was trained with --development 0: --csls and --none-of-these want a "

@@ -51,17 +51,19 @@ def run(flags: RobustnessEvaluation) -> int:
     from vl.encoders.weights import fingerprint
     from vl.encoding import encoder_file
     from vl.inputs import error_message, labelled_photographs
-    from vl.terminal import Bar, print_line
+    from vl.terminal import ProgressBar, print_line
 
     attacks = attack_grid(flags.epsilon, steps=flags.steps, step_size=flags.step_size)
     images = labelled_photographs(flags.paths)
     trained = encoder_file.load(flags.model)
-    model = TargetClassifier(trained, resize=flags.resize, device=devices.named(flags.device))
-    with Bar("attack", len(images), unit="images") as bar:
+    model = TargetClassifier(
+        trained, resize=flags.resize, device=devices.resolve_device(flags.device)
+    )
+    with ProgressBar("attack", len(images), unit="images") as bar:
 
         def report(count: int, failures: list[Exception]) -> None:
             for failure in failures:
-                bar.say(error_message(failure))
+                bar.print(error_message(failure))
             bar.advance(count)
 
         robustness = evaluate_robustness(

@@ -16,7 +16,7 @@ from vl.data.words.vectors import WAYS
 from vl.data.words.wordnet import WordNet
 from vl.inputs import error_message, listed, photographs
 from vl.labelling.labeller import Answer, Candidates, Labeller, Prediction
-from vl.terminal import Bar, print_line
+from vl.terminal import ProgressBar, print_line
 
 _log = logging.getLogger(__name__)
 
@@ -78,17 +78,17 @@ def run(flags: LabelRun) -> int:
     """Label; 1 if a photograph could not be read."""
     _check(flags)
     inputs = photographs(listed(flags.paths))
-    labeller = Labeller.load(flags.model, device=devices.named(flags.device))
+    labeller = Labeller.load(flags.model, device=devices.resolve_device(flags.device))
     labeller.embedder.batch_size = flags.batch_size
     asked = _asked(flags, labeller)
     cells: list[label_sheet.Cell] = []
     failures = len(inputs.failures)
-    with Bar("label", len(inputs.files), unit="images") as bar:
+    with ProgressBar("label", len(inputs.files), unit="images") as bar:
         for unusable in inputs.failures:
-            bar.say(error_message(unusable))
+            bar.print(error_message(unusable))
         for part in labeller.embedder.stream(inputs.files):
             for _, error in part.failures:
-                bar.say(error_message(error))
+                bar.print(error_message(error))
             failures += len(part.failures)
             projected = labeller.project(part.vectors.mean(1))
             answers = labeller.answers(
@@ -146,7 +146,7 @@ def _asked(flags: LabelRun, labeller: Labeller) -> _Asked:
         for note in found.notes:
             _log.info("labels: %s", note)
         ids, top = found.synsets, flags.top
-        with Bar("place", len(ids), unit="labels", quiet=len(ids) < _LONG) as bar:
+        with ProgressBar("place", len(ids), unit="labels", quiet=len(ids) < _LONG) as bar:
             candidates = labeller.candidates(
                 found.texts,
                 ids if any(ids) else None,

@@ -66,7 +66,7 @@ class SearchRun:
 def run(flags: SearchRun) -> int:
     """Search; 1 if a photograph of the picture could not be drawn."""
     _check(flags)
-    return answer(flags, Labeller.load(flags.model, device=devices.named(flags.device)))
+    return answer(flags, Labeller.load(flags.model, device=devices.resolve_device(flags.device)))
 
 
 def answer(flags: SearchRun, labeller: Labeller) -> int:

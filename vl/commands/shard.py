@@ -29,7 +29,7 @@ from vl.data.labelled.shards import (
 )
 from vl.data.labelled.tar_samples import TAR, Entry, write
 from vl.inputs import error_message
-from vl.terminal import Bar
+from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
 _THREADS = 4  # decoding and reading are done outside the interpreter's lock
@@ -90,7 +90,7 @@ def run(flags: ShardRun) -> int:
     digits = max(6, len(str(len(order) - 1)))
     failures, kept, place = 0, 0, 0
     with (
-        Bar("shard", len(order), unit="pictures") as bar,
+        ProgressBar("shard", len(order), unit="pictures") as bar,
         ThreadPoolExecutor(max_workers=_THREADS) as pool,
     ):
 
@@ -99,7 +99,7 @@ def run(flags: ShardRun) -> int:
             for number, (row, content) in enumerate(_read_ahead(pool, read, rows), first):
                 name, label = source.names[row], source.labels[row]
                 if isinstance(content, Exception):
-                    bar.say(error_message(content))
+                    bar.print(error_message(content))
                     failures += 1
                 else:
                     written = about(name, source.classes[label])

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Literal, NamedTuple
 
 import torch
-from torch import nn
 
 from vl.captioning.captioner import Captioner
 from vl.captioning.reward import CaptionReward
@@ -34,16 +33,21 @@ from vl.data.batches import CaptionBatches
 from vl.data.captions.captions import CaptionedImage, read_captions
 from vl.data.captions.ptb.tokens import words
 from vl.data.captions.vocabulary import Vocabulary
-from vl.data.choices import LstmCell, Resize, SamplingDecay
+from vl.data.choices import LstmCell, Optimizer, Resize, SamplingDecay, Schedule
 from vl.decoders.scheduled_sampling import sampling_schedule
 from vl.decoders.show_and_tell import ShowAndTell
-from vl.devices import bfloat16_pays
+from vl.devices import resolve_precision
 from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import load_encoder
-from vl.training.loop import Validation, fit
-from vl.training.optimizers import Kind, optimizer
-from vl.training.processes import Processes, process_group
-from vl.training.schedules import Shape, schedule
+from vl.training.loop import (
+    CheckpointConfig,
+    StepConfig,
+    Validation,
+    ValidationConfig,
+    train,
+)
+from vl.training.optimizers import optimizer, schedule
+from vl.training.parallel import Processes, process_group
 
 _log = logging.getLogger(__name__)
 BUNDLE = "captioner.safetensors"
@@ -110,7 +114,7 @@ class CaptionerTraining:
     """Scheduled sampling: the share of its own words that the decoder is given in the end."""
     own_words_decay: SamplingDecay = "linear"
     """Scheduled sampling: how the true words' share falls (Bengio et al. 2015)."""
-    optimizer: Kind = "adam"
+    optimizer: Optimizer = "adam"
     """AdamW, Muon, or plain gradient descent as published (im2txt: rate 2.0, batch 32)."""
     rate: PositiveFloat = 1e-3
     """Learning rate at first; Kingma and Ba 2015 for Adam."""
@@ -118,7 +122,7 @@ class CaptionerTraining:
     """Learning rate of the encoder in phase 2; a hundredth of the decoder's."""
     weight_decay: NonNegativeFloat = 0.0
     """Of matrices, not biases: decoupled with adam, L2 in the gradient with sgd; none published."""
-    schedule: Shape = "cosine"
+    schedule: Schedule = "cosine"
     """Of the rate; im2txt's is a staircase."""
     warm_up: NonNegativeInt = 200
     """Steps over which the rate first climbs."""
@@ -165,23 +169,21 @@ def run(flags: CaptionerTraining) -> int:
     vocabulary = Vocabulary.counted(training, minimum=flags.min_count, evaluation=development)
     with process_group(flags.device) as processes:
         torch.manual_seed(flags.seed)  # the same first weights in every process
-        bfloat16 = flags.precision == "bfloat16"
-        if flags.precision == "auto":
-            bfloat16 = bfloat16_pays(processes.device)
+        precision = resolve_precision(flags.precision, processes.device)
         if processes.first:
             _log.info(
                 "%d training images, %d development images, %d words, %s",
                 len(training),
                 len(development),
                 len(vocabulary),
-                "bfloat16" if bfloat16 else "float32",
+                precision,
             )
         names = Names(
             [image.file_name for image in training], [image.file_name for image in development]
         )
         phase = _phase(flags, names, vocabulary, processes.device)
         splits = _Splits(training, development, vocabulary)
-        return _train(flags, phase, splits, search, processes, bfloat16=bfloat16)
+        return _train(flags, phase, splits, search, processes, bfloat16=precision == "bfloat16")
 
 
 class _Splits(NamedTuple):
@@ -335,16 +337,15 @@ def _train(
             },
         )
 
-    def keep(model: nn.Module, judgement: Validation | None) -> None:
-        assert isinstance(model, CaptionerTask)
-        captioner(model, judgement.figures if judgement else None).save(flags.out / BUNDLE)
+    def save(model: CaptionerTask, result: Validation | None) -> None:
+        captioner(model, result.metrics if result else None).save(flags.out / BUNDLE)
 
     references = {
         image.file_name: [words(caption) for caption in image.captions]
         for image in splits.development
     }
     held = splits.encoded(splits.development)
-    judge = make_validator(
+    validate = make_validator(
         captioner,
         CaptionBatches(rows_only, held, batch_size=512, seed=None),
         references,
@@ -356,7 +357,7 @@ def _train(
         trained = [each for each in model.encoder.parameters() if each.requires_grad]
         parts.append((trained, flags.encoder_rate))
     torch.manual_seed(flags.seed + 1 + processes.rank)  # each process its own dropout
-    fitted = fit(
+    fitted = train(
         model,
         batches,
         optimizer=optimizer(
@@ -372,24 +373,21 @@ def _train(
         schedule=schedule(
             flags.schedule,
             steps=steps,
-            warm_up=flags.warm_up,
-            every=max(1, round(flags.stair_epochs * len(batches))),
+            warmup_steps=flags.warm_up,
+            decay_every=max(1, round(flags.stair_epochs * len(batches))),
         ),
         epochs=flags.epochs,
-        folder=flags.out,
-        settings=settings,
-        processes=processes,
-        clip=flags.clip,
-        bfloat16=bfloat16,
-        average=flags.average or None,
-        judge=judge,
-        keep=keep,
-        patience=flags.patience,
-        resume=flags.resume,
-        save_seconds=flags.save_seconds,
+        checkpoints=CheckpointConfig(flags.out, settings, flags.save_seconds, flags.resume),
+        steps=StepConfig(
+            processes,
+            grad_clip=flags.clip,
+            bfloat16=bfloat16,
+            ema_decay=flags.average or None,
+        ),
+        validation=ValidationConfig(validate, save, flags.patience),
     )
     if processes.first and fitted.best:
-        figures = "  ".join(f"{name} {value:.4g}" for name, value in fitted.best.figures.items())
-        _log.info("best of %d epochs: %d  %s", fitted.epochs, fitted.best_epoch, figures)
+        metrics = "  ".join(f"{name} {value:.4g}" for name, value in fitted.best.metrics.items())
+        _log.info("best of %d epochs: %d  %s", fitted.epochs, fitted.best_epoch, metrics)
         print(flags.out / BUNDLE)
     return 0

@@ -21,18 +21,22 @@ from vl.commands.encoder_flags import (
 from vl.data.images.augmentation import Augmentation, CenterCrop
 from vl.data.labelled.dataset import ImageDataset
 from vl.data.labelled.loader import ImageBatches
-from vl.devices import bfloat16_pays
+from vl.devices import resolve_precision
 from vl.encoders.table import Network, encoder
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.classes import read_classes
 from vl.encoding.finetuning import load_pretrained, solve_last_layer, unfreeze, with_classes
 from vl.encoding.task import Splits, splits
-from vl.encoding.training import EncoderTask, encoder_in, make_validator
-from vl.training.loop import Validation, fit
-from vl.training.optimizers import optimizer
-from vl.training.processes import Processes, process_group
-from vl.training.replicas import shard
-from vl.training.schedules import schedule
+from vl.encoding.training import EncoderTask, make_validator
+from vl.training.loop import (
+    CheckpointConfig,
+    StepConfig,
+    Validation,
+    ValidationConfig,
+    train,
+)
+from vl.training.optimizers import optimizer, schedule
+from vl.training.parallel import Processes, process_group, shard
 
 _log = logging.getLogger(__name__)
 
@@ -51,16 +55,14 @@ def run(flags: EncoderRun) -> int:
             classes=read_classes(flags.classes) if flags.classes else (),
         )
         begun = _begun(flags, task.training)
-        bfloat16 = flags.precision == "bfloat16"
-        if flags.precision == "auto":
-            bfloat16 = bfloat16_pays(processes.device)
+        precision = resolve_precision(flags.precision, processes.device)
         if processes.first:
             _log.info(
                 "%d pictures of %d classes to train on, %d to judge by; %s",
                 len(task.training.labels),
                 len(task.training.classes),
                 len(task.development.labels) if task.development else 0,
-                "bfloat16" if bfloat16 else "float32",
+                precision,
             )
         if flags.tune == "last" and not processes.first:
             return 0  # one is enough to solve it
@@ -72,7 +74,7 @@ def run(flags: EncoderRun) -> int:
                 views=flags.views,
                 resize=flags.resize,
                 device=processes.device,
-                bfloat16=bfloat16,
+                bfloat16=precision == "bfloat16",
                 seed=flags.seed,
                 quiet=not processes.first,
             )
@@ -85,7 +87,7 @@ def run(flags: EncoderRun) -> int:
                 _log.info("last layer: %s", _figures(judgement))
             _save(flags, begun.name, begun.encoder, task, judgement)
         else:
-            _train(flags, begun, task, processes, bfloat16=bfloat16)
+            _train(flags, begun, task, processes, bfloat16=precision == "bfloat16")
         if processes.first:
             print(flags.out / BUNDLE)
     return 0
@@ -154,13 +156,13 @@ def _train(
         world_size=processes.size,
         num_workers=flags.workers,
     )
-    plain = shard(model, processes) if flags.part_each and processes.size > 1 else None
+    full_model = shard(model, processes) if flags.part_each and processes.size > 1 else None
     if flags.compile:
         model.compile_classifier()
     trained = [each for each in model.parameters() if each.requires_grad]
     per_epoch = math.ceil(len(batches) / flags.accumulate)
     torch.manual_seed(flags.seed + 1 + processes.rank)  # each process its own dropout
-    fitted = fit(
+    fitted = train(
         model,
         batches,
         optimizer=optimizer(
@@ -172,26 +174,31 @@ def _train(
         schedule=schedule(
             recipe.schedule,
             steps=flags.epochs * per_epoch,
-            warm_up=round(recipe.warm_up * per_epoch),
-            every=max(1, round(recipe.stair_epochs * per_epoch)),
-            factor=recipe.stair,
+            warmup_steps=round(recipe.warm_up * per_epoch),
+            decay_every=max(1, round(recipe.stair_epochs * per_epoch)),
+            decay_factor=recipe.stair,
         ),
         epochs=flags.epochs,
-        folder=flags.out,
-        settings={**settings_of(flags), "hash of names and classes": _hash(task.training)},
-        processes=processes,
-        clip=flags.clip,
-        bfloat16=bfloat16,
-        average=recipe.average or None,
-        judge=_judge(flags, built, task, processes),
-        keep=lambda model, judgement: _save(flags, begun.name, encoder_in(model), task, judgement),
-        patience=flags.patience,
-        resume=goes_on(flags),
-        save_seconds=flags.save_seconds,
-        accumulate=flags.accumulate,
-        period=flags.local_steps,
-        plain=plain,
-        counted="images",
+        checkpoints=CheckpointConfig(
+            flags.out,
+            {**settings_of(flags), "hash of names and classes": _hash(task.training)},
+            flags.save_seconds,
+            goes_on(flags),
+        ),
+        steps=StepConfig(
+            processes,
+            gradient_accumulation=flags.accumulate,
+            grad_clip=flags.clip,
+            bfloat16=bfloat16,
+            ema_decay=recipe.average or None,
+            local_steps=flags.local_steps,
+            full_model=full_model,
+        ),
+        validation=ValidationConfig(
+            _judge(flags, built, task, processes),
+            lambda model, result: _save(flags, begun.name, model.encoder, task, result),
+            flags.patience,
+        ),
     )
     if processes.first and fitted.best:
         best = _figures(fitted.best)
@@ -207,12 +214,12 @@ def _hash(pictures: ImageDataset) -> str:
 
 
 def _figures(judgement: Validation) -> str:
-    return "  ".join(f"{key} {value:.1f}" for key, value in judgement.figures.items())
+    return "  ".join(f"{key} {value:.1f}" for key, value in judgement.metrics.items())
 
 
 def _judge(
     flags: EncoderRun, built: Network, task: Splits, processes: Processes
-) -> Callable[[nn.Module], Validation] | None:
+) -> Callable[[EncoderTask], Validation] | None:
     if task.development is None:
         return None
     # By the first process alone, in batches of one size whatever the training's is.
@@ -227,7 +234,7 @@ def _save(
     told = {
         "settings": settings_of(flags),
         "pictures": len(task.training.labels),
-        "development": judgement.figures if judgement else None,
+        "development": judgement.metrics if judgement else None,
     }
     trained = encoder_bundle.TrainedEncoder(built, name, tuple(task.training.classes), told)
     encoder_bundle.save(flags.out / BUNDLE, trained)

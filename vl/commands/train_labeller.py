@@ -19,7 +19,7 @@ from vl.commands.bounds import (
     PositiveInt,
 )
 from vl.data.batches import ImageSource, LabelledBatches, random_view
-from vl.data.choices import Resize
+from vl.data.choices import Resize, Schedule
 from vl.data.words.label_lists import read_label_file
 from vl.data.words.label_space import LabelSpace, Synonyms
 from vl.data.words.vectors import WordVectors
@@ -31,10 +31,9 @@ from vl.labelling.labeller_file import Projection, as_stored
 from vl.labelling.setup import Phase, from_labeller, on_embeddings, on_photographs
 from vl.labelling.task import Task, conse_of, held_out, judge, labeller_of, randomised, task_of
 from vl.labelling.training import LabellerTask, LossName
-from vl.training.loop import fit
-from vl.training.optimizers import optimizer
-from vl.training.processes import Processes, process_group
-from vl.training.schedules import Shape, schedule
+from vl.training.loop import CheckpointConfig, StepConfig, ValidationConfig, train
+from vl.training.optimizers import optimizer, schedule
+from vl.training.parallel import Processes, process_group
 
 _log = logging.getLogger(__name__)
 BUNDLE = "labeller.safetensors"
@@ -105,7 +104,7 @@ class DeviseRun:
     """Adagrad in the paper."""
     rate: PositiveFloat = 0.01
     """Learning rate at first."""
-    schedule: Shape = "constant"
+    schedule: Schedule = "constant"
     """How the rate changes: constant, staircase, cosine."""
     weight_decay: NonNegativeFloat = 0.0
     """L2; decoupled with adam."""
@@ -258,26 +257,30 @@ def _devise(flags: DeviseRun, task: Task, start: Labeller | None, processes: Pro
         groups.append((trained, flags.encoder_rate))
     best = flags.out / _BEST
     torch.manual_seed(flags.seed + 1 + processes.rank)  # each process its own order of labels
-    fitted = fit(
+    fitted = train(
         model,
         batches,
         optimizer=optimizer(flags.optimizer, groups, weight_decay=flags.weight_decay),
-        schedule=schedule(flags.schedule, steps=flags.epochs * len(batches), every=len(batches)),
-        epochs=flags.epochs,
-        folder=flags.out,
-        settings=_settings(flags),
-        processes=processes,
-        bfloat16=flags.precision == "bfloat16",
-        judge=judge(task, processes.device),
-        keep=lambda model, judgement: bundle.write(
-            best, kind=_BEST_KIND, configuration={}, modules={"model": model}
+        schedule=schedule(
+            flags.schedule, steps=flags.epochs * len(batches), decay_every=len(batches)
         ),
-        clip=math.inf,  # the paper clips nothing
-        patience=flags.patience,
-        resume=flags.resume,
+        epochs=flags.epochs,
+        checkpoints=CheckpointConfig(flags.out, _settings(flags), resume=flags.resume),
+        steps=StepConfig(
+            processes,
+            grad_clip=math.inf,  # the paper clips nothing
+            bfloat16=flags.precision == "bfloat16",
+        ),
+        validation=ValidationConfig(
+            judge(task, processes.device),
+            lambda model, result: bundle.write(
+                best, kind=_BEST_KIND, configuration={}, modules={"model": model}
+            ),
+            flags.patience,
+        ),
     )
     if processes.first and fitted.best:
-        figures = "  ".join(f"{name} {value:.1f}" for name, value in fitted.best.figures.items())
+        figures = "  ".join(f"{name} {value:.1f}" for name, value in fitted.best.metrics.items())
         _log.info("best of %d epochs: %d  %s", fitted.epochs, fitted.best_epoch, figures)
     if processes.first:
         bundle.fill(bundle.read(best, kind=_BEST_KIND), "model", model)

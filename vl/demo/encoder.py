@@ -130,6 +130,8 @@ class WorldTask(nn.Module):
         scenes: of the training set; pairs of kind and color that it lacks are masked.
     """
 
+    unit = "images"
+
     def __init__(self, encoder: Inception, scenes: Sequence[Scene]) -> None:
         super().__init__()
         self.encoder = encoder

@@ -36,15 +36,16 @@ from vl.demo.encoder import (
     init_batch_norm_bias,
 )
 from vl.demo.report import StageTime
-from vl.devices import bfloat16_pays
 from vl.encoders.inception import Inception
 from vl.encoders.table import encoder
 from vl.encoding import encoder_file
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.evaluation.results import read_results
-from vl.training.loop import Validation, fit
-from vl.training.optimizers import optimizer
-from vl.training.schedules import schedule
+from vl.training.loop import (
+    Validation,
+    train,
+)
+from vl.training.optimizers import optimizer, schedule
 
 Flags = TypeVar("Flags")
 ENCODER = "inception_v1_bn"
@@ -187,23 +188,25 @@ class Demo:
         model = WorldTask(network, scenes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         development = self.images("development")
 
-        def validate(model: nn.Module) -> Validation:
+        def validate(model: WorldTask) -> Validation:
             accuracy = head_accuracy(network, *development)
             return Validation(accuracy["kind and color"], accuracy)
 
         steps = config.encoder_epochs * len(batches)
-        fit(
+        device = resolve_device(self.device)
+        train(
             model,
             batches,
             optimizer=_optimizer(network),
-            schedule=schedule("cosine", steps=steps, warm_up=min(60, steps // 10)),
+            schedule=schedule("cosine", steps=steps, warmup_steps=min(60, steps // 10)),
             epochs=config.encoder_epochs,
-            folder=self.encoder.parent,
-            settings={"seed": self.seed},
-            bfloat16=bfloat16_pays(torch.device(self.device)),
-            judge=validate,
-            save_seconds=math.inf,
-            counted="images",
+            checkpoints=CheckpointConfig(
+                self.encoder.parent, {"seed": self.seed}, seconds=math.inf
+            ),
+            steps=StepConfig(
+                Processes(device=device), bfloat16=resolve_precision("auto", device) == "bfloat16"
+            ),
+            validation=ValidationConfig(validate),
         )
         network.auxiliary.clear()
         assert network.classifier is not None

@@ -27,7 +27,7 @@ from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import encoder_name_of, encoder_of, load_encoder
 from vl.encoding.softmax_regression import chosen_decay, softmax_regression
 from vl.encoding.training import pixels_of
-from vl.terminal import Bar
+from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
 Depth = Literal["last", "blocks", "all"]
@@ -157,7 +157,7 @@ def solve_last_layer(
         pictures, CenterCrop(built.image_size, resize), batch_size=embedder.batch_size, seed=seed
     )
     vectors, truth = [], []
-    with Bar("embed", len(pictures.labels), unit="images", quiet=quiet) as bar:
+    with ProgressBar("embed", len(pictures.labels), unit="images", quiet=quiet) as bar:
         for batch in batches.epoch(0):
             if len(batch.labels):
                 vectors.append(embedder.encode(pixels_of(batch.images)).cpu())  # (B, views, width)

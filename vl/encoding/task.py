@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple
 
+from vl.data.choices import Schedule
 from vl.data.labelled.dataset import DatasetSubset, ImageDataset, open_dataset, split_dataset
 from vl.encoding.classes import places
-from vl.training.schedules import Shape
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +20,7 @@ class Recipe(NamedTuple):
     """What a training has unless it is told otherwise."""
 
     rate: float
-    schedule: Shape
+    schedule: Schedule
     stair_epochs: float
     stair: float
     warm_up: float

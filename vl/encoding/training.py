@@ -40,6 +40,8 @@ class EncoderTask(nn.Module):
         ValueError: the encoder has no classifier, or a number is out of its range.
     """
 
+    unit = "images"
+
     def __init__(
         self,
         encoder: Network,
@@ -154,7 +156,7 @@ def pixels_of(images: Tensor) -> Tensor:
 
 def make_validator(
     batches: ImageBatches, *, device: torch.device | str
-) -> Callable[[nn.Module], Validation]:
+) -> Callable[[EncoderTask], Validation]:
     """A judge of an encoder in training, by pictures that it is not trained on.
 
     Args:
@@ -165,8 +167,8 @@ def make_validator(
         Judges by top-1; its figures are hundredths.
     """
 
-    def judge(model: nn.Module) -> Validation:
-        encoder = encoder_in(model)
+    def validate(task: EncoderTask) -> Validation:
+        encoder = task.encoder
         first = among = seen = 0
         for batch in batches.epoch(0):
             if not len(batch.labels):
@@ -183,10 +185,4 @@ def make_validator(
         figures = {"top-1": 100 * first / seen, "top-5": 100 * among / seen}
         return Validation(figures["top-1"], figures)
 
-    return judge
-
-
-def encoder_in(model: nn.Module) -> Network:
-    """The encoder of a model that the loop judges or keeps."""
-    assert isinstance(model, EncoderTask)
-    return model.encoder
+    return validate

@@ -21,7 +21,7 @@ from vl.encoding.pretrained import check_fingerprint, load_encoder
 from vl.inputs import error_message
 from vl.labelling.examples import Examples, read_examples
 from vl.labelling.labeller import Labeller
-from vl.terminal import Bar
+from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
 
@@ -122,10 +122,10 @@ def encoded(
     """
     rows: list[int] = []
     parts: list[Tensor] = []
-    with Bar("embed", len(examples.paths), unit="images", quiet=quiet) as bar:
+    with ProgressBar("embed", len(examples.paths), unit="images", quiet=quiet) as bar:
         for extracted in embedder.stream(examples.paths):
             for _, error in extracted.failures:
-                bar.say(error_message(error))
+                bar.print(error_message(error))
             rows += extracted.indices
             parts.append(extracted.vectors)
             bar.advance(len(extracted.indices) + len(extracted.failures))

@@ -127,7 +127,7 @@ def held_out(phase: Phase, labels: LabelList, *, quiet: bool) -> Phase:
     return phase._replace(examples=rest, vectors=vectors)
 
 
-def judge(task: Task, device: torch.device) -> Callable[[nn.Module], Validation] | None:
+def judge(task: Task, device: torch.device) -> Callable[[LabellerTask], Validation] | None:
     """A judge by the labels that are put aside; None if there are none."""
     rows, labels = task.parts.unseen_rows, task.parts.unseen
     if not rows:

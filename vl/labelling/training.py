@@ -35,6 +35,8 @@ class LabellerTask(nn.Module):
         encoder: where batches hold pixels; without it they hold embeddings.
     """
 
+    unit = "images"
+
     def __init__(
         self,
         devise: Devise,
@@ -61,7 +63,7 @@ class LabellerTask(nn.Module):
 
 def make_validator(
     embeddings: Callable[[LabellerTask], Tensor], words: Tensor, truth: Tensor
-) -> Callable[[nn.Module], Validation]:
+) -> Callable[[LabellerTask], Validation]:
     """A judge of a map in training, by labels that it is not trained on.
 
     Args:
@@ -73,8 +75,7 @@ def make_validator(
         Judges by the mean over k of hit@k; its figures are hundredths.
     """
 
-    def judge(model: nn.Module) -> Validation:
-        assert isinstance(model, LabellerTask)
+    def validate(model: LabellerTask) -> Validation:
         projected = model.devise(embeddings(model)).cpu().numpy()
         found = hits(rank_vectors(projected, words.numpy(), truth.numpy()), ks=KS)
         figures = {
@@ -82,7 +83,7 @@ def make_validator(
         }
         return Validation(sum(figures.values()) / len(figures), figures)
 
-    return judge
+    return validate
 
 
 def encoders_own_classifier(

@@ -18,7 +18,7 @@ from vl.data.errors import FormatError
 from vl.data.files import atomic_write
 from vl.data.words.phrases import Joiner, Phrase
 from vl.data.words.texts import plain_words, text_lines
-from vl.terminal import Bar
+from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
 LONGEST = 10_000  # words; gensim trains on no more of a line, and says nothing of the rest
@@ -101,9 +101,9 @@ class Corpus:
         """Names the folder, for of the file nobody has heard."""
         return OSError(f"{self._folder}: cannot be written: {cause.strerror}")
 
-    def bar(self, task: str, *, times: int = 1) -> Bar:
+    def bar(self, task: str, *, times: int = 1) -> ProgressBar:
         """Progress of going so many times through the lines."""
-        bar = Bar(task, times * self.words, unit="words")
+        bar = ProgressBar(task, times * self.words, unit="words")
         self._advance = bar.advance
         return bar
 
@@ -134,7 +134,7 @@ def gather(paths: Sequence[Path], folder: Path) -> Corpus:
     total = sum(path.stat().st_size for path in paths)
     corpus = Corpus(folder)
     try:
-        with Bar("read", -(-total // _MEGABYTE), unit="MB") as bar:
+        with ProgressBar("read", -(-total // _MEGABYTE), unit="MB") as bar:
             seen = 0
 
             def advance(count: int) -> None:

@@ -1,4 +1,4 @@
-"""A training's checkpoint: everything that a run needs to go on, written whole or not at all.
+"""The checkpoint of a training: everything that a run needs to continue, written atomically.
 
 It does not know what is trained, nor how often it is saved.
 """
@@ -12,40 +12,39 @@ from torch.optim.swa_utils import AveragedModel
 
 from vl.data.errors import FormatError
 from vl.data.files import atomic_write
-from vl.training.processes import Processes, all_gather
-from vl.training.replicas import Replicas
+from vl.training.parallel import Processes, Replicas, all_gather
 
-_FORMAT = 1
+_FORMAT = 2
 
 
 def save(path: Path, state: dict[str, Any], processes: Processes) -> None:
-    """Write the checkpoint; every process must call it, for its random state goes in there.
+    """Write the checkpoint; every process must call it, as it stores each one's random state.
 
     Raises:
-        OSError: the place cannot be written to, or the disk is full; an older one still stands.
+        OSError: the file cannot be written, or the disk is full; an older checkpoint still stands.
     """
-    random = all_gather(torch.get_rng_state(), processes)
-    cuda = []
+    random_states = all_gather(torch.get_rng_state(), processes)
+    cuda_random_states = []
     if processes.device.type == "cuda":
-        cuda = all_gather(torch.cuda.get_rng_state(processes.device), processes)
+        cuda_random_states = all_gather(torch.cuda.get_rng_state(processes.device), processes)
     if not processes.first:
         return
-    state = {"format": _FORMAT, **state, "random": random, "cuda_random": cuda}
+    state = {
+        "format": _FORMAT,
+        **state,
+        "random_states": random_states,
+        "cuda_random_states": cuda_random_states,
+    }
     with atomic_write(path) as beside:
         try:
             torch.save(state, beside)
-        except RuntimeError as cause:  # a full disk comes as this
+        except RuntimeError as cause:  # torch's error for a full disk
             reason = str(cause).splitlines()[0]
             raise OSError(f"{path}: could not be written: {reason}") from cause
 
 
 def read(path: Path, settings: dict[str, Any], processes: Processes) -> dict[str, Any]:
-    """The checkpoint, seen to be of this run and whole.
-
-    Args:
-        path: the checkpoint.
-        settings: of the run; those in the checkpoint must be the same.
-        processes: there must be as many as there were.
+    """Read the checkpoint of a run with the same settings and as many processes.
 
     Raises:
         FormatError: it is damaged, or of another run.
@@ -55,13 +54,10 @@ def read(path: Path, settings: dict[str, Any], processes: Processes) -> dict[str
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != _FORMAT:
             raise FormatError(path, f"format {state['format']}, this version reads {_FORMAT}")
-        _refuse_other_settings(
-            path, json.loads(state["settings"]), json.loads(json.dumps(settings))
-        )
-        if len(state["random"]) != processes.size:
-            raise FormatError(
-                path, f"a run of {len(state['random'])} processes, not of {processes.size}"
-            )
+        _check_settings(path, json.loads(state["settings"]), json.loads(json.dumps(settings)))
+        count = len(state["random_states"])
+        if count != processes.size:
+            raise FormatError(path, f"a run of {count} processes, not of {processes.size}")
     except (FormatError, OSError):
         raise
     except Exception as cause:  # torch.load raises whatever a damaged file makes it raise
@@ -73,39 +69,41 @@ def restore(
     path: Path,
     state: dict[str, Any],
     replicas: Replicas,
-    averaged: AveragedModel | None,
+    ema: AveragedModel | None,
     processes: Processes,
 ) -> None:
-    """Put the checkpoint into the parts.
+    """Load the checkpoint into the model, the optimizer, the average and the random generators.
 
     Raises:
-        FormatError: they are of other shapes.
+        FormatError: they do not fit.
     """
     try:
         replicas.load(state["model"], state["optimizer"])
-        if averaged:
-            averaged.load_state_dict(state["averaged"])
-        torch.set_rng_state(state["random"][processes.rank])
-        if state["cuda_random"] and processes.device.type == "cuda":
-            torch.cuda.set_rng_state(state["cuda_random"][processes.rank], processes.device)
+        if ema:
+            ema.load_state_dict(state["ema"])
+        torch.set_rng_state(state["random_states"][processes.rank])
+        if state["cuda_random_states"] and processes.device.type == "cuda":
+            random_state = state["cuda_random_states"][processes.rank]
+            torch.cuda.set_rng_state(random_state, processes.device)
     except (KeyError, RuntimeError, TypeError, ValueError) as cause:
-        raise FormatError(path, "a checkpoint of another model or optimiser") from cause
+        raise FormatError(path, "a checkpoint of another model or optimizer") from cause
 
 
-def clear_halves(path: Path) -> None:
-    """Remove what saves that were killed have left beside the checkpoint."""
-    for half in path.parent.glob(f".{path.name}.*.part"):
-        half.unlink()
+def remove_partial_files(path: Path) -> None:
+    """Remove what interrupted saves have left beside the checkpoint."""
+    for partial in path.parent.glob(f".{path.name}.*.part"):
+        partial.unlink()
 
 
-def _refuse_other_settings(path: Path, was: dict[str, Any], wanted: dict[str, Any]) -> None:
-    other = [key for key in sorted({*was, *wanted}) if was.get(key) != wanted.get(key)]
-    if other:
-        changes = "; ".join(
-            f"{key} was {_said(was.get(key))}, is {_said(wanted.get(key))}" for key in other
-        )
-        raise FormatError(path, f"the run was begun with other settings: {changes}")
+def _check_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
+    changes = "; ".join(
+        f"{key} was {_described(old.get(key))}, is {_described(new.get(key))}"
+        for key in sorted({*old, *new})
+        if old.get(key) != new.get(key)
+    )
+    if changes:
+        raise FormatError(path, f"the run was started with other settings: {changes}")
 
 
-def _said(value: object) -> str:
-    return "not given" if value is None else repr(value)
+def _described(value: object) -> str:
+    return "not set" if value is None else repr(value)

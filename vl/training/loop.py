@@ -1,45 +1,49 @@
-"""The one training loop: any model whose forward is a loss, any batches that can start anywhere.
+"""The training loop of every task: a model with its loss, and batches that can start anywhere.
 
 It knows nothing of captions or images. A run that is killed and resumed ends with the same weights,
-bit for bit, as one that was not (on one CPU): random state, optimiser, average and place in the
-epoch are in its checkpoint.
+bit for bit, as an uninterrupted one (on one CPU): its checkpoint has the random state, the
+optimizer, the average of the weights and the position in the epoch.
 """
 
 import json
 import math
 import time
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Generic, NamedTuple, Protocol, TypeVar
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 from torch.optim import Optimizer
-from torch.optim.swa_utils import AveragedModel
 
-from vl.data.batches import prefetch
-from vl.terminal import Bar
+from vl.data.batches import LossSum, prefetch
+from vl.terminal import ProgressBar
 from vl.training import checkpoint
 from vl.training.log import TrainingLog
-from vl.training.processes import Processes, all_reduce, broadcast
-from vl.training.replicas import Replicas
-from vl.training.schedules import Schedule
+from vl.training.optimizers import Schedule, ema_of
+from vl.training.parallel import Processes, Replicas, all_reduce, broadcast
+from vl.training.step import StepResult, not_finite, optimizer_step
 
 _LOG_STEPS = 20  # steps between lines in log.jsonl; a line costs nothing beside 20 steps
-_Tensors = list[Tensor] | tuple[Tensor, ...]
 
 
-class Batch(Protocol):
-    """Anything that can be moved to a device."""
+class Task(Protocol):
+    """A model together with its loss: an ``nn.Module`` that is called with a batch and the step."""
 
-    def to(self, device: torch.device | str) -> "Batch":
-        """The same on another device."""
+    @property
+    def unit(self) -> str:
+        """What the loss is averaged over, for the throughput: ``"images"``."""
+        ...
+
+    def __call__(self, batch: Any, step: int) -> LossSum:
+        """The total loss of a batch and the count that it is divided by."""
         ...
 
 
 class Batches(Protocol):
-    """Epochs of batches, each of which can be entered anywhere."""
+    """Epochs of batches, which can be entered anywhere; a batch has ``to(device)``."""
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -51,313 +55,320 @@ class Batches(Protocol):
 
 
 class Validation(NamedTuple):
-    """What a model is worth on the development split."""
+    """The result of a validation."""
 
-    score: float  # greater is better; early stopping and the choice of the best go by it
-    figures: dict[str, float]  # for the log, by name
+    score: float  # greater is better; selects the best epoch
+    metrics: dict[str, float]  # for the log, by name
 
 
-class Fitted(NamedTuple):
+class TrainingResult(NamedTuple):
     """How a training ended."""
 
-    epochs: int  # epochs done
+    epochs: int
     steps: int
     best: Validation | None
-    best_epoch: int  # counted from 1; 0 where nothing was judged
-    seconds: float  # of this process, what came before a resume not counted
+    best_epoch: int  # counted from 1; 0 without validation
+    seconds: float  # since the start or the last resume
 
 
-class _Place(NamedTuple):
-    """Where a run is; all of it is in the checkpoint."""
-
-    epoch: int = 0
-    batch: int = 0
-    step: int = 0
-    best_score: float = -math.inf
-    best_figures: dict[str, float] = {}  # noqa: RUF012  replaced, never written into
-    best_epoch: int = 0
-    over: bool = False
+TaskT = TypeVar("TaskT", bound=Task)
 
 
-def fit(
-    model: nn.Module,
+@dataclass(frozen=True)
+class StepConfig:
+    """How a step of the optimizer is made."""
+
+    processes: Processes = field(default_factory=Processes)
+    """The rank of this process, and its device."""
+    gradient_accumulation: int = 1
+    """Batches in a step, whose gradient is that of all of them together."""
+    grad_clip: float = 5.0
+    """Maximum norm of the whole gradient; 5.0 in im2txt."""
+    bfloat16: bool = False
+    """Whether the forward pass runs in bfloat16 where autocast does; a resumed run goes on in the
+    precision that it began with."""
+    ema_decay: float | None = None
+    """Decay of an exponential moving average of the weights, which is then validated and saved; of
+    local SGD's replicas it is the first one's."""
+    local_steps: int | None = None
+    """See ``Replicas``; the loss is then divided by each process's own count."""
+    full_model: nn.Module | None = None
+    """See ``Replicas``."""
+
+
+@dataclass(frozen=True)
+class ValidationConfig(Generic[TaskT]):
+    """What happens after every epoch, in the first process."""
+
+    validate: Callable[[TaskT], Validation] | None = None
+    """Gives the score and the metrics of a model in evaluation mode."""
+    on_best: Callable[[TaskT, Validation | None], None] | None = None
+    """Called after each epoch that is the best so far, or after every one without ``validate``."""
+    patience: int | None = None
+    """Epochs without a better score after which training stops."""
+
+
+@dataclass(frozen=True)
+class CheckpointConfig:
+    """Where a run is saved."""
+
+    folder: Path
+    """Gets ``state.pt`` (the checkpoint), ``log.jsonl`` and ``tensorboard/``."""
+    settings: dict[str, Any]
+    """Of the run, as JSON; resuming with other settings is refused."""
+    seconds: float = 60.0
+    """Between checkpoints; 0 saves after every step."""
+    resume: bool = False
+    """Whether to continue from the checkpoint."""
+
+
+def train(
+    task: TaskT,
     batches: Batches,
     *,
     optimizer: Optimizer,
     schedule: Schedule,
     epochs: int,
-    folder: Path,
-    settings: dict[str, Any],
-    processes: Processes | None = None,
-    clip: float = 5.0,
-    bfloat16: bool = False,
-    average: float | None = None,
-    judge: Callable[[nn.Module], Validation] | None = None,
-    keep: Callable[[nn.Module, Validation | None], None] | None = None,
-    patience: int | None = None,
-    resume: bool = False,
-    save_seconds: float = 60.0,
-    accumulate: int = 1,
-    period: int | None = None,
-    plain: nn.Module | None = None,
-    counted: str = "",
-) -> Fitted:
-    """Train a model to the end, or to where it stops getting better.
+    checkpoints: CheckpointConfig,
+    steps: StepConfig | None = None,
+    validation: ValidationConfig[TaskT] | None = None,
+) -> TrainingResult:
+    """Train a task to the last epoch, or until its validation stops improving.
 
     Args:
-        model: called as ``model(batch, step)``; returns a total and a count (`Loss`). The gradient
-            is that of total over count, both summed over all processes.
+        task: the gradient is that of its total loss over its count, both summed over all processes.
         batches: this process's share of every batch.
-        optimizer: over the model's parameters.
-        schedule: factor of the optimiser's rates at each step.
-        epochs: times the data are seen.
-        folder: gets ``state.pt`` (the checkpoint), ``log.jsonl`` and ``tensorboard/``.
-        settings: of the run; a resume under others is refused.
-        processes: which of how many this is; by default the only one.
-        clip: greatest norm of the whole gradient; 5.0 in im2txt.
-        bfloat16: run the forward pass in bfloat16 where PyTorch's autocast does; a resumed run
-            goes on as it began.
-        average: decay of a running mean of the weights, which is then what is judged and kept
-            (Polyak); the decay is smaller at first, (1 + step) / (10 + step), so that the random
-            beginning is forgotten. Of loosely coupled replicas it is the first one's.
-        judge: says what the model is worth, after every epoch, on the first process.
-        keep: saves the model, given the judgement: after each that is the best so far, or after
-            every epoch where nothing judges.
-        patience: epochs without a better judgement after which training stops.
-        resume: go on from the folder's checkpoint.
-        save_seconds: between checkpoints; 0 makes one after every step.
-        accumulate: batches in a step of the optimiser, whose gradient is that of all together.
-        period: see ``Replicas``; it then is each process's own total over count.
-        plain: see ``Replicas``.
-        counted: what a model's count counts, for the progress: ``"images"``.
-
-    Returns:
-        How it ended.
+        optimizer: over the parameters of the task.
+        schedule: factor of the optimizer's learning rates at each step.
+        epochs: passes over the data.
+        checkpoints: where the run is saved.
+        steps: how a step of the optimizer is made.
+        validation: what happens after every epoch.
 
     Raises:
-        ValueError: a run is there already and ``resume`` is not set, its settings are others, or
-            the gradient or the weights are not finite.
-        FormatError: the checkpoint cannot be read.
+        ValueError: the folder has a run and ``resume`` is not set, or the gradient or the weights
+            are not finite.
+        FormatError: the checkpoint cannot be read, or is of another run.
         FileNotFoundError: there is nothing to resume.
     """
-    processes = processes or Processes()
-    folder = Path(folder)
-    state_path = folder / "state.pt"
-    if state_path.exists() and not resume:
-        raise ValueError(
-            f"{folder} holds a run already; --resume goes on with it; or choose another folder"
-        )
-    if resume and not state_path.exists():
-        raise FileNotFoundError(f"{state_path}: there is no run to resume")
-    if average and plain is not None:
-        raise ValueError("a running mean of weights of which each process holds a part is not kept")
-    model.to(processes.device).train()
-    for group in optimizer.param_groups:
-        group.setdefault("initial_lr", group["lr"])
-    averaged = _averaged(model, average) if average else None
-    place = _Place()
-    log_bytes = 0
-    bfloat16 = broadcast(bfloat16, processes)
-    replicas = Replicas(model, optimizer, processes, period=period, plain=plain)
-    if resume:
-        state = checkpoint.read(state_path, settings, processes)
-        replicas.rehearse(batches.epoch(0))
-        checkpoint.restore(state_path, state, replicas, averaged, processes)
-        place, log_bytes = _Place(**state["place"]), int(state["log_bytes"])
-        bfloat16 = bool(state["bfloat16"])
-        if processes.first:
-            checkpoint.clear_halves(state_path)
-    begin = time.monotonic()
-    per_epoch = len(batches)
-    with (
-        TrainingLog(folder, log_bytes, place.step, quiet=not processes.first) as log,
-        Bar(
-            "train",
-            epochs * math.ceil(per_epoch / accumulate),
-            unit="steps",
-            quiet=not processes.first,
-        ) as bar,
-    ):
+    run = _Run(task, optimizer, checkpoints, steps or StepConfig(), validation)
+    return run.train(batches, schedule, epochs)
 
-        def save() -> None:
-            weights, moments = replicas.state()
-            state = {
-                "settings": json.dumps(settings, sort_keys=True),
-                "bfloat16": bfloat16,
-                "place": dict(place._asdict()),
-                "log_bytes": log.written(),
-                "model": weights,
-                "averaged": averaged.state_dict() if averaged else None,
-                "optimizer": moments,
-            }
-            checkpoint.save(state_path, state, processes)
 
-        bar.skip(place.step)
-        saved = told = time.monotonic()
-        since = 0  # of what is counted, since the last line of the log
-        for epoch in range(place.epoch, epochs):
-            if place.over:
-                break
-            of_epoch = prefetch(batches.epoch(epoch, first=place.batch))
-            while taken := list(islice(of_epoch, accumulate)):
-                factor = schedule(place.step)
-                for group in optimizer.param_groups:
-                    group["lr"] = group["initial_lr"] * factor
-                done = _step(replicas, taken, place.step, processes, clip=clip, bfloat16=bfloat16)
-                place = place._replace(batch=place.batch + len(taken), step=place.step + 1)
-                last = place.batch == per_epoch
-                replicas.meet(place.step, last=last)
-                if averaged:
-                    averaged.update_parameters(model)
-                figures = ""
-                since += done.seen
-                if place.step % _LOG_STEPS == 0 or last:
-                    terms = all_reduce(done.terms, processes).clamp(min=1)
-                    loss = float(all_reduce(done.total, processes) / terms)
-                    log.write(
-                        {
-                            "step": place.step,
-                            "epoch": round(place.step / math.ceil(per_epoch / accumulate), 4),
-                            "loss": loss,
-                            "rate": optimizer.param_groups[0]["lr"],
-                            "gradient_norm": done.norm,
-                            "seconds": round(time.monotonic() - begin, 2),
-                        }
-                    )
-                    figures = f"loss {loss:.3f}"
-                    if counted:
-                        rate = since * processes.size / max(time.monotonic() - told, 1e-9)
-                        figures += f"  {rate:.0f} {counted}/s"
-                    since, told = 0, time.monotonic()
-                bar.advance(figures=figures)
-                due = time.monotonic() - saved >= save_seconds
-                if not last and replicas.alike(place.step) and broadcast(due, processes):
-                    _check_finite(replicas, place.step)
-                    save()
-                    saved = time.monotonic()
-            _check_finite(replicas, place.step)
-            judged = averaged.module if averaged else replicas.whole()
-            if processes.first:
-                place = _judged(judged, judge, keep, place, patience, log, bar)
-            place = place._replace(
-                epoch=epoch + 1,
-                batch=0,
-                over=broadcast(place.over, processes) or epoch + 1 == epochs,
+@dataclass
+class _Progress:
+    """The position in a run; stored in the checkpoint."""
+
+    epoch: int = 0
+    batch: int = 0
+    step: int = 0
+    best_score: float = -math.inf
+    best_metrics: dict[str, float] = field(default_factory=dict)
+    best_epoch: int = 0
+    finished: bool = False
+
+
+class _Run:
+    """A task in training, with everything that a checkpoint stores."""
+
+    def __init__(
+        self,
+        task: Task,
+        optimizer: Optimizer,
+        checkpoints: CheckpointConfig,
+        config: StepConfig,
+        validation: ValidationConfig[Any] | None,
+    ) -> None:
+        assert isinstance(task, nn.Module)
+        self._path = checkpoints.folder / "state.pt"
+        if self._path.exists() and not checkpoints.resume:
+            raise ValueError(
+                f"{checkpoints.folder} already contains a run; continue it with --resume, or "
+                "choose another folder"
             )
-            save()
-            saved = time.monotonic()
-    best = Validation(place.best_score, place.best_figures) if place.best_epoch else None
-    return Fitted(place.epoch, place.step, best, place.best_epoch, time.monotonic() - begin)
-
-
-class _Done(NamedTuple):
-    """A step of this process."""
-
-    total: Tensor  # ()
-    terms: Tensor  # ()
-    seen: int  # the same
-    norm: float  # of the gradient, before it was clipped
-
-
-def _step(
-    replicas: Replicas,
-    taken: list[Any],
-    step: int,
-    processes: Processes,
-    *,
-    clip: float,
-    bfloat16: bool,
-) -> _Done:
-    """One step of the optimiser over one batch, or over several as if they were one."""
-    device = processes.device
-    replicas.optimizer.zero_grad(set_to_none=True)
-    totals, counts = [], []
-    for number, batch in enumerate(taken, 1):
-        with replicas.gathering(number == len(taken)):
-            with torch.autocast(device.type, dtype=torch.bfloat16, enabled=bfloat16):
-                total, terms = replicas(batch.to(device), step)
-            counts.append(terms)
-            totals.append(total.detach())
-            if number == 1:
-                over = replicas.over(terms)
-            (total * replicas.scale / over).backward()  # type: ignore[no-untyped-call]  # torch's stubs, which differ by version
-    all_terms = torch.stack(counts).sum()
-    if len(taken) > 1:  # what the first batch was divided by is not the count of all
-        right = over / replicas.over(all_terms)
-        for parameter in replicas.model.parameters():
-            if parameter.grad is not None:
-                parameter.grad.mul_(right)
-    norm = replicas.clip(clip)
-    if not math.isfinite(norm):  # before it is in the weights, and in the checkpoint
-        loss = float(torch.stack(totals).sum() / all_terms)
-        problem = "the gradient" if math.isfinite(loss) else f"the loss is {loss}, and the gradient"
-        raise ValueError(
-            f"{problem} is not finite at step {step + 1}; a lower rate may help; the last "
-            "checkpoint is from before it"
+        if checkpoints.resume and not self._path.exists():
+            raise FileNotFoundError(f"{self._path}: there is no run to resume")
+        if config.ema_decay and config.full_model is not None:
+            raise ValueError("the weights of a sharded model cannot be averaged (--ema-decay)")
+        self._task: nn.Module = task
+        self._unit = task.unit
+        self._optimizer = optimizer
+        self._checkpoints = checkpoints
+        self._config = config
+        self._validation = validation or ValidationConfig()
+        self._processes = config.processes
+        task.to(self._processes.device).train()
+        for group in optimizer.param_groups:
+            group.setdefault("initial_lr", group["lr"])
+        self._ema = ema_of(task, config.ema_decay) if config.ema_decay else None
+        self._bfloat16 = broadcast(config.bfloat16, self._processes)
+        self._replicas = Replicas(
+            task,
+            optimizer,
+            self._processes,
+            local_steps=config.local_steps,
+            full_model=config.full_model,
         )
-    replicas.optimizer.step()
-    return _Done(torch.stack(totals).sum(), all_terms, int(all_terms), norm)
+        self._progress = _Progress()
 
+    def train(self, batches: Batches, schedule: Schedule, epochs: int) -> TrainingResult:
+        log_bytes = self._resume(batches) if self._checkpoints.resume else 0
+        start = time.monotonic()
+        progress, quiet = self._progress, not self._processes.first
+        steps = math.ceil(len(batches) / self._config.gradient_accumulation)  # in an epoch
+        with (
+            TrainingLog(self._checkpoints.folder, log_bytes, progress.step, quiet=quiet) as log,
+            ProgressBar("train", epochs * steps, unit="steps", quiet=quiet) as bar,
+        ):
+            bar.skip(progress.step)
+            recorder = _Recorder(log, bar, self._unit, steps, self._processes)
+            while progress.epoch < epochs and not progress.finished:
+                self._epoch(batches, schedule, recorder)
+                self._check_finite()
+                model = self._ema.module if self._ema else self._replicas.full_model()
+                if self._processes.first:
+                    self._validate(model, log, bar)
+                progress.epoch += 1
+                progress.batch = 0
+                finished = broadcast(progress.finished, self._processes)
+                progress.finished = finished or progress.epoch == epochs
+                self._save(log)
+        best = None
+        if progress.best_epoch:
+            best = Validation(progress.best_score, progress.best_metrics)
+        seconds = time.monotonic() - start
+        return TrainingResult(progress.epoch, progress.step, best, progress.best_epoch, seconds)
 
-def _judged(
-    model: nn.Module,
-    judge: Callable[[nn.Module], Validation] | None,
-    keep: Callable[[nn.Module, Validation | None], None] | None,
-    place: _Place,
-    patience: int | None,
-    log: TrainingLog,
-    bar: Bar,
-) -> _Place:
-    """Judge and keep at the end of an epoch; the place with what that changed."""
-    model.eval()
-    if judge is None:
-        if keep:
-            keep(model, None)
-        model.train()
-        return place
-    with torch.no_grad():
-        judgement = judge(model)
-    epoch = place.epoch + 1
-    judged = {f"development/{name}": value for name, value in judgement.figures.items()}
-    log.write({"step": place.step, "judged": epoch, "score": judgement.score, **judged})
-    figures = "  ".join(f"{name} {value:.4g}" for name, value in judgement.figures.items())
-    better = judgement.score > place.best_score
-    bar.say(f"epoch {epoch}  {figures}{'  best so far' if better else ''}")
-    if better:
-        place = place._replace(
-            best_score=judgement.score, best_figures=judgement.figures, best_epoch=epoch
-        )
-        if keep:
-            keep(model, judgement)
-    model.train()
-    stale = epoch - place.best_epoch
-    if patience is not None and stale >= patience:
-        bar.say(f"no better for {stale} epochs: training stops")
-        place = place._replace(over=True)
-    return place
+    def _epoch(self, batches: Batches, schedule: Schedule, recorder: "_Recorder") -> None:
+        """The rest of an epoch, with checkpoints on the way."""
+        progress = self._progress
+        remaining = prefetch(batches.epoch(progress.epoch, first=progress.batch))
+        saved = time.monotonic()
+        while group := list(islice(remaining, self._config.gradient_accumulation)):
+            factor = schedule(progress.step)
+            for parameters in self._optimizer.param_groups:
+                parameters["lr"] = parameters["initial_lr"] * factor
+            result = optimizer_step(
+                self._replicas,
+                group,
+                progress.step,
+                self._processes,
+                grad_clip=self._config.grad_clip,
+                bfloat16=self._bfloat16,
+            )
+            progress.batch += len(group)
+            progress.step += 1
+            last = progress.batch == len(batches)
+            self._replicas.average_weights(progress.step, last=last)
+            if self._ema:
+                self._ema.update_parameters(self._task)
+            learning_rate = self._optimizer.param_groups[0]["lr"]
+            recorder.record(progress.step, result, learning_rate, last=last)
+            due = time.monotonic() - saved >= self._checkpoints.seconds
+            in_sync = not last and self._replicas.in_sync(progress.step)
+            if in_sync and broadcast(due, self._processes):
+                self._check_finite()
+                self._save(recorder.log)
+                saved = time.monotonic()
 
-
-def _check_finite(replicas: Replicas, step: int) -> None:
-    """Refuse to judge or save weights that a finite gradient at an absurd rate has spoilt."""
-    if not replicas.finite():
-        raise ValueError(
-            f"the weights are not finite after step {step}; a lower rate may help; the last "
-            "checkpoint is from before it"
-        )
-
-
-def _averaged(model: nn.Module, decay: float) -> AveragedModel:
-    """A running mean of the weights, and of batch normalisation's statistics with them.
-
-    The mean lags behind the weights. Statistics are of what the layers before have answered, so
-    the last ones would be those of other weights; their own mean lags by as much.
-    """
-
-    def update(means: _Tensors, values: _Tensors, updates: Tensor | int) -> None:
-        if not means[0].is_floating_point():  # all are of one type: batch normalisation's counts
-            torch._foreach_copy_(means, values)
+    def _validate(self, model: nn.Module, log: TrainingLog, bar: ProgressBar) -> None:
+        """Validate the model, save it if it is the best, and see whether training is over."""
+        config, progress = self._validation, self._progress
+        model.eval()
+        if config.validate is None:
+            if config.on_best:
+                config.on_best(model, None)
+            model.train()
             return
-        step = int(updates)
-        torch._foreach_lerp_(means, values, 1 - min(decay, (1 + step) / (10 + step)))
+        with torch.no_grad():
+            result = config.validate(model)
+        epoch = progress.epoch + 1
+        metrics = {f"development/{name}": value for name, value in result.metrics.items()}
+        log.write(
+            {
+                "step": progress.step,
+                "validation_epoch": epoch,
+                "validation_score": result.score,
+                **metrics,
+            }
+        )
+        text = "  ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+        better = result.score > progress.best_score
+        bar.print(f"epoch {epoch}  {text}{'  best so far' if better else ''}")
+        if better:
+            progress.best_score, progress.best_metrics = result
+            progress.best_epoch = epoch
+            if config.on_best:
+                config.on_best(model, result)
+        model.train()
+        stale = epoch - progress.best_epoch
+        if config.patience is not None and stale >= config.patience:
+            bar.print(f"no improvement for {stale} epochs: training stops")
+            progress.finished = True
 
-    return AveragedModel(model, multi_avg_fn=update, use_buffers=True)
+    def _check_finite(self) -> None:
+        """Refuse to validate or save weights that a finite gradient has made infinite."""
+        if not self._replicas.is_finite():
+            raise not_finite(f"the weights are not finite after step {self._progress.step}")
+
+    def _save(self, log: TrainingLog) -> None:
+        model, optimizer = self._replicas.state()
+        state = {
+            "settings": json.dumps(self._checkpoints.settings, sort_keys=True),
+            "bfloat16": self._bfloat16,
+            "progress": vars(self._progress).copy(),
+            "log_bytes": log.flush(),
+            "model": model,
+            "ema": self._ema.state_dict() if self._ema else None,
+            "optimizer": optimizer,
+        }
+        checkpoint.save(self._path, state, self._processes)
+
+    def _resume(self, batches: Batches) -> int:
+        """Restore the checkpoint; returns the bytes of the log that it knows of."""
+        state = checkpoint.read(self._path, self._checkpoints.settings, self._processes)
+        self._replicas.warm_up(batches.epoch(0))
+        checkpoint.restore(self._path, state, self._replicas, self._ema, self._processes)
+        self._progress = _Progress(**state["progress"])
+        self._bfloat16 = bool(state["bfloat16"])
+        if self._processes.first:
+            checkpoint.remove_partial_files(self._path)
+        return int(state["log_bytes"])
+
+
+class _Recorder:
+    """Writes the loss of some steps to the log, and the throughput to the bar."""
+
+    def __init__(
+        self, log: TrainingLog, bar: ProgressBar, unit: str, epoch_steps: int, processes: Processes
+    ) -> None:
+        self.log = log
+        self._bar = bar
+        self._unit = unit
+        self._epoch_steps = epoch_steps
+        self._processes = processes
+        self._start = self._last_line = time.monotonic()
+        self._count = 0  # since the last line
+
+    def record(self, step: int, result: StepResult, learning_rate: float, *, last: bool) -> None:
+        """Count a step; ``last`` is the epoch's last, which is always written."""
+        text = ""
+        self._count += int(result.terms)
+        if step % _LOG_STEPS == 0 or last:
+            terms = all_reduce(result.terms, self._processes).clamp(min=1)
+            loss = float(all_reduce(result.total, self._processes) / terms)
+            now = time.monotonic()
+            self.log.write(
+                {
+                    "step": step,
+                    "epoch": round(step / self._epoch_steps, 4),
+                    "loss": loss,
+                    "learning_rate": learning_rate,
+                    "gradient_norm": result.gradient_norm,
+                    "seconds": round(now - self._start, 2),
+                }
+            )
+            rate = self._count * self._processes.size / max(now - self._last_line, 1e-9)
+            text = f"loss {loss:.3f}  {rate:.0f} {self._unit}/s"
+            self._count, self._last_line = 0, now
+        self._bar.advance(text=text)

@@ -2,7 +2,6 @@ import pytest
 
 from vl.data.captions.captions import CaptionedImage
 from vl.data.captions.vocabulary import END, START, UNKNOWN, Vocabulary
-from vl.data.errors import FormatError
 
 
 def image(name: str, *captions: str) -> CaptionedImage:

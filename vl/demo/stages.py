@@ -36,16 +36,15 @@ from vl.demo.encoder import (
     init_batch_norm_bias,
 )
 from vl.demo.report import StageTime
+from vl.devices import resolve_device, resolve_precision
 from vl.encoders.inception import Inception
 from vl.encoders.table import encoder
 from vl.encoding import encoder_file
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.evaluation.results import read_results
-from vl.training.loop import (
-    Validation,
-    train,
-)
+from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
+from vl.training.parallel import Processes
 
 Flags = TypeVar("Flags")
 ENCODER = "inception_v1_bn"

@@ -49,17 +49,17 @@ class Encoded(Protocol):
 
 
 class Transform(Protocol):
-    """What becomes of pixels; the same pixels and draw give the same answer in any process."""
+    """What becomes of pixels; the same pixels and seed give the same answer in any process."""
 
-    side: int
+    size: int
 
-    def __call__(self, pixels: Tensor, draw: int) -> Tensor:
-        """``(3, H, W)`` uint8 to ``(3, side, side)`` uint8."""
+    def __call__(self, pixels: Tensor, seed: int) -> Tensor:
+        """``(3, H, W)`` uint8 to ``(3, size, size)`` uint8."""
         ...
 
 
 class ImageBatches:
-    """Batches of pictures, uint8 ``(B, 3, side, side)``, and labels, for ``vl.training.loop``.
+    """Batches of pictures, uint8 ``(B, 3, size, size)``, and labels, for ``vl.training.loop``.
 
     A picture that cannot be read or decoded is left out of its batch, warned of once, and counted
     in ``corrupt``. A batch may so become empty; it is given all the same, as processes that train
@@ -69,7 +69,7 @@ class ImageBatches:
         pictures: where they come from.
         transform: makes squares of them; pickled for the workers.
         batch_size: pictures in a batch, over all processes together.
-        seed: of order and draws.
+        seed: of order and seeds.
         rank: which process this is.
         world_size: how many processes share each batch.
         num_workers: processes of its own that do the work, or 0 for threads in this one.
@@ -160,7 +160,7 @@ class ImageBatches:
 class _Read(NamedTuple):
     """What became of a share."""
 
-    images: Tensor  # (B, 3, side, side) uint8
+    images: Tensor  # (B, 3, size, size) uint8
     rows: list[int]  # (B,) of those
     failures: list[tuple[int, str]]  # rows of the others, and why
 
@@ -174,10 +174,10 @@ class _Work(Dataset[_Read]):
         self.min_size = min_size
 
     def __getitem__(self, share: ProcessBatch) -> _Read:
-        made = [self.made(row, draw) for row, draw in _pairs(share)]
+        made = [self.made(row, seed) for row, seed in _pairs(share)]
         return self.together(share, made)
 
-    def made(self, row: int, draw: int) -> Tensor | str:
+    def made(self, row: int, seed: int) -> Tensor | str:
         """A picture as it is to be seen, or what is wrong with it."""
         name = self.pictures.names[row]
         try:
@@ -187,15 +187,15 @@ class _Work(Dataset[_Read]):
             return str(error)
         except OSError as error:
             return f"{name}: {error.strerror or error}"
-        return self.transform(pixels, draw)
+        return self.transform(pixels, seed)
 
     def together(self, share: ProcessBatch, made: list[Tensor | str]) -> _Read:
         """The pictures of a share as a batch."""
-        side = self.transform.side
+        size = self.transform.size
         images = [each for each in made if isinstance(each, Tensor)]
         pairs = list(zip(share.units, made, strict=True))
         return _Read(
-            torch.stack(images) if images else torch.empty(0, 3, side, side, dtype=torch.uint8),
+            torch.stack(images) if images else torch.empty(0, 3, size, size, dtype=torch.uint8),
             [row for row, each in pairs if isinstance(each, Tensor)],
             [(row, each) for row, each in pairs if isinstance(each, str)],
         )
@@ -212,7 +212,7 @@ def _by_threads(work: _Work, shares: Iterator[ProcessBatch]) -> Generator[_Read,
 
     def begin(count: int) -> None:
         for share in islice(shares, count):
-            pictures = [pool.submit(work.made, row, draw) for row, draw in _pairs(share)]
+            pictures = [pool.submit(work.made, row, seed) for row, seed in _pairs(share)]
             under_way.append((share, pictures))
 
     try:

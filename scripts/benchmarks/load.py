@@ -68,7 +68,7 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     batches = ImageBatches(
         Unlabelled(paths),
-        Augmentation(network.image_size, colour=flags.colour),
+        Augmentation(network.image_size, color_jitter=flags.colour),
         batch_size=flags.batch_size,
         num_workers=flags.num_workers,
         min_size=flags.min_size,

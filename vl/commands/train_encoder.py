@@ -149,7 +149,9 @@ def _train(
     ).to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     batches = ImageBatches(
         task.training,
-        Augmentation(side, area=(flags.least_area, 1.0), colour=flags.colour, flip=flags.flip),
+        Augmentation(
+            side, crop_area=(flags.least_area, 1.0), color_jitter=flags.colour, flip=flags.flip
+        ),
         batch_size=flags.batch_size,
         seed=flags.seed,
         rank=processes.rank,

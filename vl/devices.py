@@ -8,7 +8,7 @@ from vl.data.choices import AutoPrecision, Precision
 
 
 def resolve_device(name: str) -> torch.device:
-    """The device of a name: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+    """A device by name: ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"`` or ``"cuda:1"``.
 
     Raises:
         ValueError: another name, or PyTorch does not see the device.

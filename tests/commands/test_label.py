@@ -12,7 +12,6 @@ from PIL import Image
 
 from tests.helpers.tiny_captioner import Tiny, captioner, drawings
 from tests.helpers.tiny_labeller import IS_A, SYNSETS, labeller, wordnet, words
-from vl import label_sheet
 from vl.__main__ import main
 from vl.data.words.label_space import LabelSpace
 from vl.encoders.table import ENCODERS
@@ -331,60 +330,3 @@ def test_other_files_are_refused_by_name(model, photos, tmp_path, capsys):
 def shown(path):
     with Image.open(path) as drawn:
         return np.asarray(drawn.convert("RGB")).astype(int)
-
-
-def test_the_picture_shows_each_photograph_above_its_bars(model, photos, tmp_path, capsys):
-    colours = [(10, 200, 10), (10, 10, 200), (200, 200, 10)]
-    for path, colour in zip(photos, colours):
-        Image.new("RGB", (40, 30), colour).save(path)
-    out = tmp_path / "sheets" / "sheet.png"
-    assert run(model, *photos[:3], "--labels", ASKED, "--picture", out) == 0
-    assert capsys.readouterr().err.endswith(f"vl: 3 photographs in {out}\n")
-    pixels = shown(out)
-    bar = np.array([int(label_sheet._CHOSEN[start : start + 2], 16) for start in (1, 3, 5)])
-    bars = np.argwhere((np.abs(pixels - bar) < 3).all(2))
-    middles = []
-    for colour in colours:
-        where = np.argwhere((np.abs(pixels - colour) < 8).all(2))
-        low, left = where[:, 0].max(), where[:, 1].min()
-        middles.append(where[:, 1].mean())
-        below = bars[(bars[:, 1] >= left - 3) & (bars[:, 1] <= where[:, 1].max() + 3)]
-        assert len(below)
-        assert below[:, 0].min() > low
-    assert middles == sorted(middles)
-
-
-def test_a_bar_is_as_long_as_the_share(tmp_path, photos):
-    lengths = []
-    for share in (0.25, 1.0, 3.0, -1.0):
-        cell = label_sheet.Cell(photos[0], (label_sheet.Bar("", share, ""),), none_of_these=False)
-        label_sheet.write(tmp_path / "a.png", [cell])
-        bar = np.array([int(label_sheet._CHOSEN[start : start + 2], 16) for start in (1, 3, 5)])
-        found = (np.abs(shown(tmp_path / "a.png") - bar) < 3).all(2)
-        lengths.append(int(found.sum(1).max()))
-    assert lengths[0] == pytest.approx(lengths[1] / 4, abs=2)
-    assert lengths[1] == pytest.approx(100 * label_sheet._WIDTH, abs=2)
-    assert lengths[2:] == [lengths[1], 0]
-
-
-def test_more_photographs_than_fit_are_told(model, photos, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr(label_sheet, "MOST", 2)
-    out = tmp_path / "sheet.png"
-    assert run(model, *photos, "--labels", "ball, qqq", "--picture", out) == 0
-    stderr = capsys.readouterr().err
-    assert stderr.endswith(f"vl: 2 photographs in {out}\nvl: 3 more have no place on it\n")
-
-
-def test_odd_names_and_labels_are_drawn(tmp_path, photos):
-    """No formula, no command to a terminal, and letters that no font has, without a warning."""
-    odd = photos[0].with_name("$x^{$\x1b.png")
-    photos[0].rename(odd)
-    texts = ["$\\$ {" * 20, "\u5b57\U0001f99c", "\x1b[1m\n", "\udce4"]
-    bars = tuple(label_sheet.Bar(text, 0.5, "50%") for text in texts)
-    gone = label_sheet.Cell(tmp_path / "gone.png", bars, none_of_these=True)
-    failed = label_sheet.write(
-        tmp_path / "a.png", [label_sheet.Cell(odd, bars, none_of_these=False), gone]
-    )
-    assert [type(error) for error in failed] == [FileNotFoundError]
-    with pytest.raises(ValueError, match="0 photographs; a sheet holds from 1 to 60"):
-        label_sheet.write(tmp_path / "a.png", [])

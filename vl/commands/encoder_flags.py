@@ -165,7 +165,8 @@ def check(flags: EncoderRun) -> None:
         raise FileNotFoundError(f"{flags.out / _STATE}: there is no run to resume")
     elif (flags.out / _STATE).exists() and not goes_on(flags):
         raise ValueError(
-            f"{flags.out} already contains a run; continue it with --resume, or choose another folder"
+            f"{flags.out} already contains a run; continue it with --resume, or choose another "
+            "folder"
         )
 
 

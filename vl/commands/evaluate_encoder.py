@@ -11,8 +11,7 @@ import torch
 import tyro
 from torch import Tensor
 
-from vl import devices
-from vl import sheets as contact_sheet
+from vl import devices, sheets
 from vl.commands.bounds import NonNegativeInt
 from vl.data.choices import Resize
 from vl.data.files import write_text
@@ -259,7 +258,7 @@ def _per_class(tally: Tally, classes: Sequence[str]) -> str:
     for number in tally.images.nonzero().flatten().tolist():
         count = int(tally.images[number])
         shares = (100 * int(hits[number]) / count for hits in (tally.first, tally.among))
-        name = contact_sheet.clean(classes[number])
+        name = sheets.clean(classes[number])
         lines.append("\t".join([name, str(count), *(f"{share:.1f}" for share in shares)]))
     return "\n".join(lines) + "\n"
 
@@ -274,9 +273,9 @@ def _draw(path: Path, tally: Tally, classes: Sequence[str]) -> None:
     figure = Figure(figsize=(side, side), layout="constrained")
     axes = figure.add_subplot()
     axes.imshow(shares.numpy(), cmap="Blues", vmin=0, vmax=1)
-    names = [contact_sheet.clean(text)[:40] for text in classes]
+    names = [sheets.clean(text)[:40] for text in classes]
     axes.set_xticks(range(len(names)), names, rotation=90, fontsize=7, parse_math=False)
     axes.set_yticks(range(len(names)), names, fontsize=7, parse_math=False)
     axes.set_xlabel("answer")
     axes.set_ylabel("class")
-    contact_sheet.write(path, figure)
+    sheets.save(path, figure)

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 import tyro
 
-from vl import devices, label_sheet
+from vl import devices, sheets
 from vl.data.files import escape_unprintable, write_text
 from vl.data.words.label_lists import Lemmas, read_labels
 from vl.data.words.vectors import WAYS
@@ -19,6 +19,8 @@ from vl.labelling.labeller import Answer, Candidates, Labeller, Prediction
 from vl.terminal import ProgressBar, print_line
 
 _log = logging.getLogger(__name__)
+_SHEET_IMAGES, _SHEET_LABELS = 60, 10  # on the contact sheet, and below an image
+_GREY, _PALE_GREY = "#888888", "#dddddd"
 
 _NAMED = 10  # labels without a vector that are named unasked
 _LONG = 5000  # labels from which on placing them takes a second or more
@@ -81,7 +83,7 @@ def run(flags: LabelRun) -> int:
     labeller = Labeller.load(flags.model, device=devices.resolve_device(flags.device))
     labeller.embedder.batch_size = flags.batch_size
     asked = _asked(flags, labeller)
-    cells: list[label_sheet.Cell] = []
+    cells: list[sheets.Cell] = []
     failures = len(inputs.failures)
     with ProgressBar("label", len(inputs.files), unit="images") as bar:
         for unusable in inputs.failures:
@@ -100,7 +102,7 @@ def run(flags: LabelRun) -> int:
                     print(json.dumps(_record(path, answer, asked)))
                 else:
                     _print(path, answer, asked)
-                if flags.picture and len(cells) < label_sheet.MOST:
+                if flags.picture and len(cells) < _SHEET_IMAGES:
                     cells.append(_cell(path, answer, asked))
             sys.stdout.flush()  # who reads the pipe need not wait for the next batches
             bar.advance(len(part.indices) + len(part.failures))
@@ -255,25 +257,31 @@ def _figures(label: Prediction) -> str:
     return f"{label.cosine:.4f}\t{chance}"
 
 
-def _cell(path: Path, answer: Answer, asked: _Asked) -> label_sheet.Cell:
-    """A photograph's place on the sheet; a bar is the probability, or else the cosine."""
-    bars = [
-        label_sheet.Bar(text, cosine, f"{cosine:.2f}")
-        if chance is None
-        else label_sheet.Bar(text, chance, f"{chance:.0%}")
-        for text, cosine, chance, _ in answer.labels
-    ]
-    for number in _without(asked, answer):
-        bars.append(label_sheet.Bar(asked.candidates.texts[number], None, _NO_VECTOR))
-    return label_sheet.Cell(path, tuple(bars), answer.none_of_these)
+def _cell(path: Path, answer: Answer, asked: _Asked) -> sheets.Cell:
+    """An image on the contact sheet; a bar is the probability, or else the cosine."""
+    lines = [sheets.Line(sheets.file_name(path), color="#666666")]
+    if answer.none_of_these:
+        lines.append(sheets.Line("none of these", color="#b00020", bold=True))
+    for text, cosine, probability, _ in answer.labels:
+        best = len(lines) == 1
+        value = f"{cosine:.2f}" if probability is None else f"{probability:.0%}"
+        line = sheets.Line(text, value, cosine if probability is None else probability, bold=best)
+        if answer.none_of_these:
+            line = line._replace(color=_GREY, bar_color=_PALE_GREY, bold=False)
+        elif not best:
+            line = line._replace(bar_color=sheets.PALE_BAR_COLOR)
+        lines.append(line)
+    for index in _without(asked, answer):
+        lines.append(sheets.Line(asked.candidates.texts[index], _NO_VECTOR, color=_GREY))
+    return sheets.Cell(path, lines[: 2 + _SHEET_LABELS])
 
 
-def _draw(picture: Path, cells: list[label_sheet.Cell], *, labelled: int) -> bool:
+def _draw(picture: Path, cells: list[sheets.Cell], *, labelled: int) -> bool:
     """Write the sheet; whether all that is on it could be drawn."""
     if not cells:
         _log.warning("no photograph could be read, so %s is not written", picture)
         return False
-    failed = label_sheet.write(picture, cells)
+    failed = sheets.write(picture, cells)
     for error in failed:
         print(escape_unprintable(error_message(error)), file=sys.stderr)
     _log.info("%d photographs in %s", len(cells) - len(failed), picture)

@@ -3,7 +3,6 @@
 import json
 import logging
 import sys
-import textwrap
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
@@ -12,8 +11,7 @@ from typing import Annotated
 import torch
 import tyro
 
-from vl import devices
-from vl import sheets as contact_sheet
+from vl import devices, sheets
 from vl.data.files import escape_unprintable
 from vl.data.words.vectors import WAYS
 from vl.inputs import error_message
@@ -24,9 +22,7 @@ from vl.terminal import print_line
 _log = logging.getLogger(__name__)
 
 # Of the picture: inches of a photograph with its title, and of the line above all.
-_COLUMNS, _CELL, _HEAD = 5, 2.2, 0.4
-_MOST_DRAWN = 500  # photographs; matplotlib draws at most 2**16 pixels below each other
-_LETTERS, _LINE = 34, 100  # as many as fit above a photograph, and above all
+_COLUMNS = 5
 
 
 @dataclass(frozen=True)
@@ -101,8 +97,10 @@ def _check(flags: SearchRun) -> None:
     if flags.picture and flags.picture.suffix.lower() != ".png":
         raise ValueError(f"--picture writes a .png file, not {flags.picture.name!r}")
     drawn = len(flags.image) + flags.top
-    if flags.picture and drawn > _MOST_DRAWN:
-        raise ValueError(f"{drawn} photographs with the query's; --picture holds {_MOST_DRAWN}")
+    if flags.picture and drawn > sheets.MAX_CELLS:
+        raise ValueError(
+            f"{drawn} photographs with the query's; --picture holds {sheets.MAX_CELLS}"
+        )
     if flags.photographs and not flags.photographs.is_dir():
         raise NotADirectoryError(f"{flags.photographs}: a folder of photographs was expected")
 
@@ -154,37 +152,27 @@ def _print(flags: SearchRun, hits: list[Hit]) -> None:
 
 
 def _draw(flags: SearchRun, hits: list[Hit], *, folder: Path, picture: Path) -> int:
-    """Write the picture: the query's photographs, then what was found; how many are missing."""
-    from matplotlib.figure import Figure  # slow to import, and few ask for a picture
-
-    begin = -(-len(flags.image) // _COLUMNS) * _COLUMNS  # what is found begins a row of its own
-    rows = max(1, -(-(begin + len(hits)) // _COLUMNS))
-    figure = Figure(figsize=(_COLUMNS * _CELL, rows * _CELL + _HEAD), layout="constrained")
-    asked = textwrap.fill(contact_sheet.clean(_asked(flags)), _LINE)
-    figure.suptitle(asked, parse_math=False, fontsize=11)
+    """Write the contact sheet: the images of the query, then the hits; how many are missing."""
+    query: list[sheets.Cell | None] = [
+        sheets.Cell(path, [sheets.Line(sheets.file_name(path)), sheets.Line("query")], "tab:red")
+        for path in flags.image
+    ]
+    padding = -len(query) % _COLUMNS  # hits begin a new row
     cells = [
-        (place, path, f"the query\n{_name(path.as_posix())}")
-        for place, path in enumerate(flags.image)
+        *query,
+        *[None] * padding,
+        *(
+            sheets.Cell(
+                _within(folder, hit.name),
+                [sheets.Line(sheets.file_name(Path(hit.name)), f"{hit.cosine:.4f}")],
+            )
+            for hit in hits
+        ),
     ]
-    cells += [
-        (place, _within(folder, hit.name), f"{_name(hit.name)}\n{hit.cosine:.4f}")
-        for place, hit in enumerate(hits, begin)
-    ]
-    missing = 0
-    for place, path, title in cells:
-        axes = figure.add_subplot(rows, _COLUMNS, place + 1)
-        axes.set(xticks=[], yticks=[])
-        axes.set_title(title, parse_math=False, fontsize=7)
-        if place < begin:
-            axes.spines[:].set(color="tab:red", linewidth=3)
-        try:
-            axes.imshow(contact_sheet.thumbnail(path))
-        except (OSError, ValueError) as error:
-            print(escape_unprintable(error_message(error)), file=sys.stderr)
-            axes.set_box_aspect(1)
-            missing += 1
-    contact_sheet.write(picture, figure)
-    return missing
+    failures = sheets.write(picture, cells, columns=_COLUMNS, title=_asked(flags))
+    for error in failures:
+        print(escape_unprintable(error_message(error)), file=sys.stderr)
+    return len(failures)
 
 
 def _within(folder: Path, name: str) -> Path:
@@ -198,8 +186,3 @@ def _asked(flags: SearchRun) -> str:
     """The query as a sum: ``cat.jpg + dog - cat``."""
     added = [*(image.name for image in flags.image), *flags.text, *flags.plus]
     return " - ".join([" + ".join(added), *flags.minus])
-
-
-def _name(name: str) -> str:
-    name = contact_sheet.clean(name)
-    return name if len(name) <= _LETTERS else f"...{name[3 - _LETTERS :]}"

@@ -1,4 +1,4 @@
-"""The ``log.jsonl`` and TensorBoard files of a training, truncated to the checkpoint on a resume."""
+"""A training's ``log.jsonl`` and TensorBoard files, cut back to the checkpoint on a resume."""
 
 import json
 import os

@@ -7,7 +7,7 @@ import torch
 
 from tests.helpers.tiny_captioner import encoder
 from vl.attacks.attack import AttackConfig
-from vl.attacks.robustness import AttackResult, RobustnessCounter, attack_grid, robustness_table
+from vl.attacks.robustness import AttackResult, attack_errors, attack_grid, robustness_table
 from vl.encoding.evaluation import interval
 from vl.training.adversarial import basic_iterative, classifier_loss
 
@@ -37,12 +37,8 @@ def images(count=40):
 
 
 def evaluate(attacks, batches=1):
-    logits, _ = linear()
-    counter = RobustnessCounter(logits, attacks)
-    pixels, labels = images()
-    for batch in torch.arange(len(labels)).tensor_split(batches):
-        counter.add(pixels[batch], labels[batch])
-    return counter.results()
+    parts = zip(*(part.tensor_split(batches) for part in images()), strict=True)
+    return attack_errors(linear()[0], parts, attacks)
 
 
 def margins():
@@ -102,11 +98,9 @@ def test_network_errors_are_those_on_its_adversarial_images():
     pixels = torch.rand(12, 3, 16, 16, generator=generator)
     before = pixels.clone()
     labels = logits(pixels).argmax(1).detach()
-    counter = RobustnessCounter(logits, attack_grid([0.1], steps=5))
-    counter.add(pixels, labels)
+    clean, *attacked = attack_errors(logits, [(pixels, labels)], attack_grid([0.1], steps=5))
     assert torch.equal(pixels, before)
     assert all(parameter.grad is None for parameter in network.parameters())
-    clean, *attacked = counter.results()
     assert clean == AttackResult(AttackConfig(0.0), 12, 0, None)
     for result, steps in zip(attacked, (1, 5), strict=True):
         loss = classifier_loss(logits, labels)
@@ -168,19 +162,14 @@ def test_table_has_percentages_and_wilson_intervals():
     ],
 )
 def test_refuses_invalid_attacks(attacks, message):
-    logits, _ = linear()
     with pytest.raises(ValueError, match=message):
-        RobustnessCounter(logits, attacks)
+        evaluate(attacks)
 
 
-def test_refuses_duplicate_epsilons_no_images_and_infinite_logits():
+def test_refuses_duplicate_epsilons_and_infinite_logits():
     with pytest.raises(ValueError, match="duplicates"):
         attack_grid([0.1, 0.2, 0.1], steps=2)
-    logits, _ = linear()
-    with pytest.raises(ValueError, match="no images"):
-        RobustnessCounter(logits, [AttackConfig(0.1)]).results()
-    counter = RobustnessCounter(
-        lambda pixels: pixels.flatten(1)[:, :2] * math.inf, [AttackConfig(0.0)]
-    )
     with pytest.raises(ValueError, match="not finite"):
-        counter.add(*images())
+        attack_errors(
+            lambda pixels: pixels.flatten(1)[:, :2] * math.inf, [images()], [AttackConfig(0.0)]
+        )

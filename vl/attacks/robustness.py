@@ -3,7 +3,7 @@
 The attacks know the true classes and raise their loss, as in Goodfellow et al. 2015.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -42,72 +42,6 @@ class AttackResult(NamedTuple):
         }
 
 
-class RobustnessCounter:
-    """Counts a classifier's errors under several attacks.
-
-    Args:
-        logits: ``(B, 3, H, W)`` in [0, 1] to ``(B, classes)``, in evaluation mode.
-        attacks: all different.
-
-    Raises:
-        ValueError: there is no attack, two are equal, or a setting is out of its range.
-    """
-
-    def __init__(self, logits: Callable[[Tensor], Tensor], attacks: Sequence[AttackConfig]) -> None:
-        if not attacks:
-            raise ValueError("expected at least one attack")
-        for attack in attacks:
-            attack.check()
-            if attacks.count(attack) > 1:
-                raise ValueError(
-                    f"duplicate attack: epsilon {attack.epsilon} with {attack.steps} steps"
-                )
-        self._logits = logits
-        self._attacks = tuple(attacks)
-        self._images = 0
-        self._errors = [0] * len(attacks)
-        self._confidence = [0.0] * len(attacks)  # sum over the errors
-
-    def add(self, pixels: Tensor, labels: Tensor) -> None:
-        """Attack a batch and count its errors.
-
-        Args:
-            pixels: ``(B, 3, H, W)`` in [0, 1]; not modified.
-            labels: the true classes, ``(B,)``, int64, on the logits' device.
-
-        Raises:
-            ValueError: see ``vl.training.adversarial.basic_iterative``; or the logits are not
-                finite.
-        """
-        loss = classifier_loss(self._logits, labels)
-        for index, attack in enumerate(self._attacks):
-            adversarial = attack.apply(pixels, loss)
-            with torch.no_grad():
-                probabilities = self._logits(adversarial).float().softmax(1)  # (B, classes)
-            if not bool(probabilities.isfinite().all()):
-                raise ValueError(f"logits are not finite at epsilon {attack.epsilon}")
-            best = probabilities.max(1)
-            errors = best.indices != labels  # (B,)
-            self._errors[index] += int(errors.sum())
-            self._confidence[index] += float(best.values[errors].double().sum())
-        self._images += len(labels)
-
-    def results(self) -> list[AttackResult]:
-        """Results in the order of the attacks.
-
-        Raises:
-            ValueError: no image was added.
-        """
-        if not self._images:
-            raise ValueError("no images were attacked")
-        return [
-            AttackResult(attack, self._images, errors, total / errors if errors else None)
-            for attack, errors, total in zip(
-                self._attacks, self._errors, self._confidence, strict=True
-            )
-        ]
-
-
 class Robustness(NamedTuple):
     """Results of ``evaluate_robustness``."""
 
@@ -128,7 +62,7 @@ def evaluate_robustness(
     Args:
         model: the classifier.
         images: files and their classes as folders or lists name them.
-        attacks: see ``RobustnessCounter``.
+        attacks: see ``attack_errors``.
         batch_size: images a batch.
         on_batch: receives the count of a batch's files, and the errors of those that could not be
             read.
@@ -138,17 +72,68 @@ def evaluate_robustness(
     """
     paths, names = [path for path, _ in images], [name for _, name in images]
     class_of = places(list(dict.fromkeys(names)), model.classes)
-    counter = RobustnessCounter(model.logits, attacks)
-    failures = 0
-    for batch in read_batches(paths, model.preprocess, batch_size):
-        if batch.indices:
-            labels = torch.tensor([class_of[names[i]] for i in batch.indices], device=model.device)
-            counter.add(torch.stack(batch.pixels).to(model.device), labels)
-        failures += len(batch.failures)
-        on_batch(len(batch.indices) + len(batch.failures), batch.failures)
-    if failures == len(images):
-        raise ValueError(f"none of the {failures} images could be read")
-    return Robustness(counter.results(), failures)
+    failures: list[Exception] = []
+
+    def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        for batch in read_batches(paths, model.preprocess, batch_size):
+            if batch.indices:
+                labels = [class_of[names[index]] for index in batch.indices]
+                yield (
+                    torch.stack(batch.pixels).to(model.device),
+                    torch.tensor(labels, device=model.device),
+                )
+            failures.extend(batch.failures)
+            on_batch(len(batch.indices) + len(batch.failures), batch.failures)
+        if len(failures) == len(images):
+            raise ValueError(f"none of the {len(failures)} images could be read")
+
+    results = attack_errors(model.logits, batches(), attacks)
+    return Robustness(results, len(failures))
+
+
+def attack_errors(
+    logits: Callable[[Tensor], Tensor],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    attacks: Sequence[AttackConfig],
+) -> list[AttackResult]:
+    """Count a classifier's errors under several attacks.
+
+    Args:
+        logits: ``(B, 3, H, W)`` in [0, 1] to ``(B, classes)``, in evaluation mode.
+        batches: pixels ``(B, 3, H, W)`` in [0, 1], and the true classes, ``(B,)``, int64; at least
+            one batch.
+        attacks: all different.
+
+    Raises:
+        ValueError: there is no attack, two are equal, or a setting is out of its range; or the
+            logits are not finite.
+    """
+    if not attacks:
+        raise ValueError("expected at least one attack")
+    for attack in attacks:
+        attack.check()
+        if attacks.count(attack) > 1:
+            raise ValueError(
+                f"duplicate attack: epsilon {attack.epsilon} with {attack.steps} steps"
+            )
+    images, errors, confidence = 0, [0] * len(attacks), [0.0] * len(attacks)
+    for pixels, labels in batches:
+        loss = classifier_loss(logits, labels)
+        images += len(labels)
+        for index, attack in enumerate(attacks):
+            adversarial = attack.apply(pixels, loss)
+            with torch.no_grad():
+                probabilities = logits(adversarial).float().softmax(1)  # (B, classes)
+            if not bool(probabilities.isfinite().all()):
+                raise ValueError(f"logits are not finite at epsilon {attack.epsilon}")
+            best = probabilities.max(1)
+            wrong = best.indices != labels  # (B,)
+            errors[index] += int(wrong.sum())
+            confidence[index] += float(best.values[wrong].double().sum())
+    return [
+        AttackResult(attack, images, count, total / count if count else None)
+        for attack, count, total in zip(attacks, errors, confidence, strict=True)
+    ]
 
 
 def attack_grid(

@@ -60,9 +60,9 @@ COMMANDS = {
         "vl.commands.demo:DemoRun",
         "Draw a world, train the whole system on it from scratch, and evaluate it",
     ),
-    "draw": Command(
-        "vl.commands.draw_world:DrawRun",
-        "Draw a world of scenes with their captions, classes, truth, text and taxonomy",
+    "draw-world": Command(
+        "vl.commands.draw_world:DrawWorld",
+        "Draw a world of scenes with captions, classes, ground truth, text and taxonomy",
     ),
     "encoders": Command(
         "vl.commands.encoders:EncodersRun",

@@ -1,6 +1,6 @@
-"""The kinds of things in the drawn world: what they are called, what is said of them, the taxonomy.
+"""The kinds of objects in the drawn world: their words, facts about them, and the taxonomy.
 
-Everything here is data and a little counting in a tree; how kinds look is data.world_outlines's.
+It does not know what they look like.
 """
 
 from pathlib import Path
@@ -12,25 +12,25 @@ Hops = Literal[0, 2, 3]
 
 
 class Kind(NamedTuple):
-    """A kind of thing that is drawn."""
+    """A kind of object."""
 
     name: str
     parent: str  # in the taxonomy
-    said: tuple[str, ...]  # what a text says of it; none of it is false of the drawing
-    synonyms: tuple[str, ...] = ()  # that a caption may use as well
-    hops: Hops = 0  # 0: it is pictured in training; else how far the nearest such kind is
+    facts: tuple[str, ...]  # for the text; none is false of the drawing
+    synonyms: tuple[str, ...] = ()  # which captions use too
+    hops: Hops = 0  # 0: it is in training images; else hops to the nearest such kind
 
     @property
     def words(self) -> tuple[str, ...]:
-        """All it is called, the commonest first."""
+        """Its name and synonyms, the most frequent first."""
         return (self.name, *self.synonyms)
 
 
 class Family(NamedTuple):
-    """What kinds are kinds of."""
+    """An inner node of the taxonomy."""
 
     parent: str | None
-    said: tuple[str, ...]  # of every kind below it
+    facts: tuple[str, ...]  # true of every kind below it
 
 
 KINDS: tuple[Kind, ...] = (
@@ -128,42 +128,42 @@ FAMILIES: dict[str, Family] = {
     ),
 }
 
-OF: dict[str, Kind] = {kind.name: kind for kind in KINDS}
+KIND_BY_NAME: dict[str, Kind] = {kind.name: kind for kind in KINDS}
 SEEN: tuple[str, ...] = tuple(kind.name for kind in KINDS if kind.hops == 0)
 UNSEEN: tuple[str, ...] = tuple(kind.name for kind in KINDS if kind.hops)
-_SAME = ("fish", "watercraft")  # in singular and plural
+_INVARIANT = ("fish", "watercraft")  # the same in singular and plural
 _FIRST_ID = 90_000_001  # far above WordNet's own
 
 
 def plural(word: str) -> str:
-    """Several of what a kind is called."""
-    if word in _SAME:
+    """The plural of a kind's or family's word."""
+    if word in _INVARIANT:
         return word
     if word.endswith("y") and word[-2] not in "aeiou":
         return word[:-1] + "ies"
     return word + ("es" if word.endswith(("s", "sh", "ch", "x")) else "s")
 
 
-def families(kind: str) -> tuple[str, ...]:
-    """What a kind is a kind of, the nearest first."""
-    found = []
-    above: str | None = OF[kind].parent
-    while above is not None:
-        found.append(above)
-        above = FAMILIES[above].parent
-    return tuple(found)
+def ancestors(kind: str) -> tuple[str, ...]:
+    """The families that a kind belongs to, the nearest first."""
+    families = []
+    parent: str | None = KIND_BY_NAME[kind].parent
+    while parent is not None:
+        families.append(parent)
+        parent = FAMILIES[parent].parent
+    return tuple(families)
 
 
 def synset_ids() -> dict[str, str]:
-    """The id of every family and kind, families first; WordNet's form, but no ids of WordNet's."""
-    names = (*FAMILIES, *OF)
-    return {name: f"n{_FIRST_ID + number:08d}" for number, name in enumerate(names)}
+    """Ids of all families and kinds, families first, in WordNet's format but not of WordNet."""
+    names = (*FAMILIES, *KIND_BY_NAME)
+    return {name: f"n{_FIRST_ID + row:08d}" for row, name in enumerate(names)}
 
 
-def labels(kinds: tuple[str, ...]) -> str:
-    """A list of labels: on each line an id and all that a kind is called."""
+def label_list(kinds: tuple[str, ...]) -> str:
+    """The content of a label file: on each line the id and the words of a kind."""
     ids = synset_ids()
-    return "".join(f"{ids[name]} {', '.join(OF[name].words)}\n" for name in kinds)
+    return "".join(f"{ids[name]} {', '.join(KIND_BY_NAME[name].words)}\n" for name in kinds)
 
 
 def write_taxonomy(folder: Path) -> None:
@@ -174,9 +174,9 @@ def write_taxonomy(folder: Path) -> None:
     """
     ids = synset_ids()
     words = {name: (name,) for name in FAMILIES} | {kind.name: kind.words for kind in KINDS}
-    above = {name: family.parent for name, family in FAMILIES.items()}
-    above |= {kind.name: kind.parent for kind in KINDS}
-    lines = [f"{ids[name]}\t{', '.join(called)}\n" for name, called in words.items()]
-    edges = [f"{ids[parent]} {ids[name]}\n" for name, parent in above.items() if parent]
+    parents = {name: family.parent for name, family in FAMILIES.items()}
+    parents |= {kind.name: kind.parent for kind in KINDS}
+    lines = [f"{ids[name]}\t{', '.join(lemmas)}\n" for name, lemmas in words.items()]
+    edges = [f"{ids[parent]} {ids[name]}\n" for name, parent in parents.items() if parent]
     write_text(folder / "words.txt", "".join(lines))
     write_text(folder / "is_a.txt", "".join(edges))

@@ -1,6 +1,6 @@
-"""How the things of the drawn world look: outlines as data, without colour, size or place.
+"""Outlines of the drawn world's kinds, as polygons without color, size or position.
 
-A drawing lies in a square from -1 to 1, x to the right and y down.
+An outline lies in a square from -1 to 1, x to the right and y down.
 """
 
 import math
@@ -8,24 +8,28 @@ from typing import Literal, NamedTuple
 
 Tone = Literal["body", "dark", "light", "hole"]  # a hole shows what is behind
 
-_CORNERS = 28  # of the polygon that stands for an ellipse
+_ELLIPSE_CORNERS = 28
 
 
 class Part(NamedTuple):
-    """One stroke of a drawing."""
+    """A polygon of an outline."""
 
-    corners: tuple[tuple[float, float], ...]  # of a polygon
-    tone: Tone = "body"  # body has the thing's colour and texture, the others are shades of it
-
-
-def _polygon(*numbers: float, tone: Tone = "body") -> Part:
-    return Part(tuple(zip(numbers[::2], numbers[1::2], strict=True)), tone)
+    corners: tuple[tuple[float, float], ...]  # (x, y)
+    tone: Tone = "body"  # body has the object's color and texture, the others are shades of it
 
 
-def _ellipse(x: float, y: float, across: float, down: float, *, tone: Tone = "body") -> Part:
-    """By its centre and half axes."""
-    turns = [2 * math.pi * corner / _CORNERS for corner in range(_CORNERS)]
-    corners = [(x + across * math.cos(turn), y + down * math.sin(turn)) for turn in turns]
+def _polygon(*coordinates: float, tone: Tone = "body") -> Part:
+    return Part(tuple(zip(coordinates[::2], coordinates[1::2], strict=True)), tone)
+
+
+def _ellipse(
+    x: float, y: float, half_width: float, half_height: float, *, tone: Tone = "body"
+) -> Part:
+    """By its center and half axes."""
+    angles = [2 * math.pi * corner / _ELLIPSE_CORNERS for corner in range(_ELLIPSE_CORNERS)]
+    corners = [
+        (x + half_width * math.cos(angle), y + half_height * math.sin(angle)) for angle in angles
+    ]
     return Part(tuple(corners), tone)
 
 
@@ -34,14 +38,14 @@ def _box(left: float, top: float, right: float, bottom: float, *, tone: Tone = "
 
 
 def _bar(
-    x: float, y: float, to_x: float, to_y: float, *, width: float, tone: Tone = "body"
+    x: float, y: float, end_x: float, end_y: float, *, width: float, tone: Tone = "body"
 ) -> Part:
-    """From one point to another."""
-    length = math.hypot(to_x - x, to_y - y)
-    across, down = (to_y - y) / length * width / 2, (x - to_x) / length * width / 2
+    """A line of some width from one point to another."""
+    length = math.hypot(end_x - x, end_y - y)
+    dx, dy = (end_y - y) / length * width / 2, (x - end_x) / length * width / 2
     return _polygon(
-        *(x + across, y + down, to_x + across, to_y + down),
-        *(to_x - across, to_y - down, x - across, y - down),
+        *(x + dx, y + dy, end_x + dx, end_y + dy),
+        *(end_x - dx, end_y - dy, x - dx, y - dy),
         tone=tone,
     )
 
@@ -56,15 +60,15 @@ def _star(points: int, inner: float) -> Part:
 
 
 def _petals(count: int, *, distance: float, radius: float, y: float) -> tuple[Part, ...]:
-    turns = [2 * math.pi * petal / count for petal in range(count)]
+    angles = [2 * math.pi * petal / count for petal in range(count)]
     return tuple(
-        _ellipse(distance * math.cos(turn), y + distance * math.sin(turn), radius, radius)
-        for turn in turns
+        _ellipse(distance * math.cos(angle), y + distance * math.sin(angle), radius, radius)
+        for angle in angles
     )
 
 
 def _heart() -> Part:
-    """The curve of sine cubed and four cosines."""
+    """The heart curve of a cubed sine and four cosines."""
     corners = []
     for step in range(40):
         angle = 2 * math.pi * step / 40
@@ -73,7 +77,7 @@ def _heart() -> Part:
     return Part(tuple(corners))
 
 
-# Later parts lie upon earlier ones.
+# Later parts are drawn over earlier ones.
 OUTLINES: dict[str, tuple[Part, ...]] = {
     # Swimmers.
     "fish": (

@@ -1,13 +1,13 @@
-"""Paints of the drawn world: each colour's, and the shades that a thing in it has."""
+"""Colors of the drawn world: the paint of each color name, and the tones of an object in it."""
 
 import numpy as np
 from numpy.typing import NDArray
 
 from vl.data.world.outlines import Tone
-from vl.data.world.scenes import COLOURS
+from vl.data.world.scenes import COLORS
 
 Pixels = NDArray[np.uint8]
-Colour = NDArray[np.float64]  # (..., 3) RGB in [0, 1]
+Color = NDArray[np.float64]  # (..., 3) RGB in [0, 1]
 
 PAINTS: dict[str, tuple[float, float, float]] = {
     "red": (0.83, 0.1, 0.12),
@@ -19,48 +19,43 @@ PAINTS: dict[str, tuple[float, float, float]] = {
     "white": (0.97, 0.97, 0.97),
     "black": (0.06, 0.06, 0.06),
 }
-_WHITE, _BLACK = np.ones(3), np.zeros(3)
 TONES: dict[Tone, int] = {"hole": 0, "body": 1, "dark": 2, "light": 3}
-SECOND = 4  # the texture's other colour
+TEXTURE_TONE = 4
+_WHITE, _BLACK = np.ones(3), np.zeros(3)
 
 
-def palette_of(paint: Colour) -> Pixels:
-    """The colour of each tone, ``(5, 3)``.
+def tone_colors(paint: Color) -> Pixels:
+    """The color of each tone, ``(5, 3)``.
 
-    Shades of a dark paint are lighter, and those of a light one darker, so that they are seen.
+    Tones of a dark paint are lighter and those of a light one darker, so that they are visible.
     """
     brightness = float(paint @ [0.3, 0.59, 0.11])
     if brightness < 0.12:
-        dark, light, second = 0.35 * _WHITE, 0.65 * _WHITE, 0.62 * _WHITE
+        dark, light, texture = 0.35 * _WHITE, 0.65 * _WHITE, 0.62 * _WHITE
     elif brightness > 0.9:
-        dark, light, second = 0.42 * _WHITE, 0.72 * _WHITE, 0.55 * _WHITE
+        dark, light, texture = 0.42 * _WHITE, 0.72 * _WHITE, 0.55 * _WHITE
     else:
         dark, light = 0.42 * paint, 0.4 * paint + 0.6 * _WHITE
-        second = 0.3 * paint + 0.7 * _WHITE if brightness < 0.6 else 0.45 * paint
-    return bytes_of(np.stack([_BLACK, paint, dark, light, second]))
+        texture = 0.3 * paint + 0.7 * _WHITE if brightness < 0.6 else 0.45 * paint
+    return to_uint8(np.stack([_BLACK, paint, dark, light, texture]))
 
 
-def jittered(colour: Colour, chance: np.random.Generator, most: float) -> Colour:
-    """A colour, each channel moved by ``most`` at most."""
-    shifted: Colour = (colour + chance.uniform(-most, most, 3)).clip(0, 1)
+def jitter_color(color: Color, rng: np.random.Generator, max_shift: float) -> Color:
+    """A color, each channel shifted by at most ``max_shift``."""
+    shifted: Color = (color + rng.uniform(-max_shift, max_shift, 3)).clip(0, 1)
     return shifted
 
 
-def bytes_of(colours: Colour) -> Pixels:
-    """Colours as pictures hold them, of the same shape."""
-    rounded: Pixels = (colours.clip(0, 1) * 255).round().astype(np.uint8)
+def to_uint8(colors: Color) -> Pixels:
+    """Colors as 8-bit pixels of the same shape."""
+    rounded: Pixels = (colors.clip(0, 1) * 255).round().astype(np.uint8)
     return rounded
 
 
-def fill_of(colour: Colour) -> tuple[int, int, int]:
-    """A colour as Pillow wants it, ``(3,)``."""
-    return filling(bytes_of(colour))
-
-
-def filling(colour: Pixels) -> tuple[int, int, int]:
-    """A pixel as Pillow wants it, ``(3,)``."""
-    red, green, blue = colour.tolist()
+def fill_color(pixel: Pixels) -> tuple[int, int, int]:
+    """A pixel, ``(3,)``, in Pillow's form."""
+    red, green, blue = pixel.tolist()
     return red, green, blue
 
 
-assert set(PAINTS) == set(COLOURS)
+assert set(PAINTS) == set(COLORS)

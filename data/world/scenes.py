@@ -1,14 +1,15 @@
-"""A drawn world whose truth is known: what each picture shows, in named splits.
+"""Scenes of the drawn world: the ground truth of every image, in named splits.
 
-Everything comes from a seed. Scenes are data here; data.world_drawing draws them and
-data.world_captions says what is on them.
+Everything is sampled from a seed. Scenes are data here; ``drawing`` renders them and ``captions``
+describes them.
 """
 
 import math
 import random
+from dataclasses import dataclass
 from typing import Any, Literal, NamedTuple, get_args
 
-from vl.data.world.kinds import OF, SEEN, UNSEEN
+from vl.data.world.kinds import KIND_BY_NAME, SEEN, UNSEEN
 
 Split = Literal["training", "development", "test", "held-out-combinations", "held-out-kinds"]
 Texture = Literal["plain", "striped", "spotted"]
@@ -20,9 +21,9 @@ Relation = Literal[
 SPLITS: tuple[Split, ...] = get_args(Split)
 TEXTURES: tuple[Texture, ...] = get_args(Texture)
 SIZES: tuple[Size, ...] = get_args(Size)
-COLOURS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
+COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
 GROUNDS = ("grass", "sand", "stone", "water", "earth")
-INVERSE: dict[Relation, Relation] = {
+INVERSE_RELATION: dict[Relation, Relation] = {
     "left of": "right of",
     "right of": "left of",
     "above": "below",
@@ -33,269 +34,271 @@ INVERSE: dict[Relation, Relation] = {
     "smaller than": "bigger than",
 }
 
-# Half sides of the square that a thing is drawn in, in sides of the picture. Between the two sizes
-# is a gap, so that nobody need guess.
+# Radii: half the side of the square that an object is drawn in, in sides of the image. The gap
+# between the two sizes makes them unambiguous.
 _RADII: dict[Size, tuple[float, float]] = {"small": (0.185, 0.205), "big": (0.27, 0.34)}
-_MOST_OF_TWO = 0.28  # a big thing beside another one
-_HOOP = (0.41, 0.45)  # a ring with a thing in it
-_IN_HOOP = (0.16, 0.18)
-_EDGE = 1.02  # radii from the picture's edge
-# Least distances, of the sum of two radii: squares may overlap a little, drawings seldom do.
-_NEAR, _NEAR_ALIKE = 0.92, 1.03
-_PLAINLY = 1.7  # how much farther apart along one axis than along the other, if a word says which
-_FORMS = ("one", "alike", "two")
-_OFTEN = (45, 22, 33)
-_HOOPS = 0.4  # of the rings, that have a thing in them
-_TEXTURED = (60, 20, 20)
-_TRIES = 20  # for a third thing, before the others are put elsewhere
+_MAX_RADIUS_OF_TWO = 0.28  # a big object beside another one
+_OUTER_RADII = (0.41, 0.45)  # a ring around an object
+_INNER_RADII = (0.16, 0.18)
+_MARGIN = 1.02  # least distance to the image's edge, in radii
+# Least distances, in sums of two radii: squares may overlap a little, drawings seldom do.
+_MIN_DISTANCE, _MIN_DISTANCE_ALIKE = 0.92, 1.03
+_AXIS_RATIO = 1.7  # of the distances along both axes, from which on a word says the direction
+_LAYOUTS, _LAYOUT_WEIGHTS = ("one", "alike", "two"), (45, 22, 33)
+_RING_AROUND = 0.4  # probability that a ring has an object in it
+_TEXTURE_WEIGHTS = (60, 20, 20)
+_TRIES = 20  # to fit a third object, before the other two are sampled again
 
-_Circle = tuple[float, float, float]  # x, y and radius of a place
+_Circle = tuple[float, float, float]  # x, y, radius
 
 
-class Place(NamedTuple):
-    """Where one thing is, and how it lies."""
+class Placement(NamedTuple):
+    """Position and orientation of an object, in sides of the image."""
 
-    x: float  # of its centre, in sides of the picture
+    x: float  # of its center
     y: float  # downwards
-    radius: float  # half of the square that it is drawn in
-    turn: float  # radians
+    radius: float  # half the side of the square that it is drawn in
+    angle: float  # radians
     mirrored: bool
 
 
-class Group(NamedTuple):
-    """A thing, or two or three that are alike in all but place."""
+@dataclass(frozen=True)
+class Group:
+    """An object, or two or three that differ in placement alone."""
 
     kind: str
-    colour: str
+    color: str
     texture: Texture
     size: Size
-    places: tuple[Place, ...]
+    placements: tuple[Placement, ...]
 
     @property
-    def amount(self) -> int:
-        """How many there are."""
-        return len(self.places)
+    def count(self) -> int:
+        """Number of objects."""
+        return len(self.placements)
 
 
-class Scene(NamedTuple):
-    """All that is true of a picture."""
+@dataclass(frozen=True)
+class Scene:
+    """The ground truth of an image."""
 
     split: str
-    number: int  # in its split
+    index: int  # within its split
     seed: int  # of the world
-    groups: tuple[Group, ...]  # one; or two single things of different kinds, the bigger one first
+    groups: tuple[Group, ...]  # one; or two single objects of different kinds, the bigger one first
     ground: str
 
     @property
     def main(self) -> Group:
-        """What the picture is of."""
+        """The main object or objects."""
         return self.groups[0]
 
-    def relations(self, one: int, other: int) -> frozenset[Relation]:
-        """How one of two groups, by their places in ``groups``, stands to the other."""
-        if one == other or self.main.amount > 1:
+    def relations(self, subject: int, reference: int) -> frozenset[Relation]:
+        """Spatial and size relations of one group to another, by their indices in ``groups``."""
+        if subject == reference or self.main.count > 1:
             return frozenset()
-        first, second = self.groups[one], self.groups[other]
-        (a,), (b,) = first.places, second.places
-        found: set[Relation] = set()
+        first, second = self.groups[subject], self.groups[reference]
+        (a,), (b,) = first.placements, second.placements
+        relations: set[Relation] = set()
         if first.size != second.size:
-            found.add("bigger than" if first.size == "big" else "smaller than")
-        across, down = a.x - b.x, a.y - b.y
-        if math.hypot(across, down) < abs(a.radius - b.radius):
-            found.add("inside" if a.radius < b.radius else "around")
-        elif abs(across) >= _PLAINLY * abs(down):
-            found.add("left of" if across < 0 else "right of")
-        elif abs(down) >= _PLAINLY * abs(across):
-            found.add("above" if down < 0 else "below")
-        return frozenset(found)
+            relations.add("bigger than" if first.size == "big" else "smaller than")
+        dx, dy = a.x - b.x, a.y - b.y
+        if math.hypot(dx, dy) < abs(a.radius - b.radius):
+            relations.add("inside" if a.radius < b.radius else "around")
+        elif abs(dx) >= _AXIS_RATIO * abs(dy):
+            relations.add("left of" if dx < 0 else "right of")
+        elif abs(dy) >= _AXIS_RATIO * abs(dx):
+            relations.add("above" if dy < 0 else "below")
+        return frozenset(relations)
 
 
-def held_out(kind: str, colour: str) -> bool:
-    """Whether pictures of this kind in this colour are kept for ``held-out-combinations``.
+def is_held_out(kind: str, color: str) -> bool:
+    """Whether this combination is reserved for ``held-out-combinations``.
 
-    One colour for each kind that is pictured in training; of unseen kinds, none.
+    One color for each kind in the training split; none for unseen kinds.
     """
-    return kind in SEEN and COLOURS.index(colour) == (3 * SEEN.index(kind) + 1) % len(COLOURS)
+    return kind in SEEN and COLORS.index(color) == (3 * SEEN.index(kind) + 1) % len(COLORS)
 
 
-def scene(split: Split, number: int, *, seed: int = 0) -> Scene:
-    """What a picture shows.
+def sample_scene(split: Split, index: int, *, seed: int = 0) -> Scene:
+    """Sample the scene of an image.
 
     Args:
-        split: where it belongs. Only ``held-out-kinds`` has kinds of UNSEEN, and only
-            ``held-out-combinations`` has, as its main thing, colours that ``held_out`` keeps back.
-        number: of the picture in its split, from 0.
+        split: only ``held-out-kinds`` has kinds of ``UNSEEN``, and only ``held-out-combinations``
+            has main objects of the combinations of ``is_held_out``.
+        index: of the image within its split, from 0.
         seed: of the world.
 
     Raises:
-        ValueError: there is no such split, or the number is negative.
+        ValueError: there is no such split, or the index is negative.
     """
     if split not in SPLITS:
-        raise ValueError(f"there is no split {split!r}; there are {', '.join(SPLITS)}")
-    if number < 0:
-        raise ValueError(f"picture {number} of {split}; the first is 0")
-    chance = random.Random(f"scene/{seed}/{split}/{number}")
+        raise ValueError(f"there is no split {split!r}; expected one of {', '.join(SPLITS)}")
+    if index < 0:
+        raise ValueError(f"image {index} of {split}; the first is 0")
+    rng = random.Random(f"scene/{seed}/{split}/{index}")
     if split == "held-out-kinds":
-        kind, colour = chance.choice(UNSEEN), chance.choice(COLOURS)
+        kind, color = rng.choice(UNSEEN), rng.choice(COLORS)
     else:
-        kind, colour = _look(chance, kept_back=split == "held-out-combinations")
-    groups = _groups(chance, kind, colour)
-    return Scene(split, number, seed, groups, chance.choice(GROUNDS))
+        kind, color = _sample_look(rng, from_held_out=split == "held-out-combinations")
+    groups = _sample_groups(rng, kind, color)
+    return Scene(split, index, seed, groups, rng.choice(GROUNDS))
 
 
-def imagined(number: int, *, seed: int = 0) -> Scene:
-    """A scene that no picture shows, of any kinds and colours, for texts to tell of."""
-    chance = random.Random(f"imagined/{seed}/{number}")
-    kind = chance.choice(tuple(OF))
-    groups = _groups(chance, kind, chance.choice(COLOURS))
-    return Scene("imagined", number, seed, groups, chance.choice(GROUNDS))
+def sample_text_scene(index: int, *, seed: int = 0) -> Scene:
+    """Sample a scene of no split, of all kinds and colors, for texts to describe."""
+    rng = random.Random(f"imagined/{seed}/{index}")
+    kind = rng.choice(tuple(KIND_BY_NAME))
+    groups = _sample_groups(rng, kind, rng.choice(COLORS))
+    return Scene("imagined", index, seed, groups, rng.choice(GROUNDS))
 
 
-def as_json(truth: Scene) -> dict[str, Any]:
-    """A scene as JSON has it."""
+def scene_to_json(scene: Scene) -> dict[str, Any]:
+    """A scene as a JSON object."""
     groups = [
-        {**group._asdict(), "places": [place._asdict() for place in group.places]}
-        for group in truth.groups
+        {**vars(group), "placements": [placement._asdict() for placement in group.placements]}
+        for group in scene.groups
     ]
-    return {**truth._asdict(), "groups": groups}
+    return {**vars(scene), "groups": groups}
 
 
-def from_json(entry: dict[str, Any]) -> Scene:
-    """A scene from what ``as_json`` made of it.
+def scene_from_json(entry: dict[str, Any]) -> Scene:
+    """A scene from the JSON object of ``scene_to_json``.
 
     Raises:
-        ValueError: something is missing, too much, or not of this world.
+        ValueError: a field is missing, unknown, or has no value of this world.
     """
     try:
         groups = tuple(
-            Group(**{**group, "places": tuple(Place(**place) for place in group["places"])})
+            Group(**{**group, "placements": tuple(Placement(**p) for p in group["placements"])})
             for group in entry["groups"]
         )
-        truth = Scene(**{**entry, "groups": groups})
+        scene = Scene(**{**entry, "groups": groups})
     except (KeyError, TypeError) as error:
-        raise ValueError(f"this is no scene: {error}") from error
+        raise ValueError(f"not a scene: {error}") from error
     for group in groups:
-        for what, name, known in (
-            ("kind", group.kind, tuple(OF)),
-            ("colour", group.colour, COLOURS),
+        for name, value, values in (
+            ("kind", group.kind, tuple(KIND_BY_NAME)),
+            ("color", group.color, COLORS),
             ("texture", group.texture, TEXTURES),
             ("size", group.size, SIZES),
-            ("ground", truth.ground, GROUNDS),
+            ("ground", scene.ground, GROUNDS),
         ):
-            if name not in known:
-                raise ValueError(f"this is no scene: there is no {what} {name!r}")
-    if [group.amount for group in groups] not in ([1], [2], [3], [1, 1]):
-        raise ValueError("this is no scene: it has one to three things alike, or two that differ")
-    return truth
+            if value not in values:
+                raise ValueError(f"not a scene: there is no {name} {value!r}")
+    if [group.count for group in groups] not in ([1], [2], [3], [1, 1]):
+        raise ValueError("not a scene: expected one group of up to three objects, or two of one")
+    return scene
 
 
-def _look(chance: random.Random, *, kept_back: bool) -> tuple[str, str]:
-    """A kind and colour, of those kept back or of the others."""
-    kind = chance.choice(SEEN)
-    return kind, chance.choice([each for each in COLOURS if held_out(kind, each) == kept_back])
+def _sample_look(rng: random.Random, *, from_held_out: bool) -> tuple[str, str]:
+    """A kind and color, out of the held-out combinations or the others."""
+    kind = rng.choice(SEEN)
+    return kind, rng.choice([c for c in COLORS if is_held_out(kind, c) == from_held_out])
 
 
-def _groups(chance: random.Random, kind: str, colour: str) -> tuple[Group, ...]:
-    """One to three things, of which the main one is of this kind and colour."""
-    form = chance.choices(_FORMS, _OFTEN)[0]
-    texture = _texture(chance)
-    if kind == "ring" and chance.random() < _HOOPS:
-        other, other_colour = _other(chance, kind)
-        outer = _place(chance, _HOOP, turn=0.1)
-        inner = _place(chance, _IN_HOOP)._replace(x=outer.x, y=outer.y)
+def _sample_groups(rng: random.Random, kind: str, color: str) -> tuple[Group, ...]:
+    """One to three objects, of which the main one is of this kind and color."""
+    layout = rng.choices(_LAYOUTS, _LAYOUT_WEIGHTS)[0]
+    texture = _sample_texture(rng)
+    if kind == "ring" and rng.random() < _RING_AROUND:
+        inner_kind, inner_color = _sample_second_look(rng, kind)
+        outer = _sample_placement(rng, _OUTER_RADII, max_angle=0.1)
+        inner = _sample_placement(rng, _INNER_RADII)._replace(x=outer.x, y=outer.y)
         return (
-            Group(kind, colour, texture, "big", (outer,)),
-            Group(other, other_colour, _texture(chance), "small", (inner,)),
+            Group(kind, color, texture, "big", (outer,)),
+            Group(inner_kind, inner_color, _sample_texture(rng), "small", (inner,)),
         )
-    if form == "alike":
-        count = chance.choice((2, 3))
-        size: Size = "big" if count == 2 and chance.random() < 0.4 else "small"
-        least, most = _RADII[size]
-        places = _apart(chance, [(least, least + 0.01 if size == "big" else most)] * count)
-        return (Group(kind, colour, texture, size, places),)
-    if form == "two":
-        other, other_colour = _other(chance, kind)
-        radii = [(_RADII["big"][0], _MOST_OF_TWO), _RADII["small"]]
-        big, small = _apart(chance, radii, plainly=True)
+    if layout == "alike":
+        count = rng.choice((2, 3))
+        size: Size = "big" if count == 2 and rng.random() < 0.4 else "small"
+        low, high = _RADII[size]
+        radii = [(low, low + 0.01 if size == "big" else high)] * count
+        return (Group(kind, color, texture, size, _sample_apart(rng, radii)),)
+    if layout == "two":
+        second_kind, second_color = _sample_second_look(rng, kind)
+        radii = [(_RADII["big"][0], _MAX_RADIUS_OF_TWO), _RADII["small"]]
+        big, small = _sample_apart(rng, radii, along_axis=True)
         return (
-            Group(kind, colour, texture, "big", (big,)),
-            Group(other, other_colour, _texture(chance), "small", (small,)),
+            Group(kind, color, texture, "big", (big,)),
+            Group(second_kind, second_color, _sample_texture(rng), "small", (small,)),
         )
-    size = chance.choice(SIZES)
-    return (Group(kind, colour, texture, size, (_place(chance, _RADII[size]),)),)
+    size = rng.choice(SIZES)
+    return (Group(kind, color, texture, size, (_sample_placement(rng, _RADII[size]),)),)
 
 
-def _other(chance: random.Random, kind: str) -> tuple[str, str]:
-    """The look of a second thing, of another kind that is seen in training."""
-    other, colour = _look(chance, kept_back=False)
-    while other == kind:
-        other, colour = _look(chance, kept_back=False)
-    return other, colour
+def _sample_second_look(rng: random.Random, kind: str) -> tuple[str, str]:
+    """The look of a second object, of another kind of the training split."""
+    second, color = _sample_look(rng, from_held_out=False)
+    while second == kind:
+        second, color = _sample_look(rng, from_held_out=False)
+    return second, color
 
 
-def _texture(chance: random.Random) -> Texture:
-    return chance.choices(TEXTURES, _TEXTURED)[0]
+def _sample_texture(rng: random.Random) -> Texture:
+    return rng.choices(TEXTURES, _TEXTURE_WEIGHTS)[0]
 
 
-def _place(chance: random.Random, radii: tuple[float, float], *, turn: float = 0.25) -> Place:
-    """Anywhere within the picture; numbers have the digits that a reader can use."""
-    radius = round(chance.uniform(*radii), 4)
-    return _lying(chance, (*_middle(chance, radius), radius), turn)
+def _sample_placement(
+    rng: random.Random, radii: tuple[float, float], *, max_angle: float = 0.25
+) -> Placement:
+    """Anywhere within the image, to four digits."""
+    radius = round(rng.uniform(*radii), 4)
+    return _orient(rng, (*_sample_center(rng, radius), radius), max_angle)
 
 
-def _lying(chance: random.Random, circle: _Circle, turn: float = 0.25) -> Place:
-    """A place whose circle is known, turned a little."""
-    return Place(*circle, round(chance.uniform(-turn, turn), 4), chance.random() < 0.5)
+def _orient(rng: random.Random, circle: _Circle, max_angle: float = 0.25) -> Placement:
+    return Placement(*circle, round(rng.uniform(-max_angle, max_angle), 4), rng.random() < 0.5)
 
 
-def _middle(chance: random.Random, radius: float) -> tuple[float, float]:
-    edge = _EDGE * radius
-    room = 1 - 2 * edge
-    return round(edge + room * chance.random(), 4), round(edge + room * chance.random(), 4)
+def _sample_center(rng: random.Random, radius: float) -> tuple[float, float]:
+    margin = _MARGIN * radius
+    room = 1 - 2 * margin
+    return round(margin + room * rng.random(), 4), round(margin + room * rng.random(), 4)
 
 
-def _apart(
-    chance: random.Random, radii: list[tuple[float, float]], *, plainly: bool = False
-) -> tuple[Place, ...]:
-    """Two or three places with room between them; ``plainly`` beside or above one another."""
-    near = _NEAR if plainly else _NEAR_ALIKE
-    first, second, *more = [round(chance.uniform(*each), 4) for each in radii]
+def _sample_apart(
+    rng: random.Random, radii: list[tuple[float, float]], *, along_axis: bool = False
+) -> tuple[Placement, ...]:
+    """Two or three placements that do not overlap; ``along_axis``: beside or above each other."""
+    min_distance = _MIN_DISTANCE if along_axis else _MIN_DISTANCE_ALIKE
+    first, second, *more = [round(rng.uniform(*bounds), 4) for bounds in radii]
     while True:
-        circles = _pair(chance, first, second, near)
-        if not _has_room(*circles, near, plainly=plainly):
+        circles = _sample_pair(rng, first, second, min_distance)
+        if not _are_apart(*circles, min_distance, along_axis=along_axis):
             continue
         if not more:
-            return tuple(_lying(chance, circle) for circle in circles)
+            return tuple(_orient(rng, circle) for circle in circles)
         for _ in range(_TRIES):
-            third = (*_middle(chance, more[0]), more[0])
-            if all(_has_room(third, circle, near) for circle in circles):
-                return tuple(_lying(chance, circle) for circle in (*circles, third))
+            third = (*_sample_center(rng, more[0]), more[0])
+            if all(_are_apart(third, circle, min_distance) for circle in circles):
+                return tuple(_orient(rng, circle) for circle in (*circles, third))
 
 
-def _pair(
-    chance: random.Random, first: float, second: float, near: float
+def _sample_pair(
+    rng: random.Random, first: float, second: float, min_distance: float
 ) -> tuple[_Circle, _Circle]:
-    """Two circles of these radii, as far apart in any direction as there is room."""
-    edge, other_edge = _EDGE * first, _EDGE * second
-    least = near * (first + second)
+    """Two circles of these radii, in any direction and at any distance that fits."""
+    margin, second_margin = _MARGIN * first, _MARGIN * second
+    low = min_distance * (first + second)
     while True:
-        angle = math.tau * chance.random()
-        across, down = math.cos(angle), math.sin(angle)
-        most = (1 - edge - other_edge) / max(abs(across), abs(down))
-        if most >= least:
+        angle = math.tau * rng.random()
+        cosine, sine = math.cos(angle), math.sin(angle)
+        high = (1 - margin - second_margin) / max(abs(cosine), abs(sine))
+        if high >= low:
             break
-    distance = chance.uniform(least, most)
-    middle, other = [], []
-    for step in (distance * across, distance * down):
-        begin, end = max(edge, other_edge - step), min(1 - edge, 1 - other_edge - step)
-        at = chance.uniform(begin, end)
-        middle.append(round(at, 4))
-        other.append(round(at + step, 4))
-    return (middle[0], middle[1], first), (other[0], other[1], second)
+    distance = rng.uniform(low, high)
+    center, second_center = [], []
+    for step in (distance * cosine, distance * sine):
+        begin, end = max(margin, second_margin - step), min(1 - margin, 1 - second_margin - step)
+        coordinate = rng.uniform(begin, end)
+        center.append(round(coordinate, 4))
+        second_center.append(round(coordinate + step, 4))
+    return (center[0], center[1], first), (second_center[0], second_center[1], second)
 
 
-def _has_room(one: _Circle, other: _Circle, near: float, *, plainly: bool = False) -> bool:
-    across, down = abs(one[0] - other[0]), abs(one[1] - other[1])
-    if math.hypot(across, down) < near * (one[2] + other[2]):
+def _are_apart(a: _Circle, b: _Circle, min_distance: float, *, along_axis: bool = False) -> bool:
+    dx, dy = abs(a[0] - b[0]), abs(a[1] - b[1])
+    if math.hypot(dx, dy) < min_distance * (a[2] + b[2]):
         return False
-    return not plainly or max(across, down) >= _PLAINLY * min(across, down)
+    return not along_axis or max(dx, dy) >= _AXIS_RATIO * min(dx, dy)

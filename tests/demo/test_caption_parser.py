@@ -12,15 +12,15 @@ from vl.data.world.captions import (
     SIZE_WORDS,
     TEXTURE_WORDS,
     WITH_WORDS,
-    captions,
+    scene_captions,
 )
 from vl.data.world.kinds import KINDS, plural
-from vl.data.world.scenes import COLOURS, GROUNDS, SPLITS, scene
+from vl.data.world.scenes import COLORS, GROUNDS, SPLITS, sample_scene
 from vl.demo.caption_parser import Claims, Mention, ParseError, parse, parse_phrases
 
 # Every word or phrase that asserts something, and its value.
 MEANINGS = {
-    **{colour: colour for colour in COLOURS},
+    **{color: color for color in COLORS},
     **{f"on {ground}": ground for ground in GROUNDS},
     **{f"on the {ground}": ground for ground in GROUNDS},
     **{word: kind.name for kind in KINDS for one in kind.words for word in (one, plural(one))},
@@ -51,7 +51,7 @@ def claimed_values(claims):
 def test_every_caption_of_the_grammar_is_parsed_completely():
     for split in SPLITS:
         for number in range(250):
-            for text in captions(scene(split, number)):
+            for text in scene_captions(sample_scene(split, number)):
                 claims = parse(text)
                 assert isinstance(claims, Claims), (text, claims)
                 assert claimed_values(claims) == values_in(text), text
@@ -59,7 +59,7 @@ def test_every_caption_of_the_grammar_is_parsed_completely():
 
 def test_phrases_cover_the_caption_and_its_claims():
     for number in range(250):
-        for text in captions(scene("training", number)):
+        for text in scene_captions(sample_scene("training", number)):
             claims, phrases = parse_phrases(text)
             assert sum(phrase.length for phrase in phrases) == len(text.split())
             asserted = [
@@ -166,7 +166,7 @@ def test_shuffled_captions_are_refused_or_parsed_completely():
     generator = random.Random(0)
     parsed = 0
     for number in range(300):
-        words = captions(scene("training", number))[0].split()
+        words = scene_captions(sample_scene("training", number))[0].split()
         generator.shuffle(words)
         claims = parse(text := " ".join(words))
         if isinstance(claims, Claims):

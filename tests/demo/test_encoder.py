@@ -1,5 +1,7 @@
 """Labels, batches and accuracy of the drawn world's multi-attribute classifier."""
 
+from dataclasses import replace
+
 import pytest
 import torch
 import torch.nn.functional as F
@@ -19,7 +21,7 @@ from tests.helpers.tiny_world import (
     unseen_scenes,
 )
 from vl.data.world.kinds import SEEN
-from vl.data.world.scenes import COLOURS, SIZES, Group, Place, Scene, scene
+from vl.data.world.scenes import COLORS, SIZES, Group, Placement, Scene, sample_scene
 from vl.demo.encoder import (
     CELL_HEADS,
     IMAGE_HEADS,
@@ -75,7 +77,7 @@ def as_text(cells, letters):
 
 
 def group(kind, *centers, radius, color="blue", texture="striped", size="big"):
-    places = tuple(Place(x, y, radius, 0.0, False) for x, y in centers)
+    places = tuple(Placement(x, y, radius, 0.0, False) for x, y in centers)
     return Group(kind, color, texture, size, places)
 
 
@@ -91,7 +93,7 @@ def test_heads_have_a_class_for_each_value():
 
 @pytest.mark.parametrize("split", ["training", "held-out-combinations", "held-out-kinds"])
 def test_image_labels_are_the_scenes(split):
-    scenes = [scene(split, number) for number in range(COUNT)]
+    scenes = [sample_scene(split, number) for number in range(COUNT)]
     labels = single_batch(scenes).labels
     assert labels.shape == (COUNT, len(IMAGE_HEADS))
     for each, row in zip(scenes, labels.tolist(), strict=True):
@@ -122,18 +124,18 @@ def test_unseen_kinds_are_ignored_but_not_their_colors(unseen):
     for each, row, cells in zip(unseen, batch.labels.tolist(), batch.cell_labels, strict=True):
         labels = dict(zip(IMAGE_HEADS, row, strict=True))
         assert labels["kind"] == labels[f"{each.main.size} kind"] == -1
-        assert COLOURS[labels[f"{each.main.size} color"]] == each.main.colour
+        assert COLORS[labels[f"{each.main.size} color"]] == each.main.color
         covered = cells[1] != -1
         assert covered.any()
         assert (cells[0][covered] == -1).all()
-        assert (cells[1][covered] == COLOURS.index(each.main.colour)).all()
+        assert (cells[1][covered] == COLORS.index(each.main.color)).all()
 
 
 @pytest.mark.parametrize("cells", [1, 4, 7])
 @pytest.mark.parametrize("split", ["training", "held-out-kinds"])
 def test_cell_labels_agree_with_a_plain_loop(split, cells):
     for number in range(30):
-        of = scene(split, number)
+        of = sample_scene(split, number)
         labels = cell_labels(of, cells)
         assert labels.shape == (len(CELL_HEADS), cells, cells)
         assert labels.dtype == torch.int64
@@ -189,19 +191,19 @@ def test_ring_covers_its_square_but_for_the_object_inside():
         "?rrrrrr?",
         "????????",
     ]
-    assert (COLOURS[cells[1, 3, 3]], SIZES[cells[3, 3, 3]]) == ("red", "small")
-    assert (COLOURS[cells[1, 2, 2]], SIZES[cells[3, 2, 2]]) == ("blue", "big")
+    assert (COLORS[cells[1, 3, 3]], SIZES[cells[3, 3, 3]]) == ("red", "small")
+    assert (COLORS[cells[1, 2, 2]], SIZES[cells[3, 2, 2]]) == ("blue", "big")
 
 
 def test_covered_cell_near_another_object_is_not_ignored():
     crosses = group("cross", (0.3125, 0.3125), (0.6875, 0.3125), radius=0.2, size="small")
     # 2/16 is 0.63 of the radius, 4/16 is 1.25: each covers three by three cells and no more.
     assert as_text(cell_labels(scene_of(crosses), 8), {"cross": "x"})[1:4] == [".xxxxxx."] * 3
-    wider = crosses._replace(places=tuple(p._replace(radius=0.24) for p in crosses.places))
+    wider = replace(crosses, placements=tuple(p._replace(radius=0.24) for p in crosses.placements))
     # 4/16 is 1.04: ignored, but for the cells of the other cross.
     cells = cell_labels(scene_of(wider), 8)
     assert as_text(cells, {"cross": "x"})[1:4] == ["?xxxxxx?"] * 3
-    reverse = wider._replace(places=wider.places[::-1])
+    reverse = replace(wider, placements=wider.placements[::-1])
     assert torch.equal(cells, cell_labels(scene_of(reverse), 8))
 
 
@@ -307,7 +309,7 @@ def one_hot_logits(labels):
 def test_accuracy_by_head_and_of_the_main_kind_and_color():
     torch.manual_seed(4)
     count = 260  # more than an evaluation batch
-    scenes = [scene("test", number) for number in range(count)]
+    scenes = [sample_scene("test", number) for number in range(count)]
     labels = single_batch(scenes).labels
     correct = torch.rand(labels.shape) < torch.linspace(0.2, 0.9, len(IMAGE_HEADS))
     predictions = (labels + (~correct).long()) % torch.tensor(list(IMAGE_HEADS.values()))

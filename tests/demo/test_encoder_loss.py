@@ -19,7 +19,7 @@ from tests.helpers.tiny_world import (
     unseen_scenes,
 )
 from vl.data.world.kinds import SEEN
-from vl.data.world.scenes import COLOURS
+from vl.data.world.scenes import COLORS
 from vl.demo.encoder import CELL_HEADS, IMAGE_HEADS, CellHead, WorldBatch, WorldTask, split_heads
 from vl.encoders.inception import AUXILIARY_AFTER, Logits, inception_v1_bn
 
@@ -72,7 +72,7 @@ def test_cell_head_classifies_every_cell_by_itself():
 
 def pairs_of(scenes):
     """Pairs of kind and color in the scenes."""
-    return {(group.kind, group.colour) for each in scenes for group in each.groups}
+    return {(group.kind, group.color) for each in scenes for group in each.groups}
 
 
 def unmasked(classes, attribute, kind, color, pairs, mixed):
@@ -234,10 +234,10 @@ def test_image_heads_have_no_gradient_for_masked_pairs(scenes, many_scenes):
             heads = [gradients[f"{group.size} kind"][index]]
             heads += [gradients["kind"][index]] if group is scene.main else []
             for k, kind in enumerate(SEEN):
-                expected = mixed[index] or (kind, group.colour) in pairs
+                expected = mixed[index] or (kind, group.color) in pairs
                 cases[expected] += 1
                 assert all((head[k] != 0) == expected for head in heads)
-            for k, color in enumerate(COLOURS):
+            for k, color in enumerate(COLORS):
                 expected = not mixed[index] and (group.kind, color) in pairs
                 assert (gradients[f"{group.size} color"][index, k] != 0) == expected
     assert min(cases.values()) > COUNT
@@ -266,7 +266,7 @@ def test_cell_heads_have_no_gradient_for_masked_pairs(scenes, many_scenes):
                     expected = mixed[index] or (kind, labels["color"]) in pairs
                     assert (kinds[k] != 0) == expected
                 assert kinds[-1] != 0  # the class of empty cells
-                for k, color in enumerate(COLOURS):
+                for k, color in enumerate(COLORS):
                     expected = not mixed[index] and (labels["kind"], color) in pairs
                     assert (colors[k] != 0) == expected
     assert cases == {True, False}

@@ -4,9 +4,9 @@ from types import MappingProxyType
 
 import pytest
 
-from vl.data.world.captions import captions
+from vl.data.world.captions import scene_captions
 from vl.data.world.kinds import KINDS, plural
-from vl.data.world.scenes import COLOURS, GROUNDS, SPLITS, Group, Place, Scene, scene
+from vl.data.world.scenes import COLORS, GROUNDS, SPLITS, Group, Placement, Scene, sample_scene
 from vl.demo.marking import mark_caption
 from vl.demo.truth import check_caption
 
@@ -47,10 +47,10 @@ OPPOSITES = MappingProxyType(
 NOUNS = {form: kind for kind in KINDS for word in kind.words for form in (word, plural(word))}
 
 
-def group(kind, colour, *, at, size="big", texture="plain"):
+def group(kind, color, *, at, size="big", texture="plain"):
     radius = {"big": 0.25, "small": 0.15}[size]
-    places = tuple(Place(x, y, radius, 0.0, False) for x, y in at)
-    return Group(kind, colour, texture, size, places)
+    places = tuple(Placement(x, y, radius, 0.0, False) for x, y in at)
+    return Group(kind, color, texture, size, places)
 
 
 BIG_KEY = group("key", "black", at=[(0.7, 0.5)])
@@ -64,8 +64,8 @@ FISH = Scene("test", 2, 0, (group("fish", "red", at=[(0.5, 0.5)]),), "water")
 @pytest.fixture(scope="module")
 def captioned_scenes():
     """Every caption of many scenes."""
-    scenes = [scene(split, number) for split in SPLITS for number in range(40)]
-    return [(text, each) for each in scenes for text in captions(each)]
+    scenes = [sample_scene(split, number) for split in SPLITS for number in range(40)]
+    return [(text, each) for each in scenes for text in scene_captions(each)]
 
 
 def marked_text(caption, of):
@@ -99,8 +99,8 @@ def substitutions(caption, of):
     kinds = {group.kind for group in of.groups}
     for index, word in enumerate(words):
         other = OPPOSITES.get(word)
-        if word in COLOURS:
-            others = [color for color in COLOURS if color != word]
+        if word in COLORS:
+            others = [color for color in COLORS if color != word]
             other = others[index % len(others)]
         elif word in GROUNDS:
             other = GROUNDS[(GROUNDS.index(word) + 1) % len(GROUNDS)]

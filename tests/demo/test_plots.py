@@ -9,7 +9,7 @@ import pytest
 
 from vl.data.errors import FormatError
 from vl.data.words.vectors import WordVectors
-from vl.data.world.kinds import KINDS, families
+from vl.data.world.kinds import KINDS, ancestors
 from vl.demo.plots import (
     place_labels,
     plot_training,
@@ -41,8 +41,12 @@ def log(tmp_path):
 def word_vectors(count):
     """Vectors of the first kinds' last synonyms, near those of their family."""
     generator = np.random.default_rng(count)
-    centers = {name: generator.standard_normal(8) for kind in KINDS for name in families(kind.name)}
-    rows = [centers[families(kind.name)[-3]] + 0.4 * generator.standard_normal(8) for kind in KINDS]
+    centers = {
+        name: generator.standard_normal(8) for kind in KINDS for name in ancestors(kind.name)
+    }
+    rows = [
+        centers[ancestors(kind.name)[-3]] + 0.4 * generator.standard_normal(8) for kind in KINDS
+    ]
     matrix = np.array(rows[:count], np.float32)
     matrix /= np.linalg.norm(matrix, axis=1, keepdims=True)
     return WordVectors([kind.words[-1] for kind in KINDS[:count]], matrix)
@@ -125,7 +129,7 @@ def test_word_space_has_every_family():
     plot, _ = plot_word_space(word_vectors(34))
     assert plot is not None
     text = plot.light.decode()
-    for family in {families(kind.name)[-3] for kind in KINDS}:
+    for family in {ancestors(kind.name)[-3] for kind in KINDS}:
         assert f"<!-- {family} -->" in text
 
 

@@ -12,9 +12,9 @@ from PIL import Image
 
 from vl.data.errors import FormatError
 from vl.data.words.vectors import WordVectors
-from vl.data.world.drawing import draw, encoded
+from vl.data.world.drawing import encode_jpeg, render
 from vl.data.world.kinds import KINDS
-from vl.data.world.scenes import SPLITS, Group, Place, Scene, scene
+from vl.data.world.scenes import SPLITS, Group, Placement, Scene, sample_scene
 from vl.demo.report import (
     Example,
     LabelScore,
@@ -28,10 +28,10 @@ from vl.demo.report import (
 from vl.demo.truth import check_caption
 
 
-def group(kind, colour, *, at, size="big", texture="plain"):
+def group(kind, color, *, at, size="big", texture="plain"):
     radius = {"big": 0.25, "small": 0.15}[size]
-    places = tuple(Place(x, y, radius, 0.0, False) for x, y in at)
-    return Group(kind, colour, texture, size, places)
+    places = tuple(Placement(x, y, radius, 0.0, False) for x, y in at)
+    return Group(kind, color, texture, size, places)
 
 
 BIG_KEY = group("key", "black", at=[(0.7, 0.5)])
@@ -44,7 +44,7 @@ CUPS = Scene("test", 1, 0, (group("cup", "blue", at=[(0.2, 0.2), (0.8, 0.8)]),),
 def test_description_is_true_and_complete():
     assert describe(PAIR) == "There is a big black key right of a small striped red ball, on sand"
     assert describe(CUPS) == "There are two big blue cups, on grass"
-    for each in (scene(split, number) for split in SPLITS for number in range(40)):
+    for each in (sample_scene(split, number) for split in SPLITS for number in range(40)):
         truth = check_caption(describe(each).replace(",", ""), each)
         assert truth.all_true, (describe(each), truth)
         assert truth.recalled == truth.facts
@@ -64,7 +64,7 @@ def log(tmp_path):
 @pytest.fixture
 def image(tmp_path):
     path = tmp_path / "test-000000.jpg"
-    path.write_bytes(encoded(draw(PAIR)))
+    path.write_bytes(encode_jpeg(render(PAIR)))
     return path
 
 
@@ -146,7 +146,7 @@ def test_markup_is_escaped(page, tmp_path, log):
     log.write_text("", encoding="utf-8")
     bad = "<script>alert('x')</script>\"'><img src=x>&amp;"
     path = tmp_path / "<b>&.jpg"
-    path.write_bytes(encoded(draw(PAIR)))
+    path.write_bytes(encode_jpeg(render(PAIR)))
     text = page(
         stages=(StageTime(bad, 1),),
         images={bad: 1},
@@ -224,10 +224,10 @@ def test_examples_are_grouped_by_split_and_limited_to_12(page, image):
 @pytest.mark.parametrize(("side", "width"), [(64, 192), (96, 192), (112, 224), (224, 224)])
 def test_images_are_scaled_by_an_integer(page, tmp_path, side, width):
     path = tmp_path / "a.jpg"
-    path.write_bytes(encoded(draw(PAIR, side=side)))
+    path.write_bytes(encode_jpeg(render(PAIR, side=side)))
     example = Example(path, PAIR, "a key", ())
     assert "data:image/jpeg;base64," in page(examples=(example,))
-    Image.fromarray(draw(PAIR, side=side)).save(path, "PNG")  # the content counts, not the name
+    Image.fromarray(render(PAIR, side=side)).save(path, "PNG")  # the content counts, not the name
     text = page(examples=(example,))
     assert "data:image/png;base64," in text
     assert f'width="{width}" height="{width}"' in text
@@ -245,7 +245,7 @@ def test_empty_log_is_noted(page, log):
 
 def test_refuses_bad_contents_and_keeps_the_page(page, tmp_path, image):
     old = page()
-    Image.fromarray(draw(PAIR)).save(image, "GIF")
+    Image.fromarray(render(PAIR)).save(image, "GIF")
     with pytest.raises(FormatError, match=r"test-000000\.jpg"):
         page(examples=(Example(image, PAIR, "a key", ()),))
     with pytest.raises(FileNotFoundError):

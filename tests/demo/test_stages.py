@@ -2,7 +2,7 @@
 
 import pytest
 
-from vl.data.world.files import read_truth
+from vl.data.world.files import read_ground_truth
 from vl.data.world.kinds import SEEN
 from vl.demo.results import evaluate_demo
 from vl.demo.stages import EVALUATION_SPLITS, METHODS, Demo, DemoConfig
@@ -28,7 +28,10 @@ def test_all_stages_and_their_evaluation(tmp_path, capsys):
     assert trained.classes == SEEN
     assert trained.encoder.image_size == 64
     for split in EVALUATION_SPLITS:
-        assert demo.captions(split).keys() == read_truth(demo.world / f"truth-{split}.jsonl").keys()
+        assert (
+            demo.captions(split).keys()
+            == read_ground_truth(demo.world / f"truth-{split}.jsonl").keys()
+        )
     for method in METHODS:
         assert Labeller.load(demo.labeller(method)).seen
     captions, attributes, labels = report.tables

@@ -8,17 +8,26 @@ from vl.data.world.captions import (
     SIZE_WORDS,
     TEXTURE_WORDS,
     WITH_WORDS,
-    captions,
+    scene_captions,
 )
 from vl.data.world.kinds import KINDS, plural
-from vl.data.world.scenes import COLOURS, GROUNDS, INVERSE, SPLITS, Group, Place, Scene, scene
+from vl.data.world.scenes import (
+    COLORS,
+    GROUNDS,
+    INVERSE_RELATION,
+    SPLITS,
+    Group,
+    Placement,
+    Scene,
+    sample_scene,
+)
 from vl.demo.truth import check_caption, truth_scores
 
 
-def group(kind, colour, *, at, size="big", texture="plain"):
+def group(kind, color, *, at, size="big", texture="plain"):
     radius = {"big": 0.25, "small": 0.15}[size]
-    places = tuple(Place(x, y, radius, 0.0, False) for x, y in at)
-    return Group(kind, colour, texture, size, places)
+    places = tuple(Placement(x, y, radius, 0.0, False) for x, y in at)
+    return Group(kind, color, texture, size, places)
 
 
 BIG_KEY = group("key", "black", at=[(0.7, 0.5)])
@@ -39,8 +48,8 @@ def assertions(caption, of, *, true):
 @pytest.fixture(scope="module")
 def captioned_scenes():
     """Every caption of many scenes."""
-    scenes = [scene(split, number) for split in SPLITS for number in range(150)]
-    return [(text, each) for each in scenes for text in captions(each)]
+    scenes = [sample_scene(split, number) for split in SPLITS for number in range(150)]
+    return [(text, each) for each in scenes for text in scene_captions(each)]
 
 
 def test_all_captions_of_the_grammar_are_true(captioned_scenes):
@@ -128,7 +137,7 @@ def alternatives(groups):
 
 NOUNS = [noun for kind in KINDS for noun in kind.words]
 TABLES = {
-    "color": alternatives([[color] for color in COLOURS]),
+    "color": alternatives([[color] for color in COLORS]),
     "size": alternatives(list(SIZE_WORDS.values())),
     "texture": alternatives([TEXTURE_WORDS["striped"] * 2, TEXTURE_WORDS["spotted"]])
     | alternatives([WITH_WORDS["striped"] * 2, WITH_WORDS["spotted"]]),
@@ -164,7 +173,8 @@ def test_substituted_word_makes_its_own_attribute_false(attribute, captioned_sce
 
 def test_inverse_relation_is_false(captioned_scenes):
     inverses = {
-        words[0]: [RELATION_WORDS[INVERSE[name]][0]] for name, words in RELATION_WORDS.items()
+        words[0]: [RELATION_WORDS[INVERSE_RELATION[name]][0]]
+        for name, words in RELATION_WORDS.items()
     }
     count = 0
     for text, each in captioned_scenes:

@@ -6,12 +6,12 @@ import torch
 from torch import Tensor
 
 from vl.data.world.kinds import SEEN, UNSEEN
-from vl.data.world.scenes import COLOURS, GROUNDS, SIZES, TEXTURES, Relation, Scene, scene
+from vl.data.world.scenes import COLORS, GROUNDS, SIZES, TEXTURES, Relation, Scene, sample_scene
 from vl.demo.encoder import WorldBatch, WorldBatches
 
 SIDE = 8
 COUNT = 60
-TRAITS = {"kind": (*SEEN, None), "color": (*COLOURS, None), "texture": (*TEXTURES, None)}
+TRAITS = {"kind": (*SEEN, None), "color": (*COLORS, None), "texture": (*TEXTURES, None)}
 IMAGE_CLASSES = {
     "kind": SEEN,
     **{f"{size} {trait}": values for size in ("big", "small") for trait, values in TRAITS.items()},
@@ -21,7 +21,7 @@ IMAGE_CLASSES = {
 }
 CELL_CLASSES = {
     "kind": (*SEEN, None),
-    "color": COLOURS,
+    "color": COLORS,
     "texture": TEXTURES,
     "size": (*SIZES, None),
     "ground": GROUNDS,
@@ -32,12 +32,12 @@ Classes = dict[str, str | int | None]  # by head
 
 
 def training_scenes(count: int = COUNT) -> list[Scene]:
-    return [scene("training", number) for number in range(count)]
+    return [sample_scene("training", number) for number in range(count)]
 
 
 def unseen_scenes() -> list[Scene]:
     """Scenes of a single kind that is not in training."""
-    scenes = [scene("held-out-kinds", number) for number in range(20)]
+    scenes = [sample_scene("held-out-kinds", number) for number in range(20)]
     return [each for each in scenes if len(each.groups) == 1]
 
 
@@ -63,18 +63,14 @@ def single_batch(scenes: list[Scene], cells: int = 4) -> WorldBatch:
     return batch
 
 
-def value(thing: object, trait: str) -> str | None:
-    return getattr(thing, trait.replace("color", "colour"))
-
-
 def image_classes(of: Scene) -> Classes:
     """The class of each image head, or IGNORED."""
     by_size = {group.size: group for group in of.groups}
-    classes: Classes = {"kind": of.main.kind, "count": of.main.amount, "ground": of.ground}
+    classes: Classes = {"kind": of.main.kind, "count": of.main.count, "ground": of.ground}
     for size in SIZES:
         for trait in TRAITS:
             group = by_size.get(size)
-            classes[f"{size} {trait}"] = value(group, trait) if group else None
+            classes[f"{size} {trait}"] = getattr(group, trait) if group else None
     classes["relation"] = None
     if len(of.groups) == 2:
         for relation in of.relations(0, 1):
@@ -87,14 +83,14 @@ def point_classes(of: Scene, x: float, y: float) -> Classes:
     """The class of each cell head for the cell around a point, or IGNORED."""
     covering, near = None, False
     for group in of.groups:
-        for place in group.places:
+        for place in group.placements:
             distance = max(abs(x - place.x), abs(y - place.y)) / place.radius
             if distance < (1.05 if group.kind == "ring" else 0.75):
                 covering = group
             elif distance < 1.15:
                 near = True
     if covering is not None:
-        classes = {name: value(covering, name) for name in ("kind", "color", "texture", "size")}
+        classes = {name: getattr(covering, name) for name in ("kind", "color", "texture", "size")}
         if covering.kind in UNSEEN:
             classes["kind"] = IGNORED
         return {**classes, "ground": IGNORED}

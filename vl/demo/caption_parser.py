@@ -12,8 +12,8 @@ from typing import Any, Literal, NamedTuple
 from vl.data.captions.ptb.tokens import words as tokenize
 from vl.data.world.captions import (
     COUNT_WORDS,
-    DOING,
     INTRODUCTIONS,
+    POSTURES,
     RELATION_WORDS,
     SIDE_WORDS,
     SIZE_WORDS,
@@ -22,7 +22,7 @@ from vl.data.world.captions import (
     WITH_WORDS,
 )
 from vl.data.world.kinds import KINDS, plural
-from vl.data.world.scenes import COLOURS, GROUNDS, Relation
+from vl.data.world.scenes import COLORS, GROUNDS, Relation
 
 Amount = Literal["one", "two", "three", "several"]
 _GrammaticalNumber = Literal["one", "several"]  # singular and plural
@@ -242,7 +242,7 @@ def _lexicon() -> tuple[dict[str, _Term], int]:
     add("the", "H")
     add("and", "C")
     add_forms("has", "have", "X")
-    for color in COLOURS:
+    for color in COLORS:
         add(color, "A", ("color", color))
     _add_all(add, "A", SIZE_WORDS, "size")
     _add_all(add, "A", TEXTURE_WORDS, "texture")
@@ -255,7 +255,7 @@ def _lexicon() -> tuple[dict[str, _Term], int]:
             add_forms(word, plural(word), "N", kind.name)
     for verb, verb_plural in VERBS.items():
         add_forms(verb, verb_plural, "V")
-    for participle in DOING:
+    for participle in POSTURES:
         add(participle, "I")
     add_forms("is", "are", "B")
     add_forms("there is", "there are", "E")

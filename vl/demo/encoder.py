@@ -17,7 +17,7 @@ from torch import Tensor, nn
 
 from vl.data.batches import BatchPlan, LossSum
 from vl.data.world.kinds import SEEN
-from vl.data.world.scenes import COLOURS, GROUNDS, SIZES, TEXTURES, Group, Relation, Scene
+from vl.data.world.scenes import COLORS, GROUNDS, SIZES, TEXTURES, Group, Relation, Scene
 from vl.encoders.inception import AUXILIARY_AFTER, Inception
 from vl.encoding.training import pixels_of
 
@@ -27,10 +27,10 @@ _POSITIONS: tuple[Relation, ...] = ("left of", "right of", "above", "below", "in
 IMAGE_HEADS: dict[str, int] = {
     "kind": len(SEEN),  # of the main object
     "big kind": len(SEEN) + 1,
-    "big color": len(COLOURS) + 1,
+    "big color": len(COLORS) + 1,
     "big texture": len(TEXTURES) + 1,
     "small kind": len(SEEN) + 1,
-    "small color": len(COLOURS) + 1,
+    "small color": len(COLORS) + 1,
     "small texture": len(TEXTURES) + 1,
     "count": 3,
     "ground": len(GROUNDS),
@@ -39,7 +39,7 @@ IMAGE_HEADS: dict[str, int] = {
 # The classifiers of a cell, for the object that covers it.
 CELL_HEADS: dict[str, int] = {
     "kind": len(SEEN) + 1,
-    "color": len(COLOURS),
+    "color": len(COLORS),
     "texture": len(TEXTURES),
     "size": len(SIZES) + 1,
     "ground": len(GROUNDS),
@@ -140,11 +140,11 @@ class WorldTask(nn.Module):
             assert isinstance(in_channels, int)
             encoder.auxiliary[name] = CellHead(in_channels)
         # Added to the logits of colors by kind, and of kinds by color; "none" masks nothing.
-        color_mask = torch.zeros(len(SEEN) + 1, len(COLOURS) + 1)
+        color_mask = torch.zeros(len(SEEN) + 1, len(COLORS) + 1)
         color_mask[:-1, :-1] = _MASKED
         for scene in scenes:
             for group in scene.groups:
-                color_mask[SEEN.index(group.kind), COLOURS.index(group.colour)] = 0.0
+                color_mask[SEEN.index(group.kind), COLORS.index(group.color)] = 0.0
         self.color_mask: Tensor
         self.kind_mask: Tensor
         self.register_buffer("color_mask", color_mask, persistent=False)
@@ -190,7 +190,7 @@ class WorldTask(nn.Module):
             targets = labels[:, index]
             weights = torch.ones(head_logits.shape[1], device=head_logits.device)
             if name == "kind":
-                none = torch.full_like(color, len(COLOURS))
+                none = torch.full_like(color, len(COLORS))
                 mask = self._kind_mask(color.where(color != IGNORE_INDEX, none), mixed)
                 head_logits = head_logits + mask.movedim(-1, 1)
                 weights[-1] = _EMPTY_CELL_WEIGHT
@@ -280,7 +280,7 @@ def cell_labels(scene: Scene, cells: int) -> Tensor:
                 IGNORE_INDEX,
             ]
         )
-        for place in group.places:
+        for place in group.placements:
             x_distance, y_distance = (centers - place.x).abs(), (centers - place.y).abs()
             distance = torch.maximum(x_distance[None, :], y_distance[:, None]) / place.radius
             uncertain = (distance < _UNCOVERED) & (kind == len(SEEN))
@@ -297,12 +297,12 @@ def _image_labels(scene: Scene) -> list[int]:
         if groups:
             labels += [*_kind_and_color(groups[0]), TEXTURES.index(groups[0].texture)]
         else:
-            labels += [len(SEEN), len(COLOURS), len(TEXTURES)]
+            labels += [len(SEEN), len(COLORS), len(TEXTURES)]
     relations = scene.relations(0, 1) if len(scene.groups) > 1 else frozenset()
     positions = [index for index, relation in enumerate(_POSITIONS) if relation in relations]
     return [
         *labels,
-        scene.main.amount - 1,
+        scene.main.count - 1,
         GROUNDS.index(scene.ground),
         positions[0] if positions else len(_POSITIONS),
     ]
@@ -310,4 +310,4 @@ def _image_labels(scene: Scene) -> list[int]:
 
 def _kind_and_color(group: Group) -> tuple[int, int]:
     kind = SEEN.index(group.kind) if group.kind in SEEN else IGNORE_INDEX
-    return kind, COLOURS.index(group.colour)
+    return kind, COLORS.index(group.color)

@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 from vl.data.errors import FormatError
 from vl.data.files import decode_text
 from vl.data.words.vectors import WordVectors
-from vl.data.world.kinds import KINDS, Kind, families
+from vl.data.world.kinds import KINDS, Kind, ancestors
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure  # slow to import
@@ -150,7 +150,7 @@ def principal_components(vectors: NDArray[np.float32]) -> tuple[FloatArray, floa
 
 
 def place_labels(points: FloatArray, sizes: FloatArray, area: tuple[float, float]) -> FloatArray:
-    """Place a label beside each point, overlapping little with labels, points and the border.
+    """Placement a label beside each point, overlapping little with labels, points and the border.
 
     Args:
         points: ``(V, 2)``, within the area.
@@ -255,7 +255,7 @@ def _draw_word_space(kinds: Sequence[Kind], components: FloatArray) -> "Figure":
     points = (components - (low + high) / 2) * scale + area / 2
     sizes = [(0.62 * _FONT_SIZE * len(kind.name) + 4, 1.15 * _FONT_SIZE) for kind in kinds]
     centers = place_labels(points, np.array(sizes), (_WIDTH, _HEIGHT))
-    kind_families = [families(kind.name)[-3] for kind in kinds]
+    kind_families = [ancestors(kind.name)[-3] for kind in kinds]
     colors = dict(zip(dict.fromkeys(kind_families), (*_COLORS, _GREY)))
     markers: dict[bool, dict[str, Any]] = {
         False: {"marker": "o", "ms": 5},

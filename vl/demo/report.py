@@ -17,7 +17,7 @@ from vl.data.errors import FormatError
 from vl.data.files import write_text
 from vl.data.words.vectors import WordVectors
 from vl.data.world.captions import COUNT_WORDS
-from vl.data.world.kinds import OF, plural
+from vl.data.world.kinds import KIND_BY_NAME, plural
 from vl.data.world.scenes import SPLITS, Group, Scene, Split
 from vl.demo.marking import mark_caption
 from vl.demo.plots import Plot, plot_training, plot_word_space
@@ -125,7 +125,7 @@ def write(path: Path, report: Report) -> None:
 def describe(scene: Scene) -> str:
     """Describe everything in a scene."""
     first, *others = (_describe_group(group) for group in scene.groups)
-    there = "There is" if scene.main.amount == 1 else "There are"
+    there = "There is" if scene.main.count == 1 else "There are"
     if others:
         relations = scene.relations(0, 1) - {"bigger than", "smaller than"}  # the sizes say so
         first += f" {' and '.join(sorted(relations)) or 'and'} {others[0]}"
@@ -134,10 +134,10 @@ def describe(scene: Scene) -> str:
 
 def _describe_group(group: Group) -> str:
     texture = [group.texture] if group.texture != "plain" else []
-    adjectives = " ".join([group.size, *texture, group.colour])
-    if group.amount == 1:
+    adjectives = " ".join([group.size, *texture, group.color])
+    if group.count == 1:
         return f"a {adjectives} {group.kind}"
-    return f"{COUNT_WORDS[group.amount]} {adjectives} {plural(group.kind)}"
+    return f"{COUNT_WORDS[group.count]} {adjectives} {plural(group.kind)}"
 
 
 def _splits(examples: Sequence[Example]) -> Iterator[dict[str, object]]:
@@ -189,7 +189,7 @@ def _card(example: Example) -> dict[str, object]:
 def _kind_of_label(label: str) -> str | None:
     """The kind that a label's first synonym names."""
     first = label.split(",")[0].strip()
-    return next((name for name, kind in OF.items() if first in kind.words), None)
+    return next((name for name, kind in KIND_BY_NAME.items() if first in kind.words), None)
 
 
 def _image_url(path: Path) -> tuple[str, int, int]:

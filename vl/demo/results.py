@@ -5,8 +5,8 @@ from pathlib import Path
 from typing import Any
 
 from vl.data.words.vectors import WordVectors
-from vl.data.world.files import read_truth
-from vl.data.world.kinds import OF
+from vl.data.world.files import read_ground_truth
+from vl.data.world.kinds import KIND_BY_NAME
 from vl.data.world.scenes import Split
 from vl.demo import report
 from vl.demo.report import Example, LabelScore, Report, ResultTable, StageTime, Training
@@ -64,7 +64,7 @@ def evaluate_demo(
 
 def _caption_scores(demo: Demo, split: Split) -> tuple[float, TruthScores]:
     """BLEU-4, and the scores against the scenes."""
-    scenes, captions = read_truth(demo.world / f"truth-{split}.jsonl"), demo.captions(split)
+    scenes, captions = read_ground_truth(demo.world / f"truth-{split}.jsonl"), demo.captions(split)
     scores = truth_scores([captions[name] for name in scenes], list(scenes.values()))
     return demo.bleu_4(split), scores
 
@@ -154,11 +154,11 @@ def _label_table(records: dict[str, dict[str, Any]]) -> ResultTable:
 
 
 def _examples(demo: Demo, split: Split, count: int) -> list[Example]:
-    scenes, captions = read_truth(demo.world / f"truth-{split}.jsonl"), demo.captions(split)
+    scenes, captions = read_ground_truth(demo.world / f"truth-{split}.jsonl"), demo.captions(split)
     names = list(scenes)[:count]
     paths = [demo.image_folder(split) / name for name in names]
     labeller = Labeller.load(demo.labeller("devise"), device=demo.device)
-    labels = [", ".join(kind.words) for kind in OF.values()]
+    labels = [", ".join(kind.words) for kind in KIND_BY_NAME.values()]
     answers = labeller(paths, labels=labels, top=_TOP_K)
     return [
         Example(

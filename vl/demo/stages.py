@@ -21,11 +21,10 @@ from torch import Tensor, nn
 from torch.optim import Optimizer
 
 from vl.commands import caption, embed, evaluate, evaluate_labels, train_captioner, train_words
-from vl.commands import draw_world as draw
 from vl.commands import train_labeller as train_devise
 from vl.data.embeddings import EmbeddingWriter, load_embeddings
 from vl.data.images.decode import decode_uint8
-from vl.data.world.files import read_truth
+from vl.data.world.files import World, draw_world, read_ground_truth
 from vl.data.world.kinds import SEEN
 from vl.data.world.scenes import Scene, Split
 from vl.demo.encoder import (
@@ -140,17 +139,9 @@ class Demo:
 
     def draw(self) -> None:
         """Draw images; write captions, text and taxonomy."""
-        counts = {name.replace("-", "_"): n for name, n in self.config.image_counts().items()}
-        _run(
-            draw.run,
-            draw.DrawRun(
-                self.world,
-                side=self.config.image_size,
-                words=self.config.text_words,
-                seed=self.seed,
-                **counts,
-            ),
-        )
+        config = self.config
+        counts = config.image_counts()
+        draw_world(self.world, World(counts, config.image_size, self.seed, config.text_words))
 
     def train_words(self) -> None:
         """Train word vectors; a single worker, for reproducibility."""
@@ -300,7 +291,7 @@ class Demo:
 
     def images(self, split: Split) -> tuple[Tensor, list[Scene]]:
         """Images of a split, ``(N, 3, S, S)`` uint8, and their scenes."""
-        scenes = read_truth(self.world / f"truth-{split}.jsonl")
+        scenes = read_ground_truth(self.world / f"truth-{split}.jsonl")
         folder = self.image_folder(split)
 
         def read(name: str) -> Tensor:

@@ -198,8 +198,8 @@ def _assertions(claims: Claims, scene: Scene, match: tuple[int | None, ...]) -> 
 _Trait = tuple[str, Callable[[Mention], str | None], Callable[[Group, str], bool]]
 _TRAITS: tuple[_Trait, ...] = (
     ("kind", lambda mention: mention.kind, lambda group, value: group.kind == value),
-    ("color", lambda mention: mention.color, lambda group, value: group.colour == value),
-    ("count", lambda mention: mention.amount, lambda group, value: group.amount in _COUNTS[value]),
+    ("color", lambda mention: mention.color, lambda group, value: group.color == value),
+    ("count", lambda mention: mention.amount, lambda group, value: group.count in _COUNTS[value]),
     ("size", lambda mention: mention.size, lambda group, value: group.size == value),
     ("texture", lambda mention: mention.texture, lambda group, value: group.texture == value),
 )

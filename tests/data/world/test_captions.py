@@ -1,98 +1,98 @@
-"""Captions of the drawn world: varied, true word by word, and never of one thing where are two."""
+"""Captions of the drawn world: varied, true word by word, and singular for single objects only."""
 
 import random
 from itertools import pairwise
 
 import pytest
 
-from vl.data.world.captions import RELATION_WORDS, SIZE_WORDS, TEXTURE_WORDS, caption, captions
-from vl.data.world.kinds import KINDS, OF, plural
-from vl.data.world.scenes import COLOURS, GROUNDS, SPLITS, scene
+from vl.data.world.captions import (
+    RELATION_WORDS,
+    SIZE_WORDS,
+    TEXTURE_WORDS,
+    sample_caption,
+    scene_captions,
+)
+from vl.data.world.kinds import KIND_BY_NAME, KINDS, plural
+from vl.data.world.scenes import COLORS, GROUNDS, SPLITS, sample_scene
 
-OF_WORD = {
+KIND_OF_WORD = {
     form: kind.name for kind in KINDS for word in kind.words for form in (word, plural(word))
 }
 
 
 @pytest.fixture(scope="module")
-def said():
-    scenes = [scene(split, number) for split in SPLITS for number in range(300)]
-    return [(each, captions(each)) for each in scenes]
+def captions():
+    """Pairs of a scene and one of its captions."""
+    scenes = [sample_scene(split, index) for split in SPLITS for index in range(300)]
+    return [(scene, text) for scene in scenes for text in scene_captions(scene)]
 
 
-def test_a_scene_has_the_same_five_captions_again(said):
-    for each, found in said[::50]:
-        assert len(set(found)) == 5
-        assert captions(each) == found
+def test_a_scene_always_has_the_same_five_captions(captions):
+    for scene, _ in captions[::250]:
+        assert len(set(scene_captions(scene))) == 5
+        assert scene_captions(scene) == scene_captions(scene)
 
 
-def test_captions_are_varied(said):
-    every = [text for _, found in said for text in found]
-    assert len(set(every)) > 0.9 * len(every)
-    shapes = set()
-    for each, found in said:
-        for text in found:
-            words = [OF_WORD.get(word, word) for word in text.split()]
-            words = ["KIND" if word in OF else word for word in words]
-            words = ["COLOUR" if word in COLOURS else word for word in words]
-            shapes.add(" ".join("GROUND" if word == each.ground else word for word in words))
-    assert len(shapes) > 1000
+def test_captions_are_varied(captions):
+    assert len({text for _, text in captions}) > 0.9 * len(captions)
+    templates = set()
+    for scene, text in captions:
+        words = [KIND_OF_WORD.get(word, word) for word in text.split()]
+        words = ["KIND" if word in KIND_BY_NAME else word for word in words]
+        words = ["COLOR" if word in COLORS else word for word in words]
+        templates.add(" ".join("GROUND" if word == scene.ground else word for word in words))
+    assert len(templates) > 1000
 
 
-def test_words_of_kinds_colours_sizes_textures_and_grounds_are_the_scenes_own(said):
-    # Word by word, which needs no grammar; what goes with what is for the parser's tests.
-    for each, found in said:
+def test_kinds_colors_sizes_textures_and_grounds_are_the_scenes_own(captions):
+    # Word by word, without a grammar; what belongs to what is for the parser's tests.
+    sizes = [word for words in SIZE_WORDS.values() for word in words]
+    textures = [word for words in TEXTURE_WORDS.values() for word in words]
+    for scene, text in captions:
         allowed = {
-            *(group.kind for group in each.groups),
-            *(group.colour for group in each.groups),
-            *(word for group in each.groups for word in SIZE_WORDS[group.size]),
-            *(word for group in each.groups for word in TEXTURE_WORDS[group.texture]),
-            each.ground,
+            *(group.kind for group in scene.groups),
+            *(group.color for group in scene.groups),
+            *(word for group in scene.groups for word in SIZE_WORDS[group.size]),
+            *(word for group in scene.groups for word in TEXTURE_WORDS[group.texture]),
+            scene.ground,
         }
-        for text in found:
-            for word in text.split():
-                word = OF_WORD.get(word, word)
-                sizes = [one for words in SIZE_WORDS.values() for one in words]
-                textures = [one for words in TEXTURE_WORDS.values() for one in words]
-                if word in (*OF, *COLOURS, *GROUNDS, *sizes, *textures):
-                    assert word in allowed, text
+        for word in text.split():
+            word = KIND_OF_WORD.get(word, word)
+            if word in (*KIND_BY_NAME, *COLORS, *GROUNDS, *sizes, *textures):
+                assert word in allowed, text
 
 
-def test_every_caption_names_the_main_thing(said):
-    for each, found in said:
-        for text in found:
-            assert each.main.kind in {OF_WORD.get(word) for word in text.split()}
+def test_every_caption_names_the_main_object(captions):
+    for scene, text in captions:
+        assert scene.main.kind in {KIND_OF_WORD.get(word) for word in text.split()}
 
 
-def test_things_alike_are_never_said_to_be_one(said):
-    several = {plural(word) for kind in KINDS for word in kind.words}
-    single = {word for kind in KINDS for word in kind.words} - several
-    for each, found in said:
-        for text in found:
-            words = set(text.removeprefix("a picture of ").removeprefix("a drawing of ").split())
-            if each.main.amount > 1:
-                assert not words & (single | {"a", "an", "is", "it"}), text
-            else:
-                assert not words & ((several - {"fish"}) | {"are", "two", "three"}), text
+def test_groups_are_plural_and_single_objects_singular(captions):
+    plurals = {plural(word) for kind in KINDS for word in kind.words}
+    singulars = {word for kind in KINDS for word in kind.words} - plurals
+    for scene, text in captions:
+        words = set(text.removeprefix("a picture of ").removeprefix("a drawing of ").split())
+        if scene.main.count > 1:
+            assert not words & (singulars | {"a", "an", "is", "it"}), text
+        else:
+            assert not words & ((plurals - {"fish"}) | {"are", "two", "three"}), text
 
 
-def test_an_article_fits_the_word_behind_it(said):
-    for _, found in said:
-        for text in found:
-            words = text.split()
-            for article, word in pairwise(words):
-                if article in ("a", "an"):
-                    assert (article == "an") == (word[0] in "aeiou"), text
+def test_an_article_fits_the_next_word(captions):
+    for _, text in captions:
+        for article, word in pairwise(text.split()):
+            if article in ("a", "an"):
+                assert (article == "an") == (word[0] in "aeiou"), text
 
 
-def test_every_way_to_say_a_relation_is_used(said):
-    text = " | ".join(text for _, found in said for text in found)
+def test_every_phrasing_of_a_relation_is_used(captions):
+    text = " | ".join(text for _, text in captions)
     for words in RELATION_WORDS.values():
         assert all(f" {word} " in text or f"| {word} " in text for word in words)
 
 
-def test_the_chance_that_is_given_is_all_that_counts():
-    each = scene("test", 5)
+def test_a_caption_depends_on_its_generator_alone():
+    scene = sample_scene("test", 5)
     state = random.getstate()
-    assert caption(each, random.Random(1)) == caption(each, random.Random(1))
+    assert sample_caption(scene, random.Random(1)) == sample_caption(scene, random.Random(1))
     assert random.getstate() == state

@@ -1,4 +1,4 @@
-"""The drawn world's kinds: a taxonomy that vl.data.words.wordnet reads, hops that the tree says."""
+"""The drawn world's kinds: a taxonomy that vl.data.words.wordnet reads, and hops within it."""
 
 import pytest
 
@@ -6,16 +6,18 @@ from vl.data.words.label_lists import read_label_file
 from vl.data.words.wordnet import WordNet
 from vl.data.world.kinds import (
     FAMILIES,
+    KIND_BY_NAME,
     KINDS,
-    OF,
     SEEN,
     UNSEEN,
-    families,
-    labels,
+    ancestors,
+    label_list,
     plural,
     synset_ids,
     write_taxonomy,
 )
+
+IDS = synset_ids()
 
 
 @pytest.fixture
@@ -25,59 +27,45 @@ def wordnet(tmp_path):
 
 
 def test_wordnet_reads_the_taxonomy(wordnet):
-    ids = synset_ids()
     assert len(wordnet) == len(KINDS) + len(FAMILIES)
-    assert wordnet.words(ids["cup"]) == ("cup", "mug")
-    assert wordnet.parents(ids["cup"]) == (ids["vessel"],)
-    assert wordnet.children(ids["hand tool"]) == (ids["hammer"], ids["key"], ids["spanner"])
-    assert wordnet.parents(ids["thing"]) == ()
+    assert wordnet.words(IDS["cup"]) == ("cup", "mug")
+    assert wordnet.parents(IDS["cup"]) == (IDS["vessel"],)
+    assert wordnet.children(IDS["hand tool"]) == (IDS["hammer"], IDS["key"], IDS["spanner"])
+    assert wordnet.parents(IDS["thing"]) == ()
 
 
 def test_every_kind_is_below_the_root_and_families_are_its_ancestors(wordnet):
-    ids = synset_ids()
     for kind in KINDS:
-        above = families(kind.name)
-        assert above[-1] == "thing"
-        assert wordnet.ancestors(ids[kind.name]) == tuple(ids[name] for name in above)
+        families = ancestors(kind.name)
+        assert families[-1] == "thing"
+        assert wordnet.ancestors(IDS[kind.name]) == tuple(IDS[name] for name in families)
 
 
-def test_unseen_kinds_are_as_many_hops_from_the_nearest_seen_one_as_they_say(wordnet):
-    ids = synset_ids()
-    hops = wordnet.hops(ids[name] for name in SEEN)
+def test_hops_of_unseen_kinds_are_those_of_the_taxonomy(wordnet):
+    hops = wordnet.hops(IDS[name] for name in SEEN)
     for kind in KINDS:
-        assert hops[wordnet.rows([ids[kind.name]])[0]] == kind.hops
+        assert hops[wordnet.rows([IDS[kind.name]])[0]] == kind.hops
     assert len(SEEN) >= 20
     assert [sum(kind.hops == hop for kind in KINDS) for hop in (2, 3)] == [9, 5]
 
 
-def test_kinds_are_seen_or_unseen_and_each_word_is_of_one(wordnet):
-    assert {*SEEN, *UNSEEN} == set(OF)
+def test_kinds_are_seen_or_unseen_and_each_word_has_one_meaning():
+    assert {*SEEN, *UNSEEN} == set(KIND_BY_NAME)
     assert not set(SEEN) & set(UNSEEN)
     words = [word for kind in KINDS for word in kind.words] + list(FAMILIES)
     assert len(words) == len(set(words))
 
 
-def test_a_list_of_labels_is_read_with_its_ids(tmp_path):
+def test_a_label_list_is_read_with_its_ids(tmp_path):
     path = tmp_path / "labels.txt"
-    path.write_text(labels(("ring", "fish")))
-    found = read_label_file(path)
-    assert found.texts == ("ring, hoop", "fish")
-    assert found.synsets == (synset_ids()["ring"], synset_ids()["fish"])
-    assert found.notes == ()
+    path.write_text(label_list(("ring", "fish")))
+    listed = read_label_file(path)
+    assert listed.texts == ("ring, hoop", "fish")
+    assert listed.synsets == (IDS["ring"], IDS["fish"])
+    assert listed.notes == ()
 
 
-@pytest.mark.parametrize(
-    ("word", "several"),
-    [
-        ("ball", "balls"),
-        ("butterfly", "butterflies"),
-        ("key", "keys"),
-        ("cross", "crosses"),
-        ("fish", "fish"),
-        ("bush", "bushes"),
-        ("torch", "torches"),
-        ("box", "boxes"),
-    ],
-)
-def test_plurals_are_as_english_has_them(word, several):
-    assert plural(word) == several
+def test_plurals():
+    words = "ball butterfly key cross fish bush torch box"
+    plurals = "balls butterflies keys crosses fish bushes torches boxes"
+    assert [plural(word) for word in words.split()] == plurals.split()

@@ -1,4 +1,4 @@
-"""The drawn world's truth: the same by the same seed, splits apart, relations that hold."""
+"""Scenes of the drawn world: determined by the seed, disjoint splits, consistent relations."""
 
 import json
 import math
@@ -8,150 +8,141 @@ import pytest
 
 from vl.data.world.kinds import SEEN, UNSEEN
 from vl.data.world.scenes import (
-    COLOURS,
+    COLORS,
     GROUNDS,
-    INVERSE,
+    INVERSE_RELATION,
     SIZES,
     SPLITS,
     TEXTURES,
     Group,
-    Place,
+    Placement,
     Scene,
-    as_json,
-    from_json,
-    held_out,
-    imagined,
-    scene,
+    is_held_out,
+    sample_scene,
+    sample_text_scene,
+    scene_from_json,
+    scene_to_json,
 )
 
 
 @pytest.fixture(scope="module")
 def scenes():
-    return {split: [scene(split, number) for number in range(800)] for split in SPLITS}
+    return {split: [sample_scene(split, index) for index in range(800)] for split in SPLITS}
 
 
-def everything(scenes):
-    return [each for split in scenes.values() for each in split]
+@pytest.fixture(scope="module")
+def all_scenes(scenes):
+    return [scene for split in scenes.values() for scene in split]
 
 
-def test_a_seed_a_split_and_a_number_say_everything():
-    assert scene("test", 3) == scene("test", 3, seed=0)
-    others = [scene("test", 3, seed=1), scene("test", 4), scene("development", 3)]
-    assert all(other.groups != scene("test", 3).groups for other in others)
+@pytest.fixture(scope="module")
+def pairs(all_scenes):
+    return [scene for scene in all_scenes if len(scene.groups) == 2]
 
 
-def test_a_scene_does_not_change_from_one_version_to_the_next():
-    # Worlds are made anew where they are wanted: if this fails, so does all comparison with an
-    # older world, and the version in vl.data.world.files must go up. The values are our own output.
-    first = scene("training", 0).main
-    assert (first.kind, first.colour, first.amount) == ("star", "white", 2)
-    assert scene("held-out-kinds", 0).main.kind == "wheel"
+def test_a_scene_is_determined_by_seed_split_and_index():
+    first = sample_scene("test", 3)
+    assert first == sample_scene("test", 3, seed=0)
+    for split, index, seed in (("test", 3, 1), ("test", 4, 0), ("development", 3, 0)):
+        assert sample_scene(split, index, seed=seed).groups != first.groups
 
 
-def test_no_split_has_a_scene_of_another(scenes):
-    seen = [each.groups for each in everything(scenes)]
-    assert len(set(seen)) == len(seen)
+def test_scenes_do_not_change_between_versions():
+    # If this fails, results on older worlds are no longer comparable, and the version in
+    # vl.data.world.files must go up. The values are our own output.
+    main = sample_scene("training", 0).main
+    assert (main.kind, main.color, main.count) == ("star", "white", 2)
+    assert sample_scene("held-out-kinds", 0).main.kind == "wheel"
 
 
-def test_held_out_combinations_are_one_colour_a_kind_and_every_colour():
-    pairs = [(kind, colour) for kind in SEEN for colour in COLOURS if held_out(kind, colour)]
-    assert sorted(kind for kind, _ in pairs) == sorted(SEEN)
-    times = Counter(colour for _, colour in pairs)
-    assert set(times) == set(COLOURS)
-    assert max(times.values()) <= 3
-    assert not any(held_out(kind, colour) for kind in UNSEEN for colour in COLOURS)
+def test_no_two_scenes_are_the_same(all_scenes):
+    assert len({scene.groups for scene in all_scenes}) == len(all_scenes)
+
+
+def test_held_out_combinations_are_one_color_a_kind_and_every_color():
+    held_out = [(kind, color) for kind in SEEN for color in COLORS if is_held_out(kind, color)]
+    assert sorted(kind for kind, _ in held_out) == sorted(SEEN)
+    counts = Counter(color for _, color in held_out)
+    assert set(counts) == set(COLORS)
+    assert max(counts.values()) <= 3
+    assert not any(is_held_out(kind, color) for kind in UNSEEN for color in COLORS)
 
 
 @pytest.mark.parametrize("split", ["training", "development", "test"])
-def test_ordinary_splits_have_every_kind_and_colour_but_no_held_out_pair(split, scenes):
-    groups = [group for each in scenes[split] for group in each.groups]
+def test_ordinary_splits_have_every_kind_and_color_but_no_held_out_combination(split, scenes):
+    groups = [group for scene in scenes[split] for group in scene.groups]
     assert {group.kind for group in groups} == set(SEEN)
-    assert {group.colour for group in groups} == set(COLOURS)
-    assert not any(held_out(group.kind, group.colour) for group in groups)
+    assert {group.color for group in groups} == set(COLORS)
+    assert not any(is_held_out(group.kind, group.color) for group in groups)
 
 
-def test_main_things_of_the_held_out_splits_are_held_out(scenes):
-    for each in scenes["held-out-combinations"]:
-        assert held_out(each.main.kind, each.main.colour)
-    assert {each.main.kind for each in scenes["held-out-kinds"]} == set(UNSEEN)
+def test_only_main_objects_of_the_held_out_splits_are_held_out(scenes):
+    for scene in scenes["held-out-combinations"]:
+        assert is_held_out(scene.main.kind, scene.main.color)
+    assert {scene.main.kind for scene in scenes["held-out-kinds"]} == set(UNSEEN)
     for split in ("held-out-combinations", "held-out-kinds"):
-        for each in scenes[split]:
-            for other in each.groups[1:]:  # beside it is what training knows
-                assert other.kind in SEEN
-                assert not held_out(other.kind, other.colour)
+        for scene in scenes[split]:
+            for group in scene.groups[1:]:
+                assert group.kind in SEEN
+                assert not is_held_out(group.kind, group.color)
 
 
-def test_kinds_and_colours_are_about_equally_common(scenes):
-    main = [each.main for each in scenes["training"]]
-    for counts in (Counter(one.kind for one in main), Counter(one.colour for one in main)):
+def test_kinds_and_colors_are_about_equally_frequent(scenes):
+    main = [scene.main for scene in scenes["training"]]
+    for counts in (Counter(group.kind for group in main), Counter(group.color for group in main)):
         expected = len(main) / len(counts)
         assert all(0.5 * expected < count < 1.6 * expected for count in counts.values())
 
 
-def test_everything_that_there_is_comes_up(scenes):
+def test_every_attribute_and_relation_occurs(scenes, pairs):
     for split in SPLITS:
-        groups = [group for each in scenes[split] for group in each.groups]
+        groups = [group for scene in scenes[split] for group in scene.groups]
         assert {group.texture for group in groups} == set(TEXTURES)
         assert {group.size for group in groups} == set(SIZES)
-        assert {group.amount for group in groups} == {1, 2, 3}
-        assert {each.ground for each in scenes[split]} == set(GROUNDS)
-    relations = {
-        relation
-        for each in everything(scenes)
-        if len(each.groups) == 2
-        for relation in each.relations(0, 1) | each.relations(1, 0)
-    }
-    assert relations == set(INVERSE)
+        assert {group.count for group in groups} == {1, 2, 3}
+        assert {scene.ground for scene in scenes[split]} == set(GROUNDS)
+    relations = {r for scene in pairs for r in scene.relations(0, 1) | scene.relations(1, 0)}
+    assert relations == set(INVERSE_RELATION)
 
 
-def test_things_are_within_the_picture_and_small_is_smaller_than_big(scenes):
+def test_objects_are_within_the_image_and_sizes_do_not_overlap(all_scenes):
     radii = {size: [] for size in SIZES}
-    for each in everything(scenes):
-        for group in each.groups:
-            for place in group.places:
-                radii[group.size].append(place.radius)
-                assert place.radius <= min(place.x, place.y, 1 - place.x, 1 - place.y)
+    for scene in all_scenes:
+        for group in scene.groups:
+            for p in group.placements:
+                radii[group.size].append(p.radius)
+                assert p.radius <= min(p.x, p.y, 1 - p.x, 1 - p.y)
     assert 1.3 * max(radii["small"]) < min(radii["big"])
 
 
-def test_things_do_not_hide_each_other(scenes):
-    for each in everything(scenes):
-        places = [place for group in each.groups for place in group.places]
-        for one in places:
-            for other in places:
-                apart = math.hypot(one.x - other.x, one.y - other.y)
-                if one is not other and apart > 0:
-                    assert apart >= 0.92 * (one.radius + other.radius)
-                elif one is not other:  # in a ring's hole, corners too
-                    assert each.main.kind == "ring"
-                    inner, outer = sorted((one.radius, other.radius))
+def test_objects_do_not_hide_each_other(all_scenes):
+    for scene in all_scenes:
+        placements = [p for group in scene.groups for p in group.placements]
+        for i, a in enumerate(placements):
+            for b in placements[:i]:
+                distance = math.hypot(a.x - b.x, a.y - b.y)
+                if distance > 0:
+                    assert distance >= 0.92 * (a.radius + b.radius)
+                else:  # in a ring's hole, corners included
+                    assert scene.main.kind == "ring"
+                    inner, outer = sorted((a.radius, b.radius))
                     assert inner * math.sqrt(2) < 0.66 * outer
 
 
-def test_of_two_things_the_main_one_is_the_bigger_and_of_another_kind(scenes):
-    for each in everything(scenes):
-        if len(each.groups) == 2:
-            assert each.groups[0].kind != each.groups[1].kind
-            assert [group.size for group in each.groups] == ["big", "small"]
-            assert [group.amount for group in each.groups] == [1, 1]
+def test_of_two_objects_the_main_one_is_bigger_and_of_another_kind(pairs):
+    for scene in pairs:
+        assert scene.groups[0].kind != scene.groups[1].kind
+        assert [group.size for group in scene.groups] == ["big", "small"]
+        assert [group.count for group in scene.groups] == [1, 1]
 
 
-def test_every_two_things_have_one_place_to_each_other_and_the_inverse_the_other_way(scenes):
-    for each in everything(scenes):
-        if len(each.groups) == 2:
-            there, back = each.relations(0, 1), each.relations(1, 0)
-            assert len(there - {"bigger than"}) == 1
-            assert "bigger than" in there
-            assert {INVERSE[relation] for relation in there} == back
-        else:
-            assert each.relations(0, 0) == frozenset()
-
-
-def pair(x, y, *, radius=0.15):
-    """A small ball at a place, and a big key at (0.5, 0.5)."""
-    ball = Group("ball", "red", "plain", "small", (Place(x, y, radius, 0, False),))
-    key = Group("key", "black", "plain", "big", (Place(0.5, 0.5, 0.25, 0, False),))
-    return Scene("test", 0, 0, (key, ball), "sand")
+def test_two_objects_have_one_spatial_relation_and_its_inverse(pairs):
+    for scene in pairs:
+        relations = scene.relations(0, 1)
+        assert len(relations - {"bigger than"}) == 1
+        assert "bigger than" in relations
+        assert {INVERSE_RELATION[relation] for relation in relations} == scene.relations(1, 0)
+        assert scene.relations(0, 0) == frozenset()
 
 
 @pytest.mark.parametrize(
@@ -162,47 +153,51 @@ def pair(x, y, *, radius=0.15):
         (0.5, 0.1, {"above"}),
         (0.6, 0.9, {"below"}),
         (0.52, 0.5, {"inside"}),
-        (0.1, 0.1, set()),  # as much above as left: no word says which
+        (0.1, 0.1, set()),  # neither axis dominates
     ],
 )
-def test_relations_are_as_a_reader_of_the_places_says(x, y, expected):
-    assert pair(x, y).relations(1, 0) == expected | {"smaller than"}
+def test_relations_follow_from_the_placements(x, y, expected):
+    ball = Group("ball", "red", "plain", "small", (Placement(x, y, 0.15, 0, False),))
+    key = Group("key", "black", "plain", "big", (Placement(0.5, 0.5, 0.25, 0, False),))
+    scene = Scene("test", 0, 0, (key, ball), "sand")
+    assert scene.relations(1, 0) == expected | {"smaller than"}
 
 
-def test_an_imagined_scene_is_in_no_split_and_of_all_kinds(scenes):
-    made = [imagined(number) for number in range(600)]
-    assert {each.main.kind for each in made} == {*SEEN, *UNSEEN}
-    assert not {each.groups for each in made} & {each.groups for each in everything(scenes)}
+def test_scenes_for_text_are_in_no_split_and_of_all_kinds(all_scenes):
+    text_scenes = [sample_text_scene(index) for index in range(600)]
+    assert {scene.main.kind for scene in text_scenes} == {*SEEN, *UNSEEN}
+    assert not {scene.groups for scene in text_scenes} & {scene.groups for scene in all_scenes}
 
 
-def test_a_scene_comes_back_from_json(scenes):
-    for each in everything(scenes)[::40]:
-        assert from_json(json.loads(json.dumps(as_json(each)))) == each
+def test_a_scene_survives_json(all_scenes):
+    for scene in all_scenes[::40]:
+        assert scene_from_json(json.loads(json.dumps(scene_to_json(scene)))) == scene
 
 
 @pytest.mark.parametrize(
-    ("change", "problem"),
+    ("change", "message"),
     [
         ({"ground": "lava"}, "no ground 'lava'"),
-        ({"groups": []}, "one to three things alike"),
+        ({"groups": []}, "one group"),
         ({"sky": "blue"}, "sky"),
-        ({"groups": 3}, "this is no scene"),
+        ({"groups": 3}, "not a scene"),
+        ({"groups": [{"kind": "dragon"}]}, "placements"),
     ],
 )
-def test_what_is_no_scene_is_refused(change, problem):
-    with pytest.raises(ValueError, match=problem):
-        from_json({**as_json(scene("test", 0)), **change})
+def test_refuses_what_is_not_a_scene(change, message):
+    with pytest.raises(ValueError, match=message):
+        scene_from_json({**scene_to_json(sample_scene("test", 0)), **change})
 
 
-def test_what_is_no_kind_is_refused():
-    entry = as_json(scene("test", 0))
+def test_refuses_an_unknown_kind():
+    entry = scene_to_json(sample_scene("test", 0))
     entry["groups"][0]["kind"] = "dragon"
     with pytest.raises(ValueError, match="no kind 'dragon'"):
-        from_json(entry)
+        scene_from_json(entry)
 
 
-def test_an_unknown_split_and_a_negative_number_are_refused():
-    with pytest.raises(ValueError, match="no split 'validation'; there are training, "):
-        scene("validation", 0)
-    with pytest.raises(ValueError, match="picture -1 of test"):
-        scene("test", -1)
+def test_refuses_an_unknown_split_and_a_negative_index():
+    with pytest.raises(ValueError, match=r"no split 'validation'.*training, "):
+        sample_scene("validation", 0)
+    with pytest.raises(ValueError, match="image -1 of test"):
+        sample_scene("test", -1)

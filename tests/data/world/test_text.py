@@ -1,4 +1,4 @@
-"""Text about the drawn world: words of akin kinds have akin neighbours, and no picture is told."""
+"""Text about the drawn world: related kinds have similar neighbors; no image is described."""
 
 from collections import Counter
 
@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from vl.data.words.texts import plain_words
-from vl.data.world.captions import captions
-from vl.data.world.kinds import FAMILIES, KINDS, OF, SEEN, UNSEEN, families
-from vl.data.world.scenes import SPLITS, scene
+from vl.data.world.captions import scene_captions
+from vl.data.world.kinds import FAMILIES, KINDS, SEEN, UNSEEN, ancestors
+from vl.data.world.scenes import SPLITS, sample_scene
 from vl.data.world.text import paragraphs
 
 
@@ -17,15 +17,19 @@ def text():
     return list(paragraphs(60_000))
 
 
-def test_a_seed_says_everything(text):
+def sentences(text):
+    return [s for paragraph in text for s in paragraph.removesuffix(".").split(". ")]
+
+
+def test_the_seed_determines_the_text(text):
     assert list(paragraphs(60_000)) == text
     assert list(paragraphs(2000)) == text[: len(list(paragraphs(2000)))]
     assert list(paragraphs(2000, seed=1)) != list(paragraphs(2000))
 
 
-def test_there_are_as_many_words_as_asked_for_and_no_paragraph_too_many(text):
-    words = [len(paragraph.split()) for paragraph in text]
-    assert sum(words) >= 60_000 > sum(words[:-1])
+def test_there_are_enough_words_and_no_paragraph_too_many(text):
+    counts = [len(paragraph.split()) for paragraph in text]
+    assert sum(counts) >= 60_000 > sum(counts[:-1])
     assert list(paragraphs(0)) == []
 
 
@@ -33,80 +37,77 @@ def test_a_paragraph_is_a_line_of_sentences(text):
     for paragraph in text:
         assert "\n" not in paragraph
         assert paragraph.endswith(".")
-        for sentence in paragraph.removesuffix(".").split(". "):
-            assert sentence[0].isupper()
-            assert "  " not in sentence and " ," not in sentence
+    for sentence in sentences(text):
+        assert sentence[0].isupper()
+        assert "  " not in sentence and " ," not in sentence
 
 
-def test_every_kind_is_told_of_equally_often(text):
+def test_kinds_are_about_equally_frequent(text):
     counts = Counter(word for paragraph in text for word in plain_words(paragraph.lower()))
-    times = [sum(counts[word] for word in kind.words) for kind in KINDS]
-    assert min(times) > 0.3 * max(times)
-    assert min(times) > 80
+    frequencies = [sum(counts[word] for word in kind.words) for kind in KINDS]
+    assert min(frequencies) > 0.3 * max(frequencies)
+    assert min(frequencies) > 80
 
 
-def test_what_is_said_of_a_kind_is_its_own_or_its_families(text):
-    facts = {fact for kind in KINDS for fact in kind.said}
-    facts |= {fact for family in FAMILIES.values() for fact in family.said}
-    alone = {fact for fact in facts if not any(fact in other for other in facts - {fact})}
-    known = 0
-    for paragraph in text:
-        for sentence in paragraph.removesuffix(".").split(". "):
-            words = sentence.lower()
-            if words.startswith("like "):
-                words = words.partition(", ")[2]  # what follows is of the second kind
-            named = [kind for kind in KINDS if set(kind.words) & set(words.split())]
-            if len(named) == 1:
-                (kind,) = named
-                own = {*kind.said}.union(*(FAMILIES[name].said for name in families(kind.name)))
-                told = {fact for fact in alone if f" {fact.lower()}" in words}
-                known += len(told)
-                assert told <= own, sentence
-    assert known > 1000
+def test_facts_about_a_kind_are_its_own_or_its_families(text):
+    facts = {fact for kind in KINDS for fact in kind.facts}
+    facts |= {fact for family in FAMILIES.values() for fact in family.facts}
+    facts = {fact for fact in facts if not any(fact in other for other in facts - {fact})}
+    count = 0
+    for sentence in sentences(text):
+        words = sentence.lower()
+        if words.startswith("like "):
+            words = words.partition(", ")[2]  # the rest is about the second kind
+        kinds = [kind for kind in KINDS if set(kind.words) & set(words.split())]
+        if len(kinds) == 1:
+            (kind,) = kinds
+            true = {*kind.facts}.union(*(FAMILIES[name].facts for name in ancestors(kind.name)))
+            asserted = {fact for fact in facts if f" {fact.lower()}" in words}
+            count += len(asserted)
+            assert asserted <= true, sentence
+    assert count > 1000
 
 
-def test_no_caption_of_a_picture_of_held_out_things_is_in_it(text):
-    """Short ones say little and may come by chance; long ones are as good as the picture."""
-    told = " ".join(text).lower()
+def test_no_long_caption_of_an_image_is_in_the_text(text):
+    """A short one says little and may come by chance; a long one is as good as the image."""
+    whole = " ".join(text).lower()
     for split in SPLITS:
-        found = 0
-        for number in range(100):
-            long = [each for each in captions(scene(split, number)) if len(each.split()) > 10]
-            found += sum(f"{each}." in told for each in long)
-        assert found == 0
+        for index in range(100):
+            captions = scene_captions(sample_scene(split, index))
+            assert not any(f"{c}." in whole for c in captions if len(c.split()) > 10)
 
 
-def neighbours(text, window=8):
-    """Of each kind, how much more often than by chance words stand near it: ``(kinds, words)``."""
+def pointwise_mutual_information(text, window=8):
+    """Of each kind with the words near it, unit rows ``(kinds, words)``."""
     lines = [plain_words(paragraph.lower()) for paragraph in text]
-    vocabulary = {word: place for place, word in enumerate(sorted({w for x in lines for w in x}))}
+    column = {word: i for i, word in enumerate(sorted({w for line in lines for w in line}))}
     rows = {word: row for row, kind in enumerate(KINDS) for word in kind.words}
-    counts = np.zeros((len(KINDS), len(vocabulary)))
-    total = np.zeros(len(vocabulary))
+    counts = np.zeros((len(KINDS), len(column)))
+    total = np.zeros(len(column))
     for words in lines:
-        for place, word in enumerate(words):
-            total[vocabulary[word]] += 1
+        for position, word in enumerate(words):
+            total[column[word]] += 1
             if word in rows:
-                for other in words[max(0, place - window) : place + window + 1]:
-                    if other not in rows:  # the names of kinds themselves would tell too much
-                        counts[rows[word], vocabulary[other]] += 1
+                for neighbor in words[max(0, position - window) : position + window + 1]:
+                    if neighbor not in rows:  # names of kinds would tell too much
+                        counts[rows[word], column[neighbor]] += 1
     expected = counts.sum(1, keepdims=True) * total / total.sum()
     gain = np.log(np.maximum(counts, 1e-9) / np.maximum(expected, 1e-9)).clip(min=0)
     return gain / np.linalg.norm(gain, axis=1, keepdims=True)
 
 
-def test_unseen_kinds_have_neighbours_like_their_siblings(text):
-    vectors = neighbours(text)
-    alike = vectors @ vectors.T
+def test_unseen_kinds_have_neighbors_like_their_siblings(text):
+    vectors = pointwise_mutual_information(text)
+    cosines = vectors @ vectors.T
     rows = {kind.name: row for row, kind in enumerate(KINDS)}
     for name in UNSEEN:
-        kin = [
-            other
-            for other in SEEN
-            if families(other)[0] in families(name) or families(name)[0] in families(other)
+        relatives = [
+            kind
+            for kind in SEEN
+            if ancestors(kind)[0] in ancestors(name) or ancestors(name)[0] in ancestors(kind)
         ]
-        order = sorted(SEEN, key=lambda other: -alike[rows[name], rows[other]])
-        assert order[0] in kin, (name, order[:3])
+        nearest = max(SEEN, key=lambda kind: cosines[rows[name], rows[kind]])
+        assert nearest in relatives, (name, nearest)
 
 
 @pytest.mark.slow
@@ -122,6 +123,5 @@ def test_skip_gram_puts_unseen_kinds_beside_their_siblings():
         "lorry": {"car"},
         "tent": {"house"},
     }.items():
-        near = sorted(SEEN, key=lambda other: -model.wv.similarity(name, other))
-        assert set(near[: len(expected)]) == expected
-    assert len(OF) == len(KINDS)
+        nearest = sorted(SEEN, key=lambda kind: -model.wv.similarity(name, kind))
+        assert set(nearest[: len(expected)]) == expected

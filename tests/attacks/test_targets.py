@@ -5,12 +5,12 @@ import math
 import pytest
 import torch
 
+from tests.helpers.shapes import draw_shape
 from tests.helpers.tiny_captioner import Tiny, captioner, decoder
 from tests.helpers.tiny_labeller import WIDTH, labeller, units, wordnet, words
 from vl.attacks.targets import Output, TargetCaptioner, TargetLabeller
 from vl.captioning.search import SearchSettings
 from vl.data.captions.vocabulary import Vocabulary
-from vl.data.scenes import draw
 from vl.data.words.label_space import LabelSpace
 from vl.decoders.conse import Conse
 from vl.training.adversarial import basic_iterative
@@ -20,7 +20,7 @@ VIEWS = ("plain", "flip", "top-left")
 
 
 def squares(count=4):
-    return torch.stack([draw(index, side=Tiny.image_size)[0] for index in range(count)])
+    return torch.stack([draw_shape(index, side=Tiny.image_size)[0] for index in range(count)])
 
 
 def ensemble_labeller():

@@ -5,11 +5,11 @@ import json
 import pytest
 import torch
 
+from tests.helpers.shapes import draw_shape
 from tests.helpers.tiny_captioner import Tiny, captioner, drawings, encoder
 from vl.__main__ import main
 from vl.captioning.captioner import Captioner
 from vl.captioning.training import CaptionerTask
-from vl.data.scenes import draw
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
 
@@ -28,7 +28,7 @@ def place(tmp_path, monkeypatch, capsys):
     """A folder with drawings, their captions as Flickr8k has them, embeddings and weights."""
     monkeypatch.chdir(tmp_path)
     paths = drawings(tmp_path / "photos", COUNT)
-    captions = [(path.name, draw(seed, side=4).captions) for seed, path in enumerate(paths)]
+    captions = [(path.name, draw_shape(seed, side=4).captions) for seed, path in enumerate(paths)]
     lines = [f"{name}#{n}\t{said}" for name, five in captions for n, said in enumerate(five)]
     (tmp_path / "tokens.txt").write_text("\n".join(lines) + "\n")
     (tmp_path / "train.txt").write_text("\n".join(TRAINING))
@@ -85,7 +85,7 @@ def karpathy(folder):
             "filename": f"{seed}.png",
             "imgid": seed,
             "split": "val" if seed < DEV else "train",
-            "sentences": [{"raw": said} for said in draw(seed, side=4).captions],
+            "sentences": [{"raw": said} for said in draw_shape(seed, side=4).captions],
         }
         for seed in range(COUNT)
     ]
@@ -99,7 +99,7 @@ def coco(folder):
         annotations = [
             {"id": 10 * seed + n, "image_id": seed, "caption": said}
             for seed in seeds
-            for n, said in enumerate(draw(seed, side=4).captions)
+            for n, said in enumerate(draw_shape(seed, side=4).captions)
         ]
         content = json.dumps({"images": images, "annotations": annotations})
         (folder / name).write_text(content)

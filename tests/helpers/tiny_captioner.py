@@ -11,10 +11,10 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torchvision.transforms.v2.functional import to_pil_image
 
+from tests.helpers.shapes import draw_shape
 from vl.captioning.captioner import Captioner
 from vl.captioning.search import SearchSettings
 from vl.data.captions.vocabulary import Vocabulary
-from vl.data.scenes import draw
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.encoding.embedder import Embedder
 
@@ -56,7 +56,9 @@ def decoder(seed: int = 0, *, words: int = len(WORDS) + 3, width: int = Tiny.wid
             nn.init.normal_(parameter, std=1.5)
         if width == Tiny.width:  # drawings are much alike to an untrained encoder
             with torch.no_grad():
-                made.standardize(encoder()(torch.stack([draw(n, side=16)[0] for n in range(9)])))
+                made.standardize(
+                    encoder()(torch.stack([draw_shape(n, side=16)[0] for n in range(9)]))
+                )
     return made.eval()
 
 
@@ -90,7 +92,7 @@ def drawings(folder: Path, count: int, *, side: int = 24) -> list[Path]:
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{seed}.png" for seed in range(count)]
     for seed, path in enumerate(paths):
-        to_pil_image(draw(seed, side=side).pixels).save(path)
+        to_pil_image(draw_shape(seed, side=side).pixels).save(path)
     return paths
 
 

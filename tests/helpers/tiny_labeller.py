@@ -8,8 +8,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from tests.helpers.shapes import draw_shape
 from tests.helpers.tiny_captioner import Tiny, embedder, encoder
-from vl.data.scenes import draw
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
 from vl.data.words.vectors import WordVectors
@@ -68,7 +68,9 @@ def labeller(space: LabelSpace | None = None, **choices: Any) -> Labeller:
         projection = Devise(image_width=Tiny.width, width=space.width)
         nn.init.normal_(projection.projection.weight)
     with torch.no_grad():
-        projection.standardize(encoder()(torch.stack([draw(n, side=16)[0] for n in range(9)])))
+        projection.standardize(
+            encoder()(torch.stack([draw_shape(n, side=16)[0] for n in range(9)]))
+        )
     settings = {name: choices.pop(name) for name in ("views", "resize") if name in choices}
     choices = {"seen": SEEN, "calibration": calibration(width=space.width), **choices}
     return Labeller(embedder(**settings), {"devise": projection}, space, **choices)

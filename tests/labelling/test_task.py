@@ -157,7 +157,7 @@ def test_conse_by_classes_is_cut_to_the_labels_that_are_trained_on(tmp_path):
     with pytest.raises(ValueError, match="none of the labels trained on is in it"):
         conse_of(made, path, top=3)
     path.write_text("ball\nBall\n")
-    with pytest.raises(ValueError, match="each line is a class of the encoder; .*repeated label"):
+    with pytest.raises(ValueError, match=r"each line is a class of the encoder; .*repeated label"):
         conse_of(made, path, top=3)
 
 

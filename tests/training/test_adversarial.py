@@ -9,8 +9,8 @@ import torchattacks
 from torch import nn
 from torch.nn import functional as F
 
+from tests.helpers.shapes import draw_shape
 from tests.helpers.tiny_captioner import Tiny, encoder
-from vl.data.scenes import draw
 from vl.training.adversarial import (
     adversarial_loss,
     basic_iterative,
@@ -42,7 +42,7 @@ class Classifier(nn.Module):
 
 def pictures(count=4):
     """Drawings, each with pixels at 0 and at 1."""
-    made = torch.stack([draw(number, side=Tiny.image_size)[0] for number in range(count)])
+    made = torch.stack([draw_shape(number, side=Tiny.image_size)[0] for number in range(count)])
     made[:, :, 0, :4], made[:, :, 0, 4:8] = 0.0, 1.0
     return made
 

@@ -1,7 +1,5 @@
 """Labels, batches and accuracy of the drawn world's multi-attribute classifier."""
 
-from dataclasses import replace
-
 import pytest
 import torch
 import torch.nn.functional as F
@@ -21,7 +19,7 @@ from tests.helpers.tiny_world import (
     unseen_scenes,
 )
 from vl.data.world.kinds import SEEN
-from vl.data.world.scenes import COLORS, SIZES, Group, Placement, Scene, sample_scene
+from vl.data.world.scenes import COLORS, Group, Placement, Scene, sample_scene
 from vl.demo.encoder import (
     CELL_HEADS,
     IMAGE_HEADS,
@@ -175,38 +173,6 @@ def test_cells_near_an_edge_are_ignored():
     }
 
 
-def test_ring_covers_its_square_but_for_the_object_inside():
-    ring = group("ring", (0.5, 0.5), radius=0.4)
-    star = group("star", (0.5, 0.5), radius=0.16, size="small", color="red")
-    cells = cell_labels(scene_of(ring, star), 8)
-    # The outermost cells are 7/16 from the center, 1.09 of the ring's radius; the innermost 1/16,
-    # 0.39 of the star's, and those around them 3/16, which is 1.17.
-    assert as_text(cells, {"ring": "r", "star": "s"}) == [
-        "????????",
-        "?rrrrrr?",
-        "?rrrrrr?",
-        "?rrssrr?",
-        "?rrssrr?",
-        "?rrrrrr?",
-        "?rrrrrr?",
-        "????????",
-    ]
-    assert (COLORS[cells[1, 3, 3]], SIZES[cells[3, 3, 3]]) == ("red", "small")
-    assert (COLORS[cells[1, 2, 2]], SIZES[cells[3, 2, 2]]) == ("blue", "big")
-
-
-def test_covered_cell_near_another_object_is_not_ignored():
-    crosses = group("cross", (0.3125, 0.3125), (0.6875, 0.3125), radius=0.2, size="small")
-    # 2/16 is 0.63 of the radius, 4/16 is 1.25: each covers three by three cells and no more.
-    assert as_text(cell_labels(scene_of(crosses), 8), {"cross": "x"})[1:4] == [".xxxxxx."] * 3
-    wider = replace(crosses, placements=tuple(p._replace(radius=0.24) for p in crosses.placements))
-    # 4/16 is 1.04: ignored, but for the cells of the other cross.
-    cells = cell_labels(scene_of(wider), 8)
-    assert as_text(cells, {"cross": "x"})[1:4] == ["?xxxxxx?"] * 3
-    reverse = replace(wider, placements=wider.placements[::-1])
-    assert torch.equal(cells, cell_labels(scene_of(reverse), 8))
-
-
 @pytest.mark.parametrize("seed", [None, 3])
 def test_batches_keep_images_and_labels_together(scenes, seed):
     data = WorldBatches(numbered(COUNT), scenes, cells=4, batch_size=16, seed=seed)
@@ -221,26 +187,6 @@ def test_batches_keep_images_and_labels_together(scenes, seed):
             assert torch.equal(cells, cell_labels(scenes[index], 4))
     assert (order == list(range(COUNT))) == (seed is None)
     assert sorted(order) == list(range(COUNT))
-
-
-def test_seed_and_epoch_determine_the_order(scenes):
-    def order(seed, epoch):
-        batches = WorldBatches(numbered(COUNT), scenes, cells=1, batch_size=16, seed=seed)
-        return [index for batch in batches.epoch(epoch) for index in indices_of(batch.images)]
-
-    assert order(3, 1) == order(3, 1)
-    orders = [order(3, 1), order(3, 0), order(4, 1), order(0, 0)]
-    assert len({tuple(each) for each in orders}) == 4
-
-
-def test_epoch_can_start_at_any_batch(scenes):
-    data = WorldBatches(numbered(COUNT), scenes, cells=4, batch_size=16, seed=3)
-    batches = list(data.epoch(1))
-    for first in range(len(batches) + 1):
-        rest = list(data.epoch(1, first=first))
-        assert len(rest) == len(batches) - first
-        for expected, batch in zip(batches[first:], rest, strict=True):
-            assert all(map(torch.equal, expected, batch))
 
 
 def test_no_batch_has_a_single_image(scenes):
@@ -278,17 +224,6 @@ def test_mixed_colors_keep_shapes():
     assert ((mixed[..., 0] - mixed[..., 5]).abs().amax((1, 2)) > 0.05).float().mean() > 0.8
     assert len(mixed[:, :, 0, 5].unique(dim=0)) == 20
     assert ((mixed - pixels).abs().amax((1, 2, 3)) > 0.05).all()
-
-
-def test_colors_are_mixed_about_grey():
-    pixels = torch.rand(10, 3, 4, 4)
-    mixed = []
-    for inputs in (pixels, 1 - pixels):
-        torch.manual_seed(2)
-        mixed.append(mix_colors(inputs))
-    torch.testing.assert_close(mixed[0], 1 - mixed[1])
-    grey = torch.full((10, 3, 2, 2), 0.5)
-    torch.testing.assert_close(mix_colors(grey), grey)
 
 
 def test_mixing_weights_add_up_to_the_contrast():

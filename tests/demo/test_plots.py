@@ -138,7 +138,7 @@ def test_labels_are_beside_their_points_within_the_area_and_apart():
     area = np.array([468.0, 380.0])
     points = 34 + (area - 68) * generator.random((34, 2))
     sizes = np.stack([generator.uniform(20, 60, 34), np.full(34, 10.0)], 1)
-    centers = place_labels(points, sizes, (468.0, 380.0))
+    centers = place_labels(points, sizes, area)
     low, high = centers - sizes / 2, centers + sizes / 2
     assert (low >= 0).all()
     assert (high <= area).all()

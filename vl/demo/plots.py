@@ -6,6 +6,7 @@ Every plot is drawn twice, for light and for dark pages.
 import io
 import json
 from collections.abc import Callable, Sequence
+from itertools import product
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -30,10 +31,9 @@ _FONT_SIZE = 9  # points
 # In points: width and height of the map, its legend below, the margin around the dots.
 _WIDTH, _HEIGHT, _LEGEND, _MARGIN = 468.0, 380.0, 62.0, 34.0
 _DOT_SIZE = 9.0  # that labels should leave free
-_LABEL_DISTANCES = (6.0, 14.0, 22.0, 30.0)  # from a dot, nearest first
+_LABEL_DISTANCES = (6.0, 10.0, 14.0, 18.0, 22.0, 26.0, 30.0)  # from a dot, nearest first
 _DIAGONALS = ((0.7, 0.7), (-0.7, 0.7), (0.7, -0.7), (-0.7, -0.7))
 _LABEL_DIRECTIONS = ((1, 0), (-1, 0), (0, 1), (0, -1), *_DIAGONALS)
-_LABEL_PASSES = 4
 
 FloatArray = NDArray[np.float64]
 Curve = list[tuple[int, float]]  # steps and values
@@ -149,46 +149,27 @@ def principal_components(vectors: NDArray[np.float32]) -> tuple[FloatArray, floa
     return (left * scales)[:, :2], float(scales[:2] @ scales[:2]) / total if total else 1.0
 
 
-def place_labels(points: FloatArray, sizes: FloatArray, area: tuple[float, float]) -> FloatArray:
-    """Placement a label beside each point, overlapping little with labels, points and the border.
+def place_labels(points: FloatArray, sizes: FloatArray, area: FloatArray) -> FloatArray:
+    """Place a label beside each point: the first position clear of labels, points and the border.
 
     Args:
         points: ``(V, 2)``, within the area.
         sizes: width and height of each label, ``(V, 2)``.
-        area: width and height.
+        area: width and height, ``(2,)``.
 
     Returns:
-        The center of each label, ``(V, 2)``: the best of a few positions around its point.
+        The center of each label, ``(V, 2)``.
     """
-    offsets = [
-        [distance * x, distance * y, np.sign(x) / 2, np.sign(y) / 2]
-        for distance in _LABEL_DISTANCES
-        for x, y in _LABEL_DIRECTIONS
-    ]
-    shift, anchor = np.split(np.array(offsets), 2, axis=1)  # (P, 2) each
-    candidates = points[:, None] + shift + anchor * sizes[:, None]  # (V, P, 2)
-    centers = candidates[:, 0].copy()
-    dots = np.full_like(points, _DOT_SIZE)
-    for _ in range(_LABEL_PASSES):
-        for index, size in enumerate(sizes):
-            others = np.arange(len(points)) != index
-            obstacles = np.concatenate([centers[others], points[others]])
-            obstacle_sizes = np.concatenate([sizes[others], dots[others]])
-            overlap = _overlap(candidates[index], size, obstacles, obstacle_sizes).sum(1)
-            inside = _overlap(candidates[index], size, np.array([area]) / 2, np.array([area]))[:, 0]
-            cost = overlap + 4 * (size.prod() - inside) + np.arange(len(overlap)) / 10
-            centers[index] = candidates[index, np.argmin(cost)]
-    return centers
-
-
-def _overlap(
-    centers: FloatArray, size: FloatArray, other_centers: FloatArray, other_sizes: FloatArray
-) -> FloatArray:
-    """Areas of overlap of boxes of one size ``(P, 2)`` with others ``(Q, 2)``, ``(P, Q)``."""
-    low = np.maximum((centers - size / 2)[:, None], other_centers - other_sizes / 2)
-    high = np.minimum((centers + size / 2)[:, None], other_centers + other_sizes / 2)
-    area: FloatArray = (high - low).clip(0).prod(2)
-    return area
+    centers = points.copy()  # of the points, and then of the labels as well
+    extents = np.full_like(points, _DOT_SIZE)
+    for point, size in zip(points, sizes, strict=True):
+        for distance, direction in product(_LABEL_DISTANCES, _LABEL_DIRECTIONS):
+            center = point + distance * np.array(direction) + np.sign(direction) * size / 2
+            inside = (np.abs(center - area / 2) <= (area - size) / 2).all()
+            if inside and not (np.abs(center - centers) < (size + extents) / 2).all(1).any():
+                break
+        centers, extents = np.vstack([centers, center]), np.vstack([extents, size])
+    return centers[len(points) :]
 
 
 def _plot(alt: str, draw: Callable[..., "Figure"], *contents: Any) -> Plot:
@@ -254,7 +235,7 @@ def _draw_word_space(kinds: Sequence[Kind], components: FloatArray) -> "Figure":
     scale = np.min((area - 2 * _MARGIN) / np.maximum(high - low, 1e-9))
     points = (components - (low + high) / 2) * scale + area / 2
     sizes = [(0.62 * _FONT_SIZE * len(kind.name) + 4, 1.15 * _FONT_SIZE) for kind in kinds]
-    centers = place_labels(points, np.array(sizes), (_WIDTH, _HEIGHT))
+    centers = place_labels(points, np.array(sizes), area)
     kind_families = [ancestors(kind.name)[-3] for kind in kinds]
     colors = dict(zip(dict.fromkeys(kind_families), (*_COLORS, _GREY)))
     markers: dict[bool, dict[str, Any]] = {

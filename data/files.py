@@ -80,6 +80,23 @@ def atomic_write(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
         temporary.unlink(missing_ok=True)
 
 
+def check_writable(path: Path | str) -> None:
+    """Check that a file can be written, before a long computation of its content.
+
+    Raises:
+        OSError: it cannot, or is a folder.
+    """
+    path = Path(path)
+    if path.is_dir():
+        raise IsADirectoryError(f"{path}: a folder, not a file")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=path.parent):
+            pass
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
+
+
 def write_text(path: Path | str, text: str) -> None:
     """Write ``text`` as UTF-8, the whole file or nothing."""
     with atomic_write(path) as temporary:

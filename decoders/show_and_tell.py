@@ -3,7 +3,7 @@
 It knows word ids only: spelling is the vocabulary's, ranking of captions the search's.
 """
 
-from typing import get_args
+from typing import Any, get_args
 
 import torch
 import torch.nn.functional as F
@@ -60,7 +60,7 @@ class ShowAndTell(nn.Module):
         self.vocabulary_size = vocabulary_size
         self.hidden_size = hidden_size
         self.cell: LstmCell = cell
-        self.configuration = {  # the constructor's arguments
+        self.configuration: dict[str, Any] = {  # the constructor's arguments
             "image_width": image_width,
             "vocabulary_size": vocabulary_size,
             "embedding_size": embedding_size,

@@ -37,7 +37,16 @@ COMMANDS = {
         "Labelled photographs into tar shards",
     ),
     "train captioner": Command(
-        "vl.commands.train_captioner:CaptionerTraining", "Train a captioner"
+        "vl.commands.train_captioner:TrainCaptionerFlags",
+        "Train a captioner: its decoder, on cached embeddings",
+    ),
+    "finetune captioner": Command(
+        "vl.commands.finetune_captioner:FinetuneCaptionerFlags",
+        "Fine-tune a captioner: encoder and decoder together, on images",
+    ),
+    "self-critical captioner": Command(
+        "vl.commands.self_critical_captioner:SelfCriticalCaptionerFlags",
+        "Train a captioner's decoder on CIDEr-D and BLEU-4 of captions it samples",
     ),
     "train words": Command(
         "vl.commands.train_words:WordTraining", "Train word vectors on plain text"
@@ -50,7 +59,7 @@ COMMANDS = {
         "vl.commands.train_encoder:EncoderRun",
         "Train an encoder to tell classes of pictures apart",
     ),
-    "caption": Command("vl.commands.caption:CaptionRun", "Say what is on photographs"),
+    "caption": Command("vl.commands.caption:CaptionFlags", "Caption images"),
     "label": Command("vl.commands.label:LabelRun", "Say which of some labels photographs show"),
     "attack": Command(
         "vl.commands.attack:AttackRun",

@@ -28,7 +28,7 @@ vl embed "$flickr/images" --weights "$weights" --output "$output/embeddings.npy"
 # Two decoders that differ in their seed alone: first trained on the reference captions, keeping the
 # epoch with the lowest development loss, then briefly self-critical.
 for seed in 1 2; do
-    train train "$output/seed-$seed" --weights "$weights" --seed "$seed" --embedding-width 256 --dropout 0.5 \
+    train train "$output/seed-$seed" --weights "$weights" --seed "$seed" --embedding-size 256 --dropout 0.5 \
         --learning-rate 2e-3 --batch-size 150 --epochs 10 --selection-metric loss
     train self-critical "$output/tuned-$seed" --model "$output/seed-$seed/captioner.safetensors" \
         --seed "$seed" --learning-rate 5e-5 --warmup-steps 20 --batch-size 60 --epochs 1

@@ -1,94 +1,98 @@
-"""What each phase trains: the decoder alone, or the encoder as far as its answer depends on it."""
+"""What a training starts from: cached embeddings, or images and the part of the encoder used."""
 
 import json
 
 import pytest
 import torch
 
-from tests.helpers.tiny_captioner import Tiny, captioner, decoder, drawings, embedder, encoder
-from vl.captioning.setup import Names, on_embeddings, on_photographs
-from vl.captioning.training import CaptionerTask
+from tests.helpers.tiny_captioner import WORDS, Tiny, decoder, drawings, embedder, encoder
+from vl.captioning.setup import CaptionSplits, setup_on_embeddings, setup_on_images
+from vl.captioning.task import CaptionerTask
+from vl.data.captions.captions import CaptionedImage
+from vl.data.captions.vocabulary import Vocabulary
 from vl.data.embeddings import EmbeddingWriter, Provenance
 from vl.data.errors import FormatError
-from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
 
-CPU = torch.device("cpu")
 
-
-def phase(tmp_path, **changes):
-    paths = drawings(tmp_path, 4)
-    names = Names([path.name for path in paths[:3]], [paths[3].name])
-    choices = {
-        "embedder": embedder(views=("plain", "flip"), resize="center-crop"),
-        "decoder": decoder(),
-        **changes,
-    }
-    return on_photographs(tmp_path, names, **choices)
-
-
-def test_what_the_answer_does_not_depend_on_is_not_trained(tmp_path):
-    """DistributedDataParallel would wait for its gradient for ever."""
-    frozen = encoder().requires_grad_(False)
-    made = phase(tmp_path, embedder=embedder(encoder=frozen))
-    trained = {
-        name for name, each in made.embedder.encoder.named_parameters() if each.requires_grad
-    }
-    assert trained == {"body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"}
-    made.embedder.encoder(made.source(torch.tensor([0]), torch.tensor([0]))).sum().backward()
-    for name, each in made.embedder.encoder.named_parameters():
-        assert (each.grad is not None) == (name in trained)
-
-
-def test_it_is_judged_by_the_encoder_in_training(tmp_path):
-    made = phase(tmp_path)
-    other = CaptionerTask(made.decoder, encoder(5))
-    found = made.development(other)
-    (part,) = embedder(5, views=("plain", "flip"), resize="center-crop").stream(
-        [tmp_path / "3.png"]
+def splits_of(training, development):
+    training, development = (
+        [
+            CaptionedImage(image_id=name, file_name=name, captions=("a ball",), split="")
+            for name in names
+        ]
+        for names in (training, development)
     )
-    assert torch.allclose(found, part.vectors.mean(1))
+    return CaptionSplits(training, development, Vocabulary(WORDS))
 
 
-def test_photographs_that_are_not_there_are_counted(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"2 photographs are missing, the first .*x\.png"):
-        on_photographs(
-            tmp_path,
-            Names(["x.png"], ["y.png"]),
-            embedder=embedder(),
-            decoder=decoder(),
+def on_images(tmp_path, **changes):
+    paths = drawings(tmp_path, 4)
+    splits = splits_of([path.name for path in paths[:3]], [paths[3].name])
+    settings = {"views": ("plain", "flip"), "resize": "center-crop", **changes}
+    return setup_on_images(tmp_path, splits, embedder=embedder(**settings), decoder=decoder())
+
+
+def test_only_parameters_that_the_embedding_depends_on_are_trained(tmp_path):
+    """DistributedDataParallel would wait forever for the gradients of the others."""
+    setup = on_images(tmp_path, encoder=encoder().requires_grad_(False))
+    parameters = dict(setup.embedder.encoder.named_parameters())
+    trained = {name for name, parameter in parameters.items() if parameter.requires_grad}
+    assert trained == {"body.0.weight", "body.0.bias", "body.2.weight", "body.2.bias"}
+    setup.embedder.encoder(setup.source(torch.tensor([0]), torch.tensor([0]))).sum().backward()
+    assert {name for name, p in parameters.items() if p.grad is not None} == trained
+
+
+def test_validation_uses_the_encoder_in_training(tmp_path):
+    setup = on_images(tmp_path)
+    vectors = setup.development(CaptionerTask(setup.decoder, encoder(5)))
+    expected = embedder(5, views=("plain", "flip"), resize="center-crop")([tmp_path / "3.png"])
+    assert torch.allclose(vectors, expected.mean(1))
+
+
+def test_counts_missing_images(tmp_path):
+    with pytest.raises(FileNotFoundError, match=r"2 images are missing, the first .*x\.png"):
+        setup_on_images(
+            tmp_path, splits_of(["x.png"], ["y.png"]), embedder=embedder(), decoder=decoder()
         )
 
 
-def test_embeddings_of_a_fit_that_there_is_not_are_refused(tmp_path, monkeypatch):
-    """Not taken for one that there is."""
-    monkeypatch.setitem(ENCODERS, "tiny", Tiny)
-    captioner().save(tmp_path / "weights")
-    made = Provenance(
+def test_embeddings_give_embedder_images_and_standardization(tmp_path):
+    path, vectors = tmp_path / "images.npy", torch.randn(3, 2, Tiny.width).half()
+    provenance = Provenance(
         encoder="tiny",
         fingerprint=fingerprint(encoder()),
-        resize="squash",
+        resize="center-crop",
         precision="float32",
-        views=("plain",),
+        views=("plain", "flip"),
         width=Tiny.width,
     )
-    writer = EmbeddingWriter(tmp_path / "made.npy", made)
-    writer.add(["a.jpg", "b.jpg"], torch.randn(2, 1, Tiny.width))
+    writer = EmbeddingWriter(path, provenance)
+    writer.add(["a.jpg", "b.jpg", "c.jpg"], vectors)
     writer.finish()
 
-    def begun():
-        return on_embeddings(
-            tmp_path / "made.npy",
-            Names(["a.jpg"], ["b.jpg"]),
-            encoder="tiny",
-            weights=tmp_path / "weights",
-            decoder=lambda width: decoder(width=width),
-            shown="raw",
-            device=CPU,
+    def on_embeddings(*, standardize):
+        return setup_on_embeddings(
+            path,
+            splits_of(["c.jpg", "a.jpg"], ["b.jpg"]),
+            encoder=encoder(),
+            encoder_name="tiny",
+            decoder=decoder(),
+            standardize=standardize,
+            device=torch.device("cpu"),
         )
 
-    assert begun().embedder.resize == "squash"
-    index = tmp_path / "made.json"
+    setup = on_embeddings(standardize=True)
+    assert (setup.embedder.views, setup.embedder.resize) == (("plain", "flip"), "center-crop")
+    source = setup.source(torch.tensor([0, 1]), torch.tensor([1, 2]))
+    assert torch.equal(source, torch.stack([vectors[2, 1], vectors[0, 0]]).float())
+    development = setup.development(CaptionerTask(setup.decoder))
+    assert torch.equal(development, vectors[1:2].float().mean(1))
+    mean = vectors[[2, 0]].float().flatten(0, 1).mean(0)
+    assert torch.allclose(setup.decoder.image_mean, mean)
+    raw = on_embeddings(standardize=False).decoder
+    assert torch.equal(raw.image_mean, decoder().image_mean)
+    index = path.with_suffix(".json")
     index.write_text(json.dumps({**json.loads(index.read_text()), "resize": "stretch"}))
-    with pytest.raises(FormatError, match=r"made\.json: resize is 'stretch'"):
-        begun()
+    with pytest.raises(FormatError, match=r"images\.json.*stretch"):
+        on_embeddings(standardize=True)

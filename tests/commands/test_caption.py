@@ -1,4 +1,4 @@
-"""`vl caption`: results on stdout and nothing else, bad inputs reported, the rest done."""
+"""`vl caption`: only results on stdout, failed inputs reported, the others captioned."""
 
 import io
 import json
@@ -10,9 +10,9 @@ import pytest
 from tests.helpers.tiny_captioner import Tiny, captioner, decoder, drawings
 from vl.__main__ import main
 from vl.captioning.captioner import Captioner
-from vl.captioning.search import Search
-from vl.commands import caption
+from vl.captioning.search import SearchSettings
 from vl.encoders.table import ENCODERS
+from vl.encoding.embedder import Embedder
 from vl.evaluation.results import read_results
 
 
@@ -29,250 +29,223 @@ def model(tmp_path):
 
 
 @pytest.fixture
-def photos(tmp_path):
-    return drawings(tmp_path / "photos", 5)
+def images(tmp_path):
+    return drawings(tmp_path / "images", 5)
 
 
 def run(model, *arguments):
     return main(["caption", "--model", str(model), "--batch-size", "2", *map(str, arguments)])
 
 
-def test_a_line_a_photograph(model, photos, capsys):
-    assert run(model, photos[3], photos[0].parent) == 0
-    said = captioner()([photos[3], *photos])
-    assert len({one.text for (one,) in said}) > 2  # else mixing them up would not show
+def lines_of(paths, batch):
+    return [f"{path}\t{best.text}" for path, (best, *_) in zip(paths, batch, strict=True)]
+
+
+def test_prints_a_line_for_each_image(model, images, capsys):
+    assert run(model, images[3], images[0].parent) == 0
+    paths = [images[3], *images]
+    expected = lines_of(paths, captioner()(paths))
+    assert len({line.split("\t")[1] for line in expected}) > 2  # else the order is untested
     stdout, stderr = capsys.readouterr()
-    assert stdout.splitlines() == [
-        f"{path}\t{one.text}" for path, (one,) in zip([photos[3], *photos], said, strict=True)
-    ]
+    assert stdout.splitlines() == expected
     assert "caption 6/6" in stderr
 
 
-def test_the_n_best_with_their_log_probabilities(model, photos, capsys):
-    assert run(model, photos[0], "--n-best", 3) == 0
-    (said,) = captioner()([photos[0]], n_best=3)
+def test_prints_the_n_best_with_log_probabilities(model, images, capsys):
+    assert run(model, images[0], "--n-best", 3) == 0
+    (captions,) = captioner()([images[0]], n_best=3)
     assert capsys.readouterr().out.splitlines() == [
-        f"{photos[0]}\t{one.log_prob:.3f}\t{one.text}" for one in said
+        f"{images[0]}\t{caption.log_prob:.3f}\t{caption.text}" for caption in captions
     ]
 
 
 @pytest.mark.parametrize("n_best", [1, 2])
-def test_json_lines(model, photos, capsys, n_best):
-    assert run(model, *photos[:2], "--json", "--n-best", n_best) == 0
+def test_prints_json_lines(model, images, capsys, n_best):
+    assert run(model, *images[:2], "--json", "--n-best", n_best) == 0
     lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
-    said = captioner()(photos[:2], n_best=n_best)
-    assert [line["path"] for line in lines] == [str(path) for path in photos[:2]]
-    for line, captions in zip(lines, said, strict=True):
+    assert [line["path"] for line in lines] == [str(path) for path in images[:2]]
+    for line, captions in zip(lines, captioner()(images[:2], n_best=n_best), strict=True):
         assert line.keys() == {"path", "captions"}
-        assert [one["text"] for one in line["captions"]] == [one.text for one in captions]
-        assert [one["ended"] for one in line["captions"]] == [one.ended for one in captions]
-        assert [one["log_prob"] for one in line["captions"]] == pytest.approx(
-            [one.log_prob for one in captions], abs=1e-5
-        )
+        for record, caption in zip(line["captions"], captions, strict=True):
+            log_prob = pytest.approx(caption.log_prob, abs=1e-5)
+            assert record == {**caption._asdict(), "log_prob": log_prob}
 
 
-def test_paths_on_stdin(model, photos, capsys, monkeypatch):
-    odd = photos[2].with_name(" a photo é.png")
-    photos[2].rename(odd)
-    listed = f"{photos[4]}\r\n\n{odd}\n{photos[0].parent}".encode()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listed)))
-    assert run(model, photos[1], "-") == 0
+def test_reads_paths_from_stdin(model, images, capsys, monkeypatch):
+    unusual = images[2].rename(images[2].with_name(" an image é.png"))
+    listing = f"{images[4]}\r\n\n{unusual}\n{images[0].parent}".encode()
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(listing)))
+    assert run(model, images[1], "-") == 0
     paths = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
-    inside = sorted([*photos[:2], *photos[3:], odd])
-    assert paths == [str(path) for path in [photos[1], photos[4], odd, *inside]]
+    in_folder = sorted([*images[:2], *images[3:], unusual])
+    assert paths == [str(path) for path in [images[1], images[4], unusual, *in_folder]]
 
 
-def test_results_in_coco_s_format(model, tmp_path, capsys):
-    folder = tmp_path / "photos"
-    one, other, third = drawings(folder, 3)
-    one = one.rename(folder / "COCO_val2014_000000000042.png")
-    other = other.rename(folder / "000000000007.png")
-    third = third.rename(folder / "1000268201_693b08cb0e.png")
-    odd = drawings(folder, 1)[0].rename(folder / "20230101123456789012.png")  # no number of COCO's
-    out = tmp_path / "new" / "results.json"
-    assert run(model, one, other, third, odd, "--out", out) == 0
-    said = [each.text for (each,) in captioner()([one, other, third, odd])]
-    results = read_results(out)
-    assert list(results.items()) == list(
-        zip([42, 7, "1000268201_693b08cb0e.png", "20230101123456789012.png"], said, strict=True)
-    )
+def test_writes_results_in_coco_format(model, images, tmp_path, capsys):
+    names = ["COCO_val2014_000000000042.png", "000000000007.png", "1000268201_693b08cb0e.png"]
+    names.append("20230101123456789012.png")  # not twelve digits
+    paths = [path.rename(path.with_name(name)) for path, name in zip(images, names)]
+    output = tmp_path / "new" / "results.json"
+    assert run(model, *paths, "--output", output) == 0
+    texts = [best.text for (best,) in captioner()(paths)]
+    assert list(read_results(output).items()) == list(zip([42, 7, *names[2:]], texts, strict=True))
     stdout, stderr = capsys.readouterr()
     assert len(stdout.splitlines()) == 4
-    assert f"4 captions in {out}" in stderr
+    assert f"4 captions in {output}" in stderr
 
 
-def test_inputs_that_fail_are_reported_and_the_rest_is_done(model, photos, tmp_path, capsys):
-    photos[1].write_bytes(b"")
-    gone, empty, out = tmp_path / "gone.png", tmp_path / "empty", tmp_path / "results.json"
+def test_reports_failed_inputs_and_captions_the_others(model, images, tmp_path, capsys):
+    images[1].write_bytes(b"")
+    missing, empty, output = tmp_path / "none.png", tmp_path / "empty", tmp_path / "results.json"
     empty.mkdir()
-    assert run(model, gone, photos[0].parent, empty, "--out", out) == 1
+    assert run(model, missing, images[0].parent, empty, "--output", output) == 1
     stdout, stderr = capsys.readouterr()
-    done = [photos[0], *photos[2:]]
-    assert [line.split("\t")[0] for line in stdout.splitlines()] == [str(path) for path in done]
-    assert f"vl: error: {gone}: No such file or directory\n" in stderr
-    assert f"vl: error: {photos[1]}: the file is empty\n" in stderr
-    assert f"vl: error: {empty}: the folder has no image" in stderr
+    read = [images[0], *images[2:]]
+    assert [line.split("\t")[0] for line in stdout.splitlines()] == [str(path) for path in read]
+    for path in (missing, images[1], empty):
+        assert f"vl: error: {path}: " in stderr
     assert "3 of 7 inputs failed" in stderr
-    assert list(read_results(out)) == [path.name for path in done]
+    assert list(read_results(output)) == [path.name for path in read]
 
 
-def test_where_all_inputs_fail_that_is_said(model, photos, tmp_path, capsys):
-    photos[0].write_text("no photograph")
-    out = tmp_path / "results.json"
-    assert run(model, photos[0], tmp_path / "gone.png", "--out", out) == 1
-    assert run(model, tmp_path / "gone.png") == 1
+def test_all_inputs_may_fail(model, images, tmp_path, capsys):
+    images[0].write_text("no image")
+    output = tmp_path / "results.json"
+    assert run(model, images[0], tmp_path / "none.png", "--output", output) == 1
+    assert run(model, tmp_path / "none.png") == 1
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    assert stderr.count("gone.png: No such file or directory\n") == 2
+    assert stderr.count("vl: error: ") == 3
     assert "2 of 2 inputs failed" in stderr
-    assert read_results(out) == {}
+    assert read_results(output) == {}
 
 
-@pytest.mark.parametrize(
-    ("paths", "message"),
-    [
-        ([], "vl: error: no photographs are given\n"),
-        (["empty"], "empty: the folder has no image"),
-        (["empty", "empty"], "empty: the folder has no image"),
-        (["-"], "vl: error: no photographs are given\n"),
-    ],
-)
-def test_nothing_to_do_is_wrong_use(model, tmp_path, capsys, monkeypatch, paths, message):
+@pytest.mark.parametrize("paths", [[], ["empty"], ["empty", "empty"], ["-"]])
+def test_refuses_no_images(model, tmp_path, capsys, monkeypatch, paths):
     (tmp_path / "empty").mkdir()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b"\n")))
-    assert run(model, *paths, "--out", "results.json") == 2
+    assert run(model, *paths, "--output", "results.json") == 2
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    assert message in stderr
+    assert stderr.startswith("vl: error: ")
     assert not (tmp_path / "results.json").exists()
 
 
-def test_two_files_of_one_image_are_refused_before_anything_is_lost(
-    model, photos, tmp_path, capsys
-):
+def test_refuses_equal_image_ids_before_any_work(model, images, tmp_path, capsys):
     (twin,) = drawings(tmp_path / "twins", 1)
-    out = tmp_path / "results.json"
-    out.write_text("[]")
-    assert run(model, *photos, twin, "--out", out) == 2
+    output = tmp_path / "results.json"
+    output.write_text("[]")
+    assert run(model, *images, twin, "--output", output) == 2
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    assert f"{photos[0]} and {twin} are both image '0.png'" in stderr
-    assert out.read_text() == "[]"
-    assert run(model, *photos, twin) == 0  # without --out nothing is mixed up
-    assert run(model, photos[0], photos[0], "--out", out) == 0  # one image, twice
+    assert str(images[0]) in stderr and str(twin) in stderr
+    assert output.read_text() == "[]"
+    assert run(model, *images, twin) == 0  # without --output ids do not matter
+    assert run(model, images[0], images[0], "--output", output) == 0  # the same image twice
 
 
-@pytest.mark.parametrize("place", ["file/results.json", "file/deeper/results.json", "folder"])
-def test_a_place_that_cannot_be_written_to_is_found_before_any_work(
-    model, photos, tmp_path, capsys, place
-):
+@pytest.mark.parametrize("output", ["file/results.json", "file/deeper/results.json", "folder"])
+def test_refuses_an_output_that_cannot_be_written(model, images, tmp_path, capsys, output):
     (tmp_path / "file").write_text("x")
     (tmp_path / "folder").mkdir()
-    assert run(model, *photos, "--out", tmp_path / place) == 2
+    assert run(model, *images, "--output", tmp_path / output) == 2
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    assert stderr.startswith(f"vl: error: {tmp_path / place}: ")
+    assert stderr.startswith(f"vl: error: {tmp_path / output}: ")
     assert "Errno" not in stderr
 
 
-def test_a_name_that_is_not_utf_8_is_captioned_and_escaped(model, photos, tmp_path, capsys):
-    odd = photos[0].rename(os.fsdecode(os.fsencode(photos[0].parent) + b"/\xff.png"))
-    assert run(model, odd, photos[1]) == 0
-    assert run(model, odd, photos[1], "--json") == 0
+def test_file_names_that_are_not_utf_8_are_escaped(model, images, tmp_path, capsys):
+    unusual = images[0].rename(os.fsdecode(os.fsencode(images[0].parent) + b"/\xff.png"))
+    assert run(model, unusual, images[1]) == 0
+    assert run(model, unusual, images[1], "--json") == 0
     lines = capsys.readouterr().out.splitlines()
     assert len(lines) == 4
     assert lines[0].split("\t")[0].endswith("\\udcff.png")
     assert os.fsencode(json.loads(lines[2])["path"]).endswith(b"\xff.png")
-    assert run(model, odd, "--out", tmp_path / "results.json") == 2
-    assert "has no name in UTF-8, so --out fails" in capsys.readouterr().err
+    assert run(model, unusual, "--output", tmp_path / "results.json") == 2
+    assert "UTF-8" in capsys.readouterr().err
 
 
-def test_search_flags_reach_the_search(model, photos, capsys):
-    flags = ["--beam", 2, "--max-length", 6, "--min-length", 4, "--block-ngram", 1]
-    assert run(model, *photos, *flags, "--length-power", 0.7, "--n-best", 2) == 0
-    search = Search(beam=2, max_length=6, min_length=4, block_ngram=1, length_power=0.7)
-    said = captioner()(photos, search=search, n_best=2)
-    found = [line.split("\t")[2] for line in capsys.readouterr().out.splitlines()]
-    assert found == [one.text for captions in said for one in captions]
+def test_search_flags_reach_the_search(model, images, capsys):
+    search = SearchSettings(
+        num_beams=2, max_length=6, min_length=4, no_repeat_ngram_size=1, length_penalty=0.7
+    )
+    flags = ["--num-beams", 2, "--max-length", 6, "--min-length", 4, "--no-repeat-ngram-size", 1]
+    assert run(model, *images, *flags, "--length-penalty", 0.7) == 0
+    assert capsys.readouterr().out.splitlines() == lines_of(
+        images, captioner()(images, search=search)
+    )
+    assert run(model, *images, "--rank-by", "minimum-bayes-risk") == 0
+    search = SearchSettings(max_length=8, rank_by="minimum-bayes-risk")
+    assert capsys.readouterr().out.splitlines() == lines_of(
+        images, captioner()(images, search=search)
+    )
 
 
-def test_several_models_vote_and_are_saved_as_one(model, photos, tmp_path, capsys):
+def test_several_models_are_an_ensemble_that_can_be_saved(model, images, tmp_path, capsys):
     other, both = tmp_path / "other.safetensors", tmp_path / "both.safetensors"
     captioner(1).save(other)
-    voting = captioner(decoders=[decoder(0), decoder(1)])
-    expected = [f"{p}\t{one.text}" for p, (one,) in zip(photos, voting(photos), strict=True)]
-    assert main(["caption", *map(str, photos), "--model", str(model), str(other)]) == 0
-    assert capsys.readouterr().out.splitlines() == expected
-    arguments = ["--model", str(model), str(other), "--save", str(both), "--beam", "3"]
-    assert main(["caption", *arguments]) == 0  # no photographs: only saved
+    ensemble = captioner(decoders=[decoder(0), decoder(1)])
+    assert main(["caption", *map(str, images), "--model", str(model), str(other)]) == 0
+    assert capsys.readouterr().out.splitlines() == lines_of(images, ensemble(images))
+    flags = ["--model", str(model), str(other), "--save-model", str(both), "--num-beams", "2"]
+    assert main(["caption", *flags]) == 0  # without images it only saves
     assert capsys.readouterr().out == ""
-    assert len(Captioner.load(both).decoders) == 2
-    assert run(both, *photos) == 0
-    assert capsys.readouterr().out.splitlines() == expected
+    loaded = Captioner.load(both)
+    assert (len(loaded.decoders), loaded.search.num_beams) == (2, 2)
+    assert run(both, *images, "--num-beams", 3) == 0
+    assert capsys.readouterr().out.splitlines() == lines_of(images, ensemble(images))
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    "flags",
     [
-        (["--n-best", 4], "n-best is 4; it must be from 1 to the beam, 3"),
-        (["--n-best", 0], "n-best is 0"),
-        (["--beam", 0], "beam is 0; it must be from 1"),
-        (["--beam", 10**7], "beam is 10000000; it must be from 1"),
-        (["--max-length", 0], "max length is 0"),
-        (["--max-length", 3, "--min-length", 5], "at least 5 words cannot end within max length 3"),
-        (["--length-power", "nan"], "length power is nan"),
-        (["--batch-size", 0], "batch size is 0"),
-        (["--device", "tpu"], "device is 'tpu'; it must be auto, cpu, cuda"),
-        (["--device", "cuda:99"], "device is cuda:99, but"),
+        *(["--n-best", 4], ["--n-best", 0], ["--num-beams", 0], ["--num-beams", 10**7]),
+        *(["--max-length", 0], ["--min-length", 5, "--max-length", 3], ["--batch-size", 0]),
+        *(["--length-penalty", "nan"], ["--device", "tpu"], ["--device", "cuda:99"]),
     ],
 )
-def test_settings_that_make_no_sense_are_refused_before_any_work(
-    model, photos, capsys, flags, message
-):
-    gone = photos[0].with_name("gone.png")
-    assert run(model, *photos, *flags) == 2
+def test_refuses_values_out_of_range_before_any_work(model, images, capsys, flags):
+    missing = images[0].with_name("none.png")
+    assert run(model, *images, missing, *flags) == 2  # 1 would mean that images came first
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    assert message in stderr
     assert stderr.startswith("vl: error: ")
-    if "--batch-size" not in flags:
-        assert run(model, gone, *flags) == 2  # 1 would mean that photographs came first
+    assert flags[0].strip("-").replace("-", "") in stderr.replace("_", "").replace("-", "")
 
 
-def test_a_file_that_is_no_captioner_is_refused(photos, tmp_path, capsys):
-    assert run(photos[0], photos[0]) == 2
-    assert "0.png: not a whole safetensors file" in capsys.readouterr().err
-    assert run(tmp_path / "none.safetensors", photos[0]) == 2
-    assert "none.safetensors: there is no such file" in capsys.readouterr().err
+def test_refuses_what_is_no_captioner(images, tmp_path, capsys):
+    assert run(images[0], images[0]) == 2
+    assert "0.png" in capsys.readouterr().err
+    assert run(tmp_path / "none.safetensors", images[0]) == 2
+    assert "none.safetensors" in capsys.readouterr().err
+    assert main(["caption", "image.jpg", "--model"]) == 2
+    assert "--model" in capsys.readouterr().err
 
 
-def test_a_reader_that_has_gone_is_no_error(model, photos, capsys, monkeypatch):
+def test_a_closed_pipe_is_no_error(model, images, capsys, monkeypatch):
     read, write = os.pipe()
     os.close(read)
     with os.fdopen(write, "w") as closed:
         monkeypatch.setattr(sys, "stdout", closed)
-        assert run(model, *photos) == 141
+        assert run(model, *images) == 141
     assert capsys.readouterr() == ("", "")
 
 
-def test_lines_are_there_as_soon_as_a_batch_is_done(model, photos, tmp_path, monkeypatch):
+def test_lines_are_flushed_after_each_batch(model, images, tmp_path, monkeypatch):
     path = tmp_path / "out.txt"
-    seen = []
-    whole = caption.Embedder.files
+    counts = []
+    stream = Embedder.stream
 
-    def files(self, paths):
-        for part in whole(self, paths):
-            seen.append(len(path.read_text().splitlines()))
-            yield part
+    def counted(self, sources):
+        for batch in stream(self, sources):
+            counts.append(len(path.read_text().splitlines()))
+            yield batch
 
-    monkeypatch.setattr(caption.Embedder, "files", files)
+    monkeypatch.setattr(Embedder, "stream", counted)
     with path.open("w") as out:
         monkeypatch.setattr(sys, "stdout", out)
-        assert run(model, *photos) == 0
-    assert seen == [0, 2, 4]
-
-
-def test_a_model_flag_without_a_file_is_refused(capsys):
-    assert main(["caption", "photo.jpg", "--model"]) == 2
-    assert capsys.readouterr().err == "vl: error: --model wants a captioner's file\n"
+        assert run(model, *images) == 0
+    assert counts == [0, 2, 4]

@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from safetensors.torch import save_file
 
-from vl.captioning.training import CaptionerTask
+from vl.captioning.task import CaptionerTask
 from vl.data.batches import CaptionBatches, random_view
 from vl.decoders.scheduled_sampling import sampling_schedule
 from vl.decoders.show_and_tell import ShowAndTell
@@ -39,12 +39,12 @@ def main() -> None:
     ]
     calls = 0
 
-    def source(rows: torch.Tensor, draws: torch.Tensor) -> torch.Tensor:
+    def source(indices: torch.Tensor, seeds: torch.Tensor) -> torch.Tensor:
         nonlocal calls
         calls += 1
         if calls == flags.die_at:
             os.kill(os.getpid(), signal.SIGKILL)
-        return random_view(vectors)(rows, draws)
+        return random_view(vectors)(indices, seeds)
 
     with process_group("cpu") as processes:
         torch.manual_seed(0)
@@ -55,30 +55,26 @@ def main() -> None:
             hidden_size=16,
             dropout=flags.dropout,
         )
-        sampler = (
-            sampling_schedule("linear", max_probability=0.5, num_steps=30)
-            if flags.dropout
-            else None
-        )
-        model = CaptionerTask(decoder, word_sampler=sampler)
+        sampling = sampling_schedule("linear", max_probability=0.5, num_steps=30)
+        task = CaptionerTask(decoder, sampling_schedule=sampling if flags.dropout else None)
         batches = CaptionBatches(
             source, captions, batch_size=5, rank=processes.rank, world_size=processes.size
         )
         development = CaptionBatches(random_view(vectors), captions, batch_size=50, seed=None)
 
-        def validate(model: CaptionerTask) -> Validation:
-            loss = sum(float(model(batch, 0).total) for batch in development.epoch(0))
+        def validate(task: CaptionerTask) -> Validation:
+            loss = sum(float(task(batch, 0).total) for batch in development.epoch(0))
             return Validation(-loss, {"loss": loss})
 
-        def save(model: CaptionerTask, result: Validation | None) -> None:
-            weights = {name: value.clone() for name, value in model.state_dict().items()}
+        def save(task: CaptionerTask, result: Validation | None) -> None:
+            weights = {name: value.clone() for name, value in task.state_dict().items()}
             save_file(weights, flags.folder / "best.safetensors")
 
         torch.manual_seed(1 + processes.rank)
         train(
-            model,
+            task,
             batches,
-            optimizer=torch.optim.AdamW(model.parameters(), lr=0.01),
+            optimizer=torch.optim.AdamW(task.parameters(), lr=0.01),
             schedule=schedule("cosine", steps=EPOCHS * len(batches), warmup_steps=3),
             epochs=EPOCHS,
             checkpoints=CheckpointConfig(

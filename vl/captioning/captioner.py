@@ -4,7 +4,7 @@ captioner = vl.Captioner.load("captioner.safetensors")
 captioner(["image.jpg"])[0][0].text
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from functools import partial
 from pathlib import Path
@@ -33,6 +33,14 @@ class Caption(NamedTuple):
     text: str
     log_prob: float  # nats, of the whole caption given the image, including the end word
     ended: bool  # False: cut off at the maximum length
+
+
+class CaptionedBatch(NamedTuple):
+    """Captions of a batch of files."""
+
+    indices: list[int]  # of the files that were read
+    captions: list[list[Caption]]  # of each of them, the best first
+    failures: list[tuple[int, Exception]]  # index of each other file, and its error
 
 
 class Captioner:
@@ -107,6 +115,21 @@ class Captioner:
             vectors = self.embedder(images[begin : begin + batch_size]).mean(1)  # (B, D)
             captions += self.describe(vectors, search=search, n_best=n_best)
         return captions
+
+    def stream(
+        self, sources: Iterable[Path | str | bytes], *, n_best: int = 1
+    ) -> Iterator[CaptionedBatch]:
+        """Captions of files batch by batch, while threads decode the next; none is skipped.
+
+        Args:
+            sources: paths or encoded bytes.
+            n_best: captions per image, at most the number of beams.
+        """
+        for batch in self.embedder.stream(sources):
+            captions = []
+            if batch.indices:
+                captions = self.describe(batch.vectors.mean(1), n_best=n_best)
+            yield CaptionedBatch(batch.indices, captions, batch.failures)
 
     def describe(
         self, vectors: Tensor, *, search: SearchSettings | None = None, n_best: int = 1

@@ -1,190 +1,177 @@
-"""The two phases of a captioner's training: what is trained, on which images, judged on which.
+"""What a captioner's training starts from: captions of both splits, embedder, decoder and images.
 
-First the decoder alone, on embeddings that an encoder made once; then encoder and decoder together,
-on photographs (Vinyals et al. 2016, PAMI). Losses and rates are not known here.
+The decoder is trained alone on cached embeddings, or together with the encoder on images (Vinyals
+et al. 2016, PAMI).
 """
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, NamedTuple, get_args
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from vl.captioning.captioner import Captioner
-from vl.captioning.training import CaptionerTask
+from vl.captioning.recipe import CaptionFiles
+from vl.captioning.task import CaptionerTask
 from vl.data.batches import ImageSource, random_view
+from vl.data.captions.captions import CaptionedImage, read_captions
+from vl.data.captions.ptb.tokens import words
 from vl.data.captions.vocabulary import Vocabulary
-from vl.data.choices import Resize
 from vl.data.embeddings import load_embeddings
 from vl.data.errors import FormatError
 from vl.decoders.show_and_tell import ShowAndTell
+from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder, image_file_source
 from vl.encoding.finetuning import unfreeze_used_parameters
-from vl.encoding.pretrained import check_fingerprint, load_encoder
-
-Shown = Literal["standardised", "raw"]
+from vl.encoding.pretrained import check_fingerprint
 
 
-class Phase(NamedTuple):
-    """What is trained on what."""
+@dataclass(frozen=True)
+class CaptionSplits:
+    """Captioned images of the training and development splits, and the training vocabulary."""
+
+    training: Sequence[CaptionedImage]
+    development: Sequence[CaptionedImage]
+    vocabulary: Vocabulary
+
+    def encode(self, images: Sequence[CaptionedImage]) -> list[list[list[int]]]:
+        """The captions of each image as word ids."""
+        return [
+            [self.vocabulary.encode(words(caption)) for caption in image.captions]
+            for image in images
+        ]
+
+
+class TrainingSetup(NamedTuple):
+    """Models and images of a training."""
 
     embedder: Embedder
     decoder: ShowAndTell
     source: ImageSource  # of the training images
-    development: Callable[[CaptionerTask], Tensor]  # embeddings (images, D) of those to judge by
+    development: Callable[[CaptionerTask], Tensor]  # the development embeddings, (images, D)
 
 
-class Names(NamedTuple):
-    """The images of both splits, by file name."""
-
-    training: Sequence[str]
-    development: Sequence[str]
-
-
-def on_embeddings(
-    path: Path,
-    names: Names,
-    *,
-    encoder: str,
-    weights: Path | None,
-    decoder: Callable[[int], ShowAndTell],
-    shown: Shown,
-    device: torch.device,
-) -> Phase:
-    """Phase 1: the decoder, on cached embeddings.
-
-    Args:
-        path: of the embeddings of both splits.
-        names: of their images.
-        encoder: its name in the table.
-        weights: those that made the embeddings; they go into the captioner.
-        decoder: builds one for embeddings of a width.
-        shown: whether it sees embeddings less the training split's mean and in units of its
-            deviation, or as they were made, as published.
-        device: where the development split's embeddings lie.
+def read_splits(files: CaptionFiles) -> CaptionSplits:
+    """Read the captions of both splits.
 
     Raises:
-        FormatError: the embeddings were made with an unknown resize mode.
-        ValueError: the encoder is not the one that made the embeddings, or an image has none.
+        ValueError: no development split is named, the splits share an image, or no word is
+            frequent enough.
+        FormatError: a file is not what it should be.
+        OSError: a file cannot be read.
     """
-    held = load_embeddings(path)
-    if held.provenance.resize not in get_args(Resize):
-        known = " or ".join(map(repr, get_args(Resize)))
-        raise FormatError(
-            path.with_suffix(".json"), f"resize is {held.provenance.resize!r}, not {known}"
+    if not (files.dev_captions or files.dev_split or files.dev_list):
+        raise ValueError(
+            "a development split is required, for validation: "
+            "--dev-split NAME, --dev-list FILE or --dev-captions FILE"
         )
-    built = load_encoder(encoder, weights)
-    check_fingerprint(built, held.provenance.fingerprint, made=path)
-    vectors = held.of(names.training)
-    development = held.of(names.development).mean(1).to(device)
-    speaker = decoder(held.provenance.width)
-    if shown == "standardised":
-        speaker.standardize(vectors.flatten(0, 1))
-    return Phase(
-        embedder=Embedder(
-            built,
-            encoder_name=encoder,
-            views=held.provenance.views,
-            resize="center-crop" if held.provenance.resize == "center-crop" else "squash",
-            device=device,
-        ),
-        decoder=speaker,
-        source=random_view(vectors),
-        development=lambda model: development,
+    training = read_captions(files.captions, split=files.train_split, images=files.train_list)
+    development = read_captions(
+        files.dev_captions or files.captions, split=files.dev_split, images=files.dev_list
     )
+    vocabulary = Vocabulary.counted(training, minimum=files.min_count, evaluation=development)
+    return CaptionSplits(training, development, vocabulary)
 
 
-def self_critical(
-    start: Path, vocabulary: Vocabulary, *, embeddings: Path, names: Names, device: torch.device
-) -> Phase:
-    """After phase 1: the decoder of a captioner goes on, on the same cached embeddings.
-
-    Raises:
-        ValueError: the captioner has another vocabulary or several decoders, its encoder is not the
-            one that made the embeddings, or an image has none.
-    """
-    captioner = _started(start, vocabulary, device=device)
-    return on_embeddings(
-        embeddings,
-        names,
-        encoder=captioner.embedder.encoder_name,
-        weights=start,
-        decoder=lambda image_width: captioner.decoders[0],
-        shown="raw",  # it standardises them itself, if it ever did
-        device=device,
-    )
-
-
-def from_captioner(
-    start: Path, vocabulary: Vocabulary, *, folder: Path, names: Names, device: torch.device
-) -> Phase:
-    """Phase 2: encoder and decoder of a captioner that phase 1 made, on photographs.
+def load_single_decoder(path: Path, vocabulary: Vocabulary, device: torch.device) -> Captioner:
+    """A captioner whose only decoder can be trained further on captions of this vocabulary.
 
     Raises:
         ValueError: the captioner has another vocabulary, or several decoders.
-        FileNotFoundError: a photograph is not there.
+        FormatError: the file is not a captioner.
     """
-    captioner = _started(start, vocabulary, device=device)
-    return on_photographs(
-        folder,
-        names,
-        embedder=captioner.embedder,
-        decoder=captioner.decoders[0],
-    )
-
-
-def on_photographs(
-    folder: Path,
-    names: Names,
-    *,
-    embedder: Embedder,
-    decoder: ShowAndTell,
-) -> Phase:
-    """Encoder and decoder together, on photographs in a folder.
-
-    What of the encoder the embedding does not depend on, such as a classifier, is left alone.
-
-    Raises:
-        FileNotFoundError: a photograph is not there.
-    """
-    paths = [folder / name for name in names.training]
-    to_judge_by = [folder / name for name in names.development]
-    missing = [path for path in [*paths, *to_judge_by] if not path.is_file()]
-    if missing:
-        raise FileNotFoundError(f"{len(missing)} photographs are missing, the first {missing[0]}")
-    unfreeze_used_parameters(embedder.encoder)
-
-    def development(model: CaptionerTask) -> Tensor:
-        assert model.encoder is not None
-        parts = []
-        for part in embedder.with_encoder(model.encoder).stream(to_judge_by):
-            if part.failures:
-                raise part.failures[0][1]
-            parts.append(part.vectors)
-        return torch.cat(parts).mean(1).to(embedder.device)
-
-    return Phase(
-        embedder=embedder,
-        decoder=decoder,
-        source=image_file_source(
-            paths,
-            image_size=embedder.image_size,
-            resize=embedder.resize,
-            views=embedder.views,
-        ),
-        development=development,
-    )
-
-
-def _started(start: Path, vocabulary: Vocabulary, *, device: torch.device) -> Captioner:
-    """A captioner whose only decoder can go on with these captions."""
-    captioner = Captioner.load(start, device=device)
+    captioner = Captioner.load(path, device=device)
     if captioner.vocabulary != vocabulary:
         raise ValueError(
-            f"{start} has another vocabulary ({len(captioner.vocabulary)} words) than "
-            f"these captions give ({len(vocabulary)} words)"
+            f"{path} has another vocabulary ({len(captioner.vocabulary)} words) than "
+            f"these captions ({len(vocabulary)} words)"
         )
     if len(captioner.decoders) != 1:
-        raise ValueError(f"{start} has {len(captioner.decoders)} decoders; one can go on")
+        raise ValueError(f"{path} has {len(captioner.decoders)} decoders; training needs one")
     return captioner
+
+
+def setup_on_embeddings(
+    path: Path,
+    splits: CaptionSplits,
+    *,
+    encoder: Network,
+    encoder_name: str,
+    decoder: ShowAndTell,
+    standardize: bool,
+    device: torch.device,
+) -> TrainingSetup:
+    """The decoder on cached embeddings of both splits.
+
+    Args:
+        path: of the embeddings.
+        splits: the images.
+        encoder: that made the embeddings; it goes into the captioner.
+        encoder_name: in the table of encoders.
+        decoder: is trained.
+        standardize: whether the decoder is to standardize embeddings as the training split's.
+        device: of the embedder and the development embeddings.
+
+    Raises:
+        FormatError: the embeddings were made with an unknown resize mode.
+        ValueError: another encoder made the embeddings, or an image has none.
+    """
+    embeddings = load_embeddings(path)
+    provenance = embeddings.provenance
+    check_fingerprint(encoder, provenance.fingerprint, made=path)
+    try:
+        embedder = Embedder(
+            encoder,
+            encoder_name=encoder_name,
+            views=provenance.views,
+            resize=provenance.resize,  # type: ignore[arg-type]  # the embedder checks it
+            device=device,
+        )
+    except ValueError as cause:
+        raise FormatError(path.with_suffix(".json"), str(cause)) from cause
+    vectors = embeddings.of([image.file_name for image in splits.training])
+    if standardize:
+        decoder.standardize(vectors.flatten(0, 1))
+    names = [image.file_name for image in splits.development]
+    development = embeddings.of(names).mean(1).to(device)
+    return TrainingSetup(embedder, decoder, random_view(vectors), lambda task: development)
+
+
+def setup_on_images(
+    folder: Path, splits: CaptionSplits, *, embedder: Embedder, decoder: ShowAndTell
+) -> TrainingSetup:
+    """Encoder and decoder together, on the images in a folder.
+
+    Parameters of the encoder that the embedding does not depend on, such as a classifier's, stay
+    frozen.
+
+    Raises:
+        FileNotFoundError: an image is missing.
+    """
+    training, development = (
+        [folder / image.file_name for image in images]
+        for images in (splits.training, splits.development)
+    )
+    missing = [path for path in [*training, *development] if not path.is_file()]
+    if missing:
+        raise FileNotFoundError(f"{len(missing)} images are missing, the first {missing[0]}")
+    unfreeze_used_parameters(embedder.encoder)
+
+    def development_embeddings(task: CaptionerTask) -> Tensor:
+        assert task.encoder is not None
+        batches = []
+        for batch in embedder.with_encoder(task.encoder).stream(development):
+            if batch.failures:
+                raise batch.failures[0][1]
+            batches.append(batch.vectors)
+        return torch.cat(batches).mean(1).to(embedder.device)
+
+    source = image_file_source(
+        training,
+        image_size=embedder.image_size,
+        resize=embedder.resize,
+        views=embedder.views,
+    )
+    return TrainingSetup(embedder, decoder, source, development_embeddings)

@@ -1,146 +1,352 @@
-"""What the training loop needs to know of captioning: the loss, the images, and the judgement."""
+"""Training of a captioner: the decoder alone, encoder and decoder together, or self-critical."""
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Literal
+import copy
+import logging
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor, nn
 
 from vl.captioning.captioner import Captioner
-from vl.data.batches import CaptionBatch, CaptionBatches, LossSum
-from vl.data.captions.vocabulary import Vocabulary
-from vl.decoders import constraints as rules
-from vl.decoders.scheduled_sampling import SamplingSchedule
-from vl.decoders.self_critical import advantages, sample_captions
+from vl.captioning.recipe import (
+    CAPTIONER_FILE,
+    CaptionerRecipe,
+    CaptionFiles,
+    DecoderConfig,
+    FinetuningRecipe,
+    RunConfig,
+    SelfCriticalRecipe,
+    TeacherForcingRecipe,
+)
+from vl.captioning.reward import CaptionReward
+from vl.captioning.search import SearchSettings
+from vl.captioning.setup import (
+    CaptionSplits,
+    TrainingSetup,
+    load_single_decoder,
+    read_splits,
+    setup_on_embeddings,
+    setup_on_images,
+)
+from vl.captioning.task import CaptionerTask, indices_only, make_validator
+from vl.data.batches import CaptionBatches, Unit
+from vl.data.captions.ptb.tokens import words
+from vl.decoders.scheduled_sampling import SamplingSchedule, sampling_schedule
 from vl.decoders.show_and_tell import ShowAndTell
-from vl.encoders.table import Network
-from vl.metrics.bleu import corpus_bleu
-from vl.training.loop import Validation
+from vl.devices import resolve_precision
+from vl.encoding.pretrained import load_encoder
+from vl.training.loop import (
+    CheckpointConfig,
+    StepConfig,
+    TrainingResult,
+    Validation,
+    ValidationConfig,
+    train,
+)
+from vl.training.optimizers import optimizer, schedule
+from vl.training.parallel import Processes, process_group
 
-Criterion = Literal["bleu-4", "loss"]
-# Images' rows and captions' ids after the start word to rewards.
-Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[float]]
-_SAMPLES = 5  # captions drawn for each image, as many as people wrote in COCO and Flickr8k
-_LONGEST = 20  # words of a drawn caption, the end counted, as in im2txt's search
-
-
-class CaptionerTask(nn.Module):
-    """Decoder, and encoder where both are trained, as one module whose forward is the loss.
-
-    Args:
-        decoder: says the captions.
-        encoder: where batches hold pixels; without it they hold embeddings.
-        own_word: scheduled sampling's probability at each step.
-        smoothing: of the labels.
-        reward: makes the training self-critical: the loss is then that of captions drawn from the
-            decoder, each weighed by how much better than the image's others it scores.
-    """
-
-    unit = "words"
-
-    def __init__(
-        self,
-        decoder: ShowAndTell,
-        encoder: Network | None = None,
-        *,
-        word_sampler: SamplingSchedule | None = None,
-        smoothing: float = 0.0,
-        reward: Reward | None = None,
-    ) -> None:
-        super().__init__()
-        self.decoder = decoder
-        self.encoder = encoder
-        self._own_word = word_sampler
-        self._smoothing = smoothing
-        self._reward = reward
-
-    def forward(self, batch: CaptionBatch, step: int) -> LossSum:
-        """The sum of -log p of the real words of a batch, and their number."""
-        images = batch.images if self.encoder is None else self.encoder(batch.images)
-        if self._reward is not None:
-            return self._self_critical(images, batch.indices.tolist(), self._reward)
-        return self.decoder(
-            images,
-            batch.words,
-            batch.lengths,
-            batch.image_of,
-            sampling_probability=self._own_word(step) if self._own_word else 0.0,
-            label_smoothing=self._smoothing,
-        )
-
-    def _self_critical(self, images: Tensor, rows: list[int], reward: Reward) -> LossSum:
-        """The loss of ``_SAMPLES`` captions of each image, drawn without dropout."""
-        self.decoder.eval()
-        image_of = torch.arange(len(images), device=images.device).repeat_interleave(_SAMPLES)
-        with torch.no_grad():
-            step, state = rules.forbid(
-                self.decoder.step,
-                self.decoder.start(images[image_of]),
-                [Vocabulary.start, Vocabulary.unknown],
-            )
-        drawn = sample_captions(
-            step, state, start=Vocabulary.start, end=Vocabulary.end, max_length=_LONGEST
-        )
-        self.decoder.train()
-        captions = [
-            words[1:length]
-            for words, length in zip(drawn.words.tolist(), drawn.lengths.tolist(), strict=True)
-        ]
-        rewards = torch.tensor(
-            reward([rows[image] for image in image_of.tolist()], captions), device=images.device
-        ).view(len(images), _SAMPLES)
-        weights = advantages(rewards).flatten()
-        return self.decoder(images, drawn.words, drawn.lengths, image_of, weights=weights)
+_log = logging.getLogger(__name__)
+_VALIDATION_BATCH = 512  # captions
 
 
-def make_validator(
-    captioner: Callable[[CaptionerTask], Captioner],
-    batches: CaptionBatches,
-    references: Mapping[str, Sequence[Sequence[str]]],
-    embeddings: Callable[[CaptionerTask], Tensor],
+def train_captioner(
+    files: CaptionFiles,
+    embeddings: Path,
     *,
-    criterion: Criterion,
-) -> Callable[[CaptionerTask], Validation]:
-    """A judge of a captioner in training, on its development split.
+    encoder: str,
+    weights: Path | None,
+    decoder: DecoderConfig,
+    recipe: TeacherForcingRecipe,
+    run: RunConfig,
+) -> TrainingResult | None:
+    """Train a decoder on cached embeddings; the captioner is saved in the run's folder.
 
     Args:
-        captioner: the captioner that a model in training would be.
-        batches: the split's captions, for the loss.
-        references: for each image of the split its true captions as words, in the order of
-            ``embeddings``.
-        embeddings: of the split's images, ``(images, D)``.
-        criterion: what counts as better: BLEU-4, or the loss.
+        files: captions of both splits.
+        embeddings: of all images of both splits, by `vl embed`.
+        encoder: name of the encoder that made them; it goes into the captioner.
+        weights: of the encoder, see ``load_encoder``.
+        decoder: configuration of the untrained decoder.
+        recipe: optimization and validation.
+        run: folder, device, precision, seed.
 
     Returns:
-        Judges by figures: loss (nats a word), perplexity-free BLEU-1 and BLEU-4 in hundredths, and
-        the share of distinct captions.
+        How the training ended, in the first process; None in the others.
+
+    Raises:
+        FormatError: a file is not what it should be.
+        OSError: a file cannot be read or written.
+        ValueError: the parts do not match, or the folder has another run.
     """
+    settings = _settings(
+        files, decoder, recipe, run, embeddings=embeddings, encoder=encoder, weights=weights
+    )
+    with _start(files, recipe, run, settings) as training:
+        network = load_encoder(encoder, weights)
+        untrained = ShowAndTell(
+            image_width=network.width,
+            vocabulary_size=len(training.splits.vocabulary),
+            embedding_size=decoder.embedding_size,
+            hidden_size=decoder.hidden_size,
+            cell=decoder.cell,
+            dropout=decoder.dropout,
+            tie_word_embeddings=decoder.tie_word_embeddings,
+        )
+        setup = setup_on_embeddings(
+            embeddings,
+            training.splits,
+            encoder=network,
+            encoder_name=encoder,
+            decoder=untrained,
+            standardize=decoder.standardize,
+            device=training.processes.device,
+        )
+        batches = training.batches(setup, "caption")
+        task = CaptionerTask(
+            untrained,
+            sampling_schedule=_sampling(recipe, len(batches)),
+            label_smoothing=recipe.label_smoothing,
+        )
+        return training.train(setup, task, batches)
 
-    def validate(model: CaptionerTask) -> Validation:
-        vectors = embeddings(model)
-        total, count = 0.0, 0
-        for batch in batches.epoch(0):
-            loss = model.decoder(vectors[batch.indices], batch.words, batch.lengths, batch.image_of)
-            total += float(loss.total)
-            count += int(loss.terms)
-        ready = captioner(model)
-        texts = [
-            caption[0].text
-            for begin in range(0, len(vectors), 256)
-            for caption in ready.describe(vectors[begin : begin + 256])
-        ]
-        scores = corpus_bleu([text.split() for text in texts], list(references.values())).scores
-        figures = {
-            "loss": total / count,
-            "bleu-1": 100 * scores[0],
-            "bleu-4": 100 * scores[3],
-            "distinct": len(set(texts)) / len(texts),
-        }
-        return Validation(-figures["loss"] if criterion == "loss" else figures[criterion], figures)
 
-    return validate
+def finetune_captioner(
+    files: CaptionFiles, image_dir: Path, *, model: Path, recipe: FinetuningRecipe, run: RunConfig
+) -> TrainingResult | None:
+    """Train encoder and decoder of a captioner together, on images.
+
+    Args:
+        files: captions of both splits, with the vocabulary of the captioner.
+        image_dir: folder of the images.
+        model: the captioner.
+        recipe: optimization and validation.
+        run: folder, device, precision, seed.
+
+    Returns:
+        How the training ended, in the first process; None in the others.
+
+    Raises:
+        FormatError: a file is not what it should be.
+        OSError: a file cannot be read or written.
+        ValueError: the parts do not match, or the folder has another run.
+    """
+    settings = _settings(files, recipe, run, image_dir=image_dir, model=model)
+    with _start(files, recipe, run, settings) as training:
+        vocabulary, device = training.splits.vocabulary, training.processes.device
+        captioner = load_single_decoder(model, vocabulary, device)
+        (decoder,) = captioner.decoders
+        if recipe.reinitialize_decoder:
+            standardization = decoder.image_mean, decoder.image_scale
+            decoder = ShowAndTell(**decoder.configuration)
+            decoder.image_mean, decoder.image_scale = standardization
+        setup = setup_on_images(
+            image_dir, training.splits, embedder=captioner.embedder, decoder=decoder
+        )
+        batches = training.batches(setup, "image")
+        task = CaptionerTask(
+            decoder,
+            captioner.embedder.encoder,
+            sampling_schedule=_sampling(recipe, len(batches)),
+            label_smoothing=recipe.label_smoothing,
+        )
+        return training.train(setup, task, batches, recipe.encoder_learning_rate)
 
 
-def rows_only(rows: Tensor, draws: Tensor) -> Tensor:
-    """A source that gives the rows themselves, for a judge that holds the vectors."""
-    return rows
+def self_critical_captioner(
+    files: CaptionFiles,
+    embeddings: Path,
+    *,
+    model: Path,
+    recipe: SelfCriticalRecipe,
+    run: RunConfig,
+) -> TrainingResult | None:
+    """Train the decoder of a captioner on the reward of captions it samples (Rennie et al. 2017).
+
+    Args:
+        files: captions of both splits, with the vocabulary of the captioner.
+        embeddings: of all images of both splits, by the captioner's encoder.
+        model: the captioner.
+        recipe: optimization and validation.
+        run: folder, device, precision, seed.
+
+    Returns:
+        How the training ended, in the first process; None in the others.
+
+    Raises:
+        FormatError: a file is not what it should be.
+        OSError: a file cannot be read or written.
+        ValueError: the parts do not match, or the folder has another run.
+    """
+    settings = _settings(files, recipe, run, embeddings=embeddings, model=model)
+    with _start(files, recipe, run, settings) as training:
+        vocabulary, device = training.splits.vocabulary, training.processes.device
+        captioner = load_single_decoder(model, vocabulary, device)
+        setup = setup_on_embeddings(
+            embeddings,
+            training.splits,
+            encoder=captioner.embedder.encoder,
+            encoder_name=captioner.embedder.encoder_name,
+            decoder=captioner.decoders[0],
+            standardize=False,  # its buffers have the standardization of its first training
+            device=device,
+        )
+        batches = training.batches(setup, "image")
+        reward = CaptionReward(batches.captions, bleu_weight=recipe.bleu_weight)
+        return training.train(setup, CaptionerTask(setup.decoder, reward=reward), batches)
+
+
+@dataclass(frozen=True)
+class _Training:
+    """What the three kinds of training share."""
+
+    splits: CaptionSplits
+    recipe: CaptionerRecipe
+    run: RunConfig
+    settings: dict[str, Any]
+    processes: Processes
+    bfloat16: bool
+
+    def batches(self, setup: TrainingSetup, unit: Unit) -> CaptionBatches:
+        return CaptionBatches(
+            setup.source,
+            self.splits.encode(self.splits.training),
+            batch_size=self.recipe.batch_size,
+            unit=unit,
+            seed=self.run.seed,
+            rank=self.processes.rank,
+            world_size=self.processes.size,
+        )
+
+    def train(
+        self,
+        setup: TrainingSetup,
+        task: CaptionerTask,
+        batches: CaptionBatches,
+        encoder_learning_rate: float = 0.0,
+    ) -> TrainingResult | None:
+        recipe = self.recipe
+        groups = [(list(task.decoder.parameters()), recipe.learning_rate)]
+        if task.encoder is not None:
+            trainable = [p for p in task.encoder.parameters() if p.requires_grad]
+            groups.append((trainable, encoder_learning_rate))
+        decoder = task.decoder
+        torch.manual_seed(self.run.seed + 1 + self.processes.rank)  # dropout differs by process
+        result = train(
+            task,
+            batches,
+            optimizer=optimizer(
+                recipe.optimizer,
+                groups,
+                weight_decay=recipe.weight_decay,
+                outer=(decoder.image_embedding, decoder.word_embedding, decoder.output),
+            ),
+            schedule=schedule(
+                recipe.schedule,
+                steps=recipe.epochs * len(batches),
+                warmup_steps=recipe.warmup_steps,
+                decay_every=max(1, round(recipe.decay_every * len(batches))),
+                decay_factor=recipe.decay_factor,
+            ),
+            epochs=recipe.epochs,
+            checkpoints=CheckpointConfig(
+                self.run.output_dir, self.settings, self.run.checkpoint_seconds, self.run.resume
+            ),
+            steps=StepConfig(
+                self.processes,
+                grad_clip=recipe.grad_clip,
+                bfloat16=self.bfloat16,
+                ema_decay=recipe.ema_decay or None,
+            ),
+            validation=self._validation(setup),
+        )
+        if self.processes.first and result.best:
+            metrics = "  ".join(
+                f"{name} {value:.4g}" for name, value in result.best.metrics.items()
+            )
+            _log.info("best of %d epochs: %d  %s", result.epochs, result.best_epoch, metrics)
+        return result if self.processes.first else None
+
+    def _validation(self, setup: TrainingSetup) -> ValidationConfig[CaptionerTask]:
+        development = self.splits.development
+
+        def captioner_of(task: CaptionerTask, metrics: dict[str, float] | None = None) -> Captioner:
+            encoder = task.encoder
+            return Captioner(
+                setup.embedder.with_encoder(encoder) if encoder is not None else setup.embedder,
+                [copy.deepcopy(task.decoder)],
+                self.splits.vocabulary,
+                search=SearchSettings(
+                    num_beams=self.recipe.num_beams, length_penalty=self.recipe.length_penalty
+                ),
+                training={
+                    "settings": self.settings,
+                    "images": len(self.splits.training),
+                    "development": metrics or {},
+                },
+            )
+
+        def save(task: CaptionerTask, result: Validation | None) -> None:
+            metrics = result.metrics if result else None
+            captioner_of(task, metrics).save(self.run.output_dir / CAPTIONER_FILE)
+
+        validate = make_validator(
+            captioner_of,
+            CaptionBatches(
+                indices_only,
+                self.splits.encode(development),
+                batch_size=_VALIDATION_BATCH,
+                seed=None,
+            ),
+            [[words(caption) for caption in image.captions] for image in development],
+            setup.development,
+            selection_metric=self.recipe.selection_metric,
+        )
+        return ValidationConfig(validate, save, self.recipe.patience)
+
+
+@contextmanager
+def _start(
+    files: CaptionFiles, recipe: CaptionerRecipe, run: RunConfig, settings: dict[str, Any]
+) -> Iterator[_Training]:
+    """Read the captions, join the process group and seed the initialization."""
+    splits = read_splits(files)
+    with process_group(run.device) as processes:
+        torch.manual_seed(run.seed)  # the same initialization in every process
+        precision = resolve_precision(run.precision, processes.device)
+        if processes.first:
+            _log.info(
+                "%d training images, %d development images, %d words, %s",
+                len(splits.training),
+                len(splits.development),
+                len(splits.vocabulary),
+                precision,
+            )
+        yield _Training(splits, recipe, run, settings, processes, precision == "bfloat16")
+
+
+def _sampling(recipe: TeacherForcingRecipe, steps_per_epoch: int) -> SamplingSchedule | None:
+    if not recipe.scheduled_sampling:
+        return None
+    return sampling_schedule(
+        recipe.sampling_decay,
+        max_probability=recipe.scheduled_sampling,
+        num_steps=recipe.epochs * steps_per_epoch,
+    )
+
+
+def _settings(
+    *configs: CaptionFiles | DecoderConfig | CaptionerRecipe | RunConfig, **sources: object
+) -> dict[str, Any]:
+    """What a resumed run must have in common with its start, as JSON-able values."""
+    settings = {**sources}
+    for config in configs:
+        settings |= asdict(config)
+    for name in ("output_dir", "resume", "checkpoint_seconds"):
+        del settings[name]
+    return {
+        key: str(value) if isinstance(value, Path) else value for key, value in settings.items()
+    }

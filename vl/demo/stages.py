@@ -20,10 +20,20 @@ import torch
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
-from vl.commands import caption, embed, evaluate, evaluate_labels, train_captioner, train_words
+from vl.captioning.captioner import Captioner
+from vl.captioning.recipe import (
+    CAPTIONER_FILE,
+    CaptionFiles,
+    DecoderConfig,
+    RunConfig,
+    TeacherForcingRecipe,
+)
+from vl.captioning.results import image_ids
+from vl.captioning.training import train_captioner
+from vl.commands import embed, evaluate, evaluate_labels, train_words
 from vl.commands import train_labeller as train_devise
 from vl.data.embeddings import EmbeddingWriter, load_embeddings
-from vl.data.images.decode import decode_uint8
+from vl.data.images.decode import decode_uint8, find_images
 from vl.data.world.files import World, draw_world, read_ground_truth
 from vl.data.world.kinds import SEEN
 from vl.data.world.scenes import Scene, Split
@@ -40,7 +50,7 @@ from vl.encoders.inception import Inception
 from vl.encoders.table import encoder
 from vl.encoding import encoder_file
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.evaluation.results import read_results
+from vl.evaluation.results import read_results, write_results
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes
@@ -95,7 +105,7 @@ class Demo:
         self.encoder = folder / "encoder" / "encoder.safetensors"
         self.embeddings = folder / "images.npy"  # by path in the world, as lists of classes
         self.caption_embeddings = folder / "caption-images.npy"  # by file name, as captions
-        self.captioner = folder / "captioner" / train_captioner.BUNDLE
+        self.captioner = folder / "captioner" / CAPTIONER_FILE
 
     def run(self, on_stage: Callable[[StageTime], object] = lambda stage: None) -> list[StageTime]:
         """Run all stages, logging warnings alone.
@@ -249,45 +259,41 @@ class Demo:
 
     def train_captioner(self) -> None:
         """Train the decoder on embeddings."""
-        _run(
-            train_captioner.run,
-            train_captioner.CaptionerTraining(
-                self.world / "captions-training.json",
-                self.captioner.parent,
-                embeddings=self.caption_embeddings,
-                weights=self.encoder,
-                encoder=ENCODER,
+        train_captioner(
+            CaptionFiles(
+                captions=self.world / "captions-training.json",
                 dev_captions=self.world / "captions-development.json",
-                width=128,
-                hidden=256,
-                dropout=0.1,
+                min_count=1,
+            ),
+            self.caption_embeddings,
+            encoder=ENCODER,
+            weights=self.encoder,
+            decoder=DecoderConfig(embedding_size=128, hidden_size=256, dropout=0.1),
+            recipe=TeacherForcingRecipe(
                 optimizer="muon",
-                rate=0.01,
-                warm_up=60,
-                average=0.99,
+                learning_rate=0.01,
+                warmup_steps=60,
+                ema_decay=0.99,
                 epochs=self.config.captioner_epochs,
                 batch_size=250,
-                min_count=1,
+            ),
+            run=RunConfig(
+                output_dir=self.captioner.parent,
                 precision="auto",
-                save_seconds=3600,
-                seed=self.seed,
                 device=self.device,
+                seed=self.seed,
+                checkpoint_seconds=3600,
             ),
         )
 
     def caption(self) -> None:
         """Caption the evaluation splits."""
+        captioner = Captioner.load(self.captioner, device=resolve_device(self.device))
         for split in EVALUATION_SPLITS:
-            _run(
-                caption.run,
-                caption.CaptionRun(
-                    [self.image_folder(split)],
-                    [self.captioner],
-                    out=self.results(split),
-                    batch_size=_BATCH_SIZE,
-                    device=self.device,
-                ),
-            )
+            paths = find_images([self.image_folder(split)])
+            captions = captioner(paths, batch_size=_BATCH_SIZE)
+            texts = [best.text for best, *_ in captions]
+            write_results(self.results(split), dict(zip(image_ids(paths), texts, strict=True)))
 
     def images(self, split: Split) -> tuple[Tensor, list[Scene]]:
         """Images of a split, ``(N, 3, S, S)`` uint8, and their scenes."""

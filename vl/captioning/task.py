@@ -1,0 +1,144 @@
+"""The captioner's training task: model, loss and validation."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from vl.captioning.captioner import Captioner
+from vl.data.batches import CaptionBatch, CaptionBatches, LossSum
+from vl.data.captions.vocabulary import Vocabulary
+from vl.data.choices import SelectionMetric
+from vl.decoders import constraints
+from vl.decoders.scheduled_sampling import SamplingSchedule
+from vl.decoders.self_critical import advantages, sample_captions
+from vl.decoders.show_and_tell import ShowAndTell
+from vl.encoders.table import Network
+from vl.metrics.bleu import corpus_bleu
+from vl.training.loop import Validation
+
+# Images' rows and captions' ids after the start word to rewards.
+Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[float]]
+_SAMPLES = 5  # captions sampled for each image, as many as COCO and Flickr8k have references
+_MAX_LENGTH = 20  # words of a sampled caption, including the end word, as in im2txt's search
+_VALIDATION_BATCH = 256
+
+
+class CaptionerTask(nn.Module):
+    """Decoder, and encoder where both are trained, as one module whose forward is the loss.
+
+    Args:
+        decoder: generates the captions.
+        encoder: where batches have pixels; without it they have embeddings.
+        sampling_schedule: probability of scheduled sampling at each step.
+        label_smoothing: of the targets.
+        reward: makes the training self-critical: the loss is then that of captions sampled from the
+            decoder, each weighted by its advantage over the image's others.
+    """
+
+    unit = "words"
+
+    def __init__(
+        self,
+        decoder: ShowAndTell,
+        encoder: Network | None = None,
+        *,
+        sampling_schedule: SamplingSchedule | None = None,
+        label_smoothing: float = 0.0,
+        reward: Reward | None = None,
+    ) -> None:
+        super().__init__()
+        self.decoder = decoder
+        self.encoder = encoder
+        self._sampling_schedule = sampling_schedule
+        self._label_smoothing = label_smoothing
+        self._reward = reward
+
+    def forward(self, batch: CaptionBatch, step: int) -> LossSum:
+        """Sum of the negative log-likelihoods of a batch's words, and their count."""
+        images = batch.images if self.encoder is None else self.encoder(batch.images)
+        if self._reward is not None:
+            return self._self_critical(images, batch.indices, self._reward)
+        return self.decoder(
+            images,
+            batch.words,
+            batch.lengths,
+            batch.image_of,
+            sampling_probability=self._sampling_schedule(step) if self._sampling_schedule else 0.0,
+            label_smoothing=self._label_smoothing,
+        )
+
+    def _self_critical(self, images: Tensor, indices: Tensor, reward: Reward) -> LossSum:
+        """The loss of ``_SAMPLES`` captions of each image, sampled without dropout."""
+        self.decoder.eval()
+        image_of = torch.arange(len(images), device=images.device).repeat_interleave(_SAMPLES)
+        with torch.no_grad():
+            step, state = constraints.forbid(
+                self.decoder.step,
+                self.decoder.start(images[image_of]),
+                [Vocabulary.start, Vocabulary.unknown],
+            )
+        samples = sample_captions(
+            step, state, start=Vocabulary.start, end=Vocabulary.end, max_length=_MAX_LENGTH
+        )
+        self.decoder.train()
+        captions = [
+            words[1:length]
+            for words, length in zip(samples.words.tolist(), samples.lengths.tolist(), strict=True)
+        ]
+        rewards = torch.tensor(reward(indices[image_of].tolist(), captions), device=images.device)
+        weights = advantages(rewards.view(len(images), _SAMPLES)).flatten()
+        return self.decoder(images, samples.words, samples.lengths, image_of, weights=weights)
+
+
+def make_validator(
+    captioner_of: Callable[[CaptionerTask], Captioner],
+    batches: CaptionBatches,
+    references: Sequence[Sequence[Sequence[str]]],
+    embeddings_of: Callable[[CaptionerTask], Tensor],
+    *,
+    selection_metric: SelectionMetric,
+) -> Callable[[CaptionerTask], Validation]:
+    """Validation of a captioner in training, on the development split.
+
+    Args:
+        captioner_of: the captioner with the task's weights.
+        batches: the split's captions, for the loss.
+        references: the words of each image's reference captions, in the order of the embeddings.
+        embeddings_of: the split's embeddings by the task's encoder, ``(images, D)``.
+        selection_metric: the score that selects the best epoch.
+
+    Returns:
+        Gives the metrics: loss (nats a word), BLEU-1 and BLEU-4 in [0, 1], and the fraction of
+        distinct captions.
+    """
+
+    def validate(task: CaptionerTask) -> Validation:
+        vectors = embeddings_of(task)
+        total, count = 0.0, 0
+        for batch in batches.epoch(0):
+            loss = task.decoder(vectors[batch.indices], batch.words, batch.lengths, batch.image_of)
+            total += float(loss.total)
+            count += int(loss.terms)
+        captioner = captioner_of(task)
+        texts = [
+            best.text
+            for part in torch.split(vectors, _VALIDATION_BATCH)
+            for best, *_ in captioner.describe(part)
+        ]
+        bleu = corpus_bleu([text.split() for text in texts], references).scores
+        metrics = {
+            "loss": total / count,
+            "bleu-1": bleu[0],
+            "bleu-4": bleu[3],
+            "distinct": len(set(texts)) / len(texts),
+        }
+        score = -metrics["loss"] if selection_metric == "loss" else metrics[selection_metric]
+        return Validation(score, metrics)
+
+    return validate
+
+
+def indices_only(indices: Tensor, seeds: Tensor) -> Tensor:
+    """An image source that gives the indices themselves, for a validator that has the vectors."""
+    return indices

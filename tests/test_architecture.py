@@ -211,7 +211,7 @@ def test_the_house_is_looked_at() -> None:
     assert {path.relative_to(ROOT).parts[0] for path in files(ROOT)} >= set(PACKAGES)
     assert any(
         found.name == "vl.data.files.write_text"
-        for found in imports(ROOT / "vl/evaluation/results.py", ROOT)
+        for found in imports(ROOT / "vl/evaluation/read.py", ROOT)
     )
 
 

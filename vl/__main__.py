@@ -82,8 +82,7 @@ COMMANDS = {
         "Find photographs by words, by photographs, or by sums",
     ),
     "evaluate": Command(
-        "vl.commands.evaluate:Evaluation",
-        "Score captions against those that people wrote",
+        "vl.commands.evaluate:EvaluateFlags", "Evaluate captions against references"
     ),
     "evaluate-labels": Command(
         "vl.commands.evaluate_labels:LabelEvaluation",

@@ -41,7 +41,7 @@ for record in results:
     candidates[record["image_id"]] = [record]
 """
 OURS = f"""{READING}
-from vl.evaluation import Evaluator
+from vl.metrics.evaluator import Evaluator
 begin = time.perf_counter()
 evaluated = Evaluator([[each["caption"] for each in image] for image in references_of.values()])(
     [candidates[image][0]["caption"] for image in references_of]

@@ -67,7 +67,7 @@ def main() -> int:
             for captions in captioner.describe(inputs[begin : begin + 250], search=search)
         ]
         bleu = corpus_bleu([text.split() for text in texts], references)
-        length = bleu.counts.candidate_length / bleu.counts.reference_length
+        length = bleu.candidate_length / bleu.reference_length
         print(
             f"| {name} | {100 * bleu.scores[0]:.1f} | {100 * bleu.scores[3]:.1f} "
             f"| {100 * len(set(texts)) / len(texts):.1f} % | {length:.3f} |",

@@ -13,7 +13,7 @@ from vl.captioning.captioner import Captioner
 from vl.captioning.search import SearchSettings
 from vl.encoders.table import ENCODERS
 from vl.encoding.embedder import Embedder
-from vl.evaluation.results import read_results
+from vl.evaluation.read import read_results
 
 
 @pytest.fixture(autouse=True)

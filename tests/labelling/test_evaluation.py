@@ -76,7 +76,7 @@ def by_name(found):
 
 
 def hits_of(result):
-    return dict(zip(result.hits.ks, result.hits.over_images.tolist(), strict=True))
+    return dict(zip(result.hits.ks, result.hits.image_mean.tolist(), strict=True))
 
 
 def test_hits_by_hand():
@@ -91,7 +91,7 @@ def test_hits_by_hand():
     }
     assert hits_of(results["unseen among all"])[2] == 0.75
     assert hits_of(results["unseen among unseen"])[20] == 0.75
-    assert results["unseen among unseen"].hits.over_classes[0] == pytest.approx(1 / 3)
+    assert results["unseen among unseen"].hits.label_mean[0] == pytest.approx(1 / 3)
     assert [results[name].images for name in ("unseen among all", "seen among all")] == [4, 2]
     texts = [label.text for label in results["unseen among unseen"].labels]
     assert texts == ["west", "south", "quokka"]
@@ -103,7 +103,7 @@ def test_labels_without_a_vector_are_misses_and_named():
     for name, result in results.items():
         if "unseen" in name:
             assert (result.missing, result.lost) == (("quokka",), 1)
-            assert not result.hits.images[3].any()
+            assert not result.hits.per_image[3].any()
     assert results["seen among all"].missing == ("quokka",)
     assert (results["seen among seen"].missing, results["seen among all"].lost) == ((), 0)
 
@@ -224,7 +224,7 @@ def test_hierarchical_precision_where_every_candidate_is_a_synset():
     pairs = [pair for pair in SHOWN if pair[1] != "quokka"]
     results = by_name(evaluated(pairs=pairs, labels=labels, model=labeller(seen, wordnet=wordnet)))
     for result in results.values():
-        assert result.precision.images[:, 0].tolist() == result.hits.images[:, 0].tolist()
+        assert result.precision.per_image[:, 0].tolist() == result.hits.per_image[:, 0].tolist()
         assert result.precision.ks == KS
     without = evaluated(labels=labels, model=labeller(seen, wordnet=wordnet))  # quokka is no synset
     assert by_name(without)["unseen among all"].precision is None
@@ -242,8 +242,8 @@ def test_csls_takes_hubs_back():
         by_name(evaluated(pairs=pairs, model=model, csls=on))["unseen among unseen"]
         for on in (False, True)
     )
-    assert plain.hits.images[:, 0].tolist() == [0, 1]
-    assert csls.hits.images[:, 0].tolist() == [1, 1]
+    assert plain.hits.per_image[:, 0].tolist() == [0, 1]
+    assert csls.hits.per_image[:, 0].tolist() == [1, 1]
 
 
 def test_the_order_of_photographs_changes_nothing():

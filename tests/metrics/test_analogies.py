@@ -1,4 +1,4 @@
-"""Analogies: against gensim's count, a plain one, and by hand."""
+"""Analogies against gensim's accuracy and by hand."""
 
 import numpy as np
 import pytest
@@ -6,8 +6,7 @@ from gensim.models import KeyedVectors
 
 from vl.data.errors import FormatError
 from vl.data.words.vectors import WordVectors
-from vl.metrics import analogies as module
-from vl.metrics.analogies import Section, analogies, read_questions
+from vl.metrics.analogies import AnalogyAccuracy, evaluate_analogies, read_analogies
 
 FILE = """: capitals
 Athens Greece Oslo Norway
@@ -18,14 +17,14 @@ boy girl king queen
 """
 
 
-def made(words, width=6, seed=0):
+def random_vectors(words, width, seed):
     matrix = np.random.default_rng(seed).normal(size=(len(words), width)).astype(np.float32)
     return WordVectors(words, matrix / np.linalg.norm(matrix, axis=1)[:, None])
 
 
-def test_questions_are_read_by_section(tmp_path):
+def test_analogies_are_read_by_section(tmp_path):
     (tmp_path / "questions").write_text(FILE)
-    assert read_questions(tmp_path / "questions") == {
+    assert read_analogies(tmp_path / "questions") == {
         "capitals": [
             ("Athens", "Greece", "Oslo", "Norway"),
             ("Athens", "Greece", "Bern", "Switzerland"),
@@ -37,20 +36,20 @@ def test_questions_are_read_by_section(tmp_path):
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a b c d\n", "questions: line 1: no section"),
-        (": s\na b c d\na b c\n", "questions: line 3: expected ': section' or four words"),
-        (": s\na b c d e\n", "questions: line 2: expected ': section' or four words"),
-        (": s\n: t\n", "questions: there are no questions in it"),
-        ("", "questions: there are no questions in it"),
+        ("a b c d\n", "line 1: no section"),
+        (": s\na b c d\na b c\n", "line 3: .*four words"),
+        (": s\na b c d e\n", "line 2: .*four words"),
+        (": s\n: t\n", "no analogies"),
+        ("", "no analogies"),
     ],
 )
-def test_a_file_that_is_no_list_of_questions_is_refused(tmp_path, text, message):
+def test_invalid_files_are_refused(tmp_path, text, message):
     (tmp_path / "questions").write_text(text)
     with pytest.raises(FormatError, match=message):
-        read_questions(tmp_path / "questions")
+        read_analogies(tmp_path / "questions")
 
 
-def test_a_question_is_answered_by_hand():
+def test_by_hand():
     corners = {"boy": (0, 0), "girl": (1, 0), "king": (0, 1), "queen": (1, 1), "cow": (-1, 0.4)}
     matrix = np.array([(3.0, *corner) for corner in corners.values()], np.float32)
     vectors = WordVectors(
@@ -60,36 +59,36 @@ def test_a_question_is_answered_by_hand():
         "right": [("boy", "girl", "king", "QUEEN"), ("girl", "queen", "boy", "king")],
         "wrong": [("boy", "girl", "king", "cow"), ("boy", "girl", "king", "calf")],
     }
-    assert analogies(vectors, questions) == [
-        Section("right", 2, 2, 0),
-        Section("wrong", 0, 1, 1),
-        Section("total", 2, 3, 1),
+    assert evaluate_analogies(vectors, questions) == [
+        AnalogyAccuracy("right", 2, 2, 0),
+        AnalogyAccuracy("wrong", 0, 1, 1),
+        AnalogyAccuracy("total", 2, 3, 1),
     ]
 
 
-@pytest.mark.parametrize("at_once", [1, 1 << 24])
+@pytest.mark.parametrize("max_scores", [1, 1 << 24])
 @pytest.mark.parametrize("seed", range(4))
-def test_it_counts_as_gensim_does(tmp_path, monkeypatch, seed, at_once):
-    monkeypatch.setattr(module, "_AT_ONCE", at_once)
-    randomly = np.random.default_rng(seed)
-    words = [f"w{number}" for number in range(12)]
-    words[3], words[7] = "W1", "W9"  # in capitals alone another word than w1, w9
-    vectors = made(words, width=2, seed=seed)
-    known = [f"w{number}" for number in range(14)]  # two without a vector
+def test_equals_gensim(tmp_path, seed, max_scores):
+    rng = np.random.default_rng(seed)
+    words = [f"w{index}" for index in range(12)]
+    words[3], words[7] = "W1", "W9"  # differ from w1, w9 only in case
+    vectors = random_vectors(words, width=2, seed=seed)
+    pool = [f"w{index}" for index in range(14)]  # two without a vector
     questions = {
-        name: [tuple(map(str, randomly.choice(known, 4, replace=False))) for _ in range(200)]
+        name: [tuple(map(str, rng.choice(pool, 4, replace=False))) for _ in range(200)]
         for name in ("one", "two")
     }
     lines = [
-        f": {name}\n" + "".join(" ".join(q) + "\n" for q in asked)
-        for name, asked in questions.items()
+        f": {name}\n" + "".join(" ".join(analogy) + "\n" for analogy in section)
+        for name, section in questions.items()
     ]
     (tmp_path / "questions").write_text("".join(lines))
-    held = KeyedVectors(2)
-    held.add_vectors(words, vectors.matrix)
-    _, sections = held.evaluate_word_analogies(str(tmp_path / "questions"))
-    ours = analogies(vectors, read_questions(tmp_path / "questions"))
-    theirs = [(len(each["correct"]), len(each["incorrect"])) for each in sections]
-    assert [(each.right, each.asked - each.right) for each in ours] == theirs
-    assert ours[-1].asked + ours[-1].skipped == 400
-    assert 0 < ours[-1].right < ours[-1].asked and ours[-1].skipped
+    keyed_vectors = KeyedVectors(2)
+    keyed_vectors.add_vectors(words, vectors.matrix)
+    _, sections = keyed_vectors.evaluate_word_analogies(str(tmp_path / "questions"))
+    analogies = read_analogies(tmp_path / "questions")
+    ours = evaluate_analogies(vectors, analogies, max_scores=max_scores)
+    theirs = [(len(section["correct"]), len(section["incorrect"])) for section in sections]
+    assert [(section.correct, section.total - section.correct) for section in ours] == theirs
+    assert ours[-1].total + ours[-1].skipped == 400
+    assert 0 < ours[-1].correct < ours[-1].total and ours[-1].skipped

@@ -72,8 +72,8 @@ def test_counts_agree_with_plain_counting(seed: int) -> None:
     novel = [caption for caption in captions if caption and caption not in training]
     assert found.novel == len(novel) / len(captions)
     most = max(different, key=lambda caption: captions.count(list(caption)))
-    assert found.commonest_count == captions.count(list(most))
-    assert captions.count(list(found.commonest)) == found.commonest_count
+    assert found.most_frequent_count == captions.count(list(most))
+    assert captions.count(list(found.most_frequent)) == found.most_frequent_count
     assert found.mean_length == pytest.approx(len(singles) / len(captions))
 
 
@@ -90,8 +90,8 @@ def test_counts_by_hand() -> None:
         div_2=6 / 13,  # ab bc cd de df fg
         self_bleu=pytest.approx((1 + 1 + third) / 3),
         novel=2 / 3,
-        commonest=("a", "b", "c", "d", "e"),
-        commonest_count=2,
+        most_frequent=("a", "b", "c", "d", "e"),
+        most_frequent_count=2,
         mean_length=16 / 3,
     )
 
@@ -104,7 +104,7 @@ def test_a_caption_of_fewer_than_four_words_has_next_to_no_bleu() -> None:
 def test_a_system_that_says_one_thing_only_has_self_bleu_one() -> None:
     found = diversity([["a", "man", "riding", "a", "wave"]] * 5)
     assert found.self_bleu == pytest.approx(1)
-    assert (found.distinct, found.commonest_count) == (1, 5)
+    assert (found.distinct, found.most_frequent_count) == (1, 5)
 
 
 def test_captions_without_a_word_in_common_have_self_bleu_nought() -> None:
@@ -113,15 +113,17 @@ def test_captions_without_a_word_in_common_have_self_bleu_nought() -> None:
     assert found.div_1 == found.div_2 == 1
 
 
-def test_of_captions_said_equally_often_the_first_is_the_commonest() -> None:
-    assert diversity([["b"], ["a"], ["a"], ["b"]]).commonest == ("b",)
+def test_of_captions_said_equally_often_the_first_is_the_most_frequent() -> None:
+    assert diversity([["b"], ["a"], ["a"], ["b"]]).most_frequent == ("b",)
 
 
 def test_order_changes_nothing_but_ties() -> None:
     captions = captions_of(3)
     found, other = diversity(captions), diversity(captions[::-1])
     assert found.self_bleu == pytest.approx(other.self_bleu)
-    assert found._replace(self_bleu=0, commonest=()) == other._replace(self_bleu=0, commonest=())
+    assert found._replace(self_bleu=0, most_frequent=()) == other._replace(
+        self_bleu=0, most_frequent=()
+    )
 
 
 def test_what_cannot_be_known_is_none() -> None:
@@ -149,7 +151,7 @@ def test_nothing_that_was_given_is_changed() -> None:
 
 
 def test_wrong_use_is_refused() -> None:
-    with pytest.raises(ValueError, match="there is no caption to count"):
+    with pytest.raises(ValueError, match="there is no caption to evaluate"):
         diversity([])
     message = "a caption must be a list of words, not the string 'a dog'"
     with pytest.raises(ValueError, match=message):
@@ -160,16 +162,16 @@ def test_wrong_use_is_refused() -> None:
 
 @pytest.mark.slow
 def test_googles_captions_are_as_varied_as_is_known(shared_data: Path) -> None:
-    # Known of these: 6,301 different captions, 953 different words, the commonest said 693 times.
+    # Known of these: 6,301 different captions, 953 different words, the most_frequent said 693 times.
     # That is as they are split at spaces, with the full stop as a word.
     path = shared_data / "coco" / "captions_val2014_googlstm_results.json.gz"
     with gzip.open(path) as file:
         given = [result["caption"] for result in json.load(file)]
     found = diversity([caption.split() for caption in given])
     assert (found.captions, found.distinct, found.word_types) == (40_504, 6_301, 953)
-    commonest = "a man standing on a tennis court holding a racquet ."
-    assert " ".join(found.commonest) == commonest
-    assert found.commonest_count == 693
+    most_frequent = "a man standing on a tennis court holding a racquet ."
+    assert " ".join(found.most_frequent) == most_frequent
+    assert found.most_frequent_count == 693
     # Without full stops and commas, which are words no longer, fewer differ: our own count.
     found = diversity([words(caption) for caption in given])
-    assert (found.distinct, found.word_types, found.commonest_count) == (6_234, 951, 693)
+    assert (found.distinct, found.word_types, found.most_frequent_count) == (6_234, 951, 693)

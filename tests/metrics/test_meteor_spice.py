@@ -1,6 +1,6 @@
-"""METEOR and SPICE: the formula by hand and against the jar, and a sentence for every failure.
+"""METEOR's formula by hand and against the jar; SPICE; one-line errors for every failure.
 
-Where a test is not of METEOR itself, `java` is a short Python program that a test puts on PATH.
+Except in the test against the jar, `java` is a short Python program that a test puts on PATH.
 """
 
 import json
@@ -14,23 +14,23 @@ from typing import Any
 import numpy as np
 import pytest
 
-from vl.metrics.meteor_spice import JavaError, meteor, meteor_figure, spice
+from vl.metrics.meteor_spice import JavaError, meteor, meteor_value, spice
 
-Java = Callable[[str], None]  # puts a `java` on PATH that is this Python program
+InstallJava = Callable[[str], None]  # puts a `java` on PATH that is this Python program
 
 CANDIDATES = ["a dog", "a cat sits on the mat"]
 REFERENCES = [["two dogs", "a dog"], ["the cat sat on the mat"]]
-# What METEOR says of these. Words and function words of both; then, of the same word, the same
-# stem, a synonym and a paraphrase, content words and function words of both; chunks; all matches.
+# METEOR's output for these: words and function words of both; then, for exact, stem, synonym and
+# paraphrase matches, content words and function words of both; chunks; all matches.
 STATISTICS = [
     [2, 2, 1, 1] + [1, 1, 1, 1] + [0] * 12 + [1, 2, 2],
     [6, 6, 3, 3] + [2, 2, 2, 2] + [0] * 4 + [1, 1, 0, 0] + [0] * 4 + [1, 5, 5],
 ]
-ANSWERS = "".join(" ".join(f"{number:.1f}" for number in row) + "\n" for row in STATISTICS)
+OUTPUT = "".join(" ".join(f"{number:.1f}" for number in row) + "\n" for row in STATISTICS)
 
 
 @pytest.fixture
-def java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Java:
+def java(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> InstallJava:
     folder = tmp_path / "bin"
     folder.mkdir()
     monkeypatch.setenv("PATH", str(folder))
@@ -59,88 +59,113 @@ def corenlp(folder: Path) -> Iterator[Path]:
         yield folder / "lib" / name
 
 
-def spice_java(scores: object, version: str = "11.0.2") -> str:
-    """A `java` that tells its version, and writes these scores for SPICE's."""
+def spice_program(scores: object, version: str = "11.0.2") -> str:
+    """A `java` that prints its version, and writes these as SPICE's scores."""
     return f"""
 if "-version" in sys.argv:
     sys.exit(print('openjdk version "{version}" 2019-01-15\\nmore', file=sys.stderr))
 print("stdout of SPICE")
 source, out = sys.argv[4], sys.argv[sys.argv.index("-out") + 1]
-open(os.environ["SEEN"], "w").write(open(source).read())
+open(os.environ["INPUT"], "w").write(open(source).read())
 open(out, "w").write({json.dumps(scores)!r})
 """
 
 
-def scored(*figures: object) -> list[object]:
-    """SPICE's result, last image first."""
+def spice_output(*values: object) -> list[object]:
+    """SPICE's output, last image first."""
     images = [
-        {"image_id": number, "scores": {"All": {"pr": 0.1, "re": 0.2, "f": figure}}}
-        for number, figure in enumerate(figures)
+        {"image_id": index, "scores": {"All": {"pr": 0.1, "re": 0.2, "f": value}}}
+        for index, value in enumerate(values)
     ]
     return list(images[::-1])
 
 
 @pytest.fixture
-def told() -> Iterator[Any]:
-    """METEOR by pycocoevalcap's own class, whose Java starts here and reads for seconds."""
+def pycocoevalcap_meteor() -> Iterator[Any]:
+    """METEOR by pycocoevalcap's own class, whose Java takes seconds to start."""
     from pycocoevalcap.meteor.meteor import Meteor
 
     scorer = Meteor()
     yield scorer
     scorer.meteor_p.stdout.close()
     scorer.meteor_p.stderr.close()
-    if scorer.lock.locked():  # after a failure it would wait for itself
+    if scorer.lock.locked():  # after a failure it would deadlock
         scorer.lock.release()
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(shutil.which("java") is None, reason="there is no `java` on PATH")
-def test_meteor_agrees_with_pycocoevalcap(told: Any, capfd: pytest.CaptureFixture[str]) -> None:
-    said = ["dog", "cat", "a", "the", "two", "run", "runs", "running", "sits on", "mat", "big"]
-    said += ["large", "red", "ball", "with", "of", ".", "café", "2\u00a01/2", "-lrb-", "don't"]
-    draw = np.random.default_rng(0)
-    captions = [" ".join(draw.choice(said, draw.integers(1, 9))) for _ in range(60)]
-    references = [captions[20 + number : 20 + number + number % 5 + 1] for number in range(20)]
+def test_meteor_equals_pycocoevalcap(
+    pycocoevalcap_meteor: Any, capfd: pytest.CaptureFixture[str]
+) -> None:
+    vocabulary = [
+        "dog",
+        "cat",
+        "a",
+        "the",
+        "two",
+        "run",
+        "runs",
+        "running",
+        "sits on",
+        "mat",
+        "big",
+    ]
+    vocabulary += [
+        "large",
+        "red",
+        "ball",
+        "with",
+        "of",
+        ".",
+        "café",
+        "2\u00a01/2",
+        "-lrb-",
+        "don't",
+    ]
+    rng = np.random.default_rng(0)
+    captions = [" ".join(rng.choice(vocabulary, rng.integers(1, 9))) for _ in range(60)]
+    references = [captions[20 + index : 20 + index + index % 5 + 1] for index in range(20)]
     references += [*REFERENCES, ["a dog", "a cat"], [""], ["a dog"]]
     candidates = [*captions[:20], *CANDIDATES, "", "a||| dog", "dog a"]
-    found = meteor(candidates, references)
+    score = meteor(candidates, references)
     for images in (range(25), range(20)):
-        corpus, of_images = told.compute_score(
+        corpus, of_images = pycocoevalcap_meteor.compute_score(
             {image: references[image] for image in images},
             {image: [candidates[image]] for image in images},
         )
-        sums = found.statistics[: len(images)].sum(0)
-        assert float(found.value(sums)) == pytest.approx(corpus, abs=1e-12)
-        assert found.images[: len(images)].tolist() == pytest.approx(of_images, abs=1e-12)
-    assert found.images[[20, 22, 23]].tolist() == [1, 0, 0]
-    assert abs(found.corpus - found.images.mean()) > 1e-3
-    # The chunk of the caption that is its reference word for word does not count.
-    assert found.statistics[20:22].tolist() == [[*STATISTICS[0][:20], 0, 2, 2], STATISTICS[1]]
+        sums = score.statistics[: len(images)].sum(0)
+        assert float(score.aggregate(sums)) == pytest.approx(corpus, abs=1e-12)
+        assert score.per_image[: len(images)].tolist() == pytest.approx(of_images, abs=1e-12)
+    assert score.per_image[[20, 22, 23]].tolist() == [1, 0, 0]
+    assert abs(score.corpus - score.per_image.mean()) > 1e-3
+    # The chunk of a caption that equals its reference does not count.
+    assert score.statistics[20:22].tolist() == [[*STATISTICS[0][:20], 0, 2, 2], STATISTICS[1]]
     assert capfd.readouterr().out == ""
 
 
-def test_meteor_by_hand(java: Java, capfd: pytest.CaptureFixture[str]) -> None:
-    java(f"sys.stdin.read(); sys.stdout.write({ANSWERS!r}); print('warning', file=sys.stderr)")
-    found = meteor(CANDIDATES, REFERENCES)
-    # The first is a reference word for word. The second matches two content words and a synonym,
-    # three quarters each, and two function words, a quarter each, all of them in one chunk.
-    right = 0.75 * (2 + 0.8) + 0.25 * 2
-    second = right / 3 * (1 - 0.6 * (1 / 5) ** 0.2)
-    assert found.images.tolist() == pytest.approx([1, second])
-    assert found.corpus == pytest.approx((right + 1) / 4 * (1 - 0.6 * (1 / 7) ** 0.2))
-    assert (found.name, found.detail) == ("METEOR", "version 1.5")
+def test_meteor_by_hand(java: InstallJava, capfd: pytest.CaptureFixture[str]) -> None:
+    java(f"sys.stdin.read(); sys.stdout.write({OUTPUT!r}); print('warning', file=sys.stderr)")
+    score = meteor(CANDIDATES, REFERENCES)
+    # The first equals a reference. The second matches two content words and a synonym, weighted
+    # 0.75, and two function words, weighted 0.25, in one chunk.
+    matches = 0.75 * (2 + 0.8) + 0.25 * 2
+    second = matches / 3 * (1 - 0.6 * (1 / 5) ** 0.2)
+    assert score.per_image.tolist() == pytest.approx([1, second])
+    assert score.corpus == pytest.approx((matches + 1) / 4 * (1 - 0.6 * (1 / 7) ** 0.2))
+    assert (score.name, score.settings) == ("METEOR", "version 1.5")
     assert capfd.readouterr() == ("", "")
 
 
-def test_a_caption_with_all_words_right_in_the_wrong_order_is_not_whole(java: Java) -> None:
+def test_all_words_in_the_wrong_order_have_chunks(java: InstallJava) -> None:
     row = [*STATISTICS[0][:20], 2, 2, 2]
     java(f"sys.stdin.read(); print(*{row})")
-    found = meteor(["dog a"], [["a dog"]])
-    assert found.statistics.tolist() == [row]
-    assert found.corpus == pytest.approx(1 - 0.6 * (2 / 2) ** 0.2)
+    score = meteor(["dog a"], [["a dog"]])
+    assert score.statistics.tolist() == [row]
+    assert score.corpus == pytest.approx(1 - 0.6 * (2 / 2) ** 0.2)
 
 
-def test_meteors_formula_by_hand() -> None:
+def test_formula_by_hand() -> None:
     # Seven words of which three are function words, against nine of which five are.
     words = [7.0, 9.0, 3.0, 5.0]
     stages = [[1.0, 1.0, 1.0, 2.0], [1.0, 1.0, 0.0, 0.0], [0.0, 0.0, 1.0, 1.0], [1.0, 2.0, 0, 0]]
@@ -148,150 +173,134 @@ def test_meteors_formula_by_hand() -> None:
     precision = (0.75 * (1 + 0.6 + 0.6) + 0.25 * (1 + 0.8)) / (0.75 * 4 + 0.25 * 3)
     recall = (0.75 * (1 + 0.6 + 2 * 0.6) + 0.25 * (2 + 0.8)) / (0.75 * 4 + 0.25 * 5)
     mean = precision * recall / (0.85 * precision + 0.15 * recall)
-    assert float(meteor_figure(sums)) == pytest.approx(mean * (1 - 0.6 * (3 / 6) ** 0.2))
+    assert float(meteor_value(sums)) == pytest.approx(mean * (1 - 0.6 * (3 / 6) ** 0.2))
 
 
-def test_meteors_formula_takes_batches() -> None:
+def test_formula_accepts_batches() -> None:
     rows = np.array(STATISTICS, float)
     batch = np.stack([rows, rows[::-1]])
-    assert meteor_figure(batch).tolist() == [
-        [float(meteor_figure(row)) for row in part] for part in batch
-    ]
+    expected = [[float(meteor_value(row)) for row in part] for part in batch]
+    assert meteor_value(batch).tolist() == expected
 
 
-def test_where_no_word_matches_meteor_is_nought() -> None:
-    nothing = np.zeros((3, 23))
-    nothing[0, :4] = 3, 4, 1, 1  # words, but not the same
-    nothing[1, 1] = 4  # an empty caption
-    assert meteor_figure(nothing).tolist() == [0, 0, 0]
+def test_formula_is_zero_where_no_word_matches() -> None:
+    sums = np.zeros((3, 23))
+    sums[0, :4] = 3, 4, 1, 1  # words, but no matches
+    sums[1, 1] = 4  # an empty caption
+    assert meteor_value(sums).tolist() == [0, 0, 0]
 
 
-def test_what_divides_captions_in_meteors_input_is_taken_out(java: Java, tmp_path: Path) -> None:
+def test_separators_of_meteors_input_are_removed_from_captions(
+    java: InstallJava, tmp_path: Path
+) -> None:
     java(
-        f"given = sys.stdin.buffer.read(); open({str(tmp_path / 'given')!r}, 'wb').write(given)\n"
-        f"sys.stdout.write({ANSWERS!r})"
+        f"data = sys.stdin.buffer.read(); open({str(tmp_path / 'stdin')!r}, 'wb').write(data)\n"
+        f"sys.stdout.write({OUTPUT!r})"
     )
     meteor(["a ||| dog\r\n", ""], [["two\ndogs", "café"], ["x ||||| y", "z"]])
-    given = (tmp_path / "given").read_text(encoding="utf-8")
-    assert given == "SCORE ||| two dogs ||| café ||| a   dog  \nSCORE ||| x  || y ||| z ||| \n"
+    stdin = (tmp_path / "stdin").read_text(encoding="utf-8")
+    assert stdin == "SCORE ||| two dogs ||| café ||| a   dog  \nSCORE ||| x  || y ||| z ||| \n"
 
 
 FAILURES = [
-    ("sys.exit(3)", "METEOR ended with exit code 3: it did not say why"),
+    ("sys.exit(3)", "code 3"),
     (
         "sys.exit('Picked up JAVA_TOOL_OPTIONS: -Xint\\n"
         'Exception in thread "main" java.lang.OutOfMemoryError: Java heap space\\n\\tat a.b(c)\')',
-        'exit code 1: Exception in thread "main" java.lang.OutOfMemoryError: Java heap space',
+        'code 1: Exception in thread "main" java.lang.OutOfMemoryError: Java heap space',
     ),
     (
         "sys.exit('Exception in x\\nCaused by: java.io.IOException: no table\\n\\tat a.b(c)')",
-        "exit code 1: Caused by: java.io.IOException: no table",
+        "code 1: Caused by: java.io.IOException: no table",
     ),
     (
         "print('Error occurred during initialization of VM\\nCould not reserve 2 GB'); sys.exit(1)",
-        "METEOR ended with exit code 1: Could not reserve 2 GB",
+        "code 1: Could not reserve 2 GB",
     ),
-    ("os.kill(os.getpid(), 9)", "METEOR was ended by signal 9"),
-    ("os.close(0); sys.exit('Error: no table')", "METEOR ended with exit code 1: Error: no table"),
-    ("", "METEOR gave 0 lines for 2 captions"),
-    (f"print({ANSWERS!r})", "METEOR gave 3 lines for 2 captions"),
-    (
-        "print('Error: specify SCORE\\nError: specify SCORE')",
-        "METEOR said of caption 1, instead of 23 numbers: Error: specify SCORE",
-    ),
-    (f"print({ANSWERS!r}[:-5])", "METEOR said of caption 2, instead of 23 numbers: 6.0 6.0"),
-    (f"print({ANSWERS.replace('5.0', 'NaN')!r}, end='')", "of caption 2, instead of 23 numbers"),
-    ("import time; time.sleep(60)", "METEOR was stopped: not done after 0.5 seconds"),
+    ("os.kill(os.getpid(), 9)", "signal 9"),
+    ("os.close(0); sys.exit('Error: no table')", "code 1: Error: no table"),
+    ("", "0 lines for 2 captions"),
+    (f"print({OUTPUT!r})", "3 lines for 2 captions"),
+    ("print('Error: specify SCORE\\nError: specify SCORE')", "caption 1"),
+    (f"print({OUTPUT!r}[:-5])", "caption 2"),
+    (f"print({OUTPUT.replace('5.0', 'NaN')!r}, end='')", "caption 2"),
+    ("import time; time.sleep(60)", "stopped after 0.5 seconds"),
 ]
 
 
 @pytest.mark.parametrize(("program", "message"), FAILURES)
-def test_a_failure_of_java_becomes_one_sentence(
-    program: str, message: str, java: Java, capfd: pytest.CaptureFixture[str]
+def test_a_failure_of_java_is_a_one_line_error(
+    program: str, message: str, java: InstallJava, capfd: pytest.CaptureFixture[str]
 ) -> None:
     java(program)
-    with pytest.raises(JavaError) as failure:
-        meteor(CANDIDATES, REFERENCES, most_seconds=0.5 if "sleep" in program else 60)
-    assert message in str(failure.value)
-    assert "\n" not in str(failure.value)
-    assert isinstance(failure.value, OSError)  # of which `vl` prints the message
-    assert failure.value.filename is None
+    with pytest.raises(JavaError) as error:
+        meteor(CANDIDATES, REFERENCES, max_seconds=0.5 if "sleep" in program else 60)
+    assert message in str(error.value)
+    assert "\n" not in str(error.value)
+    assert isinstance(error.value, OSError)  # whose message `vl` prints
+    assert error.value.filename is None
     assert capfd.readouterr() == ("", "")
 
 
-def test_more_captions_than_a_pipe_holds_are_no_trouble_to_a_java_that_reads_none(
-    java: Java,
+def test_a_java_that_does_not_read_its_input_does_not_block(
+    java: InstallJava,
 ) -> None:
     java("os.close(0); sys.exit('Error: no table')")
     with pytest.raises(JavaError, match="Error: no table"):
         meteor(["a dog"] * 20_000, [["a dog"]] * 20_000)
 
 
-def test_a_java_that_cannot_be_started_is_named(java: Java, tmp_path: Path) -> None:
+def test_a_java_that_cannot_be_started(java: InstallJava, tmp_path: Path) -> None:
     java("")
     (tmp_path / "bin" / "java").write_text("no program")
-    with pytest.raises(JavaError, match=r"METEOR could not be started: .*bin/java: Exec format"):
+    with pytest.raises(JavaError, match=r"started: .*bin/java"):
         meteor(CANDIDATES, REFERENCES)
 
 
-@pytest.mark.parametrize("score", [meteor, spice])
-def test_what_is_not_installed_is_named(
-    score: Callable[..., object], java: Java, package: Path, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("metric", [meteor, spice])
+def test_missing_dependencies_are_named(
+    metric: Callable[..., object], java: InstallJava, package: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    name = score.__name__.upper()
+    name = metric.__name__.upper()
     with pytest.raises(JavaError, match=rf"{name} needs Java, .*apt install default-jre-headless"):
-        score(CANDIDATES, REFERENCES)
+        metric(CANDIDATES, REFERENCES)
     monkeypatch.setitem(sys.modules, "pycocoevalcap", None)
     with pytest.raises(JavaError, match=rf"{name} needs pycocoevalcap: pip install 'vl\[java\]'"):
-        score(CANDIDATES, REFERENCES)
+        metric(CANDIDATES, REFERENCES)
 
 
-def test_a_java_by_a_relative_path_is_found(
-    java: Java, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_java_on_a_relative_path_is_found(
+    java: InstallJava, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    java(f"sys.stdin.read(); sys.stdout.write({ANSWERS!r})")
+    java(f"sys.stdin.read(); sys.stdout.write({OUTPUT!r})")
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("PATH", "bin")
-    assert len(meteor(CANDIDATES, REFERENCES).images) == 2
+    assert len(meteor(CANDIDATES, REFERENCES).per_image) == 2
 
 
-def test_a_jar_that_is_not_there_is_named(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_jar_is_named(package: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (package / "spice-1.0.jar").unlink()
     monkeypatch.setattr(sys, "path", [str(package.parents[1])])
-    with pytest.raises(JavaError, match=r"pycocoevalcap is without spice/spice-1\.0\.jar"):
+    with pytest.raises(JavaError, match=r"spice/spice-1\.0\.jar"):
         spice(CANDIDATES, REFERENCES)
 
 
-@pytest.mark.parametrize("score", [meteor, spice])
-def test_wrong_use_is_refused(score: Callable[..., object]) -> None:
-    with pytest.raises(ValueError, match="2 captions, but references of 1 images"):
-        score(CANDIDATES, REFERENCES[:1])
-    with pytest.raises(ValueError, match="there is no caption to score"):
-        score([], [])
-    with pytest.raises(ValueError, match="an image has no reference caption"):
-        score(CANDIDATES, [["a dog"], []])
-    with pytest.raises(ValueError, match=r"a caption must be a string, not \['a', 'dog'\]"):
-        score([["a", "dog"]], [["a dog"]])
-    with pytest.raises(ValueError, match="references must be a list, not the string 'a dog'"):
-        score(["a dog"], ["a dog"])
-
-
 @pytest.mark.parametrize("version", ["11.0.2", "1.8.0_242", "14"])
-def test_spice_is_the_mean_of_what_java_writes(
+def test_spice_is_the_mean_of_the_scores_in_its_output(
     version: str,
-    java: Java,
+    java: InstallJava,
     package: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
-    java(spice_java(scored(0.25, 0), version))
-    found = spice(CANDIDATES, REFERENCES)
-    assert found.images.tolist() == [0.25, 0]
-    assert found.corpus == 0.125
-    assert (found.name, found.detail) == ("SPICE", "version 1.0")
-    assert json.loads((tmp_path / "seen").read_text()) == [
+    monkeypatch.setenv("INPUT", str(tmp_path / "input"))
+    java(spice_program(spice_output(0.25, 0), version))
+    score = spice(CANDIDATES, REFERENCES)
+    assert score.per_image.tolist() == [0.25, 0]
+    assert score.corpus == 0.125
+    assert (score.name, score.settings) == ("SPICE", "version 1.0")
+    assert json.loads((tmp_path / "input").read_text()) == [
         {"image_id": 0, "test": CANDIDATES[0], "refs": REFERENCES[0]},
         {"image_id": 1, "test": CANDIDATES[1], "refs": REFERENCES[1]},
     ]
@@ -301,56 +310,56 @@ def test_spice_is_the_mean_of_what_java_writes(
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        (scored(0.25), "SPICE gave 1 scores for 2 captions"),
-        (scored(0.25, 0.5, 0.5), "SPICE gave 3 scores for 2 captions"),
-        (scored(0.25, None), "SPICE gave None for caption 2, 'a cat sits on the mat'"),
-        (scored(float("nan"), 0.5), "SPICE gave nan for caption 1, 'a dog'"),
-        (scored(0.25, "NaN"), "SPICE gave 'NaN' for caption 2"),
-        ([{"image_id": 0}], "SPICE wrote no scores that can be read: KeyError('scores')"),
-        (7, "SPICE wrote no scores that can be read: TypeError"),
+        (spice_output(0.25), "1 scores for 2 captions"),
+        (spice_output(0.25, 0.5, 0.5), "3 scores for 2 captions"),
+        (spice_output(0.25, None), "None for caption 2, 'a cat sits on the mat'"),
+        (spice_output(float("nan"), 0.5), "nan for caption 1, 'a dog'"),
+        (spice_output(0.25, "NaN"), "'NaN' for caption 2"),
+        ([{"image_id": 0}], "KeyError('scores')"),
+        (7, "TypeError"),
     ],
 )
-def test_scores_that_are_none_are_refused(
+def test_invalid_scores_are_refused(
     scores: object,
     message: str,
-    java: Java,
+    java: InstallJava,
     package: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
-    java(spice_java(scores))
-    with pytest.raises(JavaError) as failure:
+    monkeypatch.setenv("INPUT", str(tmp_path / "input"))
+    java(spice_program(scores))
+    with pytest.raises(JavaError) as error:
         spice(CANDIDATES, REFERENCES)
-    assert message in str(failure.value)
+    assert message in str(error.value)
 
 
-def test_a_spice_that_writes_nothing_is_refused(java: Java, package: Path) -> None:
+def test_missing_output_of_spice_is_refused(java: InstallJava, package: Path) -> None:
     java("")
-    with pytest.raises(JavaError, match="SPICE wrote no scores that can be read: FileNotFound"):
+    with pytest.raises(JavaError, match="FileNotFound"):
         spice(CANDIDATES, REFERENCES)
 
 
 @pytest.mark.parametrize("version", ["15", "17.0.15", "21-ea"])
-def test_a_java_that_is_too_new_for_spice_is_refused_before_anything_is_fetched(
-    version: str, java: Java, package: Path
+def test_a_java_too_new_for_spice_is_refused_before_the_download(
+    version: str, java: InstallJava, package: Path
 ) -> None:
     next(corenlp(package)).unlink()
-    java(spice_java([], version))
-    with pytest.raises(JavaError, match=f"SPICE runs on Java 8 to 14, and `java` is {version}: "):
+    java(spice_program([], version))
+    with pytest.raises(JavaError, match=f"Java 8 to 14, and `java` is {version}"):
         spice(CANDIDATES, REFERENCES)
 
 
-def test_what_spice_fetches_is_announced_and_keeps_stdout_clean(
-    java: Java,
+def test_the_download_is_logged_and_prints_nothing(
+    java: InstallJava,
     package: Path,
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
     capfd: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setenv("SEEN", str(tmp_path / "seen"))
-    java(spice_java(scored(0.25, 0)))
+    monkeypatch.setenv("INPUT", str(tmp_path / "input"))
+    java(spice_program(spice_output(0.25, 0)))
     for path in corenlp(package):
         path.unlink()
     script = "from pathlib import Path\nif __name__ == '__main__':\n    print('Progress')\n"
@@ -359,10 +368,10 @@ def test_what_spice_fetches_is_announced_and_keeps_stdout_clean(
     caplog.set_level(logging.INFO, "vl")
     assert spice(CANDIDATES, REFERENCES).corpus == 0.125
     (record,) = caplog.records
-    assert "SPICE needs Stanford CoreNLP 3.6.0: fetching several hundred" in record.getMessage()
+    assert "downloading" in record.getMessage()
     assert str(package) in record.getMessage()
     assert spice(CANDIDATES, REFERENCES).corpus == 0.125
-    assert len(caplog.records) == 1  # it is there
+    assert len(caplog.records) == 1  # not again
     assert capfd.readouterr().out == ""
 
 
@@ -371,27 +380,27 @@ def test_what_spice_fetches_is_announced_and_keeps_stdout_clean(
     [
         (
             "raise OSError('<urlopen error [Errno -2] Name or service not known>')",
-            "CoreNLP for SPICE ended with exit code 1: OSError: <urlopen error [Errno -2] Name or",
+            "code 1: OSError: <urlopen error [Errno -2] Name or",
         ),
-        ("import socket\nassert socket.getdefaulttimeout() == 60", "left no stanford-corenlp-3.6"),
-        ("import time\ntime.sleep(60)", "CoreNLP for SPICE was stopped: not done after 1 seconds"),
+        ("import socket\nassert socket.getdefaulttimeout() == 60", "no stanford-corenlp-3.6"),
+        ("import time\ntime.sleep(60)", "stopped after 1 seconds"),
     ],
 )
-def test_a_fetch_that_fails_becomes_one_sentence(
-    script: str, message: str, java: Java, package: Path
+def test_a_failed_download_is_a_one_line_error(
+    script: str, message: str, java: InstallJava, package: Path
 ) -> None:
-    java(spice_java([]))
+    java(spice_program([]))
     for path in corenlp(package):
         path.unlink()
     (package / "get_stanford_models.py").write_text(script)
-    with pytest.raises(JavaError) as failure:
-        spice(CANDIDATES, REFERENCES, most_seconds=1 if "sleep" in script else 60)
-    assert message in str(failure.value)
+    with pytest.raises(JavaError) as error:
+        spice(CANDIDATES, REFERENCES, max_seconds=1 if "sleep" in script else 60)
+    assert message in str(error.value)
 
 
-def test_half_a_fetch_is_not_taken_for_all(java: Java, package: Path) -> None:
-    java(spice_java([]))
+def test_an_incomplete_download_is_refused(java: InstallJava, package: Path) -> None:
+    java(spice_program([]))
     program, models = corenlp(package)
     models.unlink()
-    with pytest.raises(JavaError, match=rf"fetched in part only: delete {program}"):
+    with pytest.raises(JavaError, match=rf"incomplete: delete {program}"):
         spice(CANDIDATES, REFERENCES)

@@ -16,18 +16,18 @@ def test_a_mean_scores_corpus_is_the_mean_of_the_images(seed: int) -> None:
     images = np.random.default_rng(seed).normal(3, 2, size=seed + 1)
     score = mean_score("CIDEr", images)
     assert score.corpus == pytest.approx(sum(images.tolist()) / len(images), rel=1e-12)
-    assert score.images is images
+    assert score.per_image is images
     assert score.statistics.shape == (len(images), 2)
 
 
-def test_a_mean_score_carries_its_name_and_detail() -> None:
-    assert mean_score("CIDEr", np.ones(2), detail="n 4")[::4] == ("CIDEr", "n 4")
-    assert mean_score("CIDEr", np.ones(2)).detail == ""
+def test_a_mean_score_carries_its_name_and_settings() -> None:
+    assert mean_score("CIDEr", np.ones(2), settings="n 4")[::4] == ("CIDEr", "n 4")
+    assert mean_score("CIDEr", np.ones(2)).settings == ""
 
 
 def test_a_mean_scores_image_by_itself_is_its_own_figure() -> None:
     score = mean_score("CIDEr", np.array([0.25, -1.0, 0.0]))
-    assert score.value(score.statistics).tolist() == score.images.tolist()
+    assert score.aggregate(score.statistics).tolist() == score.per_image.tolist()
 
 
 def test_a_figure_is_of_the_sums_and_not_the_mean_of_the_images() -> None:
@@ -40,14 +40,14 @@ def test_a_figure_is_of_the_sums_and_not_the_mean_of_the_images() -> None:
 def test_an_image_twice_counts_twice() -> None:
     score = mean_score("CIDEr", np.array([1.0, 4.0]))
     twice = np.array([2.0, 1.0]) @ score.statistics
-    assert float(score.value(twice)) == pytest.approx((1 + 1 + 4) / 3)
+    assert float(score.aggregate(twice)) == pytest.approx((1 + 1 + 4) / 3)
 
 
 @pytest.mark.parametrize("shape", [(), (7,), (2, 3)])
 def test_a_batch_of_sums_gives_a_batch_of_figures(shape: tuple[int, ...]) -> None:
     score = mean_score("CIDEr", np.array([1.0, 4.0, 2.5]))
     sums = np.random.default_rng(0).uniform(1, 2, size=(*shape, 2))
-    figures = np.asarray(score.value(sums))
+    figures = np.asarray(score.aggregate(sums))
     assert figures.shape == shape
     rows, flat = sums.reshape(-1, 2), figures.reshape(-1)
-    assert flat.tolist() == [float(score.value(row)) for row in rows]
+    assert flat.tolist() == [float(score.aggregate(row)) for row in rows]

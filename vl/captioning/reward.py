@@ -4,7 +4,7 @@ from collections.abc import Iterable, Sequence
 
 from vl.metrics.bleu import bleu_statistics, smoothed_bleu
 from vl.metrics.cider import DocumentFrequencies, cider_d, document_frequencies
-from vl.metrics.ngrams import corpus
+from vl.metrics.ngrams import index_captions
 
 Ids = Sequence[int]  # word ids of a caption
 
@@ -27,9 +27,11 @@ class CaptionReward:
     def __init__(self, references: Sequence[Sequence[Ids]], *, bleu_weight: float = 0.0) -> None:
         self._references = [[_words(caption[1:]) for caption in image] for image in references]
         self._bleu_weight = bleu_weight
-        frequencies = document_frequencies(corpus([[]] * len(self._references), self._references))
+        frequencies = document_frequencies(
+            index_captions([[]] * len(self._references), self._references)
+        )
         # With 2 images at least: the logarithm of 1 would make every weight 0.
-        self._frequencies = DocumentFrequencies(max(2, frequencies.images), frequencies.grams)
+        self._frequencies = DocumentFrequencies(max(2, frequencies.num_images), frequencies.counts)
 
     def __call__(self, images: Sequence[int], captions: Sequence[Ids]) -> list[float]:
         """The reward of each caption.
@@ -39,10 +41,10 @@ class CaptionReward:
             captions: ids after the start word, with the end word last.
         """
         references = [self._references[image] for image in images]
-        samples = corpus([_words(caption) for caption in captions], references)
-        rewards = cider_d(samples, self._frequencies).images / 10
+        samples = index_captions([_words(caption) for caption in captions], references)
+        rewards = cider_d(samples, self._frequencies).per_image / 10
         if self._bleu_weight:
-            without_end = corpus(
+            without_end = index_captions(
                 [_words(caption[:-1]) for caption in captions],
                 [[caption[:-1] for caption in image] for image in references],
             )

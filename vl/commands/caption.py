@@ -64,7 +64,7 @@ def run(flags: CaptionFlags) -> int:
     from vl.captioning.results import image_ids
     from vl.data.files import check_writable
     from vl.devices import resolve_device
-    from vl.evaluation.results import write_results
+    from vl.evaluation.read import write_results
     from vl.inputs import error_message, listed, photographs
     from vl.terminal import ProgressBar, print_line
 

@@ -1,221 +1,224 @@
-"""`vl evaluate`: how good captions are, against those that people wrote."""
+"""`vl evaluate`: evaluates captions against references."""
 
+import json
 import logging
 import os
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
-from json import dumps
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
+from annotated_types import Interval
 
-from vl.evaluation.evaluate import evaluate_files
-from vl.evaluation.records import Outcome, summary, write_per_image
-from vl.evaluation.results import STDIN
-from vl.evaluation.text import lines, signatures, tables
-from vl.metrics.cider import write_frequencies
-from vl.metrics.evaluator import BY_RARENESS, DEFAULT, Measure, names_of
-from vl.metrics.significance import MOST_RESAMPLES
+from vl.commands.bounds import InputPath, NonNegativeInt
+from vl.metrics.names import (
+    DEFAULT_METRICS,
+    TFIDF_METRICS,
+    EvaluationMetric,
+    caption_metrics,
+    score_names,
+)
+
+if TYPE_CHECKING:
+    from vl.evaluation.output import CaptionEvaluation  # NumPy takes a while to import
 
 _log = logging.getLogger(__name__)
 
-Asked = Literal[Measure, "diversity"]
+_STDIN = Path("-")
 
 
 @dataclass(frozen=True)
-class Evaluation:
-    """Score captions against those that people wrote: BLEU, ROUGE-L, CIDEr-D and more."""
+class EvaluateFlags:
+    """Evaluate captions against references: BLEU, ROUGE-L, CIDEr-D and more."""
 
-    results: tyro.conf.Positional[Path]
-    """Captions in COCO's results format, [{"image_id": 1, "caption": "a dog"}]; - is stdin.
-    An image may go by its file's name. Or plain text, one caption a line. Gzip is unpacked."""
-    references: Annotated[tuple[Path, ...], tyro.conf.arg(metavar="FILE ...")] = ()
-    """People's captions: COCO's, Karpathy's or Flickr8k's file. Only diversity does without.
-    For plain text one file or more, whose line i is a true caption of line i, or blank."""
-    scores: Annotated[tuple[Asked, ...], tyro.conf.arg(metavar="SCORE ...")] = DEFAULT
+    results: tyro.conf.Positional[InputPath]
+    """Captions in COCO's results format, [{"image_id": 1, "caption": "a dog"}]; - is stdin. An
+    image_id may be a file name. Or plain text, one caption per line. May be compressed with
+    gzip."""
+    references: Annotated[tuple[InputPath, ...], tyro.conf.arg(metavar="FILE ...")] = ()
+    """Reference captions: a file of COCO, Karpathy or Flickr8k; only diversity needs none. For
+    plain text one or more files, whose line i is a reference of line i, or blank."""
+    metrics: Annotated[tuple[EvaluationMetric, ...], tyro.conf.arg(metavar="METRIC ...")] = (
+        DEFAULT_METRICS
+    )
     """Any of bleu, rouge-l, cider-d, cider, meteor, spice (these two need Java), diversity."""
     split: str | None = None
     """Only the images of this split of the references."""
-    images: Path | None = None
-    """Only the images named in this file, one a line."""
+    image_list: InputPath | None = None
+    """Only the images listed in this file, one file name per line."""
     subset: bool = False
-    """Score the images that both files have, and say how many were left out."""
-    against: Path | None = None
-    """Another system's captions of the same images: is the difference more than chance?"""
-    resamples: int = 1000
-    """Of the images, for intervals and --against; 0 for no intervals (Koehn 2004 took 1,000)."""
-    confidence: float = 0.95
-    """How many of the resamples lie within an interval."""
-    seed: int = 0
-    """Of the resamples: the same one, the same intervals."""
-    frequencies: Path | None = None
-    """For CIDEr, how common runs of words are: a file of --save-frequencies.
-    By default they are as common as in the references."""
-    save_frequencies: Path | None = None
-    """Write how common runs of words are in the references; by gzip if it ends in .gz."""
-    training_captions: Path | None = None
-    """For diversity, captions trained on, in any of these formats: how many captions are new?
-    Of a file with splits, those of training are taken."""
-    training_images: Path | None = None
-    """Only the training captions of the images named in this file, one a line."""
+    """Score the images that both files have, and report how many were left out."""
+    compare_with: InputPath | None = None
+    """Another system's captions of the same images: test whether the difference is significant."""
+    num_resamples: Annotated[int, Interval(ge=0, le=1_000_000)] = 1000
+    """Bootstrap resamples for intervals and --compare-with; 0 for no intervals (Koehn 2004 used
+    1,000)."""
+    confidence: Annotated[float, Interval(gt=0, lt=1)] = 0.95
+    """Level of the confidence intervals."""
+    seed: NonNegativeInt = 0
+    """Seed of the resamples."""
+    document_frequencies: InputPath | None = None
+    """Document frequencies for CIDEr, a file of --save-document-frequencies. By default they are
+    computed from the references."""
+    save_document_frequencies: Path | None = None
+    """Write the document frequencies of the references; with gzip if the name ends in .gz."""
+    train_captions: InputPath | None = None
+    """Training captions, in any of these formats, for the novelty that diversity reports. Of a
+    file with splits, the training split is used."""
+    train_list: InputPath | None = None
+    """Only the training captions of the images listed in this file, one file name per line."""
     json: bool = False
-    """One JSON object instead of lines."""
+    """Print one JSON object instead of text."""
     per_image: Path | None = None
-    """Write a JSON line an image: captions, words, scores."""
+    """Write a line of JSON per image: captions, tokens, scores."""
     html: Path | None = None
-    """Write a page for a browser: captions beside references, the worst first."""
-    photographs: Path | None = None
-    """Folder of the photographs, for the page; they are found by the references' file names."""
+    """Write an HTML page: captions beside references, the worst first."""
+    image_dir: InputPath | None = None
+    """Folder of the images for the page, found by the references' file names."""
     embed_images: bool = False
-    """Copy the photographs into the page, at most 320 pixels wide; else it has their paths."""
-    sort: str | None = None
-    """Score by which the page is sorted; CIDEr-D, or else the first that is asked for."""
+    """Embed thumbnails of at most 320 pixels into the page instead of linking the images."""
+    sort_by: str | None = None
+    """Score by which the page is sorted; by default CIDEr-D, or else the first metric."""
 
 
-def run(flags: Evaluation) -> int:
-    """Score, write what is asked for, and print what came out."""
-    measures = [measure for measure in flags.scores if measure != "diversity"]
-    sort = _checked(flags, measures)
-    outcome = evaluate_files(
-        flags.results,
-        flags.references,
-        measures=measures,
-        diversity="diversity" in flags.scores,
-        split=flags.split,
-        images=flags.images,
-        subset=flags.subset,
-        against=flags.against,
-        frequencies=flags.frequencies,
-        training_captions=flags.training_captions,
-        training_images=flags.training_images,
-        photographs=flags.photographs is not None,
-        resamples=flags.resamples,
-        confidence=flags.confidence,
-        seed=flags.seed,
+def run(flags: EvaluateFlags) -> int:
+    """Evaluate, write the output files, and print the scores."""
+    _check_requirements(flags)
+    _check_files(flags)
+    sort_by = _sort_key(flags)
+    from vl.evaluation.evaluate import EvaluationRequest, evaluate_files
+    from vl.evaluation.output import signatures, tables, write_per_image
+    from vl.metrics.cider import write_frequencies
+    from vl.metrics.significance import Resampling
+
+    evaluation = evaluate_files(
+        EvaluationRequest(
+            flags.results,
+            flags.references,
+            metrics=flags.metrics,
+            split=flags.split,
+            image_list=flags.image_list,
+            subset=flags.subset,
+            compare_with=flags.compare_with,
+            document_frequencies=flags.document_frequencies,
+            train_captions=flags.train_captions,
+            train_list=flags.train_list,
+            needs_file_names=flags.image_dir is not None,
+            resampling=Resampling(flags.num_resamples, flags.confidence, flags.seed),
+        )
     )
-    if flags.save_frequencies:
-        write_frequencies(flags.save_frequencies, outcome.evaluator.frequencies())
+    if flags.save_document_frequencies:
+        frequencies = evaluation.evaluator.document_frequencies()
+        write_frequencies(flags.save_document_frequencies, frequencies)
     if flags.per_image:
-        write_per_image(flags.per_image, outcome)
+        write_per_image(flags.per_image, evaluation)
     if flags.html:
-        _write_page(flags, flags.html, outcome, sort)
+        _write_page(flags, flags.html, evaluation, sort_by)
     if flags.json:
-        print(dumps(summary(outcome)))
+        print(json.dumps(evaluation.to_dict()))
     elif sys.stdout.isatty():
-        _draw(outcome)
+        from rich.console import Console
+
+        Console().print(*tables(evaluation), sep="\n")
+        print("\n".join(signatures(evaluation)))
     else:
-        print("\n".join(lines(outcome)))
+        print(evaluation)
     return 0
 
 
-def _checked(flags: Evaluation, measures: Sequence[Measure]) -> str | None:
-    """See that flags go together and that all files can be written; by what to sort the page."""
-    names = names_of(measures)
-    if not flags.scores:
-        raise ValueError("--scores wants at least one")
-    if measures and not flags.references:
-        raise ValueError("--references wants a file; only diversity does without")
-    if flags.scores.count("diversity") > 1:
-        raise ValueError("diversity is asked for twice")
-    trained, by_rareness = flags.training_captions, BY_RARENESS & {*measures}
-    chosen = [
-        ("--split", flags.split),
-        ("--images", flags.images),
-        ("--subset", flags.subset),
-        ("--save-frequencies", flags.save_frequencies),
+def _check_requirements(flags: EvaluateFlags) -> None:
+    """Refuse a flag that has no effect without another one."""
+    metrics = caption_metrics(flags.metrics)
+    if not flags.metrics:
+        raise ValueError("--metrics needs at least one")
+    if metrics and not flags.references:
+        raise ValueError("--references needs a file; only diversity does without")
+    has_diversity = "diversity" in flags.metrics
+    tfidf = TFIDF_METRICS & {*metrics}
+    requirements = [
+        ("train_captions", has_diversity, "--metrics diversity"),
+        ("train_list", flags.train_captions, "--train-captions"),
+        ("document_frequencies", tfidf, "--metrics cider-d or cider"),
+        ("split", flags.references, "--references"),
+        ("image_list", flags.references, "--references"),
+        ("subset", flags.references, "--references"),
+        ("save_document_frequencies", flags.references, "--references"),
+        ("compare_with", metrics, "a metric besides diversity"),
+        ("compare_with", flags.num_resamples, "--num-resamples above 0"),
+        ("image_dir", flags.html, "--html"),
+        ("sort_by", flags.html, "--html"),
+        ("embed_images", flags.image_dir, "--image-dir"),
     ]
-    needs = [
-        ("--training-captions", trained, "diversity" in flags.scores, "diversity"),
-        ("--training-images", flags.training_images, trained, "--training-captions"),
-        ("--frequencies", flags.frequencies, by_rareness, "cider-d or cider"),
-        *((flag, given, flags.references, "--references") for flag, given in chosen),
-        ("--against", flags.against, measures, "a score besides diversity"),
-        ("--against", flags.against, flags.resamples, "--resamples"),
-        ("--photographs", flags.photographs, flags.html, "--html"),
-        ("--sort", flags.sort, flags.html, "--html"),
-        ("--embed-images", flags.embed_images, flags.photographs, "--photographs"),
-    ]
-    for flag, given, needed, name in needs:
-        if given and not needed:
-            raise ValueError(f"{flag} goes with {name}, which is not asked for")
-    if not 0 <= flags.resamples <= MOST_RESAMPLES:
-        raise ValueError(f"--resamples is {flags.resamples}; 0 to {MOST_RESAMPLES:,} was expected")
-    if flags.seed < 0:
-        raise ValueError(f"--seed is {flags.seed}; 0 or more was expected")
-    if not 0 < flags.confidence < 1:
-        raise ValueError(f"--confidence is {flags.confidence:g}; between 0 and 1 was expected")
-    if flags.photographs and not flags.photographs.is_dir():
-        raise NotADirectoryError(f"{flags.photographs}: a folder of photographs was expected")
-    _check_files(flags)
-    if flags.sort is None:
-        # Of BLEU's four the last, which is the usual figure.
-        first = names_of(measures[:1])[-1:]
-        return "CIDEr-D" if "CIDEr-D" in names else (first[0] if first else None)
+    for name, requirement, description in requirements:
+        if getattr(flags, name) and not requirement:
+            raise ValueError(f"--{name.replace('_', '-')} requires {description}")
+    if flags.image_dir and not flags.image_dir.is_dir():
+        raise NotADirectoryError(f"{flags.image_dir}: expected a folder of images")
+
+
+def _sort_key(flags: EvaluateFlags) -> str | None:
+    """The score by which to sort the page; None for the order of the references."""
+    metrics = caption_metrics(flags.metrics)
+    names = score_names(metrics)
+    if flags.sort_by is None:
+        if "CIDEr-D" in names or not metrics:
+            return "CIDEr-D" if metrics else None
+        return score_names(metrics[:1])[-1]  # of BLEU the last, BLEU-4, is the usual one
     for name in names:
-        if name.lower() == flags.sort.lower():
+        if name.lower() == flags.sort_by.lower():
             return name
-    raise ValueError(f"--sort is {flags.sort!r}; asked for are {', '.join(names) or 'no scores'}")
+    expected = ", ".join(names) or "none without a metric"
+    raise ValueError(f"--sort-by is {flags.sort_by!r}; expected one of {expected}")
 
 
-def _check_files(flags: Evaluation) -> None:
-    """See that only the results are standard input, and that nothing read is written over."""
-    read = [
+def _check_files(flags: EvaluateFlags) -> None:
+    """Check that only the results come from stdin, and that no input is overwritten."""
+    inputs = [
         *flags.references,
-        *(flags.against, flags.images, flags.frequencies),
-        *(flags.training_captions, flags.training_images),
+        *(flags.compare_with, flags.image_list, flags.document_frequencies),
+        *(flags.train_captions, flags.train_list),
     ]
-    if STDIN in read:
-        raise ValueError("of all files only RESULTS can be standard input, -")
-    taken = {path.resolve() for path in (flags.results, *read) if path}
-    for path in (flags.per_image, flags.html, flags.save_frequencies):
+    if _STDIN in inputs:
+        raise ValueError("only RESULTS can be standard input, -")
+    used = {path.resolve() for path in (flags.results, *inputs) if path}
+    for path in (flags.per_image, flags.html, flags.save_document_frequencies):
         if path is None:
             continue
-        if path == STDIN or (path.exists() and os.path.samestat(path.stat(), os.fstat(1))):
+        if path == _STDIN or (path.exists() and os.path.samestat(path.stat(), os.fstat(1))):
             raise ValueError(f"standard output has the scores; name a file instead of {path}")
-        if path.resolve() in taken:
+        if path.resolve() in used:
             raise ValueError(f"{path} is read or written already; choose another name")
-        taken.add(path.resolve())
+        used.add(path.resolve())
         _check_writable(path)  # before the work, not after it
 
 
 def _check_writable(path: Path) -> None:
-    """See that a file can be written, by one that is gone at once, and make no folder."""
-    place = path.resolve()
-    if place.exists() and not place.is_file():
-        raise OSError(f"{path}: not a regular file, cannot be replaced")
-    folder = next(folder for folder in place.parents if folder.exists())
+    """Check that a file can be written, with a temporary one, and create no folder."""
+    target = path.resolve()
+    if target.exists() and not target.is_file():
+        raise OSError(f"{path}: not a file that can be replaced")
+    folder = next(folder for folder in target.parents if folder.exists())
     try:
         with tempfile.TemporaryFile(dir=folder):
             pass
-    except OSError as cause:
-        raise OSError(f"{path}: cannot be written: {cause.strerror}") from cause
+    except OSError as error:
+        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
 
 
-def _write_page(flags: Evaluation, path: Path, outcome: Outcome, sort: str | None) -> None:
-    from vl.evaluation.photographs import Photographs
-    from vl.evaluation.report import write_report  # jinja2 and Pillow take a while to import
+def _write_page(
+    flags: EvaluateFlags, path: Path, evaluation: "CaptionEvaluation", sort_by: str | None
+) -> None:
+    from vl.evaluation.page_images import PageImages
+    from vl.evaluation.report import write_report
 
-    if flags.photographs is None:
-        write_report(path, outcome, sort=sort)
+    if flags.image_dir is None:
+        write_report(path, evaluation, sort_by=sort_by)
         return
-    photographs = Photographs(flags.photographs, page=path, embed=flags.embed_images)
-    write_report(path, outcome, sort=sort, address=photographs)
-    for names, what in (
-        (photographs.missing, "are not there"),
-        (photographs.broken, "do not decode"),
-    ):
+    images = PageImages(flags.image_dir, page=path, embed=flags.embed_images)
+    write_report(path, evaluation, sort_by=sort_by, address=images)
+    for names, problem in ((images.missing, "are missing"), (images.broken, "do not decode")):
         if names:
-            count, first = len(names), names[0]
-            _log.warning("%s: %d photographs %s, as %s", flags.photographs, count, what, first)
-
-
-def _draw(outcome: Outcome) -> None:
-    from rich.console import Console
-
-    console = Console()
-    for table in tables(outcome):
-        console.print(table)
-    print("\n".join(signatures(outcome)))
+            message = "%s: %d images %s, such as %s"
+            _log.warning(message, flags.image_dir, len(names), problem, names[0])

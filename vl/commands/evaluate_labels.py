@@ -147,20 +147,20 @@ def _print(evaluated: Evaluated) -> None:
     head = "".join(f"{f'hit@{k}':>8}" for k in ks)
     print(f"{'%':26}{'images':>8}{'labels':>8}{head}{'class hit@1':>13}")
     for result in evaluated.results:
-        hits = "".join(f"{100 * value:8.1f}" for value in result.hits.over_images.tolist())
-        by_class = 100 * float(result.hits.over_classes[0])
+        hits = "".join(f"{100 * value:8.1f}" for value in result.hits.image_mean.tolist())
+        by_class = 100 * float(result.hits.label_mean[0])
         print(f"{result.name:26}{result.images:8}{len(result.labels):8}{hits}{by_class:13.1f}")
         chance = "".join(f"{100 * min(1, k / len(result.labels)):8.1f}" for k in ks)
         print(f"{'  chance':26}{'':16}{chance}")
         if result.precision is not None:
-            values = result.precision.over_images.tolist()
+            values = result.precision.image_mean.tolist()
             print(f"{'  hierarchical':26}{'':16}{''.join(f'{100 * each:8.1f}' for each in values)}")
         if result.calibration_error is not None:
             print(f"  error of the first label's probability {100 * result.calibration_error:.1f}")
     for how, found in evaluated.generalised.items():
         print(
             f"generalised, {how}: hit@1 by class, seen {100 * found.seen:.1f}  "
-            f"unseen {100 * found.unseen:.1f}  harmonic mean {100 * found.harmonic:.1f}"
+            f"unseen {100 * found.unseen:.1f}  harmonic mean {100 * found.harmonic_mean:.1f}"
         )
     if (rejection := evaluated.rejection) is not None:
         print(
@@ -176,7 +176,7 @@ def _per_class(results: Sequence[Result]) -> str:
     for result in results:
         missing = set(result.missing)
         counts = torch.bincount(torch.from_numpy(result.truth), minlength=len(result.labels))
-        shares = dict(zip(result.hits.truths.tolist(), result.hits.classes.tolist(), strict=True))
+        shares = dict(zip(result.hits.labels.tolist(), result.hits.per_label.tolist(), strict=True))
         for number, label in enumerate(result.labels):
             note = "no vector" if label.text in missing else ""
             if number not in shares and not note:
@@ -198,11 +198,11 @@ def _record(evaluated: Evaluated, signature: str) -> dict[str, Any]:
                 "without_vector": len(result.missing),
                 "images_of_labels_without_vector": result.lost,
                 "k": list(result.hits.ks),
-                "hit": result.hits.over_images.tolist(),
-                "hit_over_classes": result.hits.over_classes.tolist(),
+                "hit": result.hits.image_mean.tolist(),
+                "hit_over_classes": result.hits.label_mean.tolist(),
                 "hierarchical_precision": None
                 if result.precision is None
-                else result.precision.over_images.tolist(),
+                else result.precision.image_mean.tolist(),
                 "calibration_error": result.calibration_error,
             }
             for result in evaluated.results

@@ -12,7 +12,7 @@ from vl.data.words.label_lists import read_label_file
 from vl.data.words.phrases import Phrase, label_phrases
 from vl.data.words.vectors import WordVectors
 from vl.labelling.word_training import Corpus, Method, frequent_pairs, gather, joined, save, train
-from vl.metrics.analogies import Questions, analogies, read_questions
+from vl.metrics.analogies import Analogies, evaluate_analogies, read_analogies
 
 _log = logging.getLogger(__name__)
 
@@ -64,7 +64,7 @@ def run(flags: WordTraining) -> int:
     """Train, save, and perhaps ask the analogies."""
     _check(flags)
     phrases = _phrases(flags.labels) if flags.labels else set()
-    questions = read_questions(flags.evaluate) if flags.evaluate else None
+    questions = read_analogies(flags.evaluate) if flags.evaluate else None
     method = Method(
         size=flags.size,
         window=flags.window,
@@ -140,13 +140,13 @@ def _say_counts(corpus: Corpus, minimum: int, phrases: set[Phrase]) -> None:
         )
 
 
-def _ask(path: Path, questions: Questions) -> None:
-    sections = analogies(WordVectors.load(path), questions)
-    width = max(len(section.name) for section in sections)
+def _ask(path: Path, questions: Analogies) -> None:
+    sections = evaluate_analogies(WordVectors.load(path), questions)
+    width = max(len(section.section) for section in sections)
     for section in sections:
-        share = f"{100 * section.right / section.asked:5.1f} %" if section.asked else "      -"
-        counts = f"{section.right}/{section.asked}"
-        print(f"{section.name:{width}}  {share}  {counts:>11}  {section.skipped} skipped")
+        share = f"{100 * section.correct / section.total:5.1f} %" if section.total else "      -"
+        counts = f"{section.correct}/{section.total}"
+        print(f"{section.section:{width}}  {share}  {counts:>11}  {section.skipped} skipped")
 
 
 def _workers(flags: WordTraining) -> int:

@@ -30,7 +30,7 @@ from vl.captioning.recipe import (
 )
 from vl.captioning.results import image_ids
 from vl.captioning.training import train_captioner
-from vl.commands import embed, evaluate, evaluate_labels, train_words
+from vl.commands import embed, evaluate_labels, train_words
 from vl.commands import train_labeller as train_devise
 from vl.data.embeddings import EmbeddingWriter, load_embeddings
 from vl.data.images.decode import decode_uint8, find_images
@@ -50,7 +50,9 @@ from vl.encoders.inception import Inception
 from vl.encoders.table import encoder
 from vl.encoding import encoder_file
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.evaluation.results import read_results, write_results
+from vl.evaluation.evaluate import EvaluationRequest, evaluate_files
+from vl.evaluation.read import read_results, write_results
+from vl.metrics.significance import Resampling
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes
@@ -312,16 +314,13 @@ class Demo:
 
     def bleu_4(self, split: Split) -> float:
         """BLEU-4 of the captions of a split."""
-        summary = _json(
-            evaluate.run,
-            evaluate.Evaluation(
-                self.results(split),
-                references=(self.world / f"captions-{split}.json",),
-                json=True,
-                resamples=0,
-            ),
+        request = EvaluationRequest(
+            self.results(split),
+            references=(self.world / f"captions-{split}.json",),
+            metrics=("bleu",),
+            resampling=Resampling(num_resamples=0),
         )
-        return float(summary["BLEU-4"])
+        return evaluate_files(request).corpus_scores[3].value
 
     def label_scores(self, method: str) -> dict[str, Any]:
         """Evaluation of a labeller on seen kinds, unseen kinds, and both together."""

@@ -1,10 +1,10 @@
-"""Scored captions as a page for a browser: photographs, captions, references, worst first.
+"""The evaluation as an HTML page: scores, histograms, and captions beside references, worst first.
 
-One file that opens without a network; it knows nothing of how scores come about.
+One file that opens without a network; it does not know how scores are computed.
 """
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from importlib import resources
 from pathlib import Path
 
@@ -14,170 +14,163 @@ from markupsafe import Markup
 
 from vl.data.captions.ptb.tokens import words
 from vl.data.files import atomic_write
-from vl.evaluation.records import Outcome
-from vl.evaluation.text import bracketed, signatures, variety_rows
-from vl.metrics.evaluator import Figure, Paired
+from vl.evaluation.output import (
+    CaptionEvaluation,
+    bracketed,
+    comparison_row,
+    diversity_rows,
+    signatures,
+)
+from vl.evaluation.page_images import ImageAddress
 from vl.metrics.score import Floats, Score
 from vl.version import __version__
 
-_IN_ORDER = "order of the references"  # what images can be sorted by besides their scores
+_REFERENCE_ORDER = "order of the references"  # images can be sorted by it, besides their scores
 
-_LONGEST = 1000  # characters of a caption that are shown; people need about 50
-_BARS = 24
+_MAX_CHARACTERS = 1000  # of a caption that are shown; a usual one has about 50
+_NUM_BARS = 24
 _BAR_HEIGHT = 80  # units of the drawing; the template's too
-_BUFFERED = 200  # pieces of the page written at once
-_NOTE = (
-    "Difference: the first less the second, with its interval over other images. p: how often "
-    "chance alone makes so great a difference, captions changing hands at random."
+_BUFFER_SIZE = 200  # pieces of the page written at once
+_COMPARISON_NOTE = (
+    "Difference: first minus second, with its bootstrap interval. p: the probability of a "
+    "difference at least this great when captions are exchanged between the systems at random."
 )
 _SPACES = re.compile(r"(\s+)")
 
-Address = Callable[[str], str | None]  # a photograph's file name to where a browser finds it
-
 
 def write_report(
-    path: Path, outcome: Outcome, *, sort: str | None, address: Address | None = None
+    path: Path,
+    evaluation: CaptionEvaluation,
+    *,
+    sort_by: str | None,
+    address: ImageAddress | None = None,
 ) -> None:
-    """Write the page, piece by piece, as it may hold thousands of photographs; whole or not at all.
+    """Write the page, streamed, as it may contain thousands of images; atomic.
 
     Args:
         path: the file.
-        outcome: what it shows.
-        sort: name of the score by which the images are ordered, the worst first; ``None`` for
+        evaluation: what it shows.
+        sort_by: name of the score by which the images are sorted, the worst first; ``None`` for
             the order of the references.
-        address: where the browser finds a photograph, if there is one.
+        address: the URL of an image from its file name, or None.
 
     Raises:
         OSError: it cannot be written.
-        ValueError: no score is called as ``sort`` says.
+        ValueError: there is no score named ``sort_by``.
     """
-    context = _context(outcome, sort or _IN_ORDER, address or _no_address)
-    # Halves of characters, which JSON can hold and UTF-8 cannot, become question marks.
+    context = _context(evaluation, sort_by or _REFERENCE_ORDER, address)
+    # Lone surrogates, which JSON can hold and UTF-8 cannot, become question marks.
     with (
         atomic_write(path) as beside,
         beside.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
     ):
         stream = _template().stream(**context)
-        stream.enable_buffering(_BUFFERED)
+        stream.enable_buffering(_BUFFER_SIZE)
         file.writelines(stream)
 
 
-def _no_address(name: str) -> None:
-    """No photograph is to be found."""
-
-
 def _template() -> jinja2.Template:
-    text = (
-        resources.files("vl.evaluation")
-        .joinpath("templates/evaluation.html")
-        .read_text(encoding="utf-8")
-    )
+    template = resources.files("vl.evaluation").joinpath("templates/evaluation.html")
     environment = jinja2.Environment(
         autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
     )
-    return environment.from_string(text)
+    return environment.from_string(template.read_text(encoding="utf-8"))
 
 
-def _context(outcome: Outcome, sort: str, address: Address) -> dict[str, object]:
-    orders = _orders(outcome)
-    if sort not in orders:
-        raise ValueError(f"no score is called {sort!r}; there are {', '.join(orders)}")
-    system, figures = outcome.system, outcome.figures
-    results, other = _short_names(outcome)
-    sources = ", ".join(Path(name).name for name in outcome.sources)
-    intervals = any(figure.interval for figure in figures) or bool(outcome.compared)
+def _context(
+    evaluation: CaptionEvaluation, sort_by: str, address: ImageAddress | None
+) -> dict[str, object]:
+    sort_keys = _sort_keys(evaluation)
+    if sort_by not in sort_keys:
+        raise ValueError(f"there is no score {sort_by!r}; expected one of {', '.join(sort_keys)}")
+    name, baseline_name = _short_names(evaluation)
+    sources = ", ".join(Path(source).name for source in evaluation.sources)
+    scores, comparisons = evaluation.corpus_scores, evaluation.comparisons
+    confidence = evaluation.resampling.confidence
+    intervals = any(score.interval for score in scores) or bool(comparisons)
     return {
-        "title": f"{results} scored{f' by {sources}' if sources else ''}",
-        "introduction": _introduction(outcome),
-        "references": bool(outcome.sources),
-        "results": results,
-        "against": other,
-        "confidence": f"{100 * outcome.confidence:g} % interval" if intervals else "",
-        "figures": [_figure_row(figure) for figure in figures],
-        "signatures": signatures(outcome),
-        "variety": variety_rows(outcome.variety),
-        "comparisons": [_paired_row(paired, 1 - outcome.confidence) for paired in outcome.compared],
-        "comparison_note": _NOTE,
-        "histograms": [_histogram(score) for score in system.evaluated.scores],
-        "orders": list(orders),
-        "sort": sort,
-        "card_height": 180 if other else 150,
-        "cards": _cards(outcome, orders, sort, address),
+        "title": f"{name} evaluated{f' with {sources}' if sources else ''}",
+        "introduction": _introduction(evaluation),
+        "references": bool(evaluation.sources),
+        "results": name,
+        "baseline": baseline_name,
+        "confidence": f"{100 * confidence:g} % interval" if intervals else "",
+        "scores": [
+            {
+                "name": score.name,
+                "value": f"{score.value:.4f}",
+                "interval": bracketed(score.interval) if score.interval else "",
+            }
+            for score in scores
+        ],
+        "signatures": signatures(evaluation),
+        "diversity": diversity_rows(evaluation.diversity),
+        "comparisons": [
+            {**comparison_row(comparison), "significant": comparison.p_value < 1 - confidence}
+            for comparison in comparisons
+        ],
+        "comparison_note": _COMPARISON_NOTE,
+        "histograms": [_histogram(score) for score in evaluation.system.scored.scores],
+        "sort_keys": list(sort_keys),
+        "sort_by": sort_by,
+        "card_height": 180 if baseline_name else 150,
+        "cards": _cards(evaluation, sort_keys, sort_by, address),
     }
 
 
-def _short_names(outcome: Outcome) -> tuple[str, str | None]:
-    """The two systems' files without their folders, if that still tells them apart."""
-    name = outcome.system.name
-    if outcome.against is None:
-        return Path(name).name, None
-    other = outcome.against.name
-    alike = Path(name).name == Path(other).name
-    return (name, other) if alike else (Path(name).name, Path(other).name)
+def _short_names(evaluation: CaptionEvaluation) -> tuple[str, str | None]:
+    """The two systems' files, without their folders unless the names are equal."""
+    path = evaluation.system.name
+    if evaluation.baseline is None:
+        return Path(path).name, None
+    baseline_path = evaluation.baseline.name
+    if Path(path).name == Path(baseline_path).name:
+        return path, baseline_path
+    return Path(path).name, Path(baseline_path).name
 
 
-def _introduction(outcome: Outcome) -> str:
-    aligned = outcome.system.aligned
-    by = f" by {outcome.source}" if outcome.sources else ""
-    parts = [f"{outcome.system.name}{by}: {len(aligned.images):,} images"]
-    if aligned.left_out:
-        parts.append(f"{aligned.left_out:,} more have no caption and are left out")
-    if aligned.unknown:
-        parts.append(f"{aligned.unknown:,} captions of other images are left out")
-    if outcome.against and outcome.against.aligned.unknown:
-        unknown, name = outcome.against.aligned.unknown, outcome.against.name
-        parts.append(f"{unknown:,} captions of other images in {name} are left out")
-    if outcome.resamples:
-        parts.append(f"intervals from {outcome.resamples:,} resamples, seed {outcome.seed}")
+def _introduction(evaluation: CaptionEvaluation) -> str:
+    pairs, baseline = evaluation.system.pairs, evaluation.baseline
+    references = f" with {evaluation.source}" if evaluation.sources else ""
+    parts = [f"{evaluation.system.name}{references}: {len(pairs.images):,} images"]
+    if pairs.num_missing:
+        parts.append(f"{pairs.num_missing:,} more have no caption and are left out")
+    if pairs.num_unmatched:
+        parts.append(f"{pairs.num_unmatched:,} captions of other images are left out")
+    if baseline and baseline.pairs.num_unmatched:
+        count = baseline.pairs.num_unmatched
+        parts.append(f"{count:,} captions of other images in {baseline.name} are left out")
+    num_resamples, _, seed = evaluation.resampling
+    if num_resamples:
+        parts.append(f"intervals from {num_resamples:,} resamples, seed {seed}")
     return "; ".join(parts) + f". vl {__version__}"
 
 
-def _figure_row(figure: Figure) -> dict[str, str]:
-    return {
-        "name": figure.name,
-        "value": f"{figure.value:.4f}",
-        "interval": bracketed(figure.interval) if figure.interval else "",
-    }
-
-
-def _paired_row(paired: Paired, chance: float) -> dict[str, object]:
-    found = paired.comparison
-    return {
-        "name": paired.name,
-        "first": f"{paired.first:.4f}",
-        "second": f"{paired.second:.4f}",
-        "difference": f"{found.difference:+.4f}",
-        "interval": bracketed(found.interval, "+"),
-        "p": f"{found.p_value:.4f}",
-        "sure": found.p_value < chance,
-    }
-
-
-def _orders(outcome: Outcome) -> dict[str, Floats]:
-    """By what the images can be ordered; the least is the worst, and comes first."""
-    scores = outcome.system.evaluated.scores
-    orders = {score.name: score.images for score in scores}
-    if outcome.against:
-        for score, other in zip(scores, outcome.against.evaluated.scores, strict=True):
-            orders[f"{score.name}, difference"] = score.images - other.images
-    return orders | {_IN_ORDER: np.arange(float(len(outcome.system.aligned.images)))}
+def _sort_keys(evaluation: CaptionEvaluation) -> dict[str, Floats]:
+    """What the images can be sorted by; the lowest value is the worst and comes first."""
+    scores = evaluation.system.scored.scores
+    keys = {score.name: score.per_image for score in scores}
+    if evaluation.baseline:
+        for score, baseline in zip(scores, evaluation.baseline.scored.scores, strict=True):
+            keys[f"{score.name}, difference"] = score.per_image - baseline.per_image
+    return keys | {_REFERENCE_ORDER: np.arange(float(len(evaluation.system.pairs.images)))}
 
 
 def _histogram(score: Score) -> dict[str, object]:
-    """Bars over the range of the images' scores, from 0 if they begin above it."""
-    values = score.images
+    """Bars over the range of the images' scores, which includes 0."""
+    values = score.per_image
     low, high = min(0.0, float(values.min())), float(values.max())
     if high <= low:
         high = low + 1
-    counts, edges = np.histogram(values, bins=_BARS, range=(low, high))
+    counts, edges = np.histogram(values, bins=_NUM_BARS, range=(low, high))
     bars = []
-    for count, first, last in zip(counts, edges[:-1], edges[1:], strict=True):
+    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
         height = _BAR_HEIGHT * count / counts.max()
         bars.append(
             {
                 "top": f"{_BAR_HEIGHT - height:.1f}",
                 "height": f"{height:.1f}",
-                "label": f"{count} images from {first:.3g} to {last:.3g}",
+                "label": f"{count} images from {left:.3g} to {right:.3g}",
             }
         )
     return {
@@ -190,92 +183,96 @@ def _histogram(score: Score) -> dict[str, object]:
 
 
 def _cards(
-    outcome: Outcome, orders: dict[str, Floats], sort: str, address: Address
+    evaluation: CaptionEvaluation,
+    sort_keys: dict[str, Floats],
+    sort_by: str,
+    address: ImageAddress | None,
 ) -> Iterator[dict[str, object]]:
-    """An image each, the worst first; ties in the order of the references."""
-    columns = np.stack(list(orders.values()), 1)  # (images, orders)
-    images = outcome.system.aligned.images
-    mark = _Marker()
-    for row in np.argsort(orders[sort], kind="stable"):
+    """One per image, the worst first; ties in the order of the references."""
+    keys = np.stack(list(sort_keys.values()), 1)  # (I, keys)
+    images = evaluation.system.pairs.images
+    marker = _Marker()
+    for row in np.argsort(sort_keys[sort_by], kind="stable"):
         image = images[row]
-        people = [_parts(caption) for caption in outcome.evaluator.references[row]]
-        known = set().union(*people) if people else _parts(outcome.system.evaluated.words[row])
-        said, other = (
-            mark(system.aligned.captions[row], _parts(system.evaluated.words[row]), known)
+        references = [_split_tokens(caption) for caption in evaluation.evaluator.references[row]]
+        own_words = _split_tokens(evaluation.system.scored.tokens[row])
+        expected = set().union(*references) if references else own_words
+        caption, baseline_caption = (
+            marker(system.pairs.captions[row], _split_tokens(system.scored.tokens[row]), expected)
             if system
             else ""
-            for system in (outcome.system, outcome.against)
+            for system in (evaluation.system, evaluation.baseline)
         )
         name = f" {image.file_name}" if image.file_name not in ("", image.image_id) else ""
         yield {
-            "photograph": address(image.file_name) if image.file_name else None,
-            "said": said,
-            "other": other,
-            "references": ["".join(_shortened(caption)) for caption in image.captions],
-            "scores": _card_scores(outcome, row),
-            "order": " ".join(f"{value:.6g}" for value in columns[row]),
+            "address": address(image.file_name) if address and image.file_name else None,
+            "caption": caption,
+            "baseline_caption": baseline_caption,
+            "references": ["".join(_truncate(reference)) for reference in image.captions],
+            "scores": _card_scores(evaluation, row),
+            "sort_keys": " ".join(f"{value:.6g}" for value in keys[row]),
             "image": f"{image.image_id}{name}",
         }
 
 
-def _card_scores(outcome: Outcome, row: int) -> list[tuple[str, str]]:
-    scores = outcome.system.evaluated.scores
-    values = [(score.name, f"{score.images[row]:.3f}") for score in scores]
-    if outcome.against is None:
+def _card_scores(evaluation: CaptionEvaluation, row: int) -> list[tuple[str, str]]:
+    scores = evaluation.system.scored.scores
+    values = [(score.name, f"{score.per_image[row]:.3f}") for score in scores]
+    if evaluation.baseline is None:
         return values
     return [
-        (name, f"{value} / {other.images[row]:.3f}")
-        for (name, value), other in zip(values, outcome.against.evaluated.scores, strict=True)
+        (name, f"{value} / {baseline.per_image[row]:.3f}")
+        for (name, value), baseline in zip(values, evaluation.baseline.scored.scores, strict=True)
     ]
 
 
 class _Marker:
-    """Marks what of a caption is in no reference, between spaces: the caption stays as it was."""
+    """Marks words of a caption that are in no reference; the text stays as it was."""
 
     def __init__(self) -> None:
-        self._known: dict[str, list[str]] = {}  # pieces come again and again
+        self._cache: dict[str, list[str]] = {}  # the same pieces occur again and again
 
-    def __call__(self, caption: str, said: set[str], known: set[str]) -> Markup:
+    def __call__(self, caption: str, caption_words: set[str], expected: set[str]) -> Markup:
         """The caption as HTML.
 
         Args:
-            caption: as it stands in the file.
-            said: its words, as they are counted.
-            known: the words of the references.
+            caption: as in the file.
+            caption_words: its words, as they are counted.
+            expected: the words of the references.
         """
         if not caption.strip():
             return Markup("<i>no words</i>")
-        kept, note = _shortened(caption.strip())
-        pieces = {piece: self._words(piece) for piece in _SPACES.split(kept)}
-        # A word can depend on what follows, as an initial before "The". A piece that by itself
-        # has another word than in the caption is judged by the words that no piece gives.
-        others = said.difference(*pieces.values())
-        strange = {
+        text, note = _truncate(caption.strip())
+        words_of = {piece: self._words(piece) for piece in _SPACES.split(text)}
+        # A token can depend on what follows, as an initial before "The". A piece whose words alone
+        # differ from those in the caption is compared by the words that no piece gives.
+        remaining = caption_words.difference(*words_of.values())
+        unexpected = {
             piece
-            for piece, words_of in pieces.items()
-            if any(word not in known for word in words_of if word in said)
-            or (not said.issuperset(words_of) and not known.issuperset(others))
+            for piece, piece_words in words_of.items()
+            if any(word not in expected for word in piece_words if word in caption_words)
+            or (not caption_words.issuperset(piece_words) and not expected.issuperset(remaining))
         }
         marked = Markup("").join(
-            Markup("<mark>{}</mark>").format(piece) if piece in strange else piece
-            for piece in _SPACES.split(kept)
+            Markup("<mark>{}</mark>").format(piece) if piece in unexpected else piece
+            for piece in _SPACES.split(text)
         )
         return marked + note
 
     def _words(self, piece: str) -> list[str]:
-        if piece not in self._known:
-            self._known[piece] = words(piece)
-        return self._known[piece]
+        if piece not in self._cache:
+            self._cache[piece] = words(piece)
+        return self._cache[piece]
 
 
-def _parts(caption: Sequence[str]) -> set[str]:
+def _split_tokens(tokens: Sequence[str]) -> set[str]:
     """The words of a caption's tokens: the fraction 2 1/2 is one token, of two words."""
-    return set(" ".join(caption).split())
+    return set(" ".join(tokens).split())
 
 
-def _shortened(caption: str) -> tuple[str, str]:
+def _truncate(caption: str) -> tuple[str, str]:
     """As much of a caption as is shown, and a note of how much is not."""
-    if len(caption) <= _LONGEST:
+    if len(caption) <= _MAX_CHARACTERS:
         return caption, ""
-    kept = caption[:_LONGEST].rsplit(maxsplit=1)[0]
-    return kept, f" ... and {len(caption) - len(kept):,} characters more"
+    start = caption[:_MAX_CHARACTERS].rsplit(maxsplit=1)[0]
+    return start, f" ... and {len(caption) - len(start):,} characters more"

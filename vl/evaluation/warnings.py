@@ -1,4 +1,4 @@
-"""What in captions makes their scores doubtful, each in a sentence that names file and image."""
+"""Warnings about captions whose scores are doubtful; each names the file and images."""
 
 import re
 from collections.abc import Iterable, Sequence
@@ -7,12 +7,12 @@ from pathlib import Path
 from vl.data.captions.captions import ImageId
 from vl.data.files import first_few
 
-LONGEST = 1000  # words: no photograph's caption, rather a whole file in one
+MAX_WORDS = 1000  # more are not a caption of an image, but perhaps a whole file in one
 
-# What other tokenisers and models leave in a caption. Stanford's, whose words are counted, writes
-# "dog 's", "do n't" and "-lrb-", which it reads as it wrote them.
-_MARKS = {
-    "a clitic cut in two": re.compile(r"\w ' (?:s|re|ve|ll|d|m|t)\b|\bn ' t\b"),
+# What other tokenizers and models leave in a caption. Stanford's, whose words are counted, writes
+# "dog 's", "do n't" and "-lrb-", and keeps them if they are tokenized again.
+_PATTERNS = {
+    "a split clitic": re.compile(r"\w ' (?:s|re|ve|ll|d|m|t)\b|\bn ' t\b"),
     "subword units": re.compile(
         r"@@(?:\s|$)"  # subword-nmt
         r"|\u2581"  # SentencePiece
@@ -20,15 +20,15 @@ _MARKS = {
         r"|\u0120\w+\s*\u0120"  # GPT-2's bytes
     ),
     "Moses' or HTML's escapes": re.compile(r"&(?:apos|quot|amp|lt|gt|#\d+);|(?:^|\s)@[-,.]@\s"),
-    "a model's special words": re.compile(
+    "a model's special tokens": re.compile(
         r"<\|?/?(?:s|unk|pad|start|end|bos|eos|sos|start_?of_?text|end_?of_?text)\|?>"
         r"|\[(?:CLS|SEP|PAD|UNK|MASK)\]",
         re.IGNORECASE,
     ),
 }
-# A caption without one of these has no mark, which is quickly seen.
+# A caption without a match here matches none of them, which is quickly seen.
 _ANY = re.compile(r" ' |[@\u2581\u0120#&<\[]")
-_AROUND = 20  # characters of a caption shown on either side of a mark
+_CONTEXT = 20  # characters of a caption shown on either side of a match
 
 
 def caption_warnings(
@@ -36,72 +36,72 @@ def caption_warnings(
     *,
     images: Sequence[ImageId],
     captions: Sequence[str],
-    words: Sequence[Sequence[str]],
+    tokens: Sequence[Sequence[str]],
 ) -> list[str]:
-    """What to warn of before the scores are believed.
+    """Warnings of implausible lengths and of traces of other tokenizers.
 
     Args:
         path: where the captions are from.
-        images: which each caption is of.
-        captions: as they stand in the file.
-        words: of each caption, as they are counted.
+        images: the image of each caption.
+        captions: as in the file.
+        tokens: of each caption, as they are counted.
     """
-    return [*_of_length(path, images, words), *_marked(path, images, captions)]
+    return [*_length_warnings(path, images, tokens), *_trace_warnings(path, images, captions)]
 
 
-def of_one_image(path: Path | str, image: ImageId) -> str:
-    """What to warn of where CIDEr has but one image to learn from what words are rare."""
+def single_image_warning(path: Path | str, image: ImageId) -> str:
+    """The warning where CIDEr has a single image to compute document frequencies from."""
     return (
-        f"{path}: CIDEr is 0 by construction, as image {image!r} is alone and every word is in "
-        "all images; --frequencies takes from a file how rare words are"
+        f"{path}: CIDEr is 0 by construction, as image {image!r} is the only one and every word is "
+        "in all images; --document-frequencies reads them from a file"
     )
 
 
-def of_frequencies(path: Path | str) -> str:
-    """What to warn of where CIDEr is to learn from one image's frequencies what is rare."""
+def single_image_frequencies_warning(path: Path | str) -> str:
+    """The warning where CIDEr reads document frequencies of a single image."""
     return (
-        f"{path}: CIDEr is 0 by construction, as these frequencies are of one image and every "
-        "word is in all images"
+        f"{path}: CIDEr is 0 by construction, as these document frequencies are of a single image"
     )
 
 
-def _of_length(
-    path: Path | str, images: Sequence[ImageId], captions: Sequence[Sequence[str]]
+def _length_warnings(
+    path: Path | str, images: Sequence[ImageId], tokens: Sequence[Sequence[str]]
 ) -> Iterable[str]:
-    """Captions of no words, or of so many that it cannot be a caption."""
-    lengths = list(map(len, captions))
+    lengths = list(map(len, tokens))
     empty = [image for image, length in zip(images, lengths, strict=True) if not length]
     if empty:
         yield _sentence(path, empty, len(lengths), "no words")
-    long = [image for image, length in zip(images, lengths, strict=True) if length > LONGEST]
+    long = [image for image, length in zip(images, lengths, strict=True) if length > MAX_WORDS]
     if long:
-        what = f"over {LONGEST:,} words, the longest {max(lengths):,}"
-        yield _sentence(path, long, len(lengths), what)
+        problem = f"over {MAX_WORDS:,} words, the longest {max(lengths):,}"
+        yield _sentence(path, long, len(lengths), problem)
 
 
-def _marked(path: Path | str, images: Sequence[ImageId], captions: Sequence[str]) -> Iterable[str]:
-    """Captions that another tokeniser seems to have cut, by what it left in them."""
-    found: dict[str, list[ImageId]] = {}
+def _trace_warnings(
+    path: Path | str, images: Sequence[ImageId], captions: Sequence[str]
+) -> Iterable[str]:
+    """Captions that another tokenizer seems to have processed, by the traces it left."""
+    matches: dict[str, list[ImageId]] = {}
     examples: dict[str, str] = {}
     for image, caption in zip(images, captions, strict=True):
         if _ANY.search(caption):
-            for what, mark in _MARKS.items():
-                match = mark.search(caption)
+            for name, pattern in _PATTERNS.items():
+                match = pattern.search(caption)
                 if match:
-                    found.setdefault(what, []).append(image)
-                    examples.setdefault(what, _cut(caption, match))
-    for what, of_images in found.items():
-        yield _sentence(path, of_images, len(captions), f'{what} left in, as "{examples[what]}"')
+                    matches.setdefault(name, []).append(image)
+                    examples.setdefault(name, _excerpt(caption, match))
+    for name, affected in matches.items():
+        yield _sentence(path, affected, len(captions), f'{name}, as in "{examples[name]}"')
 
 
-def _cut(caption: str, match: re.Match[str]) -> str:
-    first, last = max(0, match.start() - _AROUND), match.end() + _AROUND
+def _excerpt(caption: str, match: re.Match[str]) -> str:
+    first, last = max(0, match.start() - _CONTEXT), match.end() + _CONTEXT
     inside = " ".join(caption[first:last].split())
     return f"{'...' if first else ''}{inside}{'...' if last < len(caption) else ''}"
 
 
-def _sentence(path: Path | str, found: Sequence[ImageId], count: int, what: str) -> str:
-    images = list(dict.fromkeys(found))
-    several = "s" if len(images) > 1 else ""
-    some = first_few(images)
-    return f"{path}: {len(found):,} of {count:,} captions have {what}: image{several} {some}"
+def _sentence(path: Path | str, affected: Sequence[ImageId], total: int, problem: str) -> str:
+    images = list(dict.fromkeys(affected))
+    plural = "s" if len(images) > 1 else ""
+    counts = f"{len(affected):,} of {total:,} captions"
+    return f"{path}: {counts} have {problem}: image{plural} {first_few(images)}"

@@ -16,14 +16,14 @@ from vl.labelling.examples import Examples
 from vl.labelling.labeller import Candidates, Labeller
 from vl.metrics.zero_shot import (
     KS,
-    Generalised,
+    GeneralizedAccuracy,
     Ints,
-    Means,
     Ranking,
-    generalised,
+    ScoresAtK,
+    generalized_accuracy,
     hierarchical_precision,
-    hits,
-    rank_vectors,
+    hit_at_k,
+    rank_labels,
 )
 
 _log = logging.getLogger(__name__)
@@ -39,14 +39,14 @@ class Result(NamedTuple):
     missing: tuple[str, ...]  # candidates without a vector
     truth: Ints  # (N,) number of each photograph's label
     lost: int  # photographs whose own label has no vector: misses
-    hits: Means
-    precision: Means | None  # hierarchical; None where a candidate is no synset
+    hits: ScoresAtK
+    precision: ScoresAtK | None  # hierarchical; None where a candidate is no synset
     calibration_error: float | None  # of the probability of the first label
 
     @property
     def images(self) -> int:
         """Photographs."""
-        return len(self.hits.images)
+        return len(self.hits.per_image)
 
 
 class Rejection(NamedTuple):
@@ -61,7 +61,9 @@ class Evaluated(NamedTuple):
     """All figures."""
 
     results: tuple[Result, ...]
-    generalised: dict[str, Generalised]  # by how seen labels are held back: "plain", "stacking"
+    generalised: dict[
+        str, GeneralizedAccuracy
+    ]  # by how seen labels are held back: "plain", "stacking"
     rejection: Rejection | None
     aside: int  # photographs that count nowhere: the training was judged by their labels
 
@@ -110,7 +112,7 @@ def evaluate(
         results += judge.result(group, "all")
         if calibrated and judge.has("seen", candidates=True):
             results += judge.result(group, "all", stacking=True)
-    both: dict[str, Generalised] = {}
+    both: dict[str, GeneralizedAccuracy] = {}
     if judge.has("seen") and judge.has("unseen"):
         both["plain"] = judge.generalised(stacking=False)
         if calibrated:
@@ -188,21 +190,21 @@ class _Judge:
             Result(
                 name=f"{group} among {among}{', stacking' if stacking else ''}",
                 missing=tuple(candidates.placed.missing),
-                truth=ranking.truth,
-                lost=ranking.lost,
+                truth=ranking.targets,
+                lost=ranking.num_unranked,
                 labels=tuple(self._labels[number] for number in numbers.tolist()),
-                hits=hits(ranking),
+                hits=hit_at_k(ranking),
                 precision=self._precision(ranking, numbers),
                 calibration_error=self._calibration_error(candidates, rows, ranking),
             )
         ]
 
-    def generalised(self, *, stacking: bool) -> Generalised:
+    def generalised(self, *, stacking: bool) -> GeneralizedAccuracy:
         numbers = self._numbers("all")
         candidates = self._candidates(numbers, stacking=stacking)
         rows = np.flatnonzero(self._of["seen"] | self._of["unseen"])
         ranking = self._ranked(candidates, numbers, rows)
-        return generalised(ranking, self._seen[numbers])
+        return generalized_accuracy(ranking, self._seen[numbers])
 
     def rejection(self, rate: float) -> Rejection:
         """Photographs of unseen labels among those, and among the seen, where theirs is missing."""
@@ -239,15 +241,15 @@ class _Judge:
     def _ranked(self, candidates: Candidates, numbers: Ints, rows: Ints) -> Ranking:
         """Truths are numbers among the candidates."""
         truth = np.searchsorted(numbers, self._truth[rows])
-        return rank_vectors(
+        return rank_labels(
             self._projected[rows].cpu().numpy(),
             candidates.vectors.cpu().numpy(),
             truth,
-            less=candidates.penalty.cpu().numpy(),
+            penalty=candidates.penalty.cpu().numpy(),
             depth=KS[-1],
         )
 
-    def _precision(self, ranking: Ranking, numbers: Ints) -> Means | None:
+    def _precision(self, ranking: Ranking, numbers: Ints) -> ScoresAtK | None:
         if self._wordnet is None:
             return None
         synsets = [self._labels[number].synset for number in numbers.tolist()]
@@ -269,7 +271,7 @@ class _Judge:
             return None
         answers = self._labeller.answers(self._projected[rows], candidates, top=1)
         said = np.array([answer.labels[0].probability for answer in answers], np.float64)
-        right = ranking.best[:, 0] == ranking.truth
+        right = ranking.top[:, 0] == ranking.targets
         bins = np.minimum((said * _BINS).astype(np.int64), _BINS - 1)
         gaps = np.bincount(bins, said - right, minlength=_BINS)
         return float(np.abs(gaps).sum() / len(said))

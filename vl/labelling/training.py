@@ -16,7 +16,7 @@ from vl.decoders.devise import Devise, first_violation_loss, hinge_rank_loss
 from vl.encoders.table import Network
 from vl.encoding.softmax_regression import softmax_regression
 from vl.labelling.calibration import Calibration, fit_seen_penalty, temperature_of
-from vl.metrics.zero_shot import KS, hits, rank_vectors
+from vl.metrics.zero_shot import KS, hit_at_k, rank_labels
 from vl.training.loop import Validation
 
 _log = logging.getLogger(__name__)
@@ -77,9 +77,9 @@ def make_validator(
 
     def validate(model: LabellerTask) -> Validation:
         projected = model.devise(embeddings(model)).cpu().numpy()
-        found = hits(rank_vectors(projected, words.numpy(), truth.numpy()), ks=KS)
+        found = hit_at_k(rank_labels(projected, words.numpy(), truth.numpy()), ks=KS)
         figures = {
-            f"hit@{k}": 100 * float(value) for k, value in zip(KS, found.over_images.tolist())
+            f"hit@{k}": 100 * float(value) for k, value in zip(KS, found.image_mean.tolist())
         }
         return Validation(sum(figures.values()) / len(figures), figures)
 

@@ -1,4 +1,4 @@
-"""Analogies: of Athens, Greece and Oslo, which word stands to Oslo as Greece to Athens?"""
+"""Word analogy accuracy: Athens is to Greece as Oslo is to which word?"""
 
 from collections import defaultdict
 from pathlib import Path
@@ -10,77 +10,78 @@ from vl.data.errors import FormatError
 from vl.data.words.texts import text_lines
 from vl.data.words.vectors import WordVectors
 
-Question = tuple[str, str, str, str]
-Questions = dict[str, list[Question]]  # by section
-_AT_ONCE = 1 << 24  # scores in memory
+Analogy = tuple[str, str, str, str]
+Analogies = dict[str, list[Analogy]]  # by section
+_MAX_SCORES = 1 << 24  # in memory at once
 
 
-class Section(NamedTuple):
-    """How many questions of a section the vectors answer."""
+class AnalogyAccuracy(NamedTuple):
+    """How many analogies of a section the word vectors solve."""
 
-    name: str
-    right: int
-    asked: int
-    skipped: int  # for a word has no vector
+    section: str
+    correct: int
+    total: int
+    skipped: int  # not counted in `total`, as a word has no vector
 
 
-def read_questions(path: Path) -> Questions:
-    """word2vec's file of questions: ``: section`` or four words a line.
+def read_analogies(path: Path) -> Analogies:
+    """Read word2vec's file of analogies: ``: section`` or four words per line.
 
     Raises:
-        FormatError: a line is neither, or there is no question.
+        FormatError: a line is neither, or there is no analogy.
         OSError: the file cannot be read.
     """
-    questions: Questions = {}
-    section: list[Question] | None = None
-    for number, line in enumerate(text_lines(path), 1):
+    analogies: Analogies = {}
+    section: list[Analogy] | None = None
+    for line_number, line in enumerate(text_lines(path), 1):
         words = line.split()
         if words[:1] == [":"]:
-            section = questions.setdefault(" ".join(words[1:]), [])
+            section = analogies.setdefault(" ".join(words[1:]), [])
         elif section is None or len(words) not in (0, 4):
             problem = "expected ': section' or four words" if section is not None else "no section"
-            raise FormatError(path, problem, record=f"line {number}")
+            raise FormatError(path, problem, record=f"line {line_number}")
         elif words:
             section.append((words[0], words[1], words[2], words[3]))
-    if not any(questions.values()):
-        raise FormatError(path, "there are no questions in it")
-    return questions
+    if not any(analogies.values()):
+        raise FormatError(path, "there are no analogies in it")
+    return analogies
 
 
-def analogies(vectors: WordVectors, questions: Questions) -> list[Section]:
-    """How many questions are answered, by section and in the end in all (``total``).
+def evaluate_analogies(
+    vectors: WordVectors, analogies: Analogies, *, max_scores: int = _MAX_SCORES
+) -> list[AnalogyAccuracy]:
+    """Accuracy of each section, and finally of all together (``total``).
 
-    The answer to a, b, c is the word nearest in angle to b - a + c, which is none of the three.
-    Capitals do not count; of words that differ in them alone, the first is asked.
+    The answer to a, b, c is the word nearest in angle to b - a + c that is none of the three. Case
+    is ignored; of words that differ only in case, the first one's vector is used.
 
     Args:
         vectors: of the words.
-        questions: by section.
+        analogies: by section.
+        max_scores: in memory at once; any value gives the same accuracy.
 
     Source:
         Mikolov et al. 2013 ("Efficient Estimation of Word Representations in Vector Space"), and
-        word2vec's compute-accuracy, but for its limit to the most frequent words.
+        word2vec's compute-accuracy without its limit to the most frequent words.
     """
     rows: dict[str, list[int]] = defaultdict(list)
     for row, word in enumerate(vectors.words):
         rows[word.casefold()].append(row)
     sections = []
-    for name, wanted in questions.items():
-        folded = [tuple(word.casefold() for word in question) for question in wanted]
-        known = [question for question in folded if all(word in rows for word in question)]
-        right = 0
-        step = max(1, _AT_ONCE // len(vectors))
-        for start in range(0, len(known), step):
-            part = known[start : start + step]
-            first = np.array([[rows[word][0] for word in question[:3]] for question in part])
-            a, b, c = (vectors.matrix[first[:, place]] for place in range(3))
-            scores = (b - a + c) @ vectors.matrix.T  # (questions, V)
-            for score, question in zip(scores, part):
-                score[[row for word in question[:3] for row in rows[word]]] = -np.inf
-                right += int(score.argmax()) in rows[question[3]]
-        sections.append(Section(name, right, len(known), len(wanted) - len(known)))
-    right, asked, skipped = (
-        sum(counts)
-        for counts in zip(*((each.right, each.asked, each.skipped) for each in sections))
-    )
-    return [*sections, Section("total", right, asked, skipped)]
+    batch_size = max(1, max_scores // len(vectors))
+    for name, quadruples in analogies.items():
+        folded = [tuple(word.casefold() for word in words) for words in quadruples]
+        solvable = [words for words in folded if all(word in rows for word in words)]
+        correct = 0
+        for start in range(0, len(solvable), batch_size):
+            batch = solvable[start : start + batch_size]
+            first_rows = np.array([[rows[word][0] for word in words[:3]] for words in batch])
+            a, b, c = (vectors.matrix[first_rows[:, column]] for column in range(3))
+            scores = (b - a + c) @ vectors.matrix.T  # (analogies, V)
+            for score, words in zip(scores, batch):
+                score[[row for word in words[:3] for row in rows[word]]] = -np.inf
+                correct += int(score.argmax()) in rows[words[3]]
+        skipped = len(quadruples) - len(solvable)
+        sections.append(AnalogyAccuracy(name, correct, len(solvable), skipped))
+    sums = (sum(counts) for counts in zip(*(section[1:] for section in sections)))
+    return [*sections, AnalogyAccuracy("total", *sums)]

@@ -1,4 +1,7 @@
-"""BLEU, the share of a caption's word runs that people also wrote (Papineni et al. 2002)."""
+"""BLEU, the n-gram precision of captions against references (Papineni et al. 2002).
+
+A fraction in [0, 1] everywhere in this project, as in coco-caption; papers print it times 100.
+"""
 
 from collections.abc import Sequence
 from functools import partial
@@ -6,61 +9,59 @@ from typing import NamedTuple
 
 import numpy as np
 
-from vl.metrics.ngrams import LONGEST, Corpus, Ints, changes, corpus
+from vl.metrics.ngrams import MAX_ORDER, CaptionCorpus, Ints, index_captions, starts_group
 from vl.metrics.score import Floats, Score
 
-# coco-caption adds these above and below each fraction, so that nothing is divided by zero.
+# coco-caption adds these to numerators and denominators to avoid division by zero.
 _TINY = 1e-15
 _SMALL = 1e-9
 
 
-def bleu_scores(corpus: Corpus) -> list[Score]:
+def bleu_scores(corpus: CaptionCorpus) -> list[Score]:
     """BLEU-1, BLEU-2, BLEU-3 and BLEU-4, each in [0, 1].
 
-    A corpus's figure is of all captions counted together, not the mean of the images'.
+    The corpus value is computed from the counts of all captions; it is not the mean over images.
 
     Source:
-        The figures of coco-caption's BleuScorer (closest reference length).
+        coco-caption's BleuScorer, whose values these are (closest reference length).
     """
     statistics = bleu_statistics(corpus).astype(np.float64)
-    values = {size: partial(bleu, size=size) for size in range(1, LONGEST + 1)}
+    aggregates = {order: partial(bleu, order=order) for order in range(1, MAX_ORDER + 1)}
     return [
-        Score(f"BLEU-{size}", value(statistics), statistics, value, "closest")
-        for size, value in values.items()
+        Score(f"BLEU-{order}", aggregate(statistics), statistics, aggregate, "closest")
+        for order, aggregate in aggregates.items()
     ]
 
 
-def bleu_statistics(corpus: Corpus) -> Ints:
-    """All that BLEU needs to know of each image, ``(I, 10)``; of several images, it adds up.
+def bleu_statistics(corpus: CaptionCorpus) -> Ints:
+    """The sufficient statistics of BLEU for each image, ``(I, 10)``; they add up over images.
 
     Returns:
-        Words of the candidate; words of the reference closest in length, the shorter one of two;
-        runs of one, two, three and four words of the candidate that are also in a reference, each
-        as often as in one of them at most; runs of each size in the candidate.
+        Candidate length; length of the reference closest to it, the shorter one of two; clipped
+        n-gram matches of order 1 to 4; n-grams of order 1 to 4 in the candidate.
     """
-    lengths = corpus.words.lengths
-    own = lengths[corpus.candidate]
-    possible = [np.maximum(own - size, 0) for size in range(LONGEST)]
-    matches = [_matches(corpus, size) for size in range(1, LONGEST + 1)]
-    return np.stack([own, _closest(corpus, lengths), *matches, *possible], 1)
+    lengths = corpus.words.lengths[corpus.candidate]
+    totals = [np.maximum(lengths - offset, 0) for offset in range(MAX_ORDER)]
+    matches = [_clipped_matches(corpus, order) for order in range(1, MAX_ORDER + 1)]
+    return np.stack([lengths, _closest_lengths(corpus), *matches, *totals], 1)
 
 
-def bleu(sums: Floats, *, size: int) -> Floats:
-    """BLEU of what was counted.
+def bleu(sums: Floats, *, order: int) -> Floats:
+    """BLEU of summed statistics.
 
     Args:
         sums: of `bleu_statistics`, ``(..., 10)``.
-        size: words of the longest run, 1 to 4.
+        order: words of the longest n-gram, 1 to 4.
 
     Returns:
         ``(...,)``, in [0, 1].
     """
-    lengths, matches, possible = np.split(np.asarray(sums, np.float64), [2, 2 + LONGEST], axis=-1)
-    precisions = (matches + _TINY) / (possible + _SMALL)
-    inverse = (lengths[..., 1] + _SMALL) / (lengths[..., 0] + _TINY)
-    brevity = np.exp(np.minimum(1 - inverse, 0))
-    figure: Floats = precisions[..., :size].prod(-1) ** (1 / size) * brevity
-    return figure
+    lengths, matches, totals = np.split(np.asarray(sums, np.float64), [2, 2 + MAX_ORDER], axis=-1)
+    precisions = (matches + _TINY) / (totals + _SMALL)
+    inverse_ratio = (lengths[..., 1] + _SMALL) / (lengths[..., 0] + _TINY)
+    brevity_penalty = np.exp(np.minimum(1 - inverse_ratio, 0))
+    score: Floats = precisions[..., :order].prod(-1) ** (1 / order) * brevity_penalty
+    return score
 
 
 def smoothed_bleu(statistics: Ints) -> Floats:
@@ -75,70 +76,63 @@ def smoothed_bleu(statistics: Ints) -> Floats:
     Source:
         Lin and Och 2004, the smoothing.
     """
-    lengths, matches, possible = np.split(
-        np.asarray(statistics, np.float64), [2, 2 + LONGEST], axis=-1
-    )
-    added = np.arange(LONGEST) > 0
+    counts = np.asarray(statistics, np.float64)
+    lengths, matches, totals = np.split(counts, [2, 2 + MAX_ORDER], axis=-1)
+    added = np.arange(MAX_ORDER) > 0
     with np.errstate(divide="ignore", invalid="ignore"):  # captions without a word
-        precisions = (matches + added) / (possible + added)
-        brevity = np.exp(np.minimum(1 - lengths[..., 1] / lengths[..., 0], 0))
-        scores = precisions.prod(-1) ** (1 / LONGEST) * brevity
+        precisions = (matches + added) / (totals + added)
+        brevity_penalty = np.exp(np.minimum(1 - lengths[..., 1] / lengths[..., 0], 0))
+        scores = precisions.prod(-1) ** (1 / MAX_ORDER) * brevity_penalty
     smoothed: Floats = np.where(matches[..., 0] > 0, scores, 0.0)
     return smoothed
 
 
-class Counts(NamedTuple):
-    """Lengths in a corpus."""
+class CorpusBleu(NamedTuple):
+    """BLEU of a corpus."""
 
+    scores: tuple[float, ...]  # BLEU-1 to BLEU-4, in [0, 1]
+    per_image: Floats  # (I, 4)
     candidate_length: int  # words
     reference_length: int  # words of each image's reference closest in length
 
 
-class Bleu(NamedTuple):
-    """BLEU of a corpus."""
-
-    scores: tuple[float, ...]  # BLEU-1, BLEU-2, BLEU-3, BLEU-4 of all captions counted together
-    images: Floats  # (I, 4) of each caption by itself
-    counts: Counts
-
-
 def corpus_bleu(
     candidates: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
-) -> Bleu:
-    """BLEU-1 to BLEU-4 of many captions, where no other score is wanted.
+) -> CorpusBleu:
+    """BLEU-1 to BLEU-4 of captions that are lists of words, where no other metric is needed.
 
     Args:
-        candidates: the words of one caption an image.
-        references: for each image, in the same order, the words of each of its true captions.
+        candidates: the words of one caption per image.
+        references: for each image, in the same order, the words of each reference caption.
 
     Raises:
-        ValueError: there is no caption, the two differ in number, an image has no reference, or
-            a caption is a string instead of a list of words.
+        ValueError: there is no caption, the lengths differ, an image has no reference, or a
+            caption is a string instead of a list of words.
     """
-    found = bleu_scores(corpus(candidates, references))
-    candidate_length, reference_length = found[0].statistics.sum(0)[:2]
-    return Bleu(
-        scores=tuple(score.corpus for score in found),
-        images=np.stack([score.images for score in found], 1),
-        counts=Counts(int(candidate_length), int(reference_length)),
+    scores = bleu_scores(index_captions(candidates, references))
+    candidate_length, reference_length = scores[0].statistics.sum(0)[:2]
+    return CorpusBleu(
+        scores=tuple(score.corpus for score in scores),
+        per_image=np.stack([score.per_image for score in scores], 1),
+        candidate_length=int(candidate_length),
+        reference_length=int(reference_length),
     )
 
 
-def _closest(corpus: Corpus, lengths: Ints) -> Ints:
+def _closest_lengths(corpus: CaptionCorpus) -> Ints:
     """Words of the reference closest to each candidate in length, ``(I,)``."""
-    references = corpus.references
-    own = lengths[corpus.candidate]
-    longer = lengths[references] - own[corpus.image_of[references]]
-    ranks = 2 * abs(longer) + (longer > 0)  # of two as close the shorter has the lower rank
+    lengths = corpus.words.lengths
+    difference = lengths[corpus.references] - lengths[corpus.candidate_of_reference]
+    ranks = 2 * abs(difference) + (difference > 0)  # of two equally close the shorter comes first
     lowest = np.minimum.reduceat(ranks, corpus.reference_starts)
-    return own + np.where(lowest % 2, lowest // 2, -(lowest // 2))
+    return lengths[corpus.candidate] + np.where(lowest % 2, lowest // 2, -(lowest // 2))
 
 
-def _matches(corpus: Corpus, size: int) -> Ints:
-    """Runs of each candidate that a reference holds as well, ``(I,)``."""
-    grams = corpus.grams[size - 1]
-    both = np.minimum(grams.count[grams.said], grams.count[grams.shared])
-    starts = np.flatnonzero(changes(grams.said))
-    most = np.maximum.reduceat(both, starts)  # of the references of an image
-    images = corpus.image_of[grams.sentence[grams.said[starts]]]
-    return np.bincount(images, most, corpus.images).astype(np.int64)
+def _clipped_matches(corpus: CaptionCorpus, order: int) -> Ints:
+    """N-grams of each candidate that a reference has as well, clipped to its count, ``(I,)``."""
+    table = corpus.ngrams[order - 1]
+    clipped = np.minimum(table.count[table.candidate_row], table.count[table.matched])
+    starts = np.flatnonzero(starts_group(table.candidate_row))
+    best = np.maximum.reduceat(clipped, starts)  # over the references of an image
+    images = corpus.image_of[table.sentence[table.candidate_row[starts]]]
+    return np.bincount(images, best, corpus.num_images).astype(np.int64)

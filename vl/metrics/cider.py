@@ -1,6 +1,6 @@
-"""CIDEr and CIDEr-D, the likeness of word runs weighed by how rare they are (Vedantam et al. 2015).
+"""CIDEr and CIDEr-D, the similarity of n-grams weighted by TF-IDF (Vedantam et al. 2015).
 
-Both are 0 by construction where there is one image: the logarithm of 1 is every run's weight.
+Both are 0 by construction for a single image: the inverse document frequency is log 1.
 """
 
 import gzip
@@ -14,201 +14,196 @@ from numpy.typing import NDArray
 
 from vl.data.errors import FormatError
 from vl.data.files import atomic_write, decode_text, parse_json
-from vl.metrics.ngrams import LONGEST, Corpus, Grams, Ints, changes
+from vl.metrics.ngrams import MAX_ORDER, CaptionCorpus, Ints, NgramTable, starts_group
 from vl.metrics.score import Floats, Score, mean_score
 
-_SIGMA = 6.0  # of the penalty for another length, in words; coco-caption's
+_SIGMA = 6.0  # of the length penalty, in words; coco-caption's
 _SCALE = 10.0  # coco-caption multiplies by it
 _FORMAT = "vl document frequencies 1"
-_TOKENS = "ptb"
+_TOKENIZER = "ptb"
 
 
 class DocumentFrequencies(NamedTuple):
-    """In how many images people say what."""
+    """In the references of how many images each n-gram occurs."""
 
-    images: int
+    num_images: int
     """All images."""
-    grams: Mapping[str, int]
-    """Of how many images a run's references hold it, the run's words joined by spaces.
+    counts: Mapping[str, int]
+    """Images by n-gram, its words joined by spaces.
 
-    Runs of one image need not be here: they weigh as much as those of none."""
+    N-grams of one image may be missing: their weight is that of an n-gram of no image."""
 
 
-def cider_d(corpus: Corpus, frequencies: DocumentFrequencies | None = None) -> Score:
-    """CIDEr-D of each image, in [0, 10], and their mean.
+def cider_d(corpus: CaptionCorpus, frequencies: DocumentFrequencies | None = None) -> Score:
+    """CIDEr-D of each image, in [0, 10], and the mean over images.
 
     Args:
-        corpus: what was said.
-        frequencies: how common each run is; as common as in the references at hand by default.
+        corpus: the captions.
+        frequencies: of n-grams; computed from the references by default.
 
     Raises:
-        ValueError: a run is said to be in more images than there are.
+        ValueError: an n-gram's frequency is greater than the number of images.
 
     Source:
-        The figures of coco-caption's Cider.
+        coco-caption's Cider, whose values these are.
     """
     lengths = corpus.words.lengths
-    longer = lengths[corpus.references] - lengths[_candidates(corpus)]
-    penalty = np.exp(-(longer**2) / (2 * _SIGMA**2))
-    images = _likeness(corpus, frequencies, penalty, clipped=True)
-    detail = f"n {LONGEST}, sigma {_SIGMA:g}, {_origin(frequencies)}"
-    return mean_score("CIDEr-D", images, detail=detail)
+    difference = lengths[corpus.references] - lengths[corpus.candidate_of_reference]
+    penalty = np.exp(-(difference**2) / (2 * _SIGMA**2))
+    per_image = _similarity(corpus, frequencies, penalty, clip=True)
+    settings = f"n {MAX_ORDER}, sigma {_SIGMA:g}, {_origin(frequencies)}"
+    return mean_score("CIDEr-D", per_image, settings=settings)
 
 
-def cider(corpus: Corpus, frequencies: DocumentFrequencies | None = None) -> Score:
-    """CIDEr of each image, in [0, 10], and their mean: the measure before it was made robust.
+def cider(corpus: CaptionCorpus, frequencies: DocumentFrequencies | None = None) -> Score:
+    """CIDEr of each image, in [0, 10], and the mean over images: without the changes of CIDEr-D.
 
-    It is the cosine of all runs' weights: a run may be said too often, a caption be too long.
-    Words are not stemmed here, and the figure is multiplied by 10, as that of CIDEr-D is.
+    It is the cosine of TF-IDF vectors, without clipping and length penalty. Words are not stemmed,
+    and the value is multiplied by 10, as CIDEr-D is.
 
     Args:
-        corpus: what was said.
-        frequencies: how common each run is; as common as in the references at hand by default.
+        corpus: the captions.
+        frequencies: of n-grams; computed from the references by default.
 
     Raises:
-        ValueError: a run is said to be in more images than there are.
+        ValueError: an n-gram's frequency is greater than the number of images.
 
     Source:
-        Vedantam et al. 2015, equations 1 to 3, sizes weighed alike. A run that no reference holds
-        counts as if one image's did, as in coco-caption; the paper would divide by zero.
+        Vedantam et al. 2015, equations 1 to 3, with uniform weights. An n-gram of no reference has
+        document frequency 1, as in coco-caption; the paper would divide by zero.
     """
     penalty = np.ones(len(corpus.references))
-    images = _likeness(corpus, frequencies, penalty, clipped=False)
-    return mean_score("CIDEr", images, detail=f"n {LONGEST}, {_origin(frequencies)}")
+    per_image = _similarity(corpus, frequencies, penalty, clip=False)
+    return mean_score("CIDEr", per_image, settings=f"n {MAX_ORDER}, {_origin(frequencies)}")
 
 
-def document_frequencies(corpus: Corpus) -> DocumentFrequencies:
-    """How many images' references hold each run that those of two or more hold."""
-    found: dict[str, int] = {}
-    for size, grams in enumerate(corpus.grams, 1):
-        counts = _counts(corpus, grams)
+def document_frequencies(corpus: CaptionCorpus) -> DocumentFrequencies:
+    """Document frequencies of the n-grams that the references of two or more images contain."""
+    frequencies: dict[str, int] = {}
+    for order, table in enumerate(corpus.ngrams, 1):
+        counts = _image_counts(corpus, table)
         common = np.flatnonzero(counts > 1)
-        found.update(zip(_spelt(corpus, grams.place[common], size), counts[common].tolist()))
-    return DocumentFrequencies(corpus.images, found)
+        texts = _texts(corpus, table.position[common], order)
+        frequencies.update(zip(texts, counts[common].tolist()))
+    return DocumentFrequencies(corpus.num_images, frequencies)
 
 
 def write_frequencies(path: Path | str, frequencies: DocumentFrequencies) -> None:
-    """Write frequencies as JSON, by gzip if the name ends in ``.gz``; whole or not at all."""
+    """Write document frequencies as JSON, with gzip if the name ends in ``.gz``; atomic."""
     content = {
         "format": _FORMAT,
-        "tokens": _TOKENS,
-        "images": frequencies.images,
-        "grams": dict(sorted(frequencies.grams.items())),
+        "tokenizer": _TOKENIZER,
+        "num_images": frequencies.num_images,
+        "ngrams": dict(sorted(frequencies.counts.items())),
     }
-    # A half of a character, which JSON can hold and UTF-8 cannot, is written as JSON spells it.
-    written = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
+    # A lone surrogate, which JSON can hold and UTF-8 cannot, is written as JSON spells it.
+    data = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
     if Path(path).suffix == ".gz":
-        written = gzip.compress(written, mtime=0)  # the same frequencies, the same file
+        data = gzip.compress(data, mtime=0)  # reproducible
     with atomic_write(path) as beside:
-        beside.write_bytes(written)
+        beside.write_bytes(data)
 
 
 def read_frequencies(path: Path | str) -> DocumentFrequencies:
-    """Frequencies as `write_frequencies` leaves them.
+    """Read document frequencies that `write_frequencies` wrote.
 
     Raises:
-        FormatError: the file is anything else.
-        OSError: it cannot be read.
+        FormatError: the content is invalid.
+        OSError: the file cannot be read.
     """
     path = Path(path)
-    content = parse_json(path, decode_text(path, path.read_bytes()), object_pairs_hook=_object)
+    content = parse_json(path, decode_text(path, path.read_bytes()), object_pairs_hook=_unique_keys)
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise FormatError(path, f'an object with "format": "{_FORMAT}" was expected')
-    expected = {"format", "tokens", "images", "grams"}
+        raise FormatError(path, f'expected an object with "format": "{_FORMAT}"')
+    expected = {"format", "tokenizer", "num_images", "ngrams"}
     if content.keys() != expected:
-        wrong = ", ".join(map(repr, sorted(content.keys() ^ expected)))
-        raise FormatError(path, f"missing or not expected: {wrong}")
-    if content["tokens"] != _TOKENS:
-        raise FormatError(path, f"tokens {content['tokens']!r}, expected {_TOKENS!r}")
-    images, grams = content["images"], content["grams"]
-    if type(images) is not int or images < 1:
-        raise FormatError(path, f"images is {images!r}, a whole number from 1 on was expected")
-    if not isinstance(grams, dict):
-        raise FormatError(path, "grams must be an object, run of words to number of images")
-    for gram, count in grams.items():
-        words = gram.split()
-        if not 1 <= len(words) <= LONGEST or " ".join(words) != gram:
-            problem = f"one to {LONGEST} words with a space between were expected"
-            raise FormatError(path, problem, record=f"gram {gram!r}")
-        if type(count) is not int or not 0 <= count <= images:
-            problem = f"in {count!r} images, a whole number from 0 to {images} was expected"
-            raise FormatError(path, problem, record=f"gram {gram!r}")
-    return DocumentFrequencies(images, grams)
+        keys = ", ".join(map(repr, sorted(content.keys() ^ expected)))
+        raise FormatError(path, f"missing or unexpected keys: {keys}")
+    if content["tokenizer"] != _TOKENIZER:
+        raise FormatError(path, f"tokenizer is {content['tokenizer']!r}, expected {_TOKENIZER!r}")
+    num_images, counts = content["num_images"], content["ngrams"]
+    if type(num_images) is not int or num_images < 1:
+        raise FormatError(path, f"num_images is {num_images!r}; expected a positive integer")
+    if not isinstance(counts, dict):
+        raise FormatError(path, "ngrams must be an object of n-grams and image counts")
+    for ngram, count in counts.items():
+        words = ngram.split()
+        if not 1 <= len(words) <= MAX_ORDER or " ".join(words) != ngram:
+            problem = f"expected 1 to {MAX_ORDER} words joined by single spaces"
+            raise FormatError(path, problem, record=f"n-gram {ngram!r}")
+        if type(count) is not int or not 0 <= count <= num_images:
+            problem = f"the count is {count!r}; expected an integer from 0 to {num_images}"
+            raise FormatError(path, problem, record=f"n-gram {ngram!r}")
+    return DocumentFrequencies(num_images, counts)
 
 
-def _likeness(
-    corpus: Corpus,
-    frequencies: DocumentFrequencies | None,
-    penalty: Floats,
-    *,
-    clipped: bool,
+def _similarity(
+    corpus: CaptionCorpus, frequencies: DocumentFrequencies | None, penalty: Floats, *, clip: bool
 ) -> Floats:
-    """Mean over sizes and references of the likeness times the penalty, and the scale, ``(I,)``.
+    """Mean over orders and references of cosine times penalty, scaled, ``(I,)``.
 
     Args:
-        corpus: what was said.
-        frequencies: how common each run is, or None.
+        corpus: the captions.
+        frequencies: of n-grams, or None.
         penalty: a factor for each reference, ``(R,)``.
-        clipped: whether a run counts in the candidate no more than in the reference.
+        clip: limit an n-gram's weight in the candidate to that in the reference.
     """
-    references, candidates = corpus.references, _candidates(corpus)
-    sentences = len(corpus.image_of)
+    references, candidates = corpus.references, corpus.candidate_of_reference
+    num_sentences = len(corpus.image_of)
     total = np.zeros(len(references))
-    for size, grams in enumerate(corpus.grams, 1):
-        weight = grams.count * _rareness(corpus, size, frequencies)[grams.gram]
-        norm = np.sqrt(np.bincount(grams.sentence, weight**2, sentences))
-        said, meant = weight[grams.said], weight[grams.shared]
-        if clipped:
-            said = np.minimum(said, meant)
-        product = np.bincount(grams.sentence[grams.shared], said * meant, sentences)[references]
-        below = norm[candidates] * norm[references]
-        total += np.divide(product, below, out=np.zeros_like(below), where=below > 0)
-    mean = np.add.reduceat(total * penalty, corpus.reference_starts)
-    numbers = np.bincount(corpus.image_of) - 1
-    return _SCALE * mean / LONGEST / numbers
+    for order, table in enumerate(corpus.ngrams, 1):
+        weight = table.count * _idf(corpus, order, frequencies)[table.ngram]
+        norm = np.sqrt(np.bincount(table.sentence, weight**2, num_sentences))
+        in_candidate, in_reference = weight[table.candidate_row], weight[table.matched]
+        if clip:
+            in_candidate = np.minimum(in_candidate, in_reference)
+        products = in_candidate * in_reference
+        dot = np.bincount(table.sentence[table.matched], products, num_sentences)[references]
+        norms = norm[candidates] * norm[references]
+        total += np.divide(dot, norms, out=np.zeros_like(norms), where=norms > 0)
+    sums = np.add.reduceat(total * penalty, corpus.reference_starts)
+    reference_counts = np.bincount(corpus.image_of) - 1
+    return _SCALE * sums / MAX_ORDER / reference_counts
 
 
-def _rareness(corpus: Corpus, size: int, frequencies: DocumentFrequencies | None) -> Floats:
-    """The logarithm of images for each image with the run, ``(G,)``."""
-    grams = corpus.grams[size - 1]
+def _idf(corpus: CaptionCorpus, order: int, frequencies: DocumentFrequencies | None) -> Floats:
+    """The inverse document frequency of each n-gram, ``(G,)``."""
+    table = corpus.ngrams[order - 1]
     if frequencies is None:
-        images, counts = corpus.images, _counts(corpus, grams)
+        num_images, counts = corpus.num_images, _image_counts(corpus, table)
     else:
-        images = frequencies.images
-        known = (frequencies.grams.get(gram, 0) for gram in _spelt(corpus, grams.place, size))
-        counts = np.fromiter(known, np.int64, len(grams.place))
-        if images < counts.max(initial=1):
-            raise ValueError(f"a run of words is in {counts.max()} images, but there are {images}")
-    # One logarithm, not the difference of two: exactly 0 where every image has the run.
-    rareness: Floats = np.log(images / np.maximum(counts, 1))
-    return rareness
+        num_images = frequencies.num_images
+        texts = _texts(corpus, table.position, order)
+        known = (frequencies.counts.get(text, 0) for text in texts)
+        counts = np.fromiter(known, np.int64, len(table.position))
+        if num_images < counts.max(initial=1):
+            problem = f"an n-gram is in {counts.max()} images, but there are only {num_images}"
+            raise ValueError(problem)
+    # One logarithm, not the difference of two: exactly 0 for an n-gram of all images.
+    idf: Floats = np.log(num_images / np.maximum(counts, 1))
+    return idf
 
 
-def _counts(corpus: Corpus, grams: Grams) -> Ints:
-    """The images whose references hold each run, ``(G,)``."""
-    rows = np.flatnonzero(~corpus.is_candidate[grams.sentence])
-    gram, image = grams.gram[rows], corpus.image_of[grams.sentence[rows]]
-    return np.bincount(gram[changes(gram, image)], minlength=len(grams.place))
+def _image_counts(corpus: CaptionCorpus, table: NgramTable) -> Ints:
+    """The number of images whose references contain each n-gram, ``(G,)``."""
+    rows = np.flatnonzero(~corpus.is_candidate[table.sentence])
+    ngram, image = table.ngram[rows], corpus.image_of[table.sentence[rows]]
+    return np.bincount(ngram[starts_group(ngram, image)], minlength=len(table.position))
 
 
-def _spelt(corpus: Corpus, places: Ints, size: int) -> Iterator[str]:
-    """The words of the runs that begin at these places, joined by spaces."""
+def _texts(corpus: CaptionCorpus, positions: Ints, order: int) -> Iterator[str]:
+    """The n-grams that begin at these positions, their words joined by spaces."""
     vocabulary: NDArray[np.object_] = np.array(corpus.vocabulary, object)
-    columns = [vocabulary[corpus.words.words[places + offset]] for offset in range(size)]
+    columns = [vocabulary[corpus.words.ids[positions + offset]] for offset in range(order)]
     return map(" ".join, zip(*columns))
 
 
-def _candidates(corpus: Corpus) -> Ints:
-    """The candidate to compare each reference with, ``(R,)``."""
-    return corpus.candidate[corpus.image_of[corpus.references]]
-
-
 def _origin(frequencies: DocumentFrequencies | None) -> str:
-    return f"df from {f'{frequencies.images} images' if frequencies else 'the references'}"
+    return f"df from {f'{frequencies.num_images} images' if frequencies else 'the references'}"
 
 
-def _object(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    found = dict(pairs)
-    if len(found) < len(pairs):
-        raise ValueError("a key comes twice")
-    return found
+def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    content = dict(pairs)
+    if len(content) < len(pairs):
+        raise ValueError("duplicate key")
+    return content

@@ -1,6 +1,6 @@
-"""Runs of one to four words, counted in every caption of a corpus at once, as arrays of numbers.
+"""N-grams of one to four words, counted in every caption of a corpus at once, as NumPy arrays.
 
-It knows nothing of tokenisers: captions come as lists of words.
+It does not know tokenizers: captions are lists of words.
 """
 
 from collections import defaultdict
@@ -13,17 +13,17 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-LONGEST = 4  # words of the longest run that counts, in BLEU as in CIDEr
+MAX_ORDER = 4  # words of the longest n-gram, in BLEU as in CIDEr
 
 Ints = NDArray[np.int64]
-Small = NDArray[np.int32]
+SmallInts = NDArray[np.int32]
 Bools = NDArray[np.bool_]
 
 
-class Sentences(NamedTuple):
-    """``S`` sentences of ``P`` words in all, one after the other."""
+class TokenArray(NamedTuple):
+    """``S`` sentences of ``P`` words in total, concatenated."""
 
-    words: Ints  # (P,) ids
+    ids: Ints  # (P,)
     starts: Ints  # (S + 1,) position of each sentence's first word, and P
 
     @property
@@ -32,58 +32,58 @@ class Sentences(NamedTuple):
         return np.diff(self.starts)
 
     @property
-    def owners(self) -> Ints:
+    def sentence_of(self) -> Ints:
         """The sentence of each word, ``(P,)``."""
         return np.repeat(np.arange(len(self.starts) - 1), self.lengths)
 
 
 @dataclass(frozen=True, eq=False)
-class Grams:
-    """The runs of one size: a row for each that a sentence holds, ``N``, and ``G`` different ones.
+class NgramTable:
+    """Counts of ``G`` distinct n-grams of one order, one row for each in each sentence, ``N`` rows.
 
-    Rows are in the order of the runs' ids and, within one, of sentences. As an image's candidate
-    stands before its references, so do its rows.
+    Rows are sorted by n-gram and then by sentence. As an image's candidate comes before its
+    references, so do its rows.
     """
 
-    gram: Ints  # (N,) ids, 0 to G - 1
+    ngram: Ints  # (N,) ids, 0 to G - 1
     sentence: Ints  # (N,)
-    count: Ints  # (N,) how often the sentence holds it, 1 and more
-    place: Ints  # (G,) a position where each run begins
-    shared: Ints  # (M,) rows of references whose run the candidate of their image has as well
-    said: Ints  # (M,) the candidate's row for each; ascends
+    count: Ints  # (N,) occurrences in the sentence, at least 1
+    position: Ints  # (G,) a position where each n-gram begins
+    matched: Ints  # (M,) rows of references whose n-gram is in their image's candidate as well
+    candidate_row: Ints  # (M,) the candidate's row for each of `matched`; ascending
 
 
 @dataclass(frozen=True, eq=False)
-class Corpus:
-    """What was said of ``I`` images: a candidate each, and ``R`` references in all.
+class CaptionCorpus:
+    """Captions of ``I`` images as word ids: one candidate each, and ``R`` references in total.
 
-    Each image has its candidate and then its references, ``S = I + R`` sentences.
+    The ``S = I + R`` sentences are each image's candidate and then its references.
     """
 
     vocabulary: list[str]
     """The word of each id."""
-    tokens: Sentences
-    """The words as they were given; an empty caption is one empty word. ROUGE counts these."""
-    words: Sentences
-    """The words, taken apart at white space within them. BLEU and CIDEr count these.
+    tokens: TokenArray
+    """The words as passed in; an empty caption is one empty word. ROUGE-L uses these."""
+    words: TokenArray
+    """The words, split at white space within them. BLEU and CIDEr use these.
 
-    The very same object as `tokens` where nothing is to be taken apart."""
+    The same object as `tokens` where nothing is split."""
     candidate: Ints
     """The sentence that is each image's candidate, ``(I,)``; its references follow it."""
     image_of: Ints
-    """The image of each sentence, ``(S,)``; ascends."""
+    """The image of each sentence, ``(S,)``; ascending."""
 
     @property
-    def images(self) -> int:
+    def num_images(self) -> int:
         """``I``."""
         return len(self.candidate)
 
     @cached_property
     def is_candidate(self) -> Bools:
         """Which sentences are candidates, ``(S,)``."""
-        found = np.zeros(len(self.image_of), bool)
-        found[self.candidate] = True
-        return found
+        mask = np.zeros(len(self.image_of), bool)
+        mask[self.candidate] = True
+        return mask
 
     @cached_property
     def references(self) -> Ints:
@@ -93,37 +93,42 @@ class Corpus:
     @property
     def reference_starts(self) -> Ints:
         """Where in `references` each image's begin, ``(I,)``."""
-        return self.candidate - np.arange(self.images)
+        return self.candidate - np.arange(self.num_images)
 
     @cached_property
-    def grams(self) -> tuple[Grams, ...]:
-        """The runs of one word, of two, of three and of four."""
-        return tuple(_grams(self))
+    def candidate_of_reference(self) -> Ints:
+        """The candidate that each reference is compared with, ``(R,)``."""
+        return self.candidate[self.image_of[self.references]]
+
+    @cached_property
+    def ngrams(self) -> tuple[NgramTable, ...]:
+        """The n-grams of order 1, 2, 3 and 4."""
+        return tuple(_ngram_tables(self))
 
 
-def corpus(
+def index_captions(
     candidates: Sequence[Sequence[str]], references: Sequence[Sequence[Sequence[str]]]
-) -> Corpus:
-    """Captions as numbers, once for all scores.
+) -> CaptionCorpus:
+    """Map captions to word ids, once for all metrics.
 
-    The scores are those of coco-caption for the words joined by spaces. It takes sentences apart
-    at any white space for BLEU and CIDEr, but only at spaces for ROUGE; a word of the tokeniser's
-    may hold a no-break space.
+    The metrics equal those of coco-caption for the words joined by spaces. It splits sentences at
+    any white space for BLEU and CIDEr, but only at spaces for ROUGE-L; a token of the PTB
+    tokenizer may contain a no-break space.
 
     Args:
-        candidates: the words of one caption an image; none is a caption without words.
-        references: for each image, in the same order, the words of each of its true captions.
+        candidates: the words of one caption per image; may be empty.
+        references: for each image, in the same order, the words of each reference caption.
 
     Raises:
-        ValueError: there is no caption, the two differ in number, an image has no reference, or
-            a caption is a string instead of a list of words.
+        ValueError: there is no caption, the lengths differ, an image has no reference, or a
+            caption is a string instead of a list of words.
     """
     if len(candidates) != len(references):
         raise ValueError(f"{len(candidates)} captions, but references of {len(references)} images")
     if not len(candidates):
-        raise ValueError("there is no caption to score")
-    numbers = np.fromiter(map(len, references), np.int64, len(references))
-    if not numbers.all():
+        raise ValueError("there is no caption to evaluate")
+    counts = np.fromiter(map(len, references), np.int64, len(references))
+    if not counts.all():
         raise ValueError("an image has no reference caption")
     sentences: list[Sequence[str]] = []
     for candidate, captions in zip(candidates, references, strict=True):
@@ -131,108 +136,111 @@ def corpus(
             if isinstance(caption, str):
                 raise ValueError(f"a caption must be a list of words, not the string {caption!r}")
             sentences.append(caption or ("",))
-    ids: defaultdict[str, int] = defaultdict()
-    ids.default_factory = ids.__len__
+    vocabulary: defaultdict[str, int] = defaultdict()
+    vocabulary.default_factory = vocabulary.__len__
     lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
     starts = np.append(0, np.cumsum(lengths))
-    every = map(ids.__getitem__, chain.from_iterable(sentences))
-    tokens = Sentences(np.fromiter(every, np.int64, starts[-1]), starts)
-    return Corpus(
-        words=_apart(tokens, ids),
-        vocabulary=list(ids),
+    ids = map(vocabulary.__getitem__, chain.from_iterable(sentences))
+    tokens = TokenArray(np.fromiter(ids, np.int64, starts[-1]), starts)
+    return CaptionCorpus(
+        words=_split_at_white_space(tokens, vocabulary),
+        vocabulary=list(vocabulary),
         tokens=tokens,
-        candidate=np.append(0, np.cumsum(numbers + 1)[:-1]),
-        image_of=np.repeat(np.arange(len(candidates)), numbers + 1),
+        candidate=np.append(0, np.cumsum(counts + 1)[:-1]),
+        image_of=np.repeat(np.arange(len(candidates)), counts + 1),
     )
 
 
-def changes(*columns: NDArray[Any]) -> Bools:
-    """Where a row differs from the one before it, ``(N,)``; the first row does."""
-    changed = np.zeros(len(columns[0]), bool)
-    changed[:1] = True
+def starts_group(*columns: NDArray[Any]) -> Bools:
+    """Where a row differs from the previous one, ``(N,)``; True for the first row."""
+    mask = np.zeros(len(columns[0]), bool)
+    mask[:1] = True
     for column in columns:
-        changed[1:] |= column[1:] != column[:-1]
-    return changed
+        mask[1:] |= column[1:] != column[:-1]
+    return mask
 
 
-def in_order(keys: Ints, places: Ints) -> tuple[Ints, Ints]:
-    """Keys in ascending order, and the place of each; places of equal keys ascend.
+def sort_positions(keys: Ints, positions: Ints) -> tuple[Ints, Ints]:
+    """Sort keys in ascending order and carry each one's position; stable.
 
     Args:
-        keys: 0 and more.
-        places: 0 and more, ascending.
+        keys: non-negative.
+        positions: non-negative, ascending.
     """
     if not len(keys):
-        return keys, places
-    bits = int(places[-1]).bit_length()
+        return keys, positions
+    bits = int(positions[-1]).bit_length()
     if int(keys.max()).bit_length() + bits > 63:
         order = np.argsort(keys, kind="stable")
-        return keys[order], places[order]
-    both = keys << bits  # sorting numbers takes half the time of sorting an index to them
-    both |= places
-    both.sort()
-    places = both & ((1 << bits) - 1)
-    both >>= bits
-    return both, places
+        return keys[order], positions[order]
+    packed = keys << bits  # sorting integers takes half the time of an argsort
+    packed |= positions
+    packed.sort()
+    positions = packed & ((1 << bits) - 1)
+    packed >>= bits
+    return packed, positions
 
 
-def _apart(tokens: Sentences, ids: defaultdict[str, int]) -> Sentences:
-    """Every token taken apart at white space; words not met before are added to ``ids``."""
-    parts = [token.split() for token in ids]
-    if all(part == [token] for part, token in zip(parts, ids, strict=True)):
+def _split_at_white_space(tokens: TokenArray, vocabulary: defaultdict[str, int]) -> TokenArray:
+    """Every token split at white space; new words are added to ``vocabulary``."""
+    parts = [token.split() for token in vocabulary]
+    if all(part == [token] for part, token in zip(parts, vocabulary, strict=True)):
         return tokens
-    numbers = np.fromiter(map(len, parts), np.int64, len(parts))
-    part_ids = np.array([ids[word] for part in parts for word in part], np.int64)
-    ends = np.append(0, np.cumsum(numbers[tokens.words]))  # of each token's parts
-    offsets = (np.cumsum(numbers) - numbers)[tokens.words] - ends[:-1]
-    which = np.repeat(offsets, np.diff(ends)) + np.arange(ends[-1])
-    return Sentences(part_ids[which], ends[tokens.starts])
+    counts = np.fromiter(map(len, parts), np.int64, len(parts))
+    part_ids = np.array([vocabulary[word] for part in parts for word in part], np.int64)
+    ends = np.append(0, np.cumsum(counts[tokens.ids]))  # of each token's parts
+    offsets = (np.cumsum(counts) - counts)[tokens.ids] - ends[:-1]
+    index = np.repeat(offsets, np.diff(ends)) + np.arange(ends[-1])
+    return TokenArray(part_ids[index], ends[tokens.starts])
 
 
-def _grams(corpus: Corpus) -> Iterator[Grams]:
-    # Half of 64 bits holds both, and they are read in no order: what is small stays at hand.
-    owners = corpus.words.owners.astype(np.int32)
-    ids = np.zeros(len(owners), np.int32)
-    for size in range(1, LONGEST + 1):
-        grams, ids = _counted(corpus, size, ids, owners)
-        yield grams
+def _ngram_tables(corpus: CaptionCorpus) -> Iterator[NgramTable]:
+    # int32 is enough and, as they are read in random order, stays in the cache.
+    sentence_of = corpus.words.sentence_of.astype(np.int32)
+    ids = np.zeros(len(sentence_of), np.int32)
+    for order in range(1, MAX_ORDER + 1):
+        table, ids = _count(corpus, order, ids, sentence_of)
+        yield table
 
 
-def _counted(corpus: Corpus, size: int, shorter: Small, owners: Small) -> tuple[Grams, Small]:
-    """The runs of one size, and the id of the run that begins at each position.
+def _count(
+    corpus: CaptionCorpus, order: int, prefix_ids: SmallInts, sentence_of: SmallInts
+) -> tuple[NgramTable, SmallInts]:
+    """The n-grams of one order, and the id of the n-gram that begins at each position.
 
-    A run's key is the id of the run without its last word, and that word. Ids are dense, so that
-    a key is below the square of the number of words: 64 bits hold it.
+    The key of an n-gram is the id of its first n - 1 words, and its last word. Ids are dense, so
+    that a key is below the square of the number of words and fits into 64 bits.
 
     Args:
-        corpus: what was said.
-        size: words of a run.
-        shorter: the id of the run of a word less that begins at each position, ``(P,)``.
-        owners: the sentence of each position, ``(P,)``.
+        corpus: the captions.
+        order: n.
+        prefix_ids: id of the (n - 1)-gram that begins at each position, ``(P,)``.
+        sentence_of: the sentence of each position, ``(P,)``.
     """
     words, starts = corpus.words
-    places = np.flatnonzero(np.arange(size, len(words) + size) <= starts[1:][owners])
-    keys = shorter[places].astype(np.int64)
+    positions = np.flatnonzero(np.arange(order, len(words) + order) <= starts[1:][sentence_of])
+    keys = prefix_ids[positions].astype(np.int64)
     keys *= len(corpus.vocabulary)
-    keys += words[places + (size - 1)]
-    keys, places = in_order(keys, places)
-    is_first = changes(keys)
-    gram = np.cumsum(is_first) - 1
-    ids = np.zeros_like(shorter)
-    ids[places] = gram
-    owner = owners[places]
-    rows = np.flatnonzero(changes(gram, owner))
-    count = np.diff(np.append(rows, len(owner)))
-    gram, sentence = gram[rows], owner[rows].astype(np.int64)
-    shared, said = _shared(corpus, gram, sentence)
-    return Grams(gram, sentence, count, places[is_first], shared, said), ids
+    keys += words[positions + (order - 1)]
+    keys, positions = sort_positions(keys, positions)
+    is_first = starts_group(keys)
+    ngram = np.cumsum(is_first) - 1
+    ids = np.zeros_like(prefix_ids)
+    ids[positions] = ngram
+    sentences = sentence_of[positions]
+    rows = np.flatnonzero(starts_group(ngram, sentences))
+    count = np.diff(np.append(rows, len(sentences)))
+    ngram, sentence = ngram[rows], sentences[rows].astype(np.int64)
+    matched, candidate_row = _matches(corpus, ngram, sentence)
+    return NgramTable(ngram, sentence, count, positions[is_first], matched, candidate_row), ids
 
 
-def _shared(corpus: Corpus, gram: Ints, sentence: Ints) -> tuple[Ints, Ints]:
-    """Rows of references with a run of their image's candidate, and the candidate's rows."""
-    spoken = corpus.is_candidate[sentence]
-    last = np.maximum.accumulate(np.where(spoken, np.arange(len(gram)), 0))
+def _matches(corpus: CaptionCorpus, ngram: Ints, sentence: Ints) -> tuple[Ints, Ints]:
+    """Rows of references with an n-gram of their image's candidate, and the candidate's rows."""
+    in_candidate = corpus.is_candidate[sentence]
+    last = np.maximum.accumulate(np.where(in_candidate, np.arange(len(ngram)), 0))
     image = corpus.image_of[sentence]
-    alike = ~spoken & spoken[last] & (gram == gram[last]) & (image == image[last])
-    shared = np.flatnonzero(alike)
-    return shared, last[shared]
+    is_match = ~in_candidate & in_candidate[last]
+    is_match &= (ngram == ngram[last]) & (image == image[last])
+    matched = np.flatnonzero(is_match)
+    return matched, last[matched]

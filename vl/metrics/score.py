@@ -1,7 +1,7 @@
-"""One score of many captions: the figure, each image's own, and what the figure is made of.
+"""A metric of many captions: its value for the corpus, for each image, and the sums behind it.
 
-A figure that can be had again from sums over images can be had for any sample of the images, which
-is what confidence intervals and paired tests need.
+A value that can be computed from sums over images can be computed for any sample of the images,
+which is what confidence intervals and paired tests need.
 """
 
 from collections.abc import Callable
@@ -14,23 +14,24 @@ Floats = NDArray[np.float64]
 
 
 class Score(NamedTuple):
-    """A score of ``I`` images."""
+    """One metric of ``I`` images."""
 
     name: str  # "BLEU-4"
-    images: Floats  # (I,) of each image by itself
-    statistics: Floats  # (I, S) whose sums over images are all that `value` needs
-    value: Callable[[Floats], Floats]  # sums (..., S) to the figure (...,)
-    detail: str = ""  # what could change the figure: "closest"
+    per_image: Floats  # (I,)
+    statistics: Floats  # (I, S); sums over images are all that `aggregate` needs
+    aggregate: Callable[[Floats], Floats]  # sums (..., S) to values (...,)
+    settings: str = ""  # what could change the value, for its signature: "closest"
 
     @property
     def corpus(self) -> float:
-        """The figure of all images together."""
-        return float(self.value(self.statistics.sum(0)))
+        """The value over all images."""
+        return float(self.aggregate(self.statistics.sum(0)))
 
 
-def mean_score(name: str, images: Floats, *, detail: str = "") -> Score:
-    """A score that is the mean of the images' own."""
-    return Score(name, images, np.stack([images, np.ones_like(images)], 1), _mean, detail)
+def mean_score(name: str, per_image: Floats, *, settings: str = "") -> Score:
+    """A metric whose corpus value is the mean over images."""
+    statistics = np.stack([per_image, np.ones_like(per_image)], 1)
+    return Score(name, per_image, statistics, _mean, settings)
 
 
 def _mean(sums: Floats) -> Floats:

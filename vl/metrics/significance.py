@@ -1,6 +1,6 @@
-"""How sure a score is: bootstrap intervals, and whether two systems differ by more than chance.
+"""Bootstrap confidence intervals of scores, and paired tests of two systems.
 
-It knows nothing of captions: the statistics of each image, which a score brings, are all it needs.
+It does not know captions: the statistics of each image, which a score carries, are all it needs.
 """
 
 from collections.abc import Iterator, Sequence
@@ -11,16 +11,24 @@ from numpy.typing import NDArray
 
 from vl.metrics.score import Floats, Score
 
-MOST_RESAMPLES = 1_000_000  # some 100 bytes each a score; a p value is then known to a millionth
+MAX_RESAMPLES = 1_000_000  # some 100 bytes each per score; a p-value is then known to a millionth
 _BYTES = 64 * 2**20  # of the weights that are in memory at once
 
-# Two figures this near to one another, as a share of their size, are one: what lies between them
-# is rounding. A word more or less in 40,000 captions changes a figure by a millionth.
+# Two values whose relative difference is below this are equal: it is rounding. One word more or
+# less in 40,000 captions changes a score by a millionth.
 _ROUNDING = 1e-10
 
 
+class Resampling(NamedTuple):
+    """How intervals and p-values are computed."""
+
+    num_resamples: int = 1000
+    confidence: float = 0.95
+    seed: int = 0
+
+
 class Interval(NamedTuple):
-    """From where to where a figure goes."""
+    """A confidence interval."""
 
     low: float
     high: float
@@ -30,200 +38,210 @@ class Comparison(NamedTuple):
     """One score of two systems on the same images."""
 
     name: str
-    difference: float  # the first system's figure less the second's
-    interval: Interval  # of that difference
-    p_value: float  # how often chance alone makes so great a difference, of either sign
+    first: float
+    second: float
+    difference: float  # first - second
+    interval: Interval  # of the difference
+    p_value: float  # two-sided
 
 
-def intervals(
-    scores: Sequence[Score], *, resamples: int = 1000, confidence: float = 0.95, seed: int = 0
+def bootstrap_intervals(
+    scores: Sequence[Score], *, num_resamples: int = 1000, confidence: float = 0.95, seed: int = 0
 ) -> list[Interval]:
-    """Where each score would lie had other images of the same kind been drawn.
+    """Percentile bootstrap intervals over images.
 
     Args:
-        scores: of the same images; every resample of these is used for all of them.
-        resamples: how often as many images are drawn, with replacement; 1,000 in the paper.
-        confidence: share of the resamples whose figure is within the interval.
-        seed: the same one gives the same intervals.
+        scores: of the same images; each resample is used for all of them.
+        num_resamples: of the images, with replacement; 1,000 in the paper.
+        confidence: level of the interval.
+        seed: of the resamples.
 
     Returns:
-        An interval a score, in their order. That of a single image is the figure twice: there is
-        nothing else to draw, and it says nothing of how sure the figure is.
+        An interval per score, in order. For a single image both bounds are the score.
 
     Raises:
-        ValueError: the scores are not of the same number of images, there is none, a figure of a
-            resample is not finite, or one of the settings is out of its range.
+        ValueError: the scores are of different numbers of images, there is none, the score of a
+            resample is not finite, or an argument is out of range.
 
     Source:
-        Koehn 2004; percentiles, between two resamples by linear interpolation.
+        Koehn 2004; percentiles by linear interpolation.
     """
-    images = _images(scores)
-    _check(resamples, confidence, seed)
-    columns, (table,) = _side_by_side([(score.statistics,) for score in scores])
-    (sums,) = _sums([table], _draws(images, np.random.default_rng(seed)), resamples)  # (B, S)
+    num_images = _count_images(scores)
+    _check_arguments(num_resamples, confidence, seed)
+    columns, (table,) = _concatenate([(score.statistics,) for score in scores])
+    draws = _bootstrap_weights(num_images, np.random.default_rng(seed))
+    (sums,) = _weighted_sums([table], draws, num_resamples)  # (B, S)
     return [
-        _interval(_values(score, sums[:, own]), confidence)
-        for score, own in zip(scores, columns, strict=True)
+        _percentile_interval(_resampled_values(score, sums[:, column]), confidence)
+        for score, column in zip(scores, columns, strict=True)
     ]
 
 
-def compare(
+def compare_scores(
     first: Sequence[Score],
     second: Sequence[Score],
     *,
-    resamples: int = 10_000,
+    num_resamples: int = 10_000,
     confidence: float = 0.95,
     seed: int = 0,
 ) -> list[Comparison]:
-    """Whether two systems that described the same images differ by more than chance.
+    """Test whether two systems that captioned the same images differ significantly.
 
     Args:
         first: the scores of one system.
         second: the same scores of the other, of the same images in the same order.
-        resamples: how often images are drawn for the interval, and how often captions change
-            hands for the p value, which therefore is never below ``1 / (1 + resamples)``; 10,000
-            as in sacreBLEU.
-        confidence: share of the resamples whose difference is within the interval.
-        seed: the same one gives the same figures.
+        num_resamples: bootstrap resamples for the interval, and permutations for the p-value,
+            which is therefore at least ``1 / (1 + num_resamples)``; 10,000 as in sacreBLEU.
+        confidence: level of the interval.
+        seed: of the resamples.
 
     Returns:
-        A comparison a score, in their order. The p value: each image's statistics change hands
-        with probability one half, and ``(1 + extremes) / (1 + resamples)`` counts how often the
-        difference is then as great as it was, in either direction. Of ``I`` images it cannot be
-        much below ``2 ** (1 - I)``; of a single image it is 1, and the interval has no width.
+        A comparison per score, in order. For the p-value the two systems' statistics of each image
+        are exchanged with probability one half; it is ``(1 + extremes) / (1 + num_resamples)``,
+        where extremes counts permutations whose absolute difference is at least the observed one.
+        With ``I`` images it cannot be much below ``2 ** (1 - I)``; with a single image it is 1,
+        and the interval has no width.
 
     Raises:
-        ValueError: the scores have other names or another number of images, or as of
-            ``intervals``.
+        ValueError: the scores have different names or numbers of images, or as of
+            ``bootstrap_intervals``.
 
     Source:
-        Riezler and Maxwell 2005, approximate randomisation; Koehn 2004, the paired bootstrap.
+        Riezler and Maxwell 2005, approximate randomization; Koehn 2004, the paired bootstrap.
     """
     if len(first) != len(second):
         raise ValueError(f"{len(first)} scores of the first system, {len(second)} of the second")
-    for one, other in zip(first, second, strict=True):
-        if one.name != other.name:
-            raise ValueError(f"{one.name} of the first system cannot be compared with {other.name}")
-    images = _images([*first, *second])
-    _check(resamples, confidence, seed)
     pairs = list(zip(first, second, strict=True))
-    columns, tables = _side_by_side([(one.statistics, other.statistics) for one, other in pairs])
-    drawn = _sums(tables, _draws(images, np.random.default_rng(seed)), resamples)
-    # What the first system loses and the second gains when captions change hands.
-    at_stake = tables[0] - tables[1]
-    (moved,) = _sums([at_stake], _swaps(images, np.random.default_rng([seed, 1])), resamples)
+    for a, b in pairs:
+        if a.name != b.name:
+            raise ValueError(f"{a.name} of the first system cannot be compared with {b.name}")
+    num_images = _count_images([*first, *second])
+    _check_arguments(num_resamples, confidence, seed)
+    columns, tables = _concatenate([(a.statistics, b.statistics) for a, b in pairs])
+    draws = _bootstrap_weights(num_images, np.random.default_rng(seed))
+    resampled = _weighted_sums(tables, draws, num_resamples)
+    # What the first system loses and the second gains when their captions are exchanged.
+    swaps = _swap_weights(num_images, np.random.default_rng([seed, 1]))
+    (exchanged,) = _weighted_sums([tables[0] - tables[1]], swaps, num_resamples)
     return [
         _comparison(
-            (one, other),
-            drawn=(drawn[0][:, own], drawn[1][:, own]),
-            moved=moved[:, own],
+            pair,
+            resampled=(resampled[0][:, column], resampled[1][:, column]),
+            exchanged=exchanged[:, column],
             confidence=confidence,
         )
-        for (one, other), own in zip(pairs, columns, strict=True)
+        for pair, column in zip(pairs, columns, strict=True)
     ]
 
 
 def _comparison(
-    scores: tuple[Score, Score], *, drawn: tuple[Floats, Floats], moved: Floats, confidence: float
+    pair: tuple[Score, Score],
+    *,
+    resampled: tuple[Floats, Floats],
+    exchanged: Floats,
+    confidence: float,
 ) -> Comparison:
     """One score of two systems, from the sums ``(B, S)`` of every resample."""
-    first, second = scores
-    differences = _values(first, drawn[0]) - _values(second, drawn[1])
-    by_chance = _values(first, first.statistics.sum(0) - moved)
-    by_chance = by_chance - _values(second, second.statistics.sum(0) + moved)
-    figures = first.corpus, second.corpus
-    difference = figures[0] - figures[1]
-    as_great = abs(difference) - _ROUNDING * (abs(figures[0]) + abs(figures[1]))
-    extremes = int((np.abs(by_chance) >= as_great).sum())
-    p_value = (1 + extremes) / (1 + len(moved))
-    return Comparison(first.name, difference, _interval(differences, confidence), p_value)
+    first, second = pair
+    differences = _resampled_values(first, resampled[0]) - _resampled_values(second, resampled[1])
+    permuted = _resampled_values(first, first.statistics.sum(0) - exchanged)
+    permuted = permuted - _resampled_values(second, second.statistics.sum(0) + exchanged)
+    values = first.corpus, second.corpus
+    difference = values[0] - values[1]
+    threshold = abs(difference) - _ROUNDING * (abs(values[0]) + abs(values[1]))
+    extremes = int((np.abs(permuted) >= threshold).sum())
+    p_value = (1 + extremes) / (1 + len(exchanged))
+    interval = _percentile_interval(differences, confidence)
+    return Comparison(first.name, *values, difference, interval, p_value)
 
 
-def _interval(values: Floats, confidence: float) -> Interval:
+def _percentile_interval(values: Floats, confidence: float) -> Interval:
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
 
 
-def _values(score: Score, sums: Floats) -> Floats:
+def _resampled_values(score: Score, sums: Floats) -> Floats:
     """The score of every resample, ``(B, S)`` to ``(B,)``."""
-    with np.errstate(all="ignore"):  # what comes of it is refused below
-        values = score.value(sums)
+    with np.errstate(all="ignore"):  # checked below
+        values = score.aggregate(sums)
     if not np.isfinite(values).all():
-        raise ValueError(f"{score.name} of some resample of the images is not a finite number")
+        raise ValueError(f"{score.name} of some resample of the images is not finite")
     return values
 
 
-def _sums(tables: Sequence[Floats], rows: Iterator[NDArray[Any]], count: int) -> list[Floats]:
-    """Sums over images, weighted by each of ``count`` rows of weights: ``(count, S)`` a table.
+def _weighted_sums(
+    tables: Sequence[Floats], weights: Iterator[NDArray[Any]], count: int
+) -> list[Floats]:
+    """Sums over images, by each of ``count`` weight vectors: ``(count, S)`` per table.
 
-    Each table has a product of its own: equal tables then give sums that are equal to the bit.
+    Each table is multiplied by itself: equal tables then have sums that are equal to the bit.
     """
-    images = len(tables[0])
-    at_once = min(count, max(1, _BYTES // (8 * images)))
-    weights = np.empty((at_once, images))  # (rows, I)
+    num_images = len(tables[0])
+    batch_size = min(count, max(1, _BYTES // (8 * num_images)))
+    matrix = np.empty((batch_size, num_images))
     sums = [np.empty((count, table.shape[1])) for table in tables]
-    for start in range(0, count, at_once):
-        part = weights[: count - start]
-        for row in part:
-            row[:] = next(rows)
-        for table, found in zip(tables, sums, strict=True):
-            found[start : start + len(part)] = part @ table
+    for start in range(0, count, batch_size):
+        batch = matrix[: count - start]
+        for row in batch:
+            row[:] = next(weights)
+        for table, output in zip(tables, sums, strict=True):
+            output[start : start + len(batch)] = batch @ table
     return sums
 
 
-def _draws(images: int, generator: np.random.Generator) -> Iterator[NDArray[np.intp]]:
-    """How often each image is drawn, ``(I,)``, drawing as many as there are."""
+def _bootstrap_weights(num_images: int, rng: np.random.Generator) -> Iterator[NDArray[np.intp]]:
+    """How often each image is drawn, ``(I,)``, in a sample of ``I`` with replacement."""
     while True:
-        yield np.bincount(generator.integers(images, size=images), minlength=images)
+        yield np.bincount(rng.integers(num_images, size=num_images), minlength=num_images)
 
 
-def _swaps(images: int, generator: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
-    """Whether each image's statistics change hands, ``(I,)``: one with probability one half."""
+def _swap_weights(num_images: int, rng: np.random.Generator) -> Iterator[NDArray[np.uint8]]:
+    """Whether each image's statistics are exchanged, ``(I,)``: 1 with probability one half."""
     while True:
-        octets = np.frombuffer(generator.bytes((images + 7) // 8), np.uint8)
-        yield np.unpackbits(octets, count=images)
+        octets = np.frombuffer(rng.bytes((num_images + 7) // 8), np.uint8)
+        yield np.unpackbits(octets, count=num_images)
 
 
-def _side_by_side(
+def _concatenate(
     statistics: Sequence[tuple[Floats, ...]],
 ) -> tuple[list[slice], tuple[Floats, ...]]:
-    """The statistics ``(I, S)`` of all scores in one table a system, and where each score's are.
+    """The statistics ``(I, S)`` of all scores in one table per system, and each score's columns.
 
-    Statistics that several scores share, as BLEU-1 to BLEU-4 do, stand in it once.
+    Statistics that several scores share, as BLEU-1 to BLEU-4 do, are included once.
     """
-    places: dict[tuple[int, ...], slice] = {}
-    different: list[tuple[Floats, ...]] = []
+    columns: dict[tuple[int, ...], slice] = {}
+    distinct: list[tuple[Floats, ...]] = []
     width = 0
     keys = [tuple(id(array) for array in arrays) for arrays in statistics]
     for key, arrays in zip(keys, statistics, strict=True):
-        if key not in places:
-            places[key] = slice(width, width + arrays[0].shape[1])
-            different.append(arrays)
+        if key not in columns:
+            columns[key] = slice(width, width + arrays[0].shape[1])
+            distinct.append(arrays)
             width += arrays[0].shape[1]
-    tables = tuple(np.concatenate(arrays, 1) for arrays in zip(*different, strict=True))
-    return [places[key] for key in keys], tables
+    tables = tuple(np.concatenate(arrays, 1) for arrays in zip(*distinct, strict=True))
+    return [columns[key] for key in keys], tables
 
 
-def _images(scores: Sequence[Score]) -> int:
-    """The number of images, which is the same for all scores."""
+def _count_images(scores: Sequence[Score]) -> int:
+    """The number of images, which must be the same for all scores."""
     if not scores:
         raise ValueError("there is no score")
-    numbers: dict[int, str] = {}
+    counts: dict[int, str] = {}
     for score in scores:
-        numbers.setdefault(len(score.statistics), score.name)
-    if len(numbers) > 1:
-        found = ", ".join(f"{name} of {number}" for number, name in numbers.items())
-        raise ValueError(f"the scores are of different numbers of images: {found}")
-    (images,) = numbers
-    if not images:
+        counts.setdefault(len(score.statistics), score.name)
+    if len(counts) > 1:
+        listing = ", ".join(f"{name} of {count}" for count, name in counts.items())
+        raise ValueError(f"the scores are of different numbers of images: {listing}")
+    (num_images,) = counts
+    if not num_images:
         raise ValueError("there is no image")
-    return images
+    return num_images
 
 
-def _check(resamples: int, confidence: float, seed: int) -> None:
-    if not 1 <= resamples <= MOST_RESAMPLES:
-        raise ValueError(f"resamples must be 1 to {MOST_RESAMPLES:,}, not {resamples}")
+def _check_arguments(num_resamples: int, confidence: float, seed: int) -> None:
+    if not 1 <= num_resamples <= MAX_RESAMPLES:
+        raise ValueError(f"num_resamples is {num_resamples}; expected 1 to {MAX_RESAMPLES:,}")
     if seed < 0:
-        raise ValueError(f"seed must be 0 or more, not {seed}")
+        raise ValueError(f"seed is {seed}; it must be at least 0")
     if not 0 < confidence < 1:
-        raise ValueError(f"confidence must be between 0 and 1, not {confidence}")
+        raise ValueError(f"confidence is {confidence}; it must be between 0 and 1")

@@ -1,0 +1,85 @@
+"""Images of a page: images by the references' file names, linked, or embedded as thumbnails."""
+
+import base64
+import io
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from vl.evaluation.page_images import THUMBNAIL_SIZE, PageImages
+
+
+def write_image(path: Path, size: tuple[int, int] = (40, 20), **options: object) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    Image.new("RGB", size, (200, 40, 40)).save(path, **options)
+    return path
+
+
+def test_paths_are_relative_to_the_page(tmp_path: Path) -> None:
+    write_image(tmp_path / "images" / "a b#1.jpg")
+    write_image(tmp_path / "images" / "val" / "c.jpg")
+    images = PageImages(tmp_path / "images", page=tmp_path / "out" / "deep" / "page.html")
+    assert images("a b#1.jpg") == "../../images/a%20b%231.jpg"
+    assert images("val/c.jpg") == "../../images/val/c.jpg"
+    assert images("train/a b#1.jpg") == "../../images/a%20b%231.jpg"  # the folder may differ
+    beside = PageImages(tmp_path / "images", page=tmp_path / "images" / "page.html")
+    assert beside("val/c.jpg") == "val/c.jpg"
+    assert images.missing == images.broken == []
+
+
+@pytest.mark.parametrize("name", ["../secret.jpg", "val/../../secret.jpg", "{top}/secret.jpg"])
+def test_files_outside_the_folder_are_missing(name: str, tmp_path: Path) -> None:
+    write_image(tmp_path / "secret.jpg")
+    (tmp_path / "images" / "val").mkdir(parents=True)
+    images = PageImages(tmp_path / "images", page=tmp_path / "page.html")
+    name = name.format(top=tmp_path)
+    assert images(name) is None
+    assert images.missing == [name]
+
+
+@pytest.mark.parametrize("name", ["none.jpg", "val", "a\0b.jpg", "x" * 5000, "."])
+def test_missing_files_are_listed(name: str, tmp_path: Path) -> None:
+    (tmp_path / "val").mkdir()
+    images = PageImages(tmp_path, page=tmp_path / "page.html")
+    assert images(name) is None
+    assert images.missing == [name]
+
+
+def embedded(address: str | None) -> Image.Image:
+    assert address is not None
+    header, _, content = address.partition(",")
+    assert header == "data:image/jpeg;base64"
+    return Image.open(io.BytesIO(base64.b64decode(content)))
+
+
+def test_thumbnails_are_small_and_upright_and_keep_the_aspect_ratio(tmp_path: Path) -> None:
+    write_image(tmp_path / "wide.jpg", (1000, 500))
+    write_image(tmp_path / "small.png", (30, 20))
+    rotated = Image.Exif()
+    rotated[0x0112] = 6  # orientation: rotate by 90 degrees clockwise
+    write_image(tmp_path / "rotated.jpg", (400, 200), exif=rotated)
+    Image.new("RGBA", (10, 10)).save(tmp_path / "transparent.png")
+    images = PageImages(tmp_path, page=tmp_path / "page.html", embed=True)
+    assert embedded(images("wide.jpg")).size == (THUMBNAIL_SIZE, THUMBNAIL_SIZE // 2)
+    assert embedded(images("small.png")).size == (30, 20)
+    assert embedded(images("rotated.jpg")).size == (160, 320)
+    assert embedded(images("transparent.png")).mode == "RGB"
+    red, green, _ = embedded(images("wide.jpg")).getpixel((5, 5))
+    assert abs(red - 200) < 10
+    assert abs(green - 40) < 10
+
+
+def test_files_that_do_not_decode_are_listed(tmp_path: Path) -> None:
+    jpeg = write_image(tmp_path / "a.jpg", (300, 300)).read_bytes()
+    (tmp_path / "cut.jpg").write_bytes(jpeg[: len(jpeg) // 2])
+    (tmp_path / "text.jpg").write_text("no image")
+    images = PageImages(tmp_path, page=tmp_path / "page.html", embed=True)
+    assert [images("cut.jpg"), images("text.jpg")] == [None, None]
+    assert images.broken == ["cut.jpg", "text.jpg"]
+    assert images.missing == []
+
+
+def test_a_missing_folder_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(NotADirectoryError, match="folder of images"):
+        PageImages(tmp_path / "none", page=tmp_path / "page.html")

@@ -1,0 +1,233 @@
+"""The result of evaluating captions: as text, tables, JSON, and a pandas data frame."""
+
+import json
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from vl.data.files import atomic_write, escape_unprintable
+from vl.evaluation.pairing import PairedCaptions
+from vl.metrics.diversity import Diversity
+from vl.metrics.evaluator import CorpusScore, Evaluator, ScoredCaptions
+from vl.metrics.significance import Comparison, Interval, Resampling
+
+if TYPE_CHECKING:
+    import pandas as pd  # type: ignore[import-untyped]  # optional, and it has no stubs
+    from rich.table import Table
+
+
+class ScoredSystem(NamedTuple):
+    """The captions of one system, scored."""
+
+    name: str
+    pairs: PairedCaptions
+    scored: ScoredCaptions
+
+
+@dataclass(frozen=True)
+class CaptionEvaluation:
+    """Scores of captions; as a string, the text that ``vl evaluate`` prints."""
+
+    evaluator: Evaluator
+    system: ScoredSystem
+    corpus_scores: Sequence[CorpusScore]
+    resampling: Resampling
+    """With ``num_resamples`` 0 there are no intervals."""
+    sources: Sequence[str] = ()
+    """Names of the references' files."""
+    baseline: ScoredSystem | None = None
+    """Another system's captions of the same images."""
+    comparisons: Sequence[Comparison] = ()
+    """Of the system with the baseline."""
+    diversity: Diversity | None = None
+
+    def __str__(self) -> str:
+        """Scores, comparisons and signatures, one per line."""
+        return "\n".join(text_lines(self))
+
+    def __repr__(self) -> str:
+        """As the string, so that an interactive session shows the scores."""
+        return str(self)
+
+    @property
+    def source(self) -> str:
+        """The names of the references' files, joined."""
+        return ", ".join(self.sources)
+
+    def to_dict(self) -> dict[str, object]:
+        """Every score by its name, with all that could change it; it can be written as JSON."""
+        pairs = self.system.pairs
+        counts = [len(captions) for captions in self.evaluator.references]
+        content: dict[str, object] = {score.name: score.value for score in self.corpus_scores}
+        content |= {"images": len(counts), "missing": pairs.num_missing}
+        content["unmatched"] = pairs.num_unmatched
+        if any(counts):
+            content["references"] = {"min": min(counts), "max": max(counts)}
+        for score in self.system.scored.scores:
+            if score.name == "BLEU-1":  # its sums begin with the lengths
+                lengths = score.statistics.sum(0)[:2].tolist()
+                content["candidate_length"], content["reference_length"] = map(int, lengths)
+        content["intervals"] = {
+            score.name: list(score.interval) for score in self.corpus_scores if score.interval
+        }
+        content |= self.resampling._asdict()
+        if self.diversity:
+            most_frequent = " ".join(self.diversity.most_frequent)
+            content["diversity"] = {**self.diversity._asdict(), "most_frequent": most_frequent}
+        if self.baseline:
+            comparisons = {
+                comparison.name: {
+                    **{key: value for key, value in comparison._asdict().items() if key != "name"},
+                    "interval": list(comparison.interval),
+                }
+                for comparison in self.comparisons
+            }
+            unmatched = self.baseline.pairs.num_unmatched  # num_missing is the system's
+            names = {"compare_with": self.baseline.name, "unmatched": unmatched}
+            content["comparison"] = {**names, **comparisons}
+        return content | {
+            "signatures": {score.name: score.signature for score in self.corpus_scores}
+        }
+
+    def per_image(self) -> Iterator[dict[str, object]]:
+        """A record per image, in the references' order: captions, tokens, scores, references."""
+        for row, image in enumerate(self.system.pairs.images):
+            record: dict[str, object] = {
+                "image_id": image.image_id,
+                "file_name": image.file_name or None,
+                **_image_record(self.system, row),
+                "references": list(image.captions),
+            }
+            if self.baseline:
+                record["compare_with"] = _image_record(self.baseline, row)
+            yield record
+
+    def to_frame(self) -> "pd.DataFrame":
+        """A data frame with a row per image: its caption, and a column per score.
+
+        Raises:
+            ImportError: pandas is not installed.
+        """
+        try:
+            import pandas as pd
+        except ImportError as error:
+            raise ImportError("to_frame needs pandas: pip install pandas") from error
+        ids = [image.image_id for image in self.system.pairs.images]
+        columns = {score.name: score.per_image for score in self.system.scored.scores}
+        content = {"caption": self.system.pairs.captions, **columns}
+        return pd.DataFrame(content, index=pd.Index(ids, name="image_id"))
+
+
+def write_per_image(path: Path, evaluation: CaptionEvaluation) -> None:
+    """Write a line of JSON per image, in the references' order; atomic.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    # A lone surrogate, which JSON can hold and UTF-8 cannot, is written as JSON spells it.
+    with (
+        atomic_write(path) as beside,
+        beside.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+    ):
+        for record in evaluation.per_image():
+            file.write(json.dumps(record, ensure_ascii=False) + "\n")
+
+
+def text_lines(evaluation: CaptionEvaluation) -> list[str]:
+    """A line per score, then the comparisons, then the signatures."""
+    lines = []
+    for score in evaluation.corpus_scores:
+        interval = f"  {bracketed(score.interval)}" if score.interval else ""
+        lines.append(f"{score.name} {score.value:.4f}{interval}")
+    lines += [f"{name} {value}" for name, value in diversity_rows(evaluation.diversity).items()]
+    lines.append(f"images {len(evaluation.system.pairs.images)}")
+    for comparison in evaluation.comparisons:
+        lines.append(
+            "{name} {first} vs. {second}: {difference}  {interval}  p {p}".format_map(
+                comparison_row(comparison)
+            )
+        )
+    return lines + signatures(evaluation)
+
+
+def tables(evaluation: CaptionEvaluation) -> list["Table"]:
+    """The scores, and the comparisons if there are any, for a terminal."""
+    from rich.text import Text
+
+    interval_name = f"{100 * evaluation.resampling.confidence:g} % interval"
+    with_intervals = any(score.interval for score in evaluation.corpus_scores)
+    scores = _table("score", "value", *([interval_name] if with_intervals else []))
+    for score in evaluation.corpus_scores:
+        interval = bracketed(score.interval) if score.interval else ""
+        scores.add_row(score.name, f"{score.value:.4f}", *([interval] if with_intervals else []))
+    for name, value in diversity_rows(evaluation.diversity).items():
+        scores.add_row(name, Text(value))  # as a string, "[red]" in a caption is markup
+    scores.add_row("images", f"{len(evaluation.system.pairs.images)}")
+    if not evaluation.comparisons:
+        return [scores]
+    comparisons = _table("score", "results", "compared with", "difference", interval_name, "p")
+    for comparison in evaluation.comparisons:
+        comparisons.add_row(*comparison_row(comparison).values())
+    return [scores, comparisons]
+
+
+def comparison_row(comparison: Comparison) -> dict[str, str]:
+    """A comparison, formatted."""
+    return {
+        "name": comparison.name,
+        "first": f"{comparison.first:.4f}",
+        "second": f"{comparison.second:.4f}",
+        "difference": f"{comparison.difference:+.4f}",
+        "interval": bracketed(comparison.interval, "+"),
+        "p": f"{comparison.p_value:.4f}",
+    }
+
+
+def signatures(evaluation: CaptionEvaluation) -> list[str]:
+    """One per metric: those of BLEU-1 to BLEU-3 say nothing that BLEU-4's does not."""
+    names = {score.name for score in evaluation.corpus_scores}
+    redundant = {"BLEU-1", "BLEU-2", "BLEU-3"} if "BLEU-4" in names else set()
+    return [score.signature for score in evaluation.corpus_scores if score.name not in redundant]
+
+
+def bracketed(interval: Interval, sign: str = "") -> str:
+    """An interval as ``[0.2701, 0.2869]``; ``sign`` is ``"+"`` for one of differences."""
+    return f"[{interval.low:{sign}.4f}, {interval.high:{sign}.4f}]"
+
+
+def diversity_rows(diversity: Diversity | None) -> dict[str, str]:
+    """The diversity, formatted; nothing if there is none."""
+    if diversity is None:
+        return {}
+    rows = {
+        "distinct": f"{diversity.distinct}",
+        "word-types": f"{diversity.word_types}",
+        "Div-1": f"{diversity.div_1:.4f}",
+        "Div-2": f"{diversity.div_2:.4f}",
+    }
+    if diversity.self_bleu is not None:
+        rows["self-BLEU-4"] = f"{diversity.self_bleu:.4f}"
+    if diversity.novel is not None:
+        rows["novel"] = f"{diversity.novel:.4f}"
+    rows["mean-length"] = f"{diversity.mean_length:.2f}"
+    caption = escape_unprintable(" ".join(diversity.most_frequent))
+    return rows | {"most-frequent": f"{diversity.most_frequent_count} {caption}"}
+
+
+def _image_record(system: ScoredSystem, row: int) -> dict[str, object]:
+    return {
+        "caption": system.pairs.captions[row],
+        "tokens": system.scored.tokens[row],
+        "scores": {score.name: float(score.per_image[row]) for score in system.scored.scores},
+    }
+
+
+def _table(*columns: str) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for index, column in enumerate(columns):
+        table.add_column(column, justify="right" if index else "left", no_wrap=True)
+    return table

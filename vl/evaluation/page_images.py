@@ -1,0 +1,76 @@
+"""Images of an HTML page: relative paths to files, or thumbnails embedded in the page."""
+
+import base64
+import contextlib
+import io
+import os
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from urllib.parse import quote
+
+from PIL import Image, ImageOps
+
+THUMBNAIL_SIZE = 320  # pixels of the longer side
+_JPEG_QUALITY = 80  # a thumbnail takes about 15 kB
+
+ImageAddress = Callable[[str], str | None]
+"""The URL of an image from its file name; None if there is none."""
+
+
+class PageImages:
+    """URLs of the images in a folder, for a page.
+
+    Args:
+        folder: of the images.
+        page: the page; paths are relative to its folder.
+        embed: thumbnails as data URLs instead of paths.
+
+    Raises:
+        NotADirectoryError: ``folder`` is not a folder.
+    """
+
+    def __init__(self, folder: Path, *, page: Path, embed: bool = False) -> None:
+        if not folder.is_dir():
+            raise NotADirectoryError(f"{folder}: expected a folder of images")
+        self._folder = folder
+        self._page_folder = page.resolve().parent
+        self._embed = embed
+        self.missing: list[str] = []  # names without a file
+        self.broken: list[str] = []  # names of files that do not decode
+
+    def __call__(self, name: str) -> str | None:
+        """The URL of the image with this file name, ``None`` if there is none."""
+        path = self._find(name)
+        if path is None:
+            self.missing.append(name)
+            return None
+        if not self._embed:
+            return quote(Path(os.path.relpath(path.resolve(), self._page_folder)).as_posix())
+        jpeg = _thumbnail(path)
+        if jpeg is None:
+            self.broken.append(name)
+            return None
+        return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+    def _find(self, name: str) -> Path | None:
+        """With the folder that the references have, or without; never outside the folder."""
+        relative = PurePosixPath(name)
+        is_inside = not relative.is_absolute() and ".." not in relative.parts
+        for path in (self._folder / relative, self._folder / relative.name):
+            with contextlib.suppress(OSError):  # the name may be too long for a file
+                if (is_inside or path.parent == self._folder) and path.is_file():
+                    return path
+        return None
+
+
+def _thumbnail(path: Path) -> bytes | None:
+    try:
+        with Image.open(path) as image:
+            image.draft("RGB", (THUMBNAIL_SIZE, THUMBNAIL_SIZE))  # faster JPEG decoding
+            upright = ImageOps.exif_transpose(image)
+            upright.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
+            buffer = io.BytesIO()
+            upright.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
+    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # raised by Pillow
+        return None
+    return buffer.getvalue()

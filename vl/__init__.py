@@ -8,25 +8,31 @@ from vl.version import __version__
 __all__ = [
     "Answer",
     "Caption",
+    "CaptionEvaluation",
     "Captioner",
     "Labeller",
     "Prediction",
     "SearchSettings",
     "__version__",
+    "evaluate_captions",
 ]
 
 _MODULES = {  # where each public name is defined
     "Answer": "labelling.labeller",
     "Caption": "captioning.captioner",
+    "CaptionEvaluation": "evaluation.output",
     "Captioner": "captioning.captioner",
     "Labeller": "labelling.labeller",
     "Prediction": "labelling.labeller",
     "SearchSettings": "captioning.search",
+    "evaluate_captions": "evaluation.evaluate",
 }
 
 if TYPE_CHECKING:
     from vl.captioning.captioner import Caption, Captioner
     from vl.captioning.search import SearchSettings
+    from vl.evaluation.evaluate import evaluate_captions
+    from vl.evaluation.output import CaptionEvaluation
     from vl.labelling.labeller import Answer, Labeller, Prediction
 
 

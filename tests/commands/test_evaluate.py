@@ -1,4 +1,4 @@
-"""`vl evaluate` from end to end, against coco-caption's figures for the same words."""
+"""`vl evaluate` end to end, against coco-caption's scores of the same words."""
 
 import json
 import re
@@ -8,7 +8,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.helpers.scored_captions import SAID, evaluate, expected, references_file, results
+from tests.helpers.scored_captions import (
+    CANDIDATES,
+    coco_caption_scores,
+    references_file,
+    results_file,
+    run_evaluate,
+)
 from vl.__main__ import main
 from vl.version import __version__
 
@@ -18,21 +24,19 @@ def references(tmp_path: Path) -> Path:
     return references_file(tmp_path)
 
 
-def test_json_agrees_with_coco_caption(
-    references: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = results(references.parent, SAID)
-    assert evaluate(path, "--references", references, "--json") == 0
+def test_json_equals_coco_caption(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results_file(references.parent, CANDIDATES)
+    assert run_evaluate(path, "--references", references, "--json") == 0
     out, err = capsys.readouterr()
     assert err == ""
     assert out.count("\n") == 1
     found = json.loads(out)
-    scores = {name: found[name] for name in expected(SAID)}
-    assert scores == pytest.approx(expected(SAID), rel=0, abs=1e-9)
+    scores = {name: found[name] for name in coco_caption_scores(CANDIDATES)}
+    assert scores == pytest.approx(coco_caption_scores(CANDIDATES), rel=0, abs=1e-9)
     assert 0.1 < scores["BLEU-4"] < scores["BLEU-1"] < 1
-    assert (found["images"], found["left_out"], found["unknown"]) == (4, 0, 0)
-    assert found["references"] == {"fewest": 3, "most": 3}
-    assert (found["resamples"], found["confidence"], found["seed"]) == (1000, 0.95, 0)
+    assert (found["images"], found["missing"], found["unmatched"]) == (4, 0, 0)
+    assert found["references"] == {"min": 3, "max": 3}
+    assert (found["num_resamples"], found["confidence"], found["seed"]) == (1000, 0.95, 0)
     assert found["candidate_length"] == 23  # 7 + 7 + 2 + 7
     assert found["reference_length"] == 24  # 8 + 7 + 2 + 7
     for name, value in scores.items():
@@ -50,17 +54,17 @@ def test_json_agrees_with_coco_caption(
     assert "diversity" not in found
 
 
-def test_figures_on_coco_are_those_of_coco_caption(
+def test_scores_of_coco_results_equal_coco_caption(
     shared_data: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     coco = shared_data / "coco"
     path = coco / "captions_val2014_googlstm_results.json.gz"
     references = coco / "captions_val2017_half.json"
-    flags = ["--subset", "--json", "--resamples", 0]
-    assert evaluate(path, "--references", references, *flags) == 0
+    flags = ["--subset", "--json", "--num-resamples", 0]
+    assert run_evaluate(path, "--references", references, *flags) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["images"], found["left_out"], found["unknown"]) == (2500, 0, 38004)
-    # pycocoevalcap 1.2 said so of the same files, with its tokeniser on Java 17.
+    assert (found["images"], found["missing"], found["unmatched"]) == (2500, 0, 38004)
+    # pycocoevalcap 1.2 on the same files, with its tokenizer on Java 17.
     theirs = {
         "BLEU-1": 0.6715145577829859,
         "BLEU-2": 0.49364771528182516,
@@ -72,24 +76,26 @@ def test_figures_on_coco_are_those_of_coco_caption(
     assert {name: found[name] for name in theirs} == pytest.approx(theirs, rel=0, abs=1e-12)
 
 
-def test_a_pipe_gets_plain_lines(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = results(references.parent, SAID)
-    assert evaluate(path, "--references", references, "--resamples", "0") == 0
+def test_plain_lines_without_a_terminal(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results_file(references.parent, CANDIDATES)
+    assert run_evaluate(path, "--references", references, "--num-resamples", "0") == 0
     out, err = capsys.readouterr()
     assert err == ""
-    lines = [f"{name} {score:.4f}" for name, score in expected(SAID).items()]
+    lines = [f"{name} {score:.4f}" for name, score in coco_caption_scores(CANDIDATES).items()]
     assert out.splitlines()[:7] == [*lines, "images 4"]
     signed = out.splitlines()[7:]
     assert [line.split(" | ")[0] for line in signed] == lines[3:]  # of BLEU only BLEU-4's
     assert all(" | refs 3 | " in line for line in signed)
 
 
-def test_a_line_has_its_interval(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = results(references.parent, SAID)
-    arguments = [path, "--references", references, "--scores", "cider-d"]
+def test_lines_have_intervals(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    path = results_file(references.parent, CANDIDATES)
+    arguments = [path, "--references", references, "--metrics", "cider-d"]
     found = []
-    for more in ([], ["--confidence", "0.5"], ["--resamples", "10"]):
-        assert evaluate(*arguments, *more) == 0
+    for more in ([], ["--confidence", "0.5"], ["--num-resamples", "10"]):
+        assert run_evaluate(*arguments, *more) == 0
         line = capsys.readouterr().out.splitlines()[0]
         match = re.fullmatch(r"CIDEr-D (\d\.\d{4})  \[(\d\.\d{4}), (\d\.\d{4})\]", line)
         assert match
@@ -99,29 +105,29 @@ def test_a_line_has_its_interval(references: Path, capsys: pytest.CaptureFixture
     assert low != tenth_low
 
 
-def test_a_seed_gives_the_same_intervals_again(
+def test_equal_seeds_give_equal_intervals(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = results(references.parent, SAID)
+    path = results_file(references.parent, CANDIDATES)
     found = []
     for seed in (0, 0, 1):
-        arguments = [path, "--references", references, "--json", "--resamples", 20]
-        assert evaluate(*arguments, "--seed", seed) == 0
+        arguments = [path, "--references", references, "--json", "--num-resamples", 20]
+        assert run_evaluate(*arguments, "--seed", seed) == 0
         found.append(json.loads(capsys.readouterr().out)["intervals"])
     assert found[0] == found[1] != found[2]
 
 
-def test_a_terminal_gets_a_table(
+def test_tables_on_a_terminal(
     references: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = results(references.parent, SAID)
+    path = results_file(references.parent, CANDIDATES)
     monkeypatch.setattr("sys.stdout.isatty", lambda: True)
-    arguments = [path, "--references", references, "--against", path]
-    assert evaluate(*arguments, "--scores", "bleu", "diversity") == 0
-    out = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)  # without the colours
+    arguments = [path, "--references", references, "--compare-with", path]
+    assert run_evaluate(*arguments, "--metrics", "bleu", "diversity") == 0
+    out = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)  # without colors
     rows = [re.findall(r"[+\w.-]+", line) for line in out.splitlines()]
     assert ["score", "value", "95", "interval"] in rows
-    four = f"{expected(SAID)['BLEU-4']:.4f}"
+    four = f"{coco_caption_scores(CANDIDATES)['BLEU-4']:.4f}"
     assert next(row[:2] for row in rows if row[:1] == ["BLEU-4"]) == ["BLEU-4", four]
     assert ["images", "4"] in rows
     assert ["distinct", "4"] in rows
@@ -130,108 +136,112 @@ def test_a_terminal_gets_a_table(
     assert out.splitlines()[-1].endswith(f"| refs 3 | tok ptb | closest | vl {__version__}")
 
 
-def test_nothing_is_scored_that_was_not_asked(
+def test_only_the_selected_metrics_are_computed(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = results(references.parent, SAID)
-    assert evaluate(path, "--references", references, "--scores", "rouge-l", "--json") == 0
+    path = results_file(references.parent, CANDIDATES)
+    assert run_evaluate(path, "--references", references, "--metrics", "rouge-l", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert found["ROUGE-L"] == pytest.approx(expected(SAID)["ROUGE-L"], abs=1e-9)
+    assert found["ROUGE-L"] == pytest.approx(coco_caption_scores(CANDIDATES)["ROUGE-L"], abs=1e-9)
     assert set(found["signatures"]) == set(found["intervals"]) == {"ROUGE-L"}
     assert not {"BLEU-4", "CIDEr-D", "candidate_length"} & set(found)
 
 
 def test_two_systems_are_compared(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = references.parent
-    path = results(folder, SAID)
-    worse = dict.fromkeys(SAID, "a dog")
-    other = results(folder, worse, "other.json")
-    arguments = [path, "--references", references, "--against", other]
-    assert evaluate(*arguments, "--json") == 0
+    path = results_file(folder, CANDIDATES)
+    worse = dict.fromkeys(CANDIDATES, "a dog")
+    other = results_file(folder, worse, "other.json")
+    arguments = [path, "--references", references, "--compare-with", other]
+    assert run_evaluate(*arguments, "--json") == 0
     out, err = capsys.readouterr()
     assert err == ""
     found = json.loads(out)["comparison"]
-    assert found.pop("against") == str(other)
-    assert found.pop("unknown") == 0
-    assert set(found) == set(expected(SAID))
-    for name, first in expected(SAID).items():
-        second = expected(worse)[name]
+    assert found.pop("compare_with") == str(other)
+    assert found.pop("unmatched") == 0
+    assert set(found) == set(coco_caption_scores(CANDIDATES))
+    for name, first in coco_caption_scores(CANDIDATES).items():
+        second = coco_caption_scores(worse)[name]
         assert found[name]["first"] == pytest.approx(first, abs=1e-9)
         assert found[name]["second"] == pytest.approx(second, abs=1e-9)
         assert found[name]["difference"] == pytest.approx(first - second, abs=1e-9)
         low, high = found[name]["interval"]
         assert low < first - second < high
-        assert 0.05 < found[name]["p"] < 0.3  # 2 of 16 ways to swap four captions, or a few more
-    assert evaluate(*arguments) == 0
+        assert (
+            0.05 < found[name]["p_value"] < 0.3
+        )  # 2 of 16 ways to swap four captions, or a few more
+    assert run_evaluate(*arguments) == 0
     lines = capsys.readouterr().out.splitlines()
     rouge = found["ROUGE-L"]
     low, high = rouge["interval"]
     assert lines[7 + 4] == (
-        f"ROUGE-L {rouge['first']:.4f} against {rouge['second']:.4f}: {rouge['difference']:+.4f}"
-        f"  [{low:+.4f}, {high:+.4f}]  p {rouge['p']:.4f}"
+        f"ROUGE-L {rouge['first']:.4f} vs. {rouge['second']:.4f}: {rouge['difference']:+.4f}"
+        f"  [{low:+.4f}, {high:+.4f}]  p {rouge['p_value']:.4f}"
     )
 
 
-def test_diversity_knows_what_is_new(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = results(references.parent, {**SAID, 5: "a dog runs on the green grass"})
+def test_diversity_with_training_captions(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results_file(references.parent, {**CANDIDATES, 5: "a dog runs on the green grass"})
     training = references.parent / "train.txt"
     training.write_text("A red ball lies on the floor.\nsomething else\n")
-    arguments = [path, "--references", references, "--scores", "diversity"]
-    assert evaluate(*arguments, "--training-captions", training) == 0
+    arguments = [path, "--references", references, "--metrics", "diversity"]
+    assert run_evaluate(*arguments, "--train-captions", training) == 0
     out, err = capsys.readouterr()
     assert err == ""
     found = dict(line.split(" ", 1) for line in out.splitlines())
     assert found["distinct"] == "3"
     assert found["novel"] == "0.7500"
-    assert found["commonest"] == "2 a dog runs on the green grass"
+    assert found["most-frequent"] == "2 a dog runs on the green grass"
     assert found["images"] == "4"
     assert set(found) == {
         "distinct", "word-types", "Div-1", "Div-2", "self-BLEU-4", "novel", "mean-length",
-        "commonest", "images",
+        "most-frequent", "images",
     }  # fmt: skip
-    assert evaluate(*arguments, "--json") == 0
+    assert run_evaluate(*arguments, "--json") == 0
     variety = json.loads(capsys.readouterr().out)["diversity"]
     assert (variety["distinct"], variety["novel"]) == (3, None)
-    assert variety["commonest"] == "a dog runs on the green grass"
+    assert variety["most_frequent"] == "a dog runs on the green grass"
 
 
-def test_diversity_alone_needs_no_references(
+def test_diversity_needs_no_references(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = references.parent
-    path = results(folder, {**SAID, "a.jpg": "a train"})
+    path = results_file(folder, {**CANDIDATES, "a.jpg": "a train"})
     page, per_image = folder / "page.html", folder / "images.jsonl"
-    arguments = [path, "--scores", "diversity"]
-    assert evaluate(*arguments, "--html", page, "--per-image", per_image, "--json") == 0
+    arguments = [path, "--metrics", "diversity"]
+    assert run_evaluate(*arguments, "--html", page, "--per-image", per_image, "--json") == 0
     out, err = capsys.readouterr()
     assert err == ""
     found = json.loads(out)
     assert (found["images"], found["diversity"]["distinct"]) == (5, 4)
     assert "references" not in found
     rows = [json.loads(line) for line in per_image.read_text().splitlines()]
-    assert [row["image_id"] for row in rows] == [*SAID, "a.jpg"]
+    assert [row["image_id"] for row in rows] == [*CANDIDATES, "a.jpg"]
     text = page.read_text()
-    assert "<h1>results.json scored</h1>" in text
+    assert "<h1>results.json evaluated</h1>" in text
     assert f"{path}: 5 images" in text
     assert not re.search("<mark>|<ul>|Marked words", text)
     lines = folder / "lines.txt"
     lines.write_text("a dog\na dog\n")
-    assert evaluate(lines, "--scores", "diversity") == 0
+    assert run_evaluate(lines, "--metrics", "diversity") == 0
     assert "distinct 1\n" in capsys.readouterr().out
     training = folder / "tokens.txt"
     training.write_text("a.jpg#0\ta train\n")
-    assert evaluate(*arguments, "--training-captions", training) == 2
-    assert "1 images are in both training and evaluation: a.jpg" in capsys.readouterr().err
-    assert evaluate(results(folder, {}), "--scores", "diversity") == 2
+    assert run_evaluate(*arguments, "--train-captions", training) == 2
+    assert "1 images are in both training and evaluation: 'a.jpg'" in capsys.readouterr().err
+    assert run_evaluate(results_file(folder, {}), "--metrics", "diversity") == 2
     assert capsys.readouterr().err == f"vl: error: {path}: there are no captions in it\n"
 
 
-def test_a_caption_of_a_hundred_thousand_words_is_scored(
+def test_a_caption_of_a_hundred_thousand_words(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = results(references.parent, {**SAID, 5: "people wait for a train " * 20_000})
+    path = results_file(references.parent, {**CANDIDATES, 5: "people wait for a train " * 20_000})
     page = references.parent / "page.html"
-    assert evaluate(path, "--references", references, "--html", page, "--json") == 0
+    assert run_evaluate(path, "--references", references, "--html", page, "--json") == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["candidate_length"] == 100_021
     warning = "1 of 4 captions have over 1,000 words, the longest 100,000: image 5"
@@ -240,13 +250,13 @@ def test_a_caption_of_a_hundred_thousand_words_is_scored(
 
 
 def test_torch_is_not_imported(references: Path) -> None:
-    path = results(references.parent, SAID)
+    path = results_file(references.parent, CANDIDATES)
     page = references.parent / "page.html"
     program = (
         "import sys; from vl.__main__ import main; code = main(sys.argv[1:]);"
         "print(code, sorted({'torch', 'pandas', 'matplotlib', 'scipy'} & set(sys.modules)))"
     )
-    flags = ["--html", str(page), "--scores", "bleu", "rouge-l", "cider-d", "diversity"]
+    flags = ["--html", str(page), "--metrics", "bleu", "rouge-l", "cider-d", "diversity"]
     arguments = ["evaluate", str(path), "--references", str(references), *flags]
     done = subprocess.run(
         [sys.executable, "-c", program, *arguments],
@@ -258,24 +268,23 @@ def test_torch_is_not_imported(references: Path) -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
-def test_a_subset_of_three_files_is_what_all_have(tmp_path, capsys):
+def test_subset_is_the_images_of_all_three_files(tmp_path, capsys):
     people = references_file(tmp_path)
     files = []
     for name, left_out in (("first", 5), ("second", 7)):
-        said = [{"image_id": i, "caption": c} for i, c in SAID.items() if i != left_out]
+        said = [{"image_id": i, "caption": c} for i, c in CANDIDATES.items() if i != left_out]
         files.append(tmp_path / f"{name}.json")
         files[-1].write_text(json.dumps(said), encoding="utf-8")
-    flags = ["--references", str(people), "--subset", "--against", str(files[1]), "--json"]
-    assert main(["evaluate", str(files[0]), *flags, "--resamples", "10"]) == 0
+    flags = ["--references", str(people), "--subset", "--compare-with", str(files[1]), "--json"]
+    assert main(["evaluate", str(files[0]), *flags, "--num-resamples", "10"]) == 0
     found = json.loads(capsys.readouterr().out)
-    assert (found["images"], found["left_out"]) == (2, 2)
+    assert (found["images"], found["missing"]) == (2, 2)
 
 
-def test_standard_output_is_no_place_for_a_page(tmp_path):
-    """It would replace the file that the scores go to."""
+def test_the_page_may_not_replace_the_standard_output(tmp_path):
     people, log = references_file(tmp_path), tmp_path / "log.txt"
     said = tmp_path / "said.json"
-    said.write_text(json.dumps([{"image_id": i, "caption": c} for i, c in SAID.items()]))
+    said.write_text(json.dumps([{"image_id": i, "caption": c} for i, c in CANDIDATES.items()]))
     log.write_text("kept\n")
     command = [sys.executable, "-m", "vl", "evaluate", said, "--references", people]
     with log.open("a") as out:

@@ -11,7 +11,14 @@ import pytest
 from pycocoevalcap.cider.cider import Cider
 from pycocoevalcap.rouge.rouge import Rouge
 
-from tests.helpers.scored_captions import PEOPLE, SAID, evaluate, expected, references_file, results
+from tests.helpers.scored_captions import (
+    CANDIDATES,
+    REFERENCES,
+    coco_caption_scores,
+    references_file,
+    results_file,
+    run_evaluate,
+)
 from vl.__main__ import main
 from vl.data.captions.ptb.tokens import words
 
@@ -30,14 +37,14 @@ def karpathy(folder: Path, names: dict[int, str]) -> Path:
             "split": "test",
             "sentences": [{"raw": caption} for caption in captions],
         }
-        for image, captions in PEOPLE.items()
+        for image, captions in REFERENCES.items()
     ]
     path = folder / "dataset_flickr8k.json"
     path.write_text(json.dumps({"images": images, "dataset": "flickr8k"}), encoding="utf-8")
     return path
 
 
-NAMES = {image: f"{image}_photo.jpg" for image in PEOPLE}
+NAMES = {image: f"{image}_photo.jpg" for image in REFERENCES}
 
 
 def test_an_image_may_go_by_its_files_name(
@@ -46,19 +53,21 @@ def test_an_image_may_go_by_its_files_name(
     numbered = json.loads(references.read_text())
     coco = {image["id"]: image["file_name"] for image in numbered["images"]}
     for people, names in ((karpathy(tmp_path, NAMES), NAMES), (references, coco)):
-        path = results(tmp_path, {names[image]: caption for image, caption in SAID.items()})
-        assert main(["evaluate", str(path), "--references", str(people), "--json"]) == 0
+        path = results_file(
+            tmp_path, {names[image]: caption for image, caption in CANDIDATES.items()}
+        )
+        assert run_evaluate(path, "--references", people, "--json") == 0
         found = json.loads(capsys.readouterr().out)
-        scores = {name: found[name] for name in expected(SAID)}
-        assert scores == pytest.approx(expected(SAID), rel=0, abs=1e-9)
+        scores = {name: found[name] for name in coco_caption_scores(CANDIDATES)}
+        assert scores == pytest.approx(coco_caption_scores(CANDIDATES), rel=0, abs=1e-9)
 
 
 def test_the_folder_of_a_files_name_need_not_be_said(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     people = karpathy(tmp_path, {image: f"val2014/{name}" for image, name in NAMES.items()})
-    path = results(tmp_path, {NAMES[image]: caption for image, caption in SAID.items()})
-    assert main(["evaluate", str(path), "--references", str(people)]) == 0
+    path = results_file(tmp_path, {NAMES[image]: caption for image, caption in CANDIDATES.items()})
+    assert run_evaluate(path, "--references", people) == 0
     assert "images 4" in capsys.readouterr().out
 
 
@@ -66,8 +75,8 @@ def test_a_name_that_two_images_have_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     people = karpathy(tmp_path, {**NAMES, 7: NAMES[5]})
-    path = results(tmp_path, {NAMES[5]: "a train"})
-    assert main(["evaluate", str(path), "--references", str(people), "--subset"]) == 2
+    path = results_file(tmp_path, {NAMES[5]: "a train"})
+    assert run_evaluate(path, "--references", people, "--subset") == 2
     message = f"image '5_photo.jpg': 2 images (7, 5) of {people} have this file name"
     assert capsys.readouterr() == ("", f"vl: error: {path}: {message}\n")
 
@@ -76,8 +85,8 @@ def test_an_image_by_its_name_and_its_number_is_there_twice(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     people = karpathy(tmp_path, NAMES)
-    path = results(tmp_path, {5: "a train", NAMES[5]: "a train"})
-    assert main(["evaluate", str(path), "--references", str(people), "--subset"]) == 2
+    path = results_file(tmp_path, {5: "a train", NAMES[5]: "a train"})
+    assert run_evaluate(path, "--references", people, "--subset") == 2
     message = f"image '5_photo.jpg': it is image 5 of {people}, which has a caption already"
     assert capsys.readouterr() == ("", f"vl: error: {path}: {message}\n")
 
@@ -85,26 +94,26 @@ def test_an_image_by_its_name_and_its_number_is_there_twice(
 def test_a_subset_is_scored_alone_and_the_rest_counted(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    part = {image: SAID[image] for image in (5, 23)}
-    path = results(references.parent, part)
+    part = {image: CANDIDATES[image] for image in (5, 23)}
+    path = results_file(references.parent, part)
     arguments = ["evaluate", str(path), "--references", str(references), "--json", "--subset"]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
-    scores = {name: found[name] for name in expected(part)}
-    assert scores == pytest.approx(expected(part), rel=0, abs=1e-9)
-    assert (found["images"], found["left_out"]) == (2, 2)
+    scores = {name: found[name] for name in coco_caption_scores(part)}
+    assert scores == pytest.approx(coco_caption_scores(part), rel=0, abs=1e-9)
+    assert (found["images"], found["missing"]) == (2, 2)
     assert err == f"vl: {path}: 2 of 4 images have no result here and are left out\n"
 
 
 def test_a_subset_reports_what_either_file_has_alone(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = results(references.parent, {5: SAID[5], 99: "a hen", 7: SAID[7]})
-    assert evaluate(path, "--references", references, "--subset", "--json") == 0
+    path = results_file(references.parent, {5: CANDIDATES[5], 99: "a hen", 7: CANDIDATES[7]})
+    assert run_evaluate(path, "--references", references, "--subset", "--json") == 0
     out, err = capsys.readouterr()
     found = json.loads(out)
-    assert (found["images"], found["left_out"], found["unknown"]) == (2, 2, 1)
+    assert (found["images"], found["missing"], found["unmatched"]) == (2, 2, 1)
     assert err == (
         f"vl: {path}: 2 of 4 images have no result here and are left out\n"
         f"vl: {path}: 1 of 3 results are of other images and are left out\n"
@@ -121,15 +130,15 @@ def test_a_subset_reports_what_either_file_has_alone(
         ),
         ({}, ["--subset"], "4 images (11, 7, 23, ...) of {references} have no caption here"),
         (
-            {**SAID, 1: "a", 2: "a"},
+            {**CANDIDATES, 1: "a", 2: "a"},
             [],
-            "2 images (1, 2) are not among those taken from {references}; "
+            "2 images (1, 2) are not among those selected from {references}; "
             "--subset scores the others",
         ),
         (
             {1: "a", 2: "a", 3: "a", 4: "a"},
             ["--subset"],
-            "4 images (1, 2, 3, ...) are not among those taken from {references}",
+            "4 images (1, 2, 3, ...) are not among those selected from {references}",
         ),
     ],
 )
@@ -140,8 +149,8 @@ def test_images_that_do_not_match_are_named(
     references: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    path = results(references.parent, captions)
-    assert main(["evaluate", str(path), "--references", str(references), *flags]) == 2
+    path = results_file(references.parent, captions)
+    assert run_evaluate(path, "--references", references, *flags) == 2
     message = problem.format(references=references)
     assert capsys.readouterr() == ("", f"vl: error: {path}: {message}\n")
 
@@ -164,11 +173,11 @@ def lines(tmp_path: Path) -> Path:
 
 def test_plain_text_is_scored_line_by_line(lines: Path, capsys: pytest.CaptureFixture[str]) -> None:
     arguments = [lines / "said.txt", "--references", lines / "one.txt", lines / "two.txt"]
-    assert evaluate(*arguments, "--json", "--scores", "rouge-l", "cider-d") == 0
+    assert run_evaluate(*arguments, "--json", "--metrics", "rouge-l", "cider-d") == 0
     out, err = capsys.readouterr()
     assert err == ""
     found = json.loads(out)
-    assert found["references"] == {"fewest": 1, "most": 2}
+    assert found["references"] == {"min": 1, "max": 2}
     assert found["images"] == 2
     columns = [LINES[name].split("\n")[:2] for name in ("one.txt", "two.txt")]
     people = {
@@ -184,23 +193,23 @@ def test_files_of_other_numbers_of_lines_are_named(
     lines: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     said, short = lines / "said.txt", lines / "short.txt"
-    assert evaluate(said, "--references", lines / "one.txt", short) == 2
+    assert run_evaluate(said, "--references", lines / "one.txt", short) == 2
     assert capsys.readouterr() == ("", f"vl: error: {short}: 1 lines, but {said} has 2\n")
-    assert evaluate(said, "--references", lines / "one.txt", "--against", short) == 2
+    assert run_evaluate(said, "--references", lines / "one.txt", "--compare-with", short) == 2
     assert capsys.readouterr() == ("", f"vl: error: {short}: 1 lines, but {said} has 2\n")
 
 
 def test_lines_have_no_photographs(lines: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said, page = lines / "said.txt", lines / "page.html"
-    flags = ["--html", page, "--photographs", lines]
-    assert evaluate(said, "--references", lines / "one.txt", *flags) == 2
-    message = f"{said} is plain text, whose lines name no photographs: leave --photographs out"
+    flags = ["--html", page, "--image-dir", lines]
+    assert run_evaluate(said, "--references", lines / "one.txt", *flags) == 2
+    message = f"{said} is plain text, whose lines name no images: omit --image-dir"
     assert capsys.readouterr() == ("", f"vl: error: {message}\n")
     assert not page.exists()
 
 
 def test_a_blank_line_is_an_empty_caption(lines: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert evaluate(lines / "two.txt", "--references", lines / "one.txt") == 0
+    assert run_evaluate(lines / "two.txt", "--references", lines / "one.txt") == 0
     warning = f"vl: warning: {lines / 'two.txt'}: 1 of 2 captions have no words: image 2\n"
     assert capsys.readouterr().err == warning
 
@@ -212,25 +221,25 @@ def test_results_may_be_packed_or_come_by_standard_input(
     capsys: pytest.CaptureFixture[str],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    path = results(references.parent, SAID)
-    assert evaluate(path, "--references", references) == 0
+    path = results_file(references.parent, CANDIDATES)
+    assert run_evaluate(path, "--references", references) == 0
     expected_out = capsys.readouterr()
     content = pack(path.read_bytes())
     path.write_bytes(content)
     packed = references.with_suffix(".json.gz")
     packed.write_bytes(gzip.compress(references.read_bytes()))
-    assert evaluate(path, "--references", packed) == 0
+    assert run_evaluate(path, "--references", packed) == 0
     assert capsys.readouterr() == expected_out
     monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(content)))
-    assert evaluate("-", "--references", packed) == 0
+    assert run_evaluate("-", "--references", packed) == 0
     assert capsys.readouterr() == expected_out
 
 
 def test_captions_without_words_are_counted(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = results(references.parent, {**SAID, 5: " . "})
-    assert main(["evaluate", str(path), "--references", str(references)]) == 0
+    path = results_file(references.parent, {**CANDIDATES, 5: " . "})
+    assert run_evaluate(path, "--references", references) == 0
     said = f"vl: warning: {path}: 1 of 4 captions have no words: image 5\n"
     assert capsys.readouterr().err == said
 
@@ -238,31 +247,36 @@ def test_captions_without_words_are_counted(
 def test_one_image_is_warned_of_where_cider_is_asked(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = results(references.parent, {5: SAID[5]})
+    path = results_file(references.parent, {5: CANDIDATES[5]})
     arguments = [path, "--references", references, "--subset"]
     left_out = f"vl: {path}: 3 of 4 images have no result here and are left out\n"
-    assert evaluate(*arguments) == 0
+    assert run_evaluate(*arguments) == 0
     out, err = capsys.readouterr()
-    begun = f"{left_out}vl: warning: {references}: CIDEr is 0 by construction, as image 5 is alone"
+    begun = f"{left_out}vl: warning: {references}: CIDEr is 0 by construction, as image 5 is"
     assert err.startswith(begun)
     assert "CIDEr-D 0.0000\n" in out  # and no interval
-    assert evaluate(*arguments, "--scores", "bleu") == 0
+    assert run_evaluate(*arguments, "--metrics", "bleu") == 0
     assert capsys.readouterr().err == left_out
 
 
 def test_frequencies_of_one_image_are_warned_of(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path, saved = results(references.parent, SAID), references.parent / "saved.json"
-    one = {"format": "vl document frequencies 1", "tokens": "ptb", "images": 1, "grams": {"a": 1}}
+    path, saved = results_file(references.parent, CANDIDATES), references.parent / "saved.json"
+    one = {
+        "format": "vl document frequencies 1",
+        "tokenizer": "ptb",
+        "num_images": 1,
+        "ngrams": {"a": 1},
+    }
     saved.write_text(json.dumps(one))
-    arguments = [path, "--references", references, "--frequencies", saved]
-    assert evaluate(*arguments, "--scores", "cider") == 0
+    arguments = [path, "--references", references, "--document-frequencies", saved]
+    assert run_evaluate(*arguments, "--metrics", "cider") == 0
     out, err = capsys.readouterr()
     assert out.startswith("CIDEr 0.0000")
-    assert err.startswith(f"vl: warning: {saved}: CIDEr is 0 by construction, as these freq")
-    saved.write_text(json.dumps({**one, "images": 2}))
-    assert evaluate(*arguments) == 0
+    assert err.startswith(f"vl: warning: {saved}: CIDEr is 0 by construction, as these doc")
+    saved.write_text(json.dumps({**one, "num_images": 2}))
+    assert run_evaluate(*arguments) == 0
     assert capsys.readouterr().err == ""
 
 
@@ -272,21 +286,21 @@ def test_references_are_doubted_as_well(
     content = json.loads(references.read_text())
     content["annotations"][4]["caption"] = "men ' s horses"
     references.write_text(json.dumps(content))
-    path = results(references.parent, SAID)
-    assert evaluate(path, "--references", references) == 0
+    path = results_file(references.parent, CANDIDATES)
+    assert run_evaluate(path, "--references", references) == 0
     assert capsys.readouterr().err == (
-        f"vl: warning: {references}: 1 of 12 captions have a clitic cut in two left in, "
-        'as "men \' s horses": image 7\n'
+        f"vl: warning: {references}: 1 of 12 captions have a split clitic, "
+        'as in "men \' s horses": image 7\n'
     )
 
 
 def test_two_systems_of_other_images_are_not_compared(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = results(references.parent, {5: "a", 7: "a"})
-    other = results(references.parent, {11: "a", 23: "a"}, "other.json")
-    arguments = [path, "--references", references, "--against", other, "--subset"]
-    assert evaluate(*arguments) == 2
+    path = results_file(references.parent, {5: "a", 7: "a"})
+    other = results_file(references.parent, {11: "a", 23: "a"}, "other.json")
+    arguments = [path, "--references", references, "--compare-with", other, "--subset"]
+    assert run_evaluate(*arguments) == 2
     assert capsys.readouterr().err.splitlines()[-1] == (
         f"vl: error: {other}: none of its images has a caption in {path}"
     )
@@ -295,15 +309,15 @@ def test_two_systems_of_other_images_are_not_compared(
 def test_what_the_rival_says_of_other_images_is_counted(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = results(references.parent, SAID)
-    other = results(references.parent, {**SAID, 98: "a hen", 99: "a hen"}, "other.json")
+    path = results_file(references.parent, CANDIDATES)
+    other = results_file(references.parent, {**CANDIDATES, 98: "a hen", 99: "a hen"}, "other.json")
     page = references.parent / "page.html"
-    arguments = [path, "--references", references, "--against", other, "--subset", "--json"]
-    assert evaluate(*arguments, "--html", page) == 0
+    arguments = [path, "--references", references, "--compare-with", other, "--subset", "--json"]
+    assert run_evaluate(*arguments, "--html", page) == 0
     out, err = capsys.readouterr()
     assert err == f"vl: {other}: 2 of 6 results are of other images and are left out\n"
     found = json.loads(out)
-    assert (found["unknown"], found["comparison"]["unknown"]) == (0, 2)
+    assert (found["unmatched"], found["comparison"]["unmatched"]) == (0, 2)
     assert f"2 captions of other images in {other} are left out" in page.read_text()
 
 
@@ -335,24 +349,28 @@ def test_everything_may_come_by_pipes(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = references.parent
-    people, path = references, results(folder, SAID)
+    people, path = references, results_file(folder, CANDIDATES)
     if kind == "karpathy":
         people = karpathy(folder, NAMES)
     elif kind == "flickr8k":
         people = folder / "tokens.txt"
-        rows = [(NAMES[image], *pair) for image in PEOPLE for pair in enumerate(PEOPLE[image])]
+        rows = [
+            (NAMES[image], *pair) for image in REFERENCES for pair in enumerate(REFERENCES[image])
+        ]
         people.write_text("".join(f"{name}#{row}\t{text}\n" for name, row, text in rows))
-        path = results(folder, {NAMES[image]: caption for image, caption in SAID.items()})
+        path = results_file(
+            folder, {NAMES[image]: caption for image, caption in CANDIDATES.items()}
+        )
     training = folder / "train.json"
     entry = {"filename": "t.jpg", "imgid": 1, "sentences": [{"raw": "a train"}]}
     images = [{**entry, "split": "train"}, {**entry, "imgid": 2, "split": "val"}]
     training.write_text(json.dumps({"images": images}))
-    flags = ["--json", "--scores", "bleu", "diversity"]
-    arguments = ["--references", people, "--training-captions", training]
-    assert evaluate(path, *arguments, *flags) == 0
+    flags = ["--json", "--metrics", "bleu", "diversity"]
+    arguments = ["--references", people, "--train-captions", training]
+    assert run_evaluate(path, *arguments, *flags) == 0
     expected = capsys.readouterr()
-    arguments = ["--references", pipe(people), "--training-captions", pipe(training)]
-    assert evaluate(pipe(path), *arguments, *flags) == 0
+    arguments = ["--references", pipe(people), "--train-captions", pipe(training)]
+    assert run_evaluate(pipe(path), *arguments, *flags) == 0
     assert capsys.readouterr() == expected
 
 
@@ -361,8 +379,8 @@ def test_a_folder_for_a_file_is_named(
     which: str, references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = references.parent
-    files = {"results": results(folder, SAID), "references": references, "against": None}
+    files = {"results": results_file(folder, CANDIDATES), "references": references, "against": None}
     files[which] = folder
-    against = ["--against", files["against"]] if files["against"] else []
-    assert evaluate(files["results"], "--references", files["references"], *against) == 2
+    against = ["--compare-with", files["against"]] if files["against"] else []
+    assert run_evaluate(files["results"], "--references", files["references"], *against) == 2
     assert capsys.readouterr() == ("", f"vl: error: {folder}: Is a directory\n")

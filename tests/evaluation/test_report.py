@@ -1,63 +1,41 @@
-"""The page: everything escaped, strange words marked, worst first, nothing from elsewhere."""
+"""The HTML page: escaped, self-contained, sorted, with unexpected words marked."""
 
 import html
 import re
+from dataclasses import replace
 from html.parser import HTMLParser
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from tests.helpers.evaluations import evaluation
 from vl.data.captions.captions import CaptionedImage
-from vl.evaluation.pairing import Aligned
-from vl.evaluation.records import Outcome, System
+from vl.evaluation.output import CaptionEvaluation
 from vl.evaluation.report import write_report
-from vl.metrics.evaluator import Evaluator, paired, variety
 
 IMAGES = [
     CaptionedImage(7, "b.jpg", ("A brown dog runs.", "The dog is outside."), ""),
     CaptionedImage(3, "a.jpg", ("Two cats sleep on a bed.", "Cats on a bed"), ""),
     CaptionedImage(5, "<i>.jpg", ("A <b>child</b> & a ball", "A child's ball"), ""),
 ]
-SAID = ["a brown dog runs", "two purple cats, asleep", "<script>alert('x')</script> ball"]
-OTHER = ["a dog", "two cats sleep on a bed", ""]
-SIMPLE = ["bleu", "cider-d"]
+CANDIDATES = ["a brown dog runs", "two purple cats, asleep", "<script>alert('x')</script> ball"]
+BASELINE = ["a dog", "two cats sleep on a bed", ""]
+METRICS = ["bleu", "cider-d"]
 
 
-def outcome(
-    said: list[str] = SAID,
-    other: list[str] | None = None,
-    *,
-    images: list[CaptionedImage] = IMAGES,
-    name: str = "runs/a.json",
-    measures: list[str] = SIMPLE,
-    diversity: bool = False,
-) -> Outcome:
-    evaluator = Evaluator([image.captions for image in images], measures=measures)
-    evaluated = evaluator(said)
-    against, compared = None, []
-    if other is not None:
-        against = System("runs/b.json", Aligned(images, other, 0, 0), evaluator(other))
-        compared = paired(evaluated.scores, against.evaluated.scores, resamples=20)
-    return Outcome(
-        sources=["data/people.json"],
-        evaluator=evaluator,
-        system=System(name, Aligned(images, said, 2, 1), evaluated),
-        against=against,
-        figures=evaluator.figures(evaluated.scores, resamples=20),
-        compared=compared,
-        variety=variety(said) if diversity else None,
-        resamples=20,
-        confidence=0.9,
-        seed=4,
-    )
+def make_evaluation(
+    candidates: list[str] = CANDIDATES, baseline: list[str] | None = None, **options: object
+) -> CaptionEvaluation:
+    options = {"images": IMAGES, "metrics": METRICS, **options}
+    return evaluation(options.pop("images"), candidates, baseline, **options)
 
 
 @pytest.fixture
 def page(tmp_path):
-    def page(found: Outcome, sort: str | None = "CIDEr-D", **more) -> str:
+    def page(result: CaptionEvaluation, sort_by: str | None = "CIDEr-D", **options) -> str:
         path = tmp_path / "new" / "report.html"
-        write_report(path, found, sort=sort, **more)
+        write_report(path, result, sort_by=sort_by, **options)
         return path.read_text(encoding="utf-8")
 
     return page
@@ -67,10 +45,12 @@ def cards(text: str) -> list[str]:
     return re.findall(r"<article.*?</article>", text, re.DOTALL)
 
 
-def test_nothing_of_a_caption_or_a_name_is_markup(page):
+def test_captions_and_names_are_escaped(page):
     for script in ("<script>alert('x')</script> ball", "</article>\"'><img src=x onerror=y>"):
-        text = page(outcome([*SAID[:2], script], [script, "", script], name='"><u>.json'))
-        assert text.count("<script") == text.count("</script") == 1  # the page's own
+        text = page(
+            make_evaluation([*CANDIDATES[:2], script], [script, "", script], name='"><u>.json')
+        )
+        assert text.count("<script") == text.count("</script") == 1  # of the page itself
         assert "<img" not in text
         assert "<u>" not in text
         assert "<i>.jpg" not in text
@@ -81,16 +61,16 @@ def test_nothing_of_a_caption_or_a_name_is_markup(page):
         assert script in plain
 
 
-class _Links(HTMLParser):
-    """Collects what a browser would fetch, and tags that are left open."""
+class LinkParser(HTMLParser):
+    """Collects URLs that a browser would fetch, and tags that are not closed."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.fetched: list[str] = []
+        self.urls: list[str] = []
         self.open: list[str] = []
 
     def handle_starttag(self, tag, attrs):
-        self.fetched += [value for key, value in attrs if key in ("src", "href", "data", "action")]
+        self.urls += [value for key, value in attrs if key in ("src", "href", "data", "action")]
         if tag not in ("meta", "img", "input", "link", "br"):
             self.open.append(tag)
 
@@ -98,12 +78,15 @@ class _Links(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_whole_and_fetches_nothing_but_photographs(page):
-    text = page(outcome(other=OTHER, diversity=True), address=lambda name: f"pictures/{name}")
-    links = _Links()
+def test_the_page_is_complete_and_fetches_only_images(page):
+    text = page(
+        make_evaluation(baseline=BASELINE, with_diversity=True),
+        address=lambda name: f"images/{name}",
+    )
+    links = LinkParser()
     links.feed(text)
     assert links.open == []
-    assert links.fetched == ["pictures/<i>.jpg", "pictures/a.jpg", "pictures/b.jpg"]
+    assert links.urls == ["images/<i>.jpg", "images/a.jpg", "images/b.jpg"]
     assert "url(" not in text
     assert "@import" not in text
     assert text.count('loading="lazy"') == 3
@@ -111,10 +94,10 @@ def test_the_page_is_whole_and_fetches_nothing_but_photographs(page):
     assert "content-visibility: auto" in text
 
 
-def test_words_in_no_reference_are_marked_between_spaces(page):
-    text = page(outcome(["A brown cat's  dog-runs", "Cats, on a Bed!", "child 's ball"]))
-    said = {card.split("<p")[1].split("</p>")[0].split(">", 1)[1] for card in cards(text)}
-    assert said == {
+def test_words_in_no_reference_are_marked(page):
+    text = page(make_evaluation(["A brown cat's  dog-runs", "Cats, on a Bed!", "child 's ball"]))
+    captions = {card.split("<p")[1].split("</p>")[0].split(">", 1)[1] for card in cards(text)}
+    assert captions == {
         "A brown <mark>cat&#39;s</mark>  <mark>dog-runs</mark>",
         "Cats, on a Bed!",
         "child &#39;s ball",
@@ -132,134 +115,133 @@ def test_words_in_no_reference_are_marked_between_spaces(page):
         ("mister J. The cat", "mister J. The dog", ["cat"]),
     ],
 )
-def test_a_word_is_strange_as_the_whole_caption_has_it(page, caption, reference, marked):
+def test_words_are_compared_as_the_whole_caption_is_tokenized(page, caption, reference, marked):
     images = [CaptionedImage(1, "", (reference,), "")]
-    text = page(outcome([caption], ["a"], images=images))
-    said = re.search('<p class="said">(.*?)</p>', text)[1]
-    assert re.findall("<mark>(.*?)</mark>", said) == marked
-    assert re.sub("</?mark>", "", said) == caption
+    text = page(make_evaluation([caption], ["a"], images=images))
+    html_caption = re.search('<p class="caption">(.*?)</p>', text)[1]
+    assert re.findall("<mark>(.*?)</mark>", html_caption) == marked
+    assert re.sub("</?mark>", "", html_caption) == caption
 
 
-def test_a_caption_without_words_says_so(page):
+def test_empty_captions_are_labelled(page):
     (card,) = [
-        card for card in cards(page(outcome(other=OTHER))) if "<i>.jpg" in html.unescape(card)
+        card
+        for card in cards(page(make_evaluation(baseline=BASELINE)))
+        if "<i>.jpg" in html.unescape(card)
     ]
-    assert '<p class="other"><i>no words</i></p>' in card
+    assert '<p class="baseline"><i>no words</i></p>' in card
 
 
 @pytest.mark.parametrize("name", ["BLEU-1", "CIDEr-D", None])
 def test_the_worst_comes_first(page, name):
-    found = outcome(["a brown dog", "cats sleep", "purple"], ["", "", ""])
-    text = page(found, name)
-    orders = [card.split('data-order="')[1].split('"')[0].split() for card in cards(text)]
+    result = make_evaluation(["a brown dog", "cats sleep", "purple"], ["", "", ""])
+    text = page(result, name)
+    keys = [card.split('data-keys="')[1].split('"')[0].split() for card in cards(text)]
     names = re.findall(r"<option(?: selected)?>(.*?)</option>", text)
-    scores = [score.name for score in found.system.evaluated.scores]
+    scores = [score.name for score in result.system.scored.scores]
     differences = [f"{score}, difference" for score in scores]
     assert names == [*scores, *differences, "order of the references"]
     assert text.count("<option selected>") == 1
     chosen = name or "order of the references"
     assert f"<option selected>{chosen}</option>" in text
-    column = [float(order[names.index(chosen)]) for order in orders]
+    column = [float(key[names.index(chosen)]) for key in keys]
     assert column == sorted(column)
     assert len(set(column)) > 1
     if name:
-        score = found.system.evaluated.scores[scores.index(name)]
-        assert column == pytest.approx(sorted(score.images), abs=1e-5)
+        score = result.system.scored.scores[scores.index(name)]
+        assert column == pytest.approx(sorted(score.per_image), abs=1e-5)
     else:
         assert re.findall(r"<dd>(\d) ", text) == ["7", "3", "5"]
         assert column == [0, 1, 2]
 
 
-def test_images_that_score_alike_stay_in_the_order_of_the_references(page):
-    text = page(outcome(["", "", ""]))
+def test_ties_are_in_the_order_of_the_references(page):
+    text = page(make_evaluation(["", "", ""]))
     assert re.findall(r"<dd>(\d) ", text) == ["7", "3", "5"]
 
 
-def test_the_top_has_scores_intervals_signatures_and_the_comparison(page):
-    found = outcome(other=OTHER, diversity=True)
-    text = html.unescape(page(found))
-    assert "<title>a.json scored by people.json</title>" in text
+def test_scores_intervals_signatures_and_comparisons(page):
+    result = make_evaluation(baseline=BASELINE, with_diversity=True)
+    text = html.unescape(page(result))
+    assert "<title>a.json evaluated with references.json</title>" in text
     assert "2 more have no caption and are left out; 1 captions of other images" in text
     assert "intervals from 20 resamples, seed 4. vl " in text
     assert "90 % interval" in text
-    for figure in found.figures:
-        low, high = figure.interval
-        row = f"<td>{figure.value:.4f}</td><td>[{low:.4f}, {high:.4f}]</td>"
-        assert f'<tr><th scope="row">{figure.name}</th>{row}</tr>' in text
-    for figure in found.figures[3:]:
-        assert f"<li>{figure.signature}</li>" in text
-    for one in found.compared:
-        _, difference, (low, high), p_value = one.comparison
+    for score in result.corpus_scores:
+        low, high = score.interval
+        row = f"<td>{score.value:.4f}</td><td>[{low:.4f}, {high:.4f}]</td>"
+        assert f'<tr><th scope="row">{score.name}</th>{row}</tr>' in text
+    for score in result.corpus_scores[3:]:
+        assert f"<li>{score.signature}</li>" in text
+    for _, first, second, difference, (low, high), p_value in result.comparisons:
         row = f"{difference:+.4f}</td><td>[{low:+.4f}, {high:+.4f}]</td><td>{p_value:.4f}</td>"
-        assert f"<td>{one.first:.4f}</td><td>{one.second:.4f}</td><td>{row}" in text
-    assert "<h2>a.json against b.json</h2>" in text
+        assert f"<td>{first:.4f}</td><td>{second:.4f}</td><td>{row}" in text
+    assert "<h2>a.json vs. b.json</h2>" in text
     assert "<dt>distinct</dt><dd>3</dd>" in text
 
 
-def test_what_was_not_asked_for_is_not_on_the_page(page):
-    text = page(outcome(measures=[], diversity=True), None)
-    for heading in ("<h2>Scores</h2>", "Images by score", " against ", "interval</th>"):
+def test_sections_without_content_are_omitted(page):
+    text = page(make_evaluation(metrics=[], with_diversity=True), None)
+    for heading in ("<h2>Scores</h2>", "Images by score", " vs. ", "interval</th>"):
         assert heading not in text
-    assert "<h2>Variety</h2>" in text
-    assert "<h2>Variety</h2>" not in page(outcome())
+    assert "<h2>Diversity</h2>" in text
+    assert "<h2>Diversity</h2>" not in page(make_evaluation())
 
 
-def test_a_file_with_a_comma_in_its_name_is_one_file(page):
-    found = outcome()._replace(sources=["data, old/a, b.txt", "c/d.txt"])
-    text = page(found)
-    assert "<h1>a.json scored by a, b.txt, d.txt</h1>" in text
-    assert "runs/a.json by data, old/a, b.txt, c/d.txt: 3 images" in text
+def test_commas_in_file_names(page):
+    result = replace(make_evaluation(), sources=["data, old/a, b.txt", "c/d.txt"])
+    text = page(result)
+    assert "<h1>a.json evaluated with a, b.txt, d.txt</h1>" in text
+    assert "runs/a.json with data, old/a, b.txt, c/d.txt: 3 images" in text
 
 
-def test_files_of_one_name_are_told_apart_by_their_folders(page):
-    assert "<h2>new/b.json against runs/b.json</h2>" in page(
-        outcome(other=OTHER, name="new/b.json")
+def test_equal_file_names_are_shown_with_their_folders(page):
+    assert "<h2>new/b.json vs. runs/b.json</h2>" in page(
+        make_evaluation(baseline=BASELINE, name="new/b.json")
     )
 
 
-def test_a_difference_that_is_no_chance_is_bold(page):
-    found = outcome(other=OTHER)
-    sure = found.compared[0].comparison._replace(p_value=0.01)
-    text = page(found._replace(compared=[found.compared[0]._replace(comparison=sure)]))
-    assert text.count('class="sure"') == 1
-    chance = sure._replace(p_value=0.1)  # of 90 % intervals
-    text = page(found._replace(compared=[found.compared[0]._replace(comparison=chance)]))
-    assert 'class="sure"' not in text
+def test_significant_differences_are_bold(page):
+    result = make_evaluation(baseline=BASELINE)
+    for p_value, count in ((0.01, 1), (0.1, 0)):  # at a level of 90 %
+        comparison = result.comparisons[0]._replace(p_value=p_value)
+        text = page(replace(result, comparisons=[comparison]))
+        assert text.count('class="significant"') == count
 
 
-def test_histograms_hold_every_image(page):
-    text = page(outcome(measures=["rouge-l"]), "ROUGE-L")
+def test_histograms_count_every_image(page):
+    text = page(make_evaluation(metrics=["rouge-l"]), "ROUGE-L")
     counts = re.findall(r"<title>(\d+) images from (\S+) to (\S+)</title>", text)
     assert sum(int(count) for count, _, _ in counts) == 3
     assert all(float(low) < float(high) for _, low, high in counts)
     heights = [float(height) for height in re.findall(r'<rect [^>]* height="([\d.]+)"', text)]
     assert max(heights) == 80
     (median,) = re.findall(r"median ([\d.]+)", text)
-    (score,) = outcome(measures=["rouge-l"]).system.evaluated.scores
-    assert float(median) == pytest.approx(np.median(score.images), abs=1e-3)
+    (score,) = make_evaluation(metrics=["rouge-l"]).system.scored.scores
+    assert float(median) == pytest.approx(np.median(score.per_image), abs=1e-3)
 
 
-def test_scores_that_are_all_alike_make_a_histogram(page):
-    text = page(outcome(["", "", ""], measures=["rouge-l"]), "ROUGE-L")
+def test_histogram_of_equal_scores(page):
+    text = page(make_evaluation(["", "", ""], metrics=["rouge-l"]), "ROUGE-L")
     assert re.findall(r"<title>([1-9]\d*) images from (\S+)", text) == [("3", "0")]
     assert "<i>0</i><i>1</i>" in text
 
 
-def test_a_very_long_caption_is_cut_short(page):
-    text = page(outcome(["a brown dog " * 10_000, *SAID[1:]]))
+def test_long_captions_are_truncated(page):
+    text = page(make_evaluation(["a brown dog " * 10_000, *CANDIDATES[1:]]))
     assert len(text) < 30_000
-    (more,) = re.findall(r"a brown dog a \.\.\. and ([\d,]+) characters more</p>", text)
-    assert int(more.replace(",", "")) == 12 * 10_000 - 1 - len("a brown dog " * 83 + "a")
+    (count,) = re.findall(r"a brown dog a \.\.\. and ([\d,]+) characters more</p>", text)
+    assert int(count.replace(",", "")) == 12 * 10_000 - 1 - len("a brown dog " * 83 + "a")
 
 
-def test_half_a_character_and_a_control_do_not_stop_the_page(page):
-    text = page(outcome(["a \ud83d dog", "a \x00 cat", "\u202e ball"]))
+def test_lone_surrogates_and_control_characters(page):
+    text = page(make_evaluation(["a \ud83d dog", "a \x00 cat", "\u202e ball"]))
     assert "a <mark>?</mark> <mark>dog</mark>" not in text  # dog is in the references
-    assert re.search(r'<p class="said">a (<mark>)?\?(</mark>)? dog</p>', text)
+    assert re.search(r'<p class="caption">a (<mark>)?\?(</mark>)? dog</p>', text)
 
 
-def test_a_sort_that_is_no_score_is_refused_and_nothing_written(tmp_path: Path):
+def test_an_unknown_sort_key_is_refused(tmp_path: Path):
     path = tmp_path / "report.html"
-    with pytest.raises(ValueError, match="no score is called 'METEOR'; there are BLEU-1, BLEU-2"):
-        write_report(path, outcome(), sort="METEOR")
+    with pytest.raises(ValueError, match="METEOR"):
+        write_report(path, make_evaluation(), sort_by="METEOR")
     assert list(tmp_path.iterdir()) == []

@@ -99,7 +99,7 @@ def _check_number(flag: str, value: float, bounds: list[Any]) -> None:
         if type(bound) in tests:
             attribute, words, test = tests[type(bound)]
             limit = getattr(bound, attribute)
-            expected.append(f"{words} {limit:g}")
+            expected.append(f"{words} {limit:.15g}")
             holds = holds and test(limit)
     if expected and not holds:
         raise ValueError(f"{flag} is {value}; it must be {' and '.join(expected)}")

@@ -34,7 +34,7 @@ COMMANDS = {
     "embed": Command("vl.commands.embed:EmbedRun", "Photographs to a file of embeddings"),
     "shard": Command(
         "vl.commands.shard:ShardRun",
-        "Labelled photographs into tar shards",
+        "Pack labelled images into tar shards",
     ),
     "train captioner": Command(
         "vl.commands.train_captioner:TrainCaptionerFlags",

@@ -51,9 +51,9 @@ def labelled_photographs(sources: Sequence[Path]) -> list[LabelledImage]:
     found: dict[Path, LabelledImage] = {}
     for source in sources:
         read = read_labelled_images(source)
-        for note in read.notes:
+        for note in read.warnings:
             _log.info("%s: %s", source, note)
-        for each in read.photographs:
+        for each in read.images:
             if found.setdefault(each.path, each) is not each:
                 raise ValueError(f"{source}: {each.path} is in an earlier source already")
     if not found:

@@ -1,6 +1,6 @@
-"""Labelled pictures as training takes them, wherever they are: files, or shards of them.
+"""Data sets of labelled images for training: encoded bytes of files or shards, or a subset of them.
 
-It reads their bytes and does not decode them.
+A data set reads images and does not decode them. It can be pickled for worker processes.
 """
 
 from array import array
@@ -15,30 +15,30 @@ from vl.data.labelled.shards import ShardDataset, is_shards
 
 
 class ImageDataset(Protocol):
-    """Labelled pictures. They can be pickled, so that a loader's worker processes have them too."""
+    """Labelled images."""
 
     @property
     def names(self) -> Sequence[str]:
-        """One a picture, each once."""
+        """Of the images, without duplicates."""
         ...
 
     @property
     def labels(self) -> Sequence[int]:
-        """The place of each picture's class in ``classes``."""
+        """Of the images, as indices of ``classes``."""
         ...
 
     @property
     def classes(self) -> Sequence[str]:
-        """Each once."""
+        """Without duplicates."""
         ...
 
     @property
-    def notes(self) -> Sequence[str]:
-        """A sentence for each kind of thing that was left out."""
+    def warnings(self) -> Sequence[str]:
+        """What was skipped, a sentence a reason."""
         ...
 
-    def read(self, row: int) -> bytes:
-        """A picture as it is encoded: JPEG, PNG and so on.
+    def read(self, index: int) -> bytes:
+        """An encoded image: JPEG, PNG and so on.
 
         Raises:
             OSError: it cannot be read.
@@ -47,122 +47,121 @@ class ImageDataset(Protocol):
 
 
 class FileDataset:
-    """Pictures that are files each.
+    """Images in files of their own.
 
     Args:
-        photographs: from ``vl.data.labelled.folders``.
+        source: from ``vl.data.labelled.folders``.
     """
 
-    def __init__(self, photographs: LabelledImages) -> None:
-        number = {label: place for place, label in enumerate(photographs.classes)}
-        self.names: Sequence[str] = tuple(each.name for each in photographs.photographs)
-        self.labels: Sequence[int] = array(
-            "q", [number[each.label] for each in photographs.photographs]
-        )
-        self.classes: Sequence[str] = photographs.classes
-        self.notes: Sequence[str] = photographs.notes
+    def __init__(self, source: LabelledImages) -> None:
+        index = {label: position for position, label in enumerate(source.classes)}
+        self.names: Sequence[str] = tuple(image.name for image in source.images)
+        self.labels: Sequence[int] = array("q", [index[image.label] for image in source.images])
+        self.classes: Sequence[str] = source.classes
+        self.warnings: Sequence[str] = source.warnings
         # As text: a million paths would take long to pickle.
-        self._files = tuple(str(each.path) for each in photographs.photographs)
+        self._files = tuple(str(image.path) for image in source.images)
 
-    def read(self, row: int) -> bytes:
-        """A picture as it is encoded.
+    def read(self, index: int) -> bytes:
+        """An encoded image.
 
         Raises:
             OSError: it cannot be read.
         """
-        return Path(self._files[row]).read_bytes()
+        return Path(self._files[index]).read_bytes()
 
-    def stamp(self, row: int) -> tuple[int, ...]:
-        """Numbers that are others once the picture has been changed: bytes, and when.
+    def stamp(self, index: int) -> tuple[int, ...]:
+        """Size and time of change: other values once the image has been changed.
 
         Raises:
-            OSError: it is not there.
+            OSError: it does not exist.
         """
-        status = Path(self._files[row]).stat()
+        status = Path(self._files[index]).stat()
         return status.st_size, status.st_mtime_ns
 
 
-def open_dataset(path: Path) -> FileDataset | ShardDataset:
-    """The labelled pictures that a path stands for.
+class DatasetSubset:
+    """Some images of a data set.
 
     Args:
-        path: a folder of classes or a list, see ``vl.data.labelled.folders``; a folder of shards or one shard,
-            see ``vl.data.labelled.shards``.
+        dataset: the data set.
+        indices: which of its images.
+        labels: of these images, if other than in ``dataset``.
+        classes: that the labels are indices of, if other than in ``dataset``.
 
     Raises:
-        FileNotFoundError: there is nothing, or pictures of the list are not there.
+        ValueError: there are not as many labels as indices.
+    """
+
+    def __init__(
+        self,
+        dataset: ImageDataset,
+        indices: Sequence[int],
+        *,
+        labels: Sequence[int] | None = None,
+        classes: Sequence[str] | None = None,
+    ) -> None:
+        if labels is not None and len(labels) != len(indices):
+            raise ValueError(f"{len(labels)} labels for {len(indices)} images")
+        self._dataset = dataset
+        self._indices = indices
+        self.names: Sequence[str] = tuple(dataset.names[index] for index in indices)
+        self.labels: Sequence[int] = (
+            tuple(dataset.labels[index] for index in indices) if labels is None else labels
+        )
+        self.classes: Sequence[str] = dataset.classes if classes is None else classes
+        self.warnings: Sequence[str] = dataset.warnings
+
+    def read(self, index: int) -> bytes:
+        """An encoded image.
+
+        Raises:
+            OSError: it cannot be read.
+        """
+        return self._dataset.read(self._indices[index])
+
+
+def open_dataset(path: Path) -> FileDataset | ShardDataset:
+    """The data set at a path.
+
+    Args:
+        path: a folder of classes or a list of images, see ``vl.data.labelled.folders``; a folder of
+            shards or one shard, see ``vl.data.labelled.shards``.
+
+    Raises:
+        FileNotFoundError: the path, or images of a list, do not exist.
         ValueError: it is none of these, or is damaged.
         OSError: it cannot be read.
     """
     return ShardDataset(path) if is_shards(path) else FileDataset(read_labelled_images(path))
 
 
-class DatasetSubset:
-    """Some pictures of others; can be pickled if those can.
-
-    Args:
-        of: the pictures.
-        rows: which of them.
-        labels: of each row, if not those that it has there.
-        classes: what the labels are places in, if not what they are there.
-
-    Raises:
-        ValueError: there are not as many labels as rows.
-    """
-
-    def __init__(
-        self,
-        of: ImageDataset,
-        rows: Sequence[int],
-        *,
-        labels: Sequence[int] | None = None,
-        classes: Sequence[str] | None = None,
-    ) -> None:
-        if labels is not None and len(labels) != len(rows):
-            raise ValueError(f"{len(labels)} labels for {len(rows)} pictures")
-        self._of = of
-        self._rows = rows
-        self.names: Sequence[str] = tuple(of.names[row] for row in rows)
-        self.labels: Sequence[int] = (
-            tuple(of.labels[row] for row in rows) if labels is None else labels
-        )
-        self.classes: Sequence[str] = of.classes if classes is None else classes
-        self.notes: Sequence[str] = of.notes
-
-    def read(self, row: int) -> bytes:
-        """A picture as it is encoded.
-
-        Raises:
-            OSError: it cannot be read.
-        """
-        return self._of.read(self._rows[row])
-
-
 def split_dataset(
-    pictures: ImageDataset, share: float, *, seed: int
+    dataset: ImageDataset, validation_share: float, *, seed: int
 ) -> tuple[DatasetSubset, DatasetSubset]:
-    """The pictures to train on, and those of each class that are put aside.
+    """Training and validation images, the latter a share of each class.
 
     Args:
-        pictures: all.
-        share: of each class that is put aside, rounded; a class keeps at least one picture, and
-            one that has two or more gives at least one.
+        dataset: all images.
+        validation_share: of each class, rounded; at least one image of each class stays in
+            training, and a class of two or more has at least one for validation.
         seed: of the choice.
 
     Raises:
-        ValueError: the share is none, or no class has two pictures.
+        ValueError: the share is not between 0 and 1, or no class has two images.
     """
-    if not 0 < share < 1:
-        raise ValueError(f"share is {share}; it must be between 0 and 1")
+    if not 0 < validation_share < 1:
+        raise ValueError(f"validation_share is {validation_share}; it must be between 0 and 1")
     generator = torch.Generator().manual_seed(seed)
-    members: list[list[int]] = [[] for _ in pictures.classes]
-    for row in torch.randperm(len(pictures.labels), generator=generator).tolist():
-        members[pictures.labels[row]].append(row)
-    kept, put = [], []
-    for rows in members:
-        given = min(max(round(share * len(rows)), 1), len(rows) - 1) if len(rows) > 1 else 0
-        put += rows[:given]
-        kept += rows[given:]
-    if not put:
-        raise ValueError("no class has two pictures, of which one could be put aside")
-    return DatasetSubset(pictures, sorted(kept)), DatasetSubset(pictures, sorted(put))
+    members: list[list[int]] = [[] for _ in dataset.classes]
+    for index in torch.randperm(len(dataset.labels), generator=generator).tolist():
+        members[dataset.labels[index]].append(index)
+    training: list[int] = []
+    validation: list[int] = []
+    for indices in members:
+        count = min(max(round(validation_share * len(indices)), 1), max(len(indices) - 1, 0))
+        validation += indices[:count]
+        training += indices[count:]
+    if not validation:
+        raise ValueError("no class has two images to split")
+    return DatasetSubset(dataset, sorted(training)), DatasetSubset(dataset, sorted(validation))

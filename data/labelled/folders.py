@@ -1,24 +1,20 @@
-"""Labelled photographs: one folder a class, or a list of photographs and their classes.
-
-It does not know what a class is called elsewhere.
-"""
+"""Labelled image files: a folder a class, or a list of images and their classes."""
 
 import errno
 import os
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Container
 from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError
+from vl.data.files import first_few, visible_files
 from vl.data.images.decode import SUFFIXES
-from vl.data.words.labels import Label
+from vl.data.words.labels import text_of_class
 from vl.data.words.texts import text_lines
-
-_SHOWN = 3  # of many, so many are named
 
 
 class LabelledImage(NamedTuple):
-    """A photograph and its class."""
+    """An image and its class."""
 
     path: Path
     name: str  # as `vl embed` calls it: its path below the folder, with slashes
@@ -26,106 +22,108 @@ class LabelledImage(NamedTuple):
 
 
 class LabelledImages(NamedTuple):
-    """Labelled photographs; at least one, and each once."""
+    """Labelled images, at least one, without duplicates."""
 
-    photographs: tuple[LabelledImage, ...]
-    classes: tuple[str, ...]  # each once
-    notes: tuple[str, ...]  # a sentence for each kind of thing that was left out
+    images: tuple[LabelledImage, ...]
+    classes: tuple[str, ...]  # without duplicates
+    warnings: tuple[str, ...]  # what was skipped, a sentence a reason
 
 
 def read_labelled_images(path: Path, *, embedded: Container[str] | None = None) -> LabelledImages:
-    """The photographs of a folder of classes, or of a list, by which of the two the path is.
+    """The images of a folder of classes, or of a list if the path is a file.
 
     Args:
         path: the folder or the list.
-        embedded: see ``read_list``.
+        embedded: see `read_image_list`.
 
     Raises:
         FileNotFoundError: there is neither.
-        ValueError: see ``read_folders`` and ``read_list``.
+        ValueError: see `read_class_folders` and `read_image_list`.
         OSError: it cannot be read.
     """
     if not path.exists():
-        problem = "no such folder of classes or list of photographs"
-        raise FileNotFoundError(errno.ENOENT, problem, str(path))
+        raise FileNotFoundError(
+            errno.ENOENT, "no such folder of classes or list of images", str(path)
+        )
     return read_class_folders(path) if path.is_dir() else read_image_list(path, embedded=embedded)
 
 
 def read_class_folders(path: Path) -> LabelledImages:
-    """The photographs below a folder with a folder for each class, as torchvision's ImageFolder.
+    """The images below a folder that has a folder for each class, as torchvision's ImageFolder.
 
-    Images are known by ``vl.data.images.decode.SUFFIXES`` and may lie in folders below that of their class.
-    What is hidden is left out; so is what lies in a folder that is linked to from inside a class,
-    as ``vl.data.images.decode.find`` does not go there either. A link may stand for a whole class.
+    Images are recognized by their suffix and may lie in folders below that of their class. Hidden
+    files and folders are skipped, and so are linked folders inside a class, as in `find_images`.
+    A class itself may be a link.
 
     Args:
         path: the folder of classes.
 
     Returns:
-        By class, and by path within one, both as text sorts.
+        Images sorted by class and path.
 
     Raises:
-        ValueError: there is no class, a class has no image, or an image lies outside of them.
+        ValueError: there is no class, a class has no image, or an image has no class.
         OSError: a folder cannot be read.
     """
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    stray = [entry for entry in entries if _is_image(entry.name) and not entry.is_dir()]
+    stray = [entry.name for entry in entries if _is_image(entry.name) and not entry.is_dir()]
     if stray:
-        raise ValueError(
-            f"{path}: {len(stray)} images have no class, for they lie in no folder of one: "
-            f"{_some([entry.name for entry in stray])}"
-        )
+        problem = f"{len(stray)} images lie in no folder of a class: {first_few(stray)}"
+        raise ValueError(f"{path}: {problem}")
     folders = [entry for entry in entries if entry.is_dir()]
     if not folders:
-        raise ValueError(f"{path}: a folder for each class was expected, and there is none")
-    found: list[LabelledImage] = []
-    others: list[str] = []
-    links: list[str] = []
+        raise ValueError(f"{path}: expected a folder for each class, there is none")
+    images: list[LabelledImage] = []
+    skipped: list[str] = []
+    links: list[Path] = []
     empty = []
     for folder in folders:
-        before = len(found)
-        for file in sorted(_inside(folder, links)):
+        before = len(images)
+        for file in sorted(visible_files(folder, links=links)):
             name = file.relative_to(path).as_posix()
             if _is_image(name):
-                found.append(LabelledImage(file, name, folder.name))
+                images.append(LabelledImage(file, name, folder.name))
             else:
-                others.append(name)
-        if len(found) == before:
+                skipped.append(name)
+        if len(images) == before:
             empty.append(folder.name)
     if empty:
-        raise ValueError(
-            f"{path}: {len(empty)} of {len(folders)} classes have no image: {_some(empty)}"
+        problem = f"{len(empty)} of {len(folders)} classes have no image: {first_few(empty)}"
+        raise ValueError(f"{path}: {problem}")
+    warnings = []
+    if skipped:
+        warnings.append(
+            f"skipped {len(skipped)} files without an image's suffix: {first_few(skipped)}"
         )
-    notes = []
-    if others:
-        notes.append(f"left out, as no images by their names: {len(others)} files: {_some(others)}")
     if links:
-        notes.append(f"left out, as links to folders: {len(links)}: {_some(links)}")
-    return _photographs(found, notes)
+        warnings.append(
+            f"skipped {len(links)} links to folders: {first_few(list(map(str, links)))}"
+        )
+    return _labelled_images(images, warnings)
 
 
 def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> LabelledImages:
-    """The photographs of a list: on each line a photograph, a tab, and its class.
+    """The images of a list: on each line an image, a tab and its class.
 
     Args:
-        path: UTF-8. The photographs' paths are taken from the list's own folder; nothing in them
-            is quoted. Blank lines are left out.
-        embedded: names of photographs that have embeddings; the list then names photographs as
-            these do, and nothing is looked for on the disk.
+        path: UTF-8. Paths of images are relative to the list's folder and are not quoted. Blank
+            lines are skipped.
+        embedded: names of images that have embeddings; the list then names images as these do, and
+            the files need not exist.
 
     Returns:
-        In the list's order, and the classes as they come first. A photograph that is not below
-        the list's folder is called by its own name alone.
+        Images in the list's order, and classes by their first appearance. An image that is not
+        below the list's folder is named by its file name alone.
 
     Raises:
-        FormatError: the list is no text or has no photograph, a line is not of that form, a
-            photograph is there twice, or two have one name.
-        FileNotFoundError: photographs are not there; all are counted.
+        FormatError: the list is not text or has no image, a line has another form, an image is
+            listed twice, or two have one name.
+        FileNotFoundError: images do not exist; all are counted.
         OSError: the list cannot be read.
     """
     folder = path.parent
-    found: list[LabelledImage] = []
-    lines: dict[str, int] = {}  # of each photograph's name
+    images: list[LabelledImage] = []
+    lines: dict[str, int] = {}  # line of each image's name
     missing = []
     blank = 0
     for number, line in enumerate(text_lines(path), 1):
@@ -134,66 +132,48 @@ def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> La
             blank += 1
             continue
         record = f"line {number}"
-        given, tab, label = line.partition("\t")
+        file, tab, label = line.partition("\t")
         label = label.strip(" ")
-        if not tab or "\t" in label or not given.strip() or not label:
-            problem = f"expected a photograph, a tab and its class, not {line!r}"
+        if not tab or "\t" in label or not file.strip() or not label:
+            problem = f"expected an image, a tab and its class, got {line!r}"
             raise FormatError(path, problem, record=record)
         if embedded is not None:
-            if given not in embedded:
-                missing.append(given)
+            if file not in embedded:
+                missing.append(file)
                 continue
-        elif not os.path.isfile(folder / given):  # noqa: PTH113 - Path's own fails at a long name
-            missing.append(given)
+        elif not os.path.isfile(folder / file):  # noqa: PTH113 - Path's own fails at a long name
+            missing.append(file)
             continue
-        name = given if embedded is not None else _name(folder, given)
+        name = file if embedded is not None else _name(folder, file)
         if lines.setdefault(name, number) != number:
-            problem = f"there is a photograph {name!r} on line {lines[name]} already"
+            problem = f"image {name!r} is on line {lines[name]} already"
             raise FormatError(path, problem, record=record)
-        found.append(LabelledImage(folder / given, name, label))
+        images.append(LabelledImage(folder / file, name, label))
     if missing:
-        lack = "are not there" if embedded is None else "have no embedding"
-        problem = f"{len(missing)} photographs {lack}: {_some(missing)}"
+        lack = "do not exist" if embedded is None else "have no embedding"
+        problem = f"{len(missing)} images {lack}: {first_few(missing)}"
         raise FileNotFoundError(errno.ENOENT, problem, str(path))
-    if not found:
-        raise FormatError(path, "there is no photograph in it")
-    return _photographs(found, [f"left out, as empty: {blank} lines"] if blank else [])
+    if not images:
+        raise FormatError(path, "the list has no image")
+    return _labelled_images(images, [f"skipped {blank} blank lines"] if blank else [])
 
 
-def _photographs(found: list[LabelledImage], notes: list[str]) -> LabelledImages:
-    classes = tuple(dict.fromkeys(each.label for each in found))
-    texts: dict[tuple[str, ...], str] = {}
+def _labelled_images(images: list[LabelledImage], warnings: list[str]) -> LabelledImages:
+    classes = tuple(dict.fromkeys(image.label for image in images))
+    texts: dict[str, str] = {}
     for name in classes:
-        other = texts.setdefault(Label(name).names, name)
-        if other != name:
+        first = texts.setdefault(text_of_class(name).casefold(), name)
+        if first != name:
             problem = "differ in capitals, blanks and underscores only"
-            notes = [*notes, f"classes {other!r} and {name!r} {problem}"]
-    return LabelledImages(tuple(found), classes, tuple(notes))
+            warnings = [*warnings, f"classes {first!r} and {name!r} {problem}"]
+    return LabelledImages(tuple(images), classes, tuple(warnings))
 
 
-def _name(folder: Path, given: str) -> str:
-    """Made by text alone: of a link, the name is the link's."""
-    here, file = (Path(os.path.normpath(each.absolute())) for each in (folder, folder / given))
-    return file.relative_to(here).as_posix() if file.is_relative_to(here) else file.name
-
-
-def _inside(folder: Path, links: list[str]) -> Iterator[Path]:
-    """The files below a folder that are not hidden; links to folders are told to ``links``."""
-
-    def complain(error: OSError) -> None:
-        raise error
-
-    for place, folders, names in os.walk(folder, onerror=complain):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        below = [Path(place) / name for name in folders]
-        links += [str(each) for each in below if each.is_symlink()]
-        yield from (Path(place) / name for name in names if not name.startswith("."))
+def _name(folder: Path, file: str) -> str:
+    """Computed from the text alone: a link is named by itself, not by its target."""
+    root, path = (Path(os.path.normpath(item.absolute())) for item in (folder, folder / file))
+    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
 
 
 def _is_image(name: str) -> bool:
     return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a Path each is slow
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:_SHOWN]))
-    return f"{shown}, ..." if len(names) > _SHOWN else shown

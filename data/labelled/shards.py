@@ -1,8 +1,8 @@
-"""Labelled pictures in shards, WebDataset's tars: read in any order from the tars as they are.
+"""Labelled images in shards, WebDataset's tars, read in any order from the tars as they are.
 
-Ours have the picture's name and class in each sample's ``.json``, and two files beside them:
-``classes.txt``, a class a line in order of number, and ``vl-shard.json``, which says how many
-shards there are to be. Other people's need neither. It does not decode the pictures.
+Our own have an image's name and class in each sample's ``.json``, and two files beside the shards:
+``classes.txt``, a class a line in the order of indices, and ``vl-shard.json`` with the settings.
+Those of others need neither.
 """
 
 import json
@@ -10,142 +10,119 @@ import os
 import re
 from array import array
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, overload
 
 from vl.data.errors import FormatError
-from vl.data.files import write_text
-from vl.data.labelled.tar_samples import PACKED, TAR, Sample, bytes_at, samples
-from vl.data.words.texts import text_lines
+from vl.data.files import decode_text, first_few, parse_json, split_lines
+from vl.data.labelled.tar_samples import COMPRESSED, TAR, Sample, bytes_at, read_samples
 
 CLASSES = "classes.txt"
 SETTINGS = "vl-shard.json"
 
-_MOST_CLASSES = 1_000_000  # without their names; ImageNet's largest edition has 21,841
-_MOST_OPEN = 100  # shards at once; some systems allow 256 open files
-_MOST_SHARDS = 10**6
-_SHOWN = 3  # of many, so many are named
+_MAX_CLASSES = 1_000_000  # without their names; ImageNet's largest edition has 21,841
+_MAX_SHARDS = 10**6
 
 
 class ShardDataset:
-    """The labelled pictures of shards; of each it keeps where it lies, until ``read``.
+    """The labelled images of shards: an index of where they lie, and `read`.
 
-    Without ``classes.txt`` beside the shards the classes are the numbers as text, up to the
-    greatest. A picture's name is in its ``.json`` if the shard is ours; else it is the shard's
-    name, a slash and the sample's key. Threads may read at once; it may be forked and pickled.
+    Without ``classes.txt`` beside the shards, the classes are their indices as text, up to the
+    largest. An image's name is in its ``.json`` if the shard is ours; else it is the shard's name,
+    a slash and the sample's key. Threads may read at once; it may be forked and pickled.
 
     Args:
         path: a folder, in which every ``.tar`` is a shard, or one shard.
+        max_open: shards open at once; some systems allow 256 open files.
 
     Raises:
-        FormatError: a shard is packed, cut short or damaged, a sample is not whole or is there
-            twice, or the classes do not fit. Names shard and member.
-        FileNotFoundError: shards are missing that ours are said to have.
+        FormatError: a shard is compressed, truncated or damaged, a sample is incomplete or a
+            duplicate, or its class is unknown. Names shard and member.
+        FileNotFoundError: shards are missing that the settings count.
         ValueError: there are folders beside the shards, so that they may be classes.
         OSError: a shard cannot be read.
     """
 
-    def __init__(self, path: Path) -> None:
-        self._paths = _shards(path)
+    def __init__(self, path: Path, *, max_open: int = 100) -> None:
+        self._paths = _shard_paths(path)
         if path.is_dir():
-            _check_all_there(self._paths)
+            _check_complete(self._paths)
         classes_file = self._paths[0].parent / CLASSES
         classes = _read_classes(classes_file) if classes_file.exists() else ()
-        numbers = {name: number for number, name in enumerate(classes)}
+        class_index = {name: index for index, name in enumerate(classes)}
         self._stamps: list[tuple[int, int]] = []  # of each shard
-        self._shard, self._begin, self._size = array("l"), array("q"), array("q")  # of each picture
-        labels, names, left_out = array("q"), _Texts(), Counter[str]()
-        known: set[str] = set()
-        for place, shard in enumerate(self._paths):
+        self._shard, self._begin, self._size = array("l"), array("q"), array("q")  # of each image
+        labels, names, skipped = array("q"), _TextArray(), Counter[str]()
+        unique: set[str] = set()
+        for index, shard in enumerate(self._paths):
             with shard.open("rb") as file:
                 self._stamps.append(_stamp(file.fileno()))
-                for sample in samples(shard, file, left_out):
-                    label, name = _class_and_name(shard, sample, numbers)
-                    if name in known:
-                        problem = f"there is a picture {name!r} already"
-                        raise FormatError(shard, problem, record=sample.record)
-                    known.add(name)
+                for sample in read_samples(shard, file, skipped):
+                    label, name = _label_and_name(shard, sample, class_index)
+                    if name in unique:
+                        raise FormatError(shard, f"a second image {name!r}", record=sample.record)
+                    unique.add(name)
                     names.append(name)
                     labels.append(label)
-                    self._shard.append(place)
+                    self._shard.append(index)
                     self._begin.append(sample.begin)
                     self._size.append(sample.size)
         if not labels:
-            raise FormatError(path, "there is no picture in it")
-        classes = classes or tuple(map(str, range(max(labels) + 1)))
-        notes = _notes(left_out, without=len(classes) - len(set(labels)), classes=len(classes))
-        gaps = _gaps(self._paths) if path.is_dir() else []
-        if gaps:
-            notes.append(f"{path}: {len(gaps)} shards are missing: {_some(gaps)}")
+            raise FormatError(path, "there is no image in it")
         self.names: Sequence[str] = names
         self.labels: Sequence[int] = labels
-        self.classes: Sequence[str] = classes
-        self.notes: Sequence[str] = tuple(notes)
+        self.classes: Sequence[str] = classes or tuple(map(str, range(max(labels) + 1)))
+        warnings = _warnings(skipped, empty=len(self.classes) - len(set(labels)), of=self.classes)
+        gaps = _gaps(self._paths) if path.is_dir() else []
+        if gaps:
+            warnings.append(f"{path}: {len(gaps)} shards are missing: {first_few(gaps)}")
+        self.warnings: Sequence[str] = tuple(warnings)
+        self._max_open = max_open
         self._open: dict[int, _Descriptor] = {}  # by shard
 
-    def read(self, row: int) -> bytes:
-        """A picture as it is encoded.
+    def read(self, index: int) -> bytes:
+        """An encoded image.
 
         Raises:
-            OSError: it cannot be read, or its shard is another than it was.
+            OSError: it cannot be read, or its shard has been changed.
         """
-        place, size = self._shard[row], self._size[row]
-        descriptor = self._open.get(place)
+        shard, size = self._shard[index], self._size[index]
+        descriptor = self._open.get(shard)
         if descriptor is None:
-            descriptor = _Descriptor(self._paths[place])
-            if _stamp(descriptor.number) != self._stamps[place]:
-                raise OSError(f"{self._paths[place]}: changed since its pictures were counted")
-            if len(self._open) >= _MOST_OPEN:
-                self._open.clear()  # one step, hence safe among threads without a lock
-            self._open[place] = descriptor
-        content = bytes_at(descriptor.number, self._begin[row], size)
+            descriptor = _Descriptor(self._paths[shard])
+            if _stamp(descriptor.number) != self._stamps[shard]:
+                raise OSError(f"{self._paths[shard]}: changed since it was indexed")
+            if len(self._open) >= self._max_open:
+                self._open.clear()  # atomic, hence thread-safe without a lock
+            self._open[shard] = descriptor
+        content = bytes_at(descriptor.number, self._begin[index], size)
         if len(content) < size:
-            raise OSError(f"{self._paths[place]}: cut short since its pictures were counted")
+            raise OSError(f"{self._paths[shard]}: truncated since it was indexed")
         return content
 
-    def stamp(self, row: int) -> tuple[int, ...]:
-        """Numbers that are others once the picture has been changed."""
-        return *self._stamps[self._shard[row]], self._begin[row], self._size[row]
+    def stamp(self, index: int) -> tuple[int, ...]:
+        """Values that are others once the image has been changed."""
+        return *self._stamps[self._shard[index]], self._begin[index], self._size[index]
 
     def __getstate__(self) -> dict[str, Any]:
         return {**self.__dict__, "_open": {}}  # each process opens the shards itself
 
 
 def is_shards(path: Path) -> bool:
-    """Whether a path is meant as shards: a tar, packed or not, or a folder with one in it."""
+    """Whether a path is shards: a tar, compressed or not, or a folder with one in it."""
     if path.is_dir():
-        return any(_is_tar(each.name) and not each.is_dir() for each in path.iterdir())
+        return any(_is_tar(entry.name) and not entry.is_dir() for entry in path.iterdir())
     return _is_tar(path.name)
 
 
 def shard_names(count: int) -> list[str]:
-    """What our shards are called."""
-    return [f"shard-{number:06d}{TAR}" for number in range(count)]
+    """The names of our shards."""
+    return [f"shard-{index:06d}{TAR}" for index in range(count)]
 
 
-def about(name: str, label: str) -> str:
-    """What a sample's ``.json`` of ours says."""
-    return json.dumps({"name": name, "label": label})
-
-
-def write_classes(folder: Path, classes: Iterable[str]) -> None:
-    """Write ``classes.txt``, without which a class would be a number only.
-
-    Raises:
-        ValueError: a class cannot be a line.
-        OSError: it cannot be written.
-    """
-    classes = list(classes)
-    for name in classes:
-        # A byte order mark may be lost; names of files may be no text.
-        if not name.strip() or re.search("[\r\n\0\ufeff\ud800-\udfff]", name):
-            raise ValueError(f"the class {name!r} cannot be a line of {CLASSES}; rename it")
-    write_text(folder / CLASSES, "".join(f"{name}\n" for name in classes))
-
-
-class _Texts(Sequence[str]):
-    """Many short texts in one piece of memory, which each of many processes can afford."""
+class _TextArray(Sequence[str]):
+    """Many short texts in one piece of memory, which many processes can share."""
 
     def __init__(self) -> None:
         self._bytes = bytearray()
@@ -164,14 +141,14 @@ class _Texts(Sequence[str]):
     def __getitem__(self, index: slice) -> Sequence[str]: ...
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
         if isinstance(index, slice):
-            return [self[each] for each in range(len(self))[index]]
-        place = range(len(self))[index]
-        text = self._bytes[self._ends[place] : self._ends[place + 1]]
+            return [self[item] for item in range(len(self))[index]]
+        position = range(len(self))[index]
+        text = self._bytes[self._ends[position] : self._ends[position + 1]]
         return text.decode("utf-8", "surrogatepass")
 
 
 class _Descriptor:
-    """An open file, closed when the last thread has done with it."""
+    """An open file, closed with the last reference to it."""
 
     def __init__(self, path: Path) -> None:
         self.number = -1
@@ -182,126 +159,118 @@ class _Descriptor:
             os.close(self.number)
 
 
-def _shards(path: Path) -> list[Path]:
+def _shard_paths(path: Path) -> list[Path]:
     if not path.is_dir():
         return [path]
-    entries = sorted(each for each in path.iterdir() if not each.name.startswith("."))
-    found = [each for each in entries if _is_tar(each.name) and not each.is_dir()]
-    if not found:
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
+    shards = [entry for entry in entries if _is_tar(entry.name) and not entry.is_dir()]
+    if not shards:
         raise ValueError(f"{path}: there is no shard ({TAR}) in it")
-    folders = [each.name for each in entries if each.is_dir()]
+    folders = [entry.name for entry in entries if entry.is_dir()]
     if folders:
-        problem = "shards and folders lie side by side; give the shards a folder of their own"
-        raise ValueError(f"{path}: {problem}: {_some(folders)}")
-    return found
+        problem = "shards and folders side by side; move the shards to a folder of their own"
+        raise ValueError(f"{path}: {problem}: {first_few(folders)}")
+    return shards
 
 
 def _is_tar(name: str) -> bool:
-    return name.lower().endswith((TAR, *PACKED)) and not name.startswith(".")
+    return name.lower().endswith((TAR, *COMPRESSED)) and not name.startswith(".")
 
 
-def _class_and_name(path: Path, sample: Sample, numbers: Mapping[str, int]) -> tuple[int, str]:
-    """A sample's class and name, seen to agree with the named classes if there are any."""
+def _label_and_name(path: Path, sample: Sample, class_index: Mapping[str, int]) -> tuple[int, str]:
+    """A sample's label, checked against the named classes if there are any, and its name."""
     text = sample.label.decode("utf-8", "replace").strip()
     if re.fullmatch("[0-9]{1,18}", text):  # all below 2**63
         label = int(text)
-        if label >= (len(numbers) or _MOST_CLASSES):
-            most = f"{CLASSES} has {len(numbers)}" if numbers else f"{_MOST_CLASSES:,} are possible"
-            raise FormatError(path, f"there is no class {label}: {most}", record=sample.record)
-    elif text in numbers:
-        label = numbers[text]
+        if label >= (len(class_index) or _MAX_CLASSES):
+            limit = (
+                f"{CLASSES} has {len(class_index)}" if class_index else f"at most {_MAX_CLASSES:,}"
+            )
+            raise FormatError(path, f"unknown class {label}: {limit}", record=sample.record)
+    elif text in class_index:
+        label = class_index[text]
     else:
-        wanted = f"a class's number nor one of {CLASSES}" if numbers else "a class's number"
-        problem = f"{text[:40]!r} is {'neither' if numbers else 'not'} {wanted}"
-        raise FormatError(path, problem, record=sample.record)
-    ours = _ours(sample.about)
-    if ours is None:
+        expected = f"an index or a class of {CLASSES}" if class_index else "a class's index"
+        raise FormatError(path, f"expected {expected}, got {text[:40]!r}", record=sample.record)
+    metadata = _metadata(sample.metadata)
+    if metadata is None:
         return label, f"{path.stem}/{sample.key}"
-    name, written = ours
-    if numbers and numbers.get(written) != label:
-        problem = f"its .json says {written!r}, which is not class {label} of {CLASSES}"
+    name, class_name = metadata
+    if class_index and class_index.get(class_name) != label:
+        problem = f"its .json has {class_name!r}, which is not class {label} of {CLASSES}"
         raise FormatError(path, problem, record=sample.record)
     return label, name
 
 
-def _ours(text: bytes) -> tuple[str, str] | None:
-    """Name and class as our .json has them; other people's holds what it likes."""
+def _metadata(text: bytes) -> tuple[str, str] | None:
+    """Name and class of a .json of ours; None for one of others."""
     try:
-        held = json.loads(text)
+        value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(held, dict) or held.keys() != {"name", "label"}:
+    if not isinstance(value, dict) or value.keys() != {"name", "label"}:
         return None
-    name, label = held["name"], held["label"]
+    name, label = value["name"], value["label"]
     return (name, label) if isinstance(name, str) and isinstance(label, str) else None
 
 
 def _read_classes(path: Path) -> tuple[str, ...]:
     lines: dict[str, int] = {}
-    for number, line in enumerate(text_lines(path), 1):
-        name = line.rstrip("\r\n")
+    for number, name in enumerate(split_lines(decode_text(path, path.read_bytes())), 1):
         if not name.strip():
-            raise FormatError(path, "a class was expected", record=f"line {number}")
+            raise FormatError(path, "expected a class", record=f"line {number}")
         if lines.setdefault(name, number) != number:
-            problem = f"the class {name!r} is on line {lines[name]} already"
+            problem = f"class {name!r} is on line {lines[name]} already"
             raise FormatError(path, problem, record=f"line {number}")
     if not lines:
         raise FormatError(path, "there is no class in it")
     return tuple(lines)
 
 
-def _notes(left_out: Mapping[str, int], *, without: int, classes: int) -> list[str]:
-    notes = []
-    kinds = ", ".join(f"{count} {kind}" for kind, count in left_out.items() if count)
-    if kinds:
-        notes.append(f"left out, as neither pictures nor classes, of the shards' members: {kinds}")
-    if without:
-        notes.append(f"{without} of {classes} classes have no picture")
-    return notes
+def _warnings(skipped: Mapping[str, int], *, empty: int, of: Sequence[str]) -> list[str]:
+    counts = ", ".join(f"{count} {suffix}" for suffix, count in skipped.items() if count)
+    warnings = [f"skipped members that are neither images nor classes: {counts}"] if counts else []
+    return warnings + ([f"{empty} of {len(of)} classes have no image"] if empty else [])
 
 
-def _check_all_there(shards: Sequence[Path]) -> None:
-    """Refuse a part of shards of ours: they say how many they are."""
+def _check_complete(shards: Sequence[Path]) -> None:
+    """Refuse an incomplete set of our shards: their settings count them."""
     settings = shards[0].parent / SETTINGS
     if not settings.exists():
         return
     try:
-        count = json.loads(settings.read_bytes())["shards"]
-    except (ValueError, KeyError, TypeError) as error:
-        raise FormatError(settings, "this is not as `vl shard` writes it") from error
-    if type(count) is not int or not 0 < count < _MOST_SHARDS:
-        raise FormatError(settings, f"{count!r} shards were never written")
-    there = {each.name for each in shards}
-    missing = [name for name in shard_names(count) if name not in there]
+        count = parse_json(settings, decode_text(settings, settings.read_bytes()))["shards"]
+    except (KeyError, TypeError) as error:
+        raise FormatError(settings, "not written by `vl shard`") from error
+    if type(count) is not int or not 0 < count < _MAX_SHARDS:
+        raise FormatError(settings, f"not written by `vl shard`: {count!r} shards")
+    names = {shard.name for shard in shards}
+    missing = [name for name in shard_names(count) if name not in names]
     if missing:
         raise FileNotFoundError(
-            f"{settings.parent}: {len(missing)} of {count} shards are missing: {_some(missing)}; "
-            f"`vl shard` again completes them, and without {SETTINGS} the others are taken"
+            f"{settings.parent}: {len(missing)} of {count} shards are missing: "
+            f"{first_few(missing)}; run `vl shard` again to complete them, or remove {SETTINGS} to "
+            "use the others"
         )
 
 
 def _gaps(shards: Sequence[Path]) -> list[str]:
-    """Shards of other people's that are not there, by gaps in the numbers of names."""
-    there = {each.name for each in shards}
+    """Shards of others that are missing, by gaps in the numbers of their names."""
+    names = {shard.name for shard in shards}
     expected: set[str] = set()
-    numbers: dict[tuple[str, int], list[int]] = {}  # by what stands before them, and their digits
-    for name in there:
+    numbers: dict[tuple[str, int], list[int]] = {}  # by prefix and number of digits
+    for name in names:
         match = re.fullmatch(r"(.*?)([0-9]{1,9})\.tar", name, re.DOTALL)
         if match:
             numbers.setdefault((match[1], len(match[2])), []).append(int(match[2]))
-    for (before, digits), found in numbers.items():
-        least, most = min(found), max(found)
-        if most - least < 10 * len(found):  # else they are no running numbers
-            expected |= {f"{before}{n:0{digits}d}{TAR}" for n in range(least, most + 1)}
-    return sorted(expected - there)
+    for (prefix, digits), values in numbers.items():
+        first, last = min(values), max(values)
+        if last - first < 10 * len(values):  # else they are not consecutive
+            expected |= {f"{prefix}{n:0{digits}d}{TAR}" for n in range(first, last + 1)}
+    return sorted(expected - names)
 
 
 def _stamp(descriptor: int) -> tuple[int, int]:
-    """Bytes of a file, and when it was changed, in nanoseconds."""
+    """A file's size, and when it was changed, in nanoseconds."""
     status = os.fstat(descriptor)
     return status.st_size, status.st_mtime_ns
-
-
-def _some(names: Sequence[str]) -> str:
-    shown = ", ".join(map(repr, names[:_SHOWN]))
-    return f"{shown}, ..." if len(names) > _SHOWN else shown

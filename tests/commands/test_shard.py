@@ -1,4 +1,4 @@
-"""`vl shard`: the same shards whatever happened in between, and no half of one at any time."""
+"""`vl shard`: the same shards whenever it was interrupted, and never half of one."""
 
 import contextlib
 import io
@@ -15,7 +15,6 @@ import torch
 from PIL import Image
 
 from vl.__main__ import main
-from vl.data import files as atomic
 from vl.data.images.decode import decode_bytes
 from vl.data.labelled.dataset import FileDataset, open_dataset
 from vl.data.labelled.shards import CLASSES, SETTINGS, ShardDataset
@@ -25,7 +24,7 @@ HEIGHTS = (20, 31, 8, 25, 40, 16, 17, 30, 9, 12, 22)
 
 @pytest.fixture
 def photos(tmp_path):
-    """Eleven pictures of three classes, JPEG and PNG, of width 24."""
+    """Eleven images of three classes, JPEG and PNG, of width 24."""
     generator = torch.Generator().manual_seed(0)
     for row, height in enumerate(HEIGHTS):
         folder = tmp_path / "photos" / ("cat", "stop_sign", "zébra")[row % 3]
@@ -37,11 +36,11 @@ def photos(tmp_path):
 
 
 def shard(source, out, *flags):
-    return main(["shard", str(source), "--out", str(out), "--pictures", "3", *flags])
+    return main(["shard", str(source), "--output-dir", str(out), "--images-per-shard", "3", *flags])
 
 
-def held(folder):
-    """All that is in a folder."""
+def contents(folder):
+    """The files of a folder."""
     return {each.name: each.read_bytes() for each in sorted(folder.iterdir())}
 
 
@@ -52,24 +51,24 @@ def by_name(source):
     }
 
 
-def test_pictures_are_copied_byte_for_byte(photos, tmp_path, capsys):
+def test_images_are_copied_byte_for_byte(photos, tmp_path, capsys):
     out = tmp_path / "new" / "shards"
     assert shard(photos, out) == 0
-    assert sorted(held(out)) == [CLASSES, *(f"shard-00000{n}.tar" for n in range(4)), SETTINGS]
+    assert sorted(contents(out)) == [CLASSES, *(f"shard-00000{n}.tar" for n in range(4)), SETTINGS]
     assert (out / CLASSES).read_text(encoding="utf-8") == "cat\nstop_sign\nzébra\n"
     source, found = open_dataset(photos), open_dataset(out)
     assert isinstance(found, ShardDataset)
-    assert found.notes == ()
+    assert found.warnings == ()
     assert found.classes == source.classes
     assert by_name(found) == by_name(source)
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     assert "shard 11/11" in stderr
-    assert f"11 pictures of 3 classes in 4 shards in {out}, 0 of them from before" in stderr
+    assert f"11 images of 3 classes in {out}, 0 of them from before" in stderr
 
 
-def test_members_are_as_webdataset_has_them(photos, tmp_path):
-    shard(photos, tmp_path / "out", "--order", "given")
+def test_members_are_in_webdatasets_format(photos, tmp_path):
+    shard(photos, tmp_path / "out", "--no-shuffle")
     names = []
     for path in sorted((tmp_path / "out").glob("*.tar")):
         with tarfile.open(path, "r:") as tar:
@@ -82,11 +81,11 @@ def test_members_are_as_webdataset_has_them(photos, tmp_path):
             text = json.loads(tar.extractfile(f"{first}.json").read())
             number = int(tar.extractfile(f"{first}.cls").read())
             assert text["label"] == ["cat", "stop_sign", "zébra"][number]
-    assert names[:4] == ["000000.jpg", "000000.cls", "000000.json", "000001.png"]
+    assert names[:4] == ["000000.cls", "000000.jpg", "000000.json", "000001.cls"]
     assert [name for name in names if name.endswith("cls")] == [f"{n:06d}.cls" for n in range(11)]
 
 
-def test_the_order_is_of_the_seed_or_as_given(photos, tmp_path):
+def test_order_depends_on_the_seed(photos, tmp_path):
     def names(*flags):
         out = tmp_path / "out"
         shutil.rmtree(out, ignore_errors=True)
@@ -96,42 +95,42 @@ def test_the_order_is_of_the_seed_or_as_given(photos, tmp_path):
     given = list(open_dataset(photos).names)
     shuffled = [names("--seed", str(seed)) for seed in range(4)]
     assert names() == shuffled[0]
-    assert names("--order", "given") == given == names("--order", "given", "--seed", "5")
+    assert names("--no-shuffle") == given == names("--no-shuffle", "--seed", "5")
     assert len({tuple(each) for each in [*shuffled, given]}) == 5
     assert all(sorted(each) == sorted(given) for each in shuffled)
 
 
-def test_a_list_and_shards_can_be_sharded(photos, tmp_path):
+def test_lists_and_shards_can_be_sharded(photos, tmp_path):
     files = open_dataset(photos)
     lines = [
         f"{files.names[row]}\t{files.classes[files.labels[row]]}\n" for row in range(10, -1, -1)
     ]
     (photos / "list.tsv").write_text("".join(lines), encoding="utf-8")
-    assert shard(photos / "list.tsv", tmp_path / "listed", "--order", "given") == 0
+    assert shard(photos / "list.tsv", tmp_path / "listed", "--no-shuffle") == 0
     listed = open_dataset(tmp_path / "listed")
     assert list(listed.names) == list(files.names)[::-1]
     assert listed.classes == files.classes[::-1]  # as they come first in the list
-    assert shard(tmp_path / "listed", tmp_path / "again", "--pictures=5") == 0
+    assert shard(tmp_path / "listed", tmp_path / "again", "--images-per-shard=5") == 0
     assert len(list((tmp_path / "again").glob("*.tar"))) == 3
     assert by_name(open_dataset(tmp_path / "again")) == by_name(files)
 
 
-def test_a_name_that_says_no_kind_gets_it_from_the_bytes(tmp_path):
+def test_suffix_from_the_content(tmp_path):
     kinds = {"PNG": "png", "GIF": "gif", "BMP": "bmp", "WEBP": "webp", "TIFF": "tif", "JPEG": "jpg"}
     (tmp_path / "in").mkdir()
     for kind in kinds:
         Image.new("RGB", (4, 4)).save(tmp_path / "in" / kind, kind)
     lines = "".join(f"{kind}\tx\n" for kind in kinds)
     (tmp_path / "in" / "list.tsv").write_text(lines)
-    shard(tmp_path / "in" / "list.tsv", tmp_path / "out", "--order", "given", "--pictures=9")
+    shard(tmp_path / "in" / "list.tsv", tmp_path / "out", "--no-shuffle", "--images-per-shard=9")
     with tarfile.open(tmp_path / "out" / "shard-000000.tar") as tar:
         ends = [name.partition(".")[2] for name in tar.getnames()]
     assert [end for end in ends if end not in ("cls", "json")] == list(kinds.values())
 
 
-def test_shrinking_shortens_the_shorter_side_and_no_other_picture(photos, tmp_path):
+def test_shrinking_changes_larger_images_only(photos, tmp_path):
     out = tmp_path / "out"
-    assert shard(photos, out, "--side", "16") == 0
+    assert shard(photos, out, "--shorter-side", "16") == 0
     before, after = by_name(open_dataset(photos)), by_name(open_dataset(out))
     assert before.keys() == after.keys()
     for name, (label, content) in before.items():
@@ -148,15 +147,15 @@ def test_shrinking_shortens_the_shorter_side_and_no_other_picture(photos, tmp_pa
             )
 
 
-def test_a_shrunk_picture_looks_the_same_and_stands_upright(tmp_path):
+def test_shrunk_image_looks_the_same_and_is_upright(tmp_path):
     (tmp_path / "in" / "ramp").mkdir(parents=True)
     ramp = torch.linspace(0, 255, 60)[:, None, None].expand(60, 40, 3).byte()  # dark above
     turned = Image.Exif()
-    turned[0x0112] = 3  # the EXIF turn by half
+    turned[0x0112] = 3  # EXIF orientation: turned by 180 degrees
     Image.fromarray(ramp.numpy()).save(tmp_path / "in/ramp/a.png")
     image = Image.fromarray(ramp.flip(0).contiguous().numpy())
     image.save(tmp_path / "in/ramp/b.jpg", quality=95, exif=turned)
-    assert shard(tmp_path / "in", tmp_path / "out", "--side", "20") == 0
+    assert shard(tmp_path / "in", tmp_path / "out", "--shorter-side", "20") == 0
     found = open_dataset(tmp_path / "out")
     expected = torch.linspace(0, 1, 60)[None, :, None].reshape(1, 30, 2, 1).mean(2)  # (1, 30, 1)
     for row in range(2):
@@ -165,27 +164,25 @@ def test_a_shrunk_picture_looks_the_same_and_stands_upright(tmp_path):
         assert (pixels - expected).abs().max() < 0.03
 
 
-@pytest.mark.parametrize("flags", [["--check"], ["--side", "16"]])
-def test_damaged_pictures_are_reported_and_left_out_where_they_are_decoded(
-    photos, tmp_path, capsys, flags
-):
+@pytest.mark.parametrize("flags", [["--check"], ["--shorter-side", "16"]])
+def test_damaged_images_are_reported_and_left_out_if_decoded(photos, tmp_path, capsys, flags):
     whole = open_dataset(photos)
     broken = [whole.names[3], whole.names[7]]
     for name in broken:
         (photos / name).write_bytes((photos / name).read_bytes()[:100])
     out = tmp_path / "out"
-    for _ in range(2):  # said again when it is run again
+    for _ in range(2):  # reported again by the next run
         assert shard(photos, out, *flags) == 1
         stderr = capsys.readouterr().err
         for name in broken:
             assert f"vl: error: {name}: " in stderr
-        assert "2 pictures failed" in stderr
+        assert "2 images failed" in stderr
     assert set(open_dataset(out).names) == set(whole.names) - set(broken)
     assert shard(photos, tmp_path / "copied") == 0
     assert by_name(open_dataset(tmp_path / "copied")) == by_name(open_dataset(photos))
 
 
-def test_a_picture_that_cannot_be_read_is_reported(photos, tmp_path, capsys, monkeypatch):
+def test_unreadable_images_are_reported(photos, tmp_path, capsys, monkeypatch):
     source = open_dataset(photos)
     read = FileDataset.read
 
@@ -204,7 +201,7 @@ def test_a_picture_that_cannot_be_read_is_reported(photos, tmp_path, capsys, mon
 
 
 def killed(run):
-    """Run in a process of its own; whether it died by SIGKILL."""
+    """Run in a child process; whether it died by SIGKILL."""
     with warnings.catch_warnings():
         # From Python 3.12 on, as other tests may have left threads; the child only copies files.
         warnings.simplefilter("ignore", DeprecationWarning)
@@ -218,7 +215,7 @@ def killed(run):
 
 
 def after(calls, function):
-    """The function, which kills its process when it is called once too often."""
+    """The function, which kills its process after so many calls."""
     count = 0
 
     def counting(*arguments):
@@ -239,44 +236,44 @@ def after(calls, function):
         *(("a member", calls) for calls in (0, 1, 8, 9, 16, 32)),
     ],
 )
-def test_a_kill_at_any_moment_leaves_whole_shards_and_changes_nothing(
+def test_killed_run_leaves_complete_shards_and_can_be_resumed(
     photos, tmp_path, monkeypatch, moment, calls
 ):
     assert shard(photos, tmp_path / "undisturbed") == 0
-    expected = held(tmp_path / "undisturbed")
+    expected = contents(tmp_path / "undisturbed")
     out = tmp_path / "out"
     target, name = {
         "reading": (FileDataset, "read"),
-        "before it is on the disk": (atomic.os, "fsync"),
+        "before it is on the disk": (os, "fsync"),
         "a member": (tarfile.TarFile, "addfile"),
     }[moment]
     with monkeypatch.context() as patch:
         patch.setattr(target, name, after(calls, getattr(target, name)))
         assert killed(lambda: shard(photos, out))
-    left = held(out)
+    left = contents(out)
     for each, content in left.items():
         assert each.endswith(".part") or content == expected[each]
     if moment != "reading":
         assert len([each for each in left if each.endswith(".part")]) == 1
         assert len(left) - 1 == (calls if moment != "a member" else 2 + calls // 9)
     assert shard(photos, out) == 0
-    assert held(out) == expected
+    assert contents(out) == expected
 
 
-def test_shards_that_are_whole_are_kept(photos, tmp_path, capsys):
+def test_complete_shards_are_reused(photos, tmp_path, capsys):
     out = tmp_path / "out"
     shard(photos, out)
-    expected = held(out)
+    expected = contents(out)
     (out / "shard-000001.tar").unlink()
     (out / "shard-000003.tar").write_bytes(expected["shard-000003.tar"][:1500])
     times = {each.name: each.stat().st_ino for each in out.glob("*.tar")}
     capsys.readouterr()
     assert shard(photos, out) == 0
-    assert held(out) == expected
+    assert contents(out) == expected
     kept = [each.name for each in out.glob("*.tar") if times.get(each.name) == each.stat().st_ino]
     assert sorted(kept) == ["shard-000000.tar", "shard-000002.tar"]
     stderr = capsys.readouterr().err
-    assert "2 of them from before" in stderr
+    assert "6 of them from before" in stderr
     assert "shard-000003.tar: " in stderr
     assert "it is written again" in stderr
 
@@ -284,28 +281,28 @@ def test_shards_that_are_whole_are_kept(photos, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "message"),
     [
-        (["--seed", "1"], "--seed 0 there and 1 here"),
-        (["--order", "given"], "--seed 0 there and None here"),
-        (["--side", "9"], "--side None there and 9 here, --check False there and True here"),
-        (["--check"], "--check False there and True here"),
-        (["--pictures=4"], "--pictures 3 there and 4 here"),
+        (["--seed", "1"], "seed was 0 and is 1"),
+        (["--no-shuffle"], "seed was 0 and is None"),
+        (["--shorter-side", "9"], "shorter_side was None and is 9, check was False and is True"),
+        (["--check"], "check was False and is True"),
+        (["--images-per-shard=4"], "images_per_shard was 3 and is 4"),
     ],
 )
-def test_other_settings_are_refused(photos, tmp_path, capsys, flags, message):
+def test_refuses_other_settings(photos, tmp_path, capsys, flags, message):
     out = tmp_path / "out"
     shard(photos, out)
-    before = held(out)
+    before = contents(out)
     capsys.readouterr()
     assert shard(photos, out, *flags) == 2
-    assert f"{out}: it holds shards made otherwise ({message})" in capsys.readouterr().err
-    assert held(out) == before
+    assert f"{out}: it has other shards ({message})" in capsys.readouterr().err
+    assert contents(out) == before
 
 
 @pytest.mark.parametrize("change", ["more", "fewer", "content", "class"])
-def test_other_pictures_are_refused(photos, tmp_path, capsys, change):
+def test_refuses_other_images(photos, tmp_path, capsys, change):
     out = tmp_path / "out"
     shard(photos, out)
-    before = held(out)
+    before = contents(out)
     one = next(photos.glob("cat/*"))
     if change == "more":
         shutil.copy(one, photos / "cat" / "more.png")
@@ -317,57 +314,66 @@ def test_other_pictures_are_refused(photos, tmp_path, capsys, change):
         (photos / "cat").rename(photos / "cow")
     capsys.readouterr()
     assert shard(photos, out) == 2
-    assert "(other pictures, or some have changed since)" in capsys.readouterr().err
-    assert held(out) == before
+    assert "(other images, or some have changed since)" in capsys.readouterr().err
+    assert contents(out) == before
 
 
 @pytest.mark.parametrize("stranger", ["x.tar", CLASSES, "folder/x"])
-def test_a_folder_of_others_is_refused(photos, tmp_path, capsys, stranger):
+def test_refuses_a_folder_of_other_files(photos, tmp_path, capsys, stranger):
     (tmp_path / "out" / stranger).parent.mkdir(parents=True)
     (tmp_path / "out" / stranger).write_text("theirs")
     assert shard(photos, tmp_path / "out") == 2
-    message = f"{tmp_path / 'out'}: {stranger.partition('/')[0]!r} is none of these shards"
+    message = f"{tmp_path / 'out'}: {stranger.partition('/')[0]!r} is not one of these shards"
     assert message in capsys.readouterr().err
     assert (tmp_path / "out" / stranger).read_text() == "theirs"
 
 
-def test_a_shard_too_many_is_refused(photos, tmp_path, capsys):
+def test_refuses_a_surplus_shard(photos, tmp_path, capsys):
     shard(photos, tmp_path / "out")
     shutil.copy(tmp_path / "out" / "shard-000000.tar", tmp_path / "out" / "shard-000004.tar")
     assert shard(photos, tmp_path / "out") == 2
-    assert "'shard-000004.tar' is none of these shards" in capsys.readouterr().err
+    assert "'shard-000004.tar' is not one of these shards" in capsys.readouterr().err
 
 
-def test_shards_do_not_go_into_their_own_source(photos, tmp_path, capsys):
+def test_refuses_an_output_folder_in_the_source(photos, tmp_path, capsys):
     for out in (photos, photos / "shards"):
         assert shard(photos, out) == 2
         assert "it lies in the source" in capsys.readouterr().err
     assert not (photos / "shards").exists()
 
 
-def test_a_full_disk_is_one_sentence_and_whole_shards_stay(photos, tmp_path, capsys):
-    """A limit to a file's size stands for the disk's; the last shard is beyond it."""
+def test_full_disk_leaves_complete_shards(photos, tmp_path, capsys):
+    """A limit of the file size stands for the disk's; the last shard exceeds it."""
     (photos / "zébra" / "large.png").write_bytes(b"x" * 300_000)
-    assert shard(photos, tmp_path / "undisturbed", "--order", "given") == 0
-    expected, out = held(tmp_path / "undisturbed"), tmp_path / "out"
+    assert shard(photos, tmp_path / "undisturbed", "--no-shuffle") == 0
+    expected, out = contents(tmp_path / "undisturbed"), tmp_path / "out"
     capsys.readouterr()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        code = shard(photos, out, "--order", "given")
+        code = shard(photos, out, "--no-shuffle")
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
     assert code == 2
     stderr = capsys.readouterr().err
     assert stderr.splitlines()[-1] == f"vl: error: {out / 'shard-000003.tar'}: File too large"
-    left = held(out)
+    left = contents(out)
     assert left == {name: expected[name] for name in left}
     assert len(left) == len(expected) - 1
-    assert shard(photos, out, "--order", "given") == 0
-    assert held(out) == expected
+    assert shard(photos, out, "--no-shuffle") == 0
+    assert contents(out) == expected
 
 
-@pytest.mark.parametrize("flag", ["--pictures", "--side"])
-def test_numbers_below_one_are_refused(photos, tmp_path, capsys, flag):
-    assert main(["shard", str(photos), "--out", str(tmp_path / "out"), flag, "0"]) == 2
+@pytest.mark.parametrize("name", ["\ufeffa", "a\r", "  "])
+def test_refuses_classes_that_are_not_a_line(tmp_path, capsys, name):
+    (tmp_path / "in" / name).mkdir(parents=True)
+    (tmp_path / "in" / name / "a.jpg").write_bytes(b"")
+    assert shard(tmp_path / "in", tmp_path / "out") == 2
+    assert "cannot be a line of classes.txt" in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("flag", ["--images-per-shard", "--shorter-side"])
+def test_refuses_sizes_below_one(photos, tmp_path, capsys, flag):
+    assert main(["shard", str(photos), "--output-dir", str(tmp_path / "out"), flag, "0"]) == 2
     assert f"{flag} is 0; it must be at least 1" in capsys.readouterr().err

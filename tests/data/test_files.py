@@ -185,7 +185,7 @@ def test_errors_and_warnings_are_escaped(tmp_path, capsys):
     folder = tmp_path / "a\x1b[2J"  # of one image and a file that a warning is about
     for name in ("class/a.jpg", "class/notes.txt"):
         write_text(folder / name, "")
-    assert main(["shard", str(folder), "--out", str(tmp_path / "out")]) == 0
+    assert main(["shard", str(folder), "--output-dir", str(tmp_path / "out")]) == 0
     err = capsys.readouterr().err
     assert "vl: warning: " in err and "notes.txt" in err
     assert "\x1b" not in err

@@ -74,7 +74,7 @@ def splits(
         OSError: there is nothing, or it cannot be read.
     """
     whole: ImageDataset = open_dataset(data)
-    notes = list(whole.notes)
+    notes = list(whole.warnings)
     if classes:
         whole = _among(whole, classes)
     if len(whole.classes) < 2:
@@ -84,7 +84,7 @@ def splits(
         training, judged = split_dataset(whole, share, seed=seed)
     if development:
         found = open_dataset(development)
-        notes += found.notes
+        notes += found.warnings
         unknown = [name for name in found.classes if name not in set(whole.classes)]
         if unknown and not classes:
             raise ValueError(

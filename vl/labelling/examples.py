@@ -71,7 +71,7 @@ def read_examples(
     notes: list[str] = []
     for source in sources:
         found = read_labelled_images(source, embedded=embedded)
-        notes += [f"{source}: {note}" for note in found.notes]
+        notes += [f"{source}: {note}" for note in found.warnings]
         number_of = {}
         for name in found.classes:
             try:
@@ -79,7 +79,7 @@ def read_examples(
             except ValueError as cause:
                 raise ValueError(f"{source}: class {name!r}: {cause}") from cause
             number_of[name] = unique.add(label)
-        for photograph in found.photographs:
+        for photograph in found.images:
             if photograph.name in photographs:
                 other = photographs[photograph.name][2]
                 raise ValueError(f"{source}: {photograph.name!r} is in {other} already")

@@ -1,4 +1,4 @@
-"""Pictures in batches: what is seen is that of vl.data.batches, whoever does the work."""
+"""Batches of images are those of vl.data.batches, whichever worker computes them."""
 
 import io
 import logging
@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -35,8 +34,8 @@ def png(pixels):
 
 
 @dataclass
-class Little:
-    """Pictures in memory; those of ``lost`` cannot be read."""
+class InMemory:
+    """Images in memory; those of ``lost`` cannot be read."""
 
     encoded: list[bytes]
     lost: dict[int, OSError] = field(default_factory=dict)
@@ -57,14 +56,14 @@ class Little:
 
 @dataclass
 class Marks:
-    """A square that says which picture it is of and what was drawn, instead of showing it."""
+    """A square that encodes the index of its image and the seed."""
 
-    side: int = 4
+    size: int = 4
 
-    def __call__(self, pixels, draw):
+    def __call__(self, pixels, seed):
         row = int(pixels[0, 0, 0]) * 256 + int(pixels[1, 0, 0])
-        marks = torch.tensor([row >> 8, row & 255, *draw.to_bytes(4, "big")], dtype=torch.uint8)
-        square = torch.zeros(3, self.side, self.side, dtype=torch.uint8)
+        marks = torch.tensor([row >> 8, row & 255, *seed.to_bytes(4, "big")], dtype=torch.uint8)
+        square = torch.zeros(3, self.size, self.size, dtype=torch.uint8)
         square.view(-1)[:6] = marks
         return square
 
@@ -73,19 +72,19 @@ class Marks:
 class Threads:
     """A square of PyTorch's number of threads."""
 
-    side: int = 1
+    size: int = 1
 
-    def __call__(self, pixels, draw):
+    def __call__(self, pixels, seed):
         return torch.full((3, 1, 1), torch.get_num_threads(), dtype=torch.uint8)
 
 
 @dataclass
 class Fatal:
-    """The end of the process that looks at picture 3."""
+    """Kills the process that transforms image 3."""
 
-    side: int = 1
+    size: int = 1
 
-    def __call__(self, pixels, draw):
+    def __call__(self, pixels, seed):
         if pixels[1, 0, 0] == 3:
             os.kill(os.getpid(), signal.SIGKILL)
         return pixels[:, :1, :1]
@@ -93,24 +92,24 @@ class Fatal:
 
 @dataclass
 class Wrong:
-    """A mistake of ours."""
+    """A programming error."""
 
-    side: int = 1
+    size: int = 1
 
-    def __call__(self, pixels, draw):
+    def __call__(self, pixels, seed):
         raise RuntimeError("a tensor has the wrong shape")
 
 
 def numbered(count):
-    """Pictures of one pixel, whose colour is their row."""
-    return Little(
+    """Images of one pixel, whose color is their index."""
+    return InMemory(
         [png(np.array([[[row >> 8, row & 255, 0]]], dtype=np.uint8)) for row in range(count)]
     )
 
 
 def photographs(count):
     generator = np.random.default_rng(0)
-    return Little(
+    return InMemory(
         [
             png(generator.integers(0, 256, (9 + row % 5, 8 + row % 3, 3), dtype=np.uint8))
             for row in range(count)
@@ -118,7 +117,7 @@ def photographs(count):
     )
 
 
-def rows_and_draws(batch):
+def indices_and_seeds(batch):
     marks = batch.images.flatten(1)[:, :6].long()
     powers = 256 ** torch.arange(3, -1, -1)
     return torch.stack([marks[:, 0] * 256 + marks[:, 1], (marks[:, 2:] * powers).sum(1)], 1)
@@ -146,20 +145,20 @@ def start_method(name):
     ("count", "processes", "size"),
     [(1, 1, 1), (1, 1, 5), (20, 1, 6), (20, 2, 6), (23, 3, 5), (300, 4, 37), (7, 3, 3), (5, 5, 5)],
 )
-def test_an_epoch_has_every_picture_once_and_is_as_planned(count, processes, size, workers):
-    pictures = numbered(count)
+def test_epoch_has_every_image_once_as_planned(count, processes, size, workers):
+    dataset = numbered(count)
     rows = []
     for rank in range(processes):
-        choices = {"batch_size": size, "seed": 4, "rank": rank, "processes": processes}
-        loader = ImageBatches(pictures, Marks(), num_workers=workers, **choices)
-        # No share of one picture where it can be helped, for batch normalisation's sake.
-        expected = BatchPlan(count, least=2, **choices)
-        found = list(loader.epoch(1))
-        assert len(found) == len(loader) == len(expected)
-        for one, share in zip(found, expected.epoch(1), strict=True):
+        choices = {"batch_size": size, "seed": 4, "rank": rank, "world_size": processes}
+        loader = ImageBatches(dataset, Marks(), num_workers=workers, **choices)
+        # At least two images, for batch normalization.
+        expected = BatchPlan(count, min_per_process=2, **choices)
+        batches = list(loader.epoch(1))
+        assert len(batches) == len(loader) == len(expected)
+        for one, share in zip(batches, expected.epoch(1), strict=True):
             units = torch.tensor(share.units)
-            assert torch.equal(rows_and_draws(one), torch.stack([units, share.draws], 1))
-            assert torch.equal(one.labels, torch.tensor(pictures.labels)[units])
+            assert torch.equal(indices_and_seeds(one), torch.stack([units, share.seeds], 1))
+            assert torch.equal(one.labels, torch.tensor(dataset.labels)[units])
             assert one.images.dtype == torch.uint8 and one.labels.dtype == torch.int64
             rows += share.units
     assert sorted(rows) == list(range(count))
@@ -167,7 +166,7 @@ def test_an_epoch_has_every_picture_once_and_is_as_planned(count, processes, siz
 
 @pytest.mark.parametrize("first", [0, 1, 3])
 @pytest.mark.parametrize("workers", [0, 1, 3])
-def test_an_epoch_entered_later_is_seen_bit_for_bit_whatever_the_workers(first, workers):
+def test_resumed_epoch_is_bit_identical_with_any_number_of_workers(first, workers):
     def loader(workers):
         return ImageBatches(
             photographs(22), Augmentation(8), batch_size=5, seed=1, num_workers=workers
@@ -178,13 +177,13 @@ def test_an_epoch_entered_later_is_seen_bit_for_bit_whatever_the_workers(first, 
     assert not same(list(loader(workers).epoch(3, first=first)), whole[first:])
 
 
-def test_an_epoch_entered_behind_its_end_has_nothing():
+def test_epoch_resumed_at_its_end_is_empty():
     loader = ImageBatches(numbered(6), Marks(), batch_size=3)
     assert list(loader.epoch(0, first=2)) == []
 
 
 @pytest.mark.slow
-def test_it_works_where_processes_are_not_forked():
+def test_workers_of_a_forkserver():
     def seen(workers):
         loader = ImageBatches(
             photographs(12), Augmentation(8), batch_size=5, seed=1, num_workers=workers
@@ -195,7 +194,7 @@ def test_it_works_where_processes_are_not_forked():
         assert same(seen(2), seen(0))
 
 
-def test_workers_use_one_thread_each_and_this_process_keeps_its_own():
+def test_workers_use_one_thread_and_this_process_keeps_its_own():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
@@ -207,111 +206,110 @@ def test_workers_use_one_thread_each_and_this_process_keeps_its_own():
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_the_global_random_numbers_are_left_alone(workers):
+def test_global_random_state_is_unchanged(workers):
     before = torch.get_rng_state()
     list(ImageBatches(numbered(9), Marks(), batch_size=3, num_workers=workers).epoch(0))
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_an_epoch_that_is_left_leaves_no_worker_behind(workers):
-    before = threading.active_count()
+def test_abandoned_epoch_ends_its_workers(workers):
     epoch = ImageBatches(numbered(300), Marks(), batch_size=3, num_workers=workers).epoch(0)
     next(epoch)
     epoch.close()
     assert multiprocessing.active_children() == []
-    if workers == 0:  # multiprocessing's own threads end a little later
-        assert threading.active_count() <= before
 
 
 def damaged(count, *rows):
-    pictures = numbered(count)
+    dataset = numbered(count)
     for row in rows:
-        pictures.encoded[row] = pictures.encoded[row][:45]  # in the midst of the pixels
-    return pictures
+        dataset.encoded[row] = dataset.encoded[row][:45]  # in the midst of the pixels
+    return dataset
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_corrupt_picture_is_left_out_told_once_and_counted(workers, caplog):
-    pictures = damaged(20, 3, 11)
-    pictures.lost[5] = FileNotFoundError(2, "No such file or directory")
-    pictures.lost[6] = OSError("the disk is gone")
-    loader = ImageBatches(pictures, Marks(), batch_size=4, num_workers=workers, max_corrupt=0.2)
+def test_corrupt_images_are_left_out_warned_of_once_and_counted(workers, caplog):
+    dataset = damaged(20, 3, 11)
+    dataset.lost[5] = FileNotFoundError(2, "No such file or directory")
+    dataset.lost[6] = OSError("the disk is gone")
+    loader = ImageBatches(dataset, Marks(), batch_size=4, num_workers=workers, max_corrupt=0.2)
     whole = ImageBatches(numbered(20), Marks(), batch_size=4)
     with caplog.at_level(logging.WARNING):
         for epoch in range(2):
-            found, expected = list(loader.epoch(epoch)), list(whole.epoch(epoch))
-            for one, other in zip(found, expected, strict=True):
+            batches, expected = list(loader.epoch(epoch)), list(whole.epoch(epoch))
+            for one, other in zip(batches, expected, strict=True):
                 kept = [
                     place
-                    for place, row in enumerate(rows_and_draws(other)[:, 0].tolist())
+                    for place, row in enumerate(indices_and_seeds(other)[:, 0].tolist())
                     if row not in (3, 5, 6, 11)
                 ]
                 assert torch.equal(one.images, other.images[kept])
                 assert torch.equal(one.labels, other.labels[kept])
     assert sorted(loader.corrupt) == [3, 5, 6, 11]
-    told = sorted(record.message for record in caplog.records)
-    assert len(told) == 4
-    assert told[0].startswith("left out: 11.png: the image is truncated or damaged: ")
-    assert told[2:] == [
+    messages = sorted(record.message for record in caplog.records)
+    assert len(messages) == 4
+    assert messages[0].startswith("left out: 11.png: the image is truncated or damaged: ")
+    assert messages[2:] == [
         "left out: 5.png: No such file or directory",
         "left out: 6.png: the disk is gone",
     ]
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_a_batch_of_which_nothing_is_left_is_still_given(workers):
-    pictures = damaged(6, 0, 1, 2, 3, 4)
-    loader = ImageBatches(pictures, Marks(5), batch_size=2, num_workers=workers, max_corrupt=1)
-    found = list(loader.epoch(0))
-    assert sorted(len(batch.images) for batch in found) == [0, 0, 1]
-    for batch in found:
+def test_empty_batch_is_still_given(workers):
+    dataset = damaged(6, 0, 1, 2, 3, 4)
+    loader = ImageBatches(dataset, Marks(5), batch_size=2, num_workers=workers, max_corrupt=1)
+    batches = list(loader.epoch(0))
+    assert sorted(len(batch.images) for batch in batches) == [0, 0, 1]
+    for batch in batches:
         assert batch.images.shape[1:] == (3, 5, 5) and batch.images.dtype == torch.uint8
         assert batch.labels.shape == (len(batch.images),) and batch.labels.dtype == torch.int64
 
 
 @pytest.mark.parametrize("workers", [0, 2])
-def test_more_corrupt_pictures_than_tolerated_are_an_error(workers):
-    def seen(tolerated):
+def test_refuses_more_corrupt_images_than_max_corrupt(workers):
+    def seen(max_corrupt):
         loader = ImageBatches(
-            damaged(40, 1, 2), Marks(), batch_size=4, num_workers=workers, max_corrupt=tolerated
+            damaged(40, 1, 2), Marks(), batch_size=4, num_workers=workers, max_corrupt=max_corrupt
         )
         return list(loader.epoch(0))
 
     assert len(seen(0.05)) == 10  # 2 of 40
-    message = r"^2 of 40 pictures cannot be read, and no more than 0\.049 .* first: [12]\.png: the"
+    message = r"^2 of 40 images cannot be read, .* 0\.049; the first: [12]\.png: the"
     with pytest.raises(ValueError, match=message):
         seen(0.049)
-    with pytest.raises(ValueError, match=r"^1 of 40 pictures cannot be read"):
+    with pytest.raises(ValueError, match=r"^1 of 40 images cannot be read"):
         seen(0)
 
 
-def test_a_jpeg_is_decoded_no_larger_than_is_enough():
+def test_min_size_of_jpegs():
     @dataclass
-    class Size:
-        side: int = 1
+    class ShapeOf:
+        size: int = 1
 
-        def __call__(self, pixels, draw):
+        def __call__(self, pixels, seed):
             return torch.tensor([*pixels.shape], dtype=torch.uint8).view(3, 1, 1)
 
     file = io.BytesIO()
     Image.new("RGB", (200, 160)).save(file, "JPEG")
     for min_size, shape in ((None, [3, 160, 200]), (40, [3, 40, 50]), (41, [3, 80, 100])):
-        loader = ImageBatches(Little([file.getvalue()]), Size(), batch_size=1, min_size=min_size)
+        loader = ImageBatches(
+            InMemory([file.getvalue()]), ShapeOf(), batch_size=1, min_size=min_size
+        )
         assert next(loader.epoch(0)).images.flatten().tolist() == shape
 
 
-# PyTorch tells of a death by raising from a signal handler; where that falls between the opening of
-# a socket and its ``with``, the socket is left to the garbage collector.
+# PyTorch raises from a signal handler; if that happens between the opening of a socket and its
+# ``with``, the socket is left to the garbage collector.
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
-def test_a_worker_that_dies_is_an_error_and_not_the_end_of_waiting():
+def test_death_of_a_worker_is_an_error():
     loader = ImageBatches(numbered(6), Fatal(), batch_size=2, num_workers=1)
-    with pytest.raises(ChildProcessError, match="a worker that reads pictures died"):
+    with pytest.raises(ChildProcessError, match="a worker that reads images died"):
         list(loader.epoch(0))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
-def test_a_mistake_of_ours_is_not_taken_for_a_corrupt_picture(workers):
+def test_programming_errors_are_raised(workers):
     loader = ImageBatches(numbered(6), Wrong(), batch_size=2, num_workers=workers)
     with pytest.raises(RuntimeError, match="wrong shape"):
         list(loader.epoch(0))
@@ -321,14 +319,14 @@ def test_a_mistake_of_ours_is_not_taken_for_a_corrupt_picture(workers):
 SCRIPT = """
 import multiprocessing, sys, time
 import torch
-from data.batches import ahead
-from data.loader import ImageBatches
-from tests.test_loader import Marks, numbered
+from vl.data.batches import prefetch
+from vl.data.labelled.loader import ImageBatches
+from tests.data.labelled.test_loader import Marks, numbered
 
 if __name__ == "__main__":
     multiprocessing.set_start_method(sys.argv[1])
     loader = ImageBatches(numbered(400), Marks(), batch_size=2, num_workers=2)
-    batches = ahead(loader.epoch(0))
+    batches = prefetch(loader.epoch(0))
     next(batches)
     print(*(child.pid for child in multiprocessing.active_children()), flush=True)
     time.sleep(60)
@@ -359,7 +357,7 @@ def test_workers_die_with_a_parent_that_is_killed(method, tmp_path):
 
 
 def alive(process):
-    """Whether it runs; one that is dead and not yet waited for does not."""
+    """Whether a process runs; a zombie does not."""
     try:
         return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
     except FileNotFoundError:
@@ -369,21 +367,21 @@ def alive(process):
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"workers": -1}, "workers is -1; it must be at least 0"),
-        ({"tolerated": 1.5}, "tolerated is 1.5; it is a share, from 0 to 1"),
-        ({"min_size": 0}, "min_size is 0; it must be at least 1"),
-        ({"batch_size": 1, "processes": 2}, "a batch of 1 cannot be shared by 2 processes"),
-        ({"batch_size": 9, "processes": 7}, "6 pictures cannot be shared by 7 processes"),
+        ({"num_workers": -1}, "num_workers is -1"),
+        ({"max_corrupt": 1.5}, "max_corrupt is 1.5"),
+        ({"min_size": 0}, "min_size is 0"),
+        ({"batch_size": 1, "world_size": 2}, "a batch of 1 cannot be shared by 2 processes"),
+        ({"batch_size": 9, "world_size": 7}, "6 images cannot be shared by 7 processes"),
     ],
 )
-def test_wrong_arguments_are_refused(choices, message):
+def test_refuses_invalid_arguments(choices, message):
     with pytest.raises(ValueError, match=message):
         ImageBatches(numbered(6), Marks(), **{"batch_size": 3, **choices})
 
 
-def test_names_and_labels_must_be_as_many():
+def test_refuses_other_numbers_of_names_and_labels():
     @dataclass
-    class Half(Little):
+    class Half(InMemory):
         @property
         def names(self):
             return ["a"]

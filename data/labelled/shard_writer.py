@@ -1,0 +1,261 @@
+"""Writes labelled images into tar shards, WebDataset's format; interrupted runs can be resumed."""
+
+import hashlib
+import io
+import json
+import logging
+import os
+import re
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any, NamedTuple
+
+from PIL import Image
+from webdataset import TarWriter
+
+from vl.data.errors import FormatError
+from vl.data.files import atomic_write, decode_text, parse_json, write_text
+from vl.data.images.decode import SUFFIXES, decode_bytes
+from vl.data.labelled.dataset import FileDataset
+from vl.data.labelled.shards import CLASSES, SETTINGS, ShardDataset, shard_names
+from vl.data.labelled.tar_samples import TAR
+
+_log = logging.getLogger(__name__)
+_THREADS = 4  # reading and decoding release the interpreter's lock
+_PREFETCH = 16  # images in memory
+_QUALITY = 95  # of a JPEG; Pillow's manual advises against more
+_MAX_JPEG = 65500  # pixels; libjpeg's JPEG_MAX_DIMENSION
+# First bytes of images whose names lack a suffix; any other is taken for a JPEG.
+_MAGIC = {b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
+_MAGIC |= {b"II*\0": ".tif", b"MM\0*": ".tif", b"\0\0\0\x0cjP": ".jp2"}
+
+
+@dataclass(frozen=True)
+class ShardSettings:
+    """What the shards of a data set depend on."""
+
+    images_per_shard: int = 1000
+    seed: int | None = 0
+    """Of the order over all shards, so that each is like the whole; None keeps the order."""
+    shorter_side: int | None = None
+    """Shrink images to this, in pixels, as JPEG of quality 95; None copies their bytes."""
+    check: bool = False
+    """Decode every image, and leave out damaged ones; shrinking does so anyway."""
+
+
+class ShardedImage(NamedTuple):
+    """One image of `write_shards`."""
+
+    error: Exception | None  # why it was left out
+    reused: bool  # its shard was complete before
+
+
+def write_shards(
+    source: FileDataset | ShardDataset, folder: Path, settings: ShardSettings
+) -> Iterator[ShardedImage]:
+    """Write the shards that ``folder`` lacks; the same input gives the same bytes.
+
+    Args:
+        source: the images.
+        folder: empty, or with a part of the same shards.
+        settings: how they are written.
+
+    Yields:
+        A result an image, in order.
+
+    Raises:
+        ValueError: the folder has other files, or shards of other images or settings; or a class
+            cannot be a line of ``classes.txt``.
+        OSError: a shard cannot be written, or the disk is full.
+    """
+    order = _order(source.names, settings.seed)
+    step = settings.images_per_shard
+    parts = [order[begin : begin + step] for begin in range(0, len(order), step)]
+    stored = {
+        "shards": len(parts),
+        "images_per_shard": step,
+        "seed": settings.seed,
+        "shorter_side": settings.shorter_side,
+        "check": settings.check or settings.shorter_side is not None,
+        "source": _fingerprint(source, order),
+    }
+    _prepare_folder(folder, stored, source.classes)
+    digits = max(6, len(str(len(order) - 1)))
+    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        for number, (indices, name) in enumerate(zip(parts, shard_names(len(parts)), strict=True)):
+            path = folder / name
+            if _is_complete(path, [source.names[index] for index in indices]):
+                yield from (ShardedImage(None, True) for _ in indices)
+                continue
+            contents = _read_ahead(pool, lambda index: _read(source, index, settings), indices)
+            with _tar_writer(path) as tar:
+                for position, (index, content) in enumerate(contents, number * step):
+                    if isinstance(content, bytes):
+                        key = f"{position:0{digits}d}"
+                        tar.write(_sample(key, source, index, content))
+                    yield ShardedImage(None if isinstance(content, bytes) else content, False)
+
+
+@contextmanager
+def _tar_writer(path: Path) -> Iterator[TarWriter]:
+    """WebDataset's writer of a tar without owners and times, written completely or not at all."""
+    try:
+        with (
+            atomic_write(path) as temporary,
+            temporary.open("wb") as file,
+            TarWriter(file, encoder=False, mtime=0, user="", group="", mode=0o644) as tar,
+        ):
+            yield tar
+    except OSError as error:
+        if error.filename is not None or error.errno is None:
+            raise
+        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+
+
+def _sample(
+    key: str, source: FileDataset | ShardDataset, index: int, content: bytes
+) -> dict[str, Any]:
+    name, label = source.names[index], source.labels[index]
+    metadata = json.dumps({"name": name, "label": source.classes[label]})
+    return {
+        "__key__": key,
+        _suffix(name, content)[1:]: content,
+        "cls": str(label).encode(),
+        "json": metadata.encode(),
+    }
+
+
+def _order(names: Sequence[str], seed: int | None) -> list[int]:
+    """Indices in order, or by a hash of seed and name: the same on any machine, for ever."""
+    if seed is None:
+        return list(range(len(names)))
+    hashes = [hashlib.sha256(_to_bytes(f"{seed}/{name}")).digest() for name in names]
+    return sorted(range(len(names)), key=hashes.__getitem__)
+
+
+def _fingerprint(source: FileDataset | ShardDataset, order: Sequence[int]) -> str:
+    """Hash of names, classes, order, and each image's size and time of change."""
+    digest = hashlib.sha256()
+    for index in order:
+        try:
+            stamp = source.stamp(index)
+        except OSError:  # reported when it is read
+            stamp = ()
+        image = (source.names[index], source.classes[source.labels[index]], stamp)
+        digest.update(_to_bytes(f"{image!r}\n"))
+    digest.update(_to_bytes(repr(tuple(source.classes))))
+    return digest.hexdigest()
+
+
+def _prepare_folder(folder: Path, settings: dict[str, Any], classes: Sequence[str]) -> None:
+    """Refuse a folder of anything but a part of these shards, and write settings and classes."""
+    for name in classes:
+        # A byte order mark may be lost; names of files may not be text.
+        if not name.strip() or re.search("[\r\n\0\ufeff\ud800-\udfff]", name):
+            raise ValueError(f"the class {name!r} cannot be a line of {CLASSES}; rename it")
+    file = folder / SETTINGS
+    names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    if SETTINGS in names:
+        _compare(folder, parse_json(file, decode_text(file, file.read_bytes())), settings)
+    expected = set(shard_names(settings["shards"])) if SETTINGS in names else set()
+    foreign = {name for name in names - expected if name.lower().endswith(TAR)}
+    if SETTINGS not in names:
+        foreign |= names & {CLASSES}
+    foreign |= {name for name in names if (folder / name).is_dir()}
+    if foreign:
+        problem = f"{min(foreign)!r} is not one of these shards; choose another folder"
+        raise ValueError(f"{folder}: {problem}")
+    for pattern in (f".shard-*{TAR}.*.part", f".{CLASSES}.*.part", f".{SETTINGS}.*.part"):
+        for partial in folder.glob(pattern):  # of a run that was killed
+            partial.unlink()
+    # First, so that a resumed run knows the other files as its own.
+    write_text(file, json.dumps(settings, indent=1) + "\n")
+    write_text(folder / CLASSES, "".join(f"{name}\n" for name in classes))
+
+
+def _compare(folder: Path, stored: object, settings: dict[str, Any]) -> None:
+    if stored == settings:
+        return
+    before = stored if isinstance(stored, dict) else {}
+    differences = [
+        f"{name} was {before.get(name)} and is {settings[name]}"
+        for name in ("images_per_shard", "seed", "shorter_side", "check")
+        if before.get(name) != settings[name]
+    ]
+    difference = ", ".join(differences) or "other images, or some have changed since"
+    problem = f"it has other shards ({difference}); choose another folder, or remove this one"
+    raise ValueError(f"{folder}: {problem}")
+
+
+def _is_complete(path: Path, names: list[str]) -> bool:
+    """Whether a shard exists with all its images; one that lacks some is written again."""
+    if not path.exists():
+        return False
+    try:
+        return list(ShardDataset(path).names) == names
+    except FormatError as error:
+        _log.warning("%s; it is written again", error)
+        return False
+
+
+def _read(
+    source: FileDataset | ShardDataset, index: int, settings: ShardSettings
+) -> bytes | Exception:
+    """An image as it is to be written, or why it is left out."""
+    try:
+        content = source.read(index)
+        if settings.shorter_side is not None:
+            return _shrink(content, source.names[index], settings.shorter_side)
+        if settings.check:
+            decode_bytes(content, source.names[index])
+        return content
+    except (FormatError, OSError) as error:
+        return error
+
+
+def _read_ahead(
+    pool: ThreadPoolExecutor, read: Callable[[int], bytes | Exception], indices: Sequence[int]
+) -> Iterator[tuple[int, bytes | Exception]]:
+    waiting: deque[tuple[int, Future[bytes | Exception]]] = deque()
+    for index in indices:
+        waiting.append((index, pool.submit(read, index)))
+        if len(waiting) > _PREFETCH:
+            first, future = waiting.popleft()
+            yield first, future.result()
+    for first, future in waiting:
+        yield first, future.result()
+
+
+def _shrink(content: bytes, name: str, shorter_side: int) -> bytes:
+    """An image with a shorter side of at most ``shorter_side``; unchanged if it has that."""
+    pixels = decode_bytes(content, name)  # (3, H, W)
+    height, width = pixels.shape[1:]
+    short = min(height, width)
+    if short <= shorter_side:
+        return content
+    size = (round(width * shorter_side / short), round(height * shorter_side / short))
+    if max(size) > _MAX_JPEG:
+        raise FormatError(name, f"{size[0]} x {size[1]} pixels after shrinking, too large for JPEG")
+    values = (pixels * 255).round().byte().permute(1, 2, 0).numpy()  # (H, W, 3)
+    file = io.BytesIO()
+    image = Image.fromarray(values).resize(size, Image.Resampling.BICUBIC)
+    image.save(file, "JPEG", quality=_QUALITY)
+    return file.getvalue()
+
+
+def _suffix(name: str, content: bytes) -> str:
+    """An image's suffix: that of its name, unless it is a JPEG or the name lacks one."""
+    if content.startswith(b"\xff\xd8"):  # JPEG's first marker
+        return ".jpg"
+    suffix = PurePosixPath(name).suffix.lower()
+    if suffix in SUFFIXES:
+        return suffix
+    return next((end for magic, end in _MAGIC.items() if content.startswith(magic)), ".jpg")
+
+
+def _to_bytes(text: str) -> bytes:
+    return text.encode("utf-8", "surrogatepass")  # names of files may be any bytes

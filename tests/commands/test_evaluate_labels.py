@@ -302,7 +302,7 @@ def test_what_is_not_there_is_named(place, capsys):
     (place / "photos/empty").mkdir()
     refused(capsys, "photos: 1 of 9 classes have no image: 'empty'")
     (place / "list.txt").write_text("photos/red/0.png red\n")
-    message = "list.txt: line 1: expected a photograph, a tab and its class"
+    message = "list.txt: line 1: expected an image, a tab and its class"
     refused(capsys, message, photographs=["list.txt"])
 
 

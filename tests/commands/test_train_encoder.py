@@ -302,7 +302,7 @@ def test_too_many_corrupt_pictures_stop_the_run(place, capsys):
     many = coloured.folders(place / "many", COLOURS, count=30)
     for name in ("blue", "green"):
         (many / name / "7.png").write_bytes(b"")
-    message = "2 of 120 pictures cannot be read, and no more than 0.01 of them may be so"
+    message = "2 of 120 images cannot be read, more than a share of 0.01"
     refused(capsys, many, message, *QUICK, "--epochs", 1)
 
 

@@ -221,7 +221,7 @@ def test_embeddings_that_do_not_fit_are_refused(place, capsys):
         phase=phase,
     )
     (place / "list.txt").write_text("red/0.png\tred\nred/9.png\tred\nblue/0.png\tblue\n")
-    message = "list.txt: 1 photographs have no embedding: 'red/9.png'"
+    message = "list.txt: 1 images have no embedding: 'red/9.png'"
     flags = ["--embeddings", "photos.npy"]
     refused(capsys, message, *flags, photographs=["list.txt"], phase=phase)
     message = "--views cannot go with --embeddings: they have their own"
@@ -433,7 +433,7 @@ def test_files_that_are_not_whole_are_refused(place, capsys):
     refused(capsys, "none.txt", *ALL, phase=["--words", "none.txt", *ENCODER])
     (place / "words.txt").write_text(text)
     (place / "list.txt").write_text("photos/red/0.png\tred\nphotos/blue/0.png blue\n")
-    message = "list.txt: line 2: expected a photograph, a tab and its class, not 'photos/blue/0"
+    message = "list.txt: line 2: expected an image, a tab and its class"
     refused(capsys, message, photographs=["list.txt"])
     coloured.folders(place / "again", NAMES[:1])
     refused(capsys, "again: 'red/0.png' is in photos already", photographs=["photos", "again"])

@@ -45,7 +45,7 @@ def test_folders_and_lists_together(tmp_path):
     assert found.of == (0, 1, 1, 2)
     texts = ("okapi", "stop sign", "ring, band")
     assert found.labels == tuple(Label(text, None) for text in texts)
-    assert found.notes == (f"{other}: left out, as empty: 1 lines",)
+    assert found.notes == (f"{other}: skipped 1 blank lines",)
 
 
 def test_ids_get_the_words_of_wordnet_and_are_one_label_with_a_name(tmp_path):
@@ -89,7 +89,7 @@ def test_a_list_of_embedded_photographs_needs_no_files(tmp_path):
     path = tmp_path / "list.txt"
     path.write_text("x/1.jpg\tring\n")
     assert read_examples([path], embedded={"x/1.jpg"}).names == ("x/1.jpg",)
-    with pytest.raises(FileNotFoundError, match="1 photographs are not there: 'x/1"):
+    with pytest.raises(FileNotFoundError, match="1 images do not exist: 'x/1"):
         read_examples([path])
 
 

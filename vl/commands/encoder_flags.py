@@ -115,8 +115,8 @@ class EncoderRun:
     """Train against the fast gradient sign of this size, of a range of 1 (Goodfellow et al.)."""
     clean_weight: Probability = 0.5
     """Weight of the clean pictures in adversarial training (the paper's alpha)."""
-    workers: NonNegativeInt = 0
-    """Processes that decode and distort pictures, for each training process; 0: threads."""
+    workers: NonNegativeInt | None = None
+    """Worker processes that decode and augment images; one a core by default, 0 for none."""
     precision: Literal["auto", "float32", "bfloat16"] = "float32"
     """Of the forward pass; auto takes bfloat16 where the machine is quicker at it."""
     compile: bool = False

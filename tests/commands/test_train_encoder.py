@@ -260,12 +260,12 @@ def test_a_loss_that_is_not_finite_stops_the_run_before_it_is_saved(
 @pytest.mark.parametrize("which", ["checkpoint", "encoder"])
 def test_a_full_disk_is_said_and_leaves_what_was(photos, place, capsys, monkeypatch, which):
     """It is full from the second epoch on."""
-    replacing, save_file, saves = checkpoint.replacing, bundle.save_file, []
+    atomic_write, save_file, saves = checkpoint.atomic_write, bundle.save_file, []
 
     @contextmanager
     def full(path):
         saves.append(path)
-        with replacing(path) as beside:
+        with atomic_write(path) as beside:
             yield Path("/dev/full") if len(saves) > 7 else beside  # opened, and not renamed
 
     def onto_a_full_disk(tensors, beside, metadata):
@@ -276,7 +276,7 @@ def test_a_full_disk_is_said_and_leaves_what_was(photos, place, capsys, monkeypa
         save_file(tensors, beside, metadata=metadata)
 
     if which == "checkpoint":
-        monkeypatch.setattr(checkpoint, "replacing", full)
+        monkeypatch.setattr(checkpoint, "atomic_write", full)
     else:
         monkeypatch.setattr(bundle, "save_file", onto_a_full_disk)
     name = {"checkpoint": "state.pt", "encoder": "encoder.safetensors"}[which]

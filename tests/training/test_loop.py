@@ -364,11 +364,11 @@ def test_a_full_disk_is_said_in_a_sentence_and_leaves_the_old_checkpoint(tmp_pat
         if len(saves) == 2:
             yield Path("/dev/full")  # written to, as a path that is not renamed
         else:
-            with replacing(path) as beside:
+            with atomic_write(path) as beside:
                 yield beside
 
-    replacing = checkpoint.replacing
-    monkeypatch.setattr(checkpoint, "replacing", full)
+    atomic_write = checkpoint.atomic_write
+    monkeypatch.setattr(checkpoint, "atomic_write", full)
     with pytest.raises(OSError, match=r"state\.pt: could not be written"):
         run(tmp_path)
     monkeypatch.undo()

@@ -69,7 +69,7 @@ def test_a_line_a_photograph_and_label_best_first(model, photos, capsys):
         assert [len(figure.partition(".")[2]) for figure in line[2:]] == [4, 3]
     assert stderr.splitlines()[:2] == [
         "vl: 3 labels, 2 of them trained on, 1 not",
-        "vl: their vectors: 3 as they are written, words joined by underscores",
+        "vl: their vectors: 3 as written, words joined by underscores",
     ]
     assert "label 6/6" in stderr
 
@@ -111,7 +111,9 @@ def test_json_without_the_question_has_no_answer_to_it(model, photos, capsys):
 
 
 def test_two_senses_of_a_word_keep_their_ids(tmp_path, photos, capsys):
-    labeller(LabelSpace(words(), wordnet(), kinds=0.5)).save(tmp_path / "kinds.safetensors")
+    labeller(LabelSpace(words(), wordnet(), hypernym_weight=0.5)).save(
+        tmp_path / "kinds.safetensors"
+    )
     listed = tmp_path / "senses.txt"
     listed.write_text("n00000006\nn00000007\nquokka\n")
     out = tmp_path / "coverage.tsv"

@@ -159,20 +159,20 @@ def test_how_a_word_was_found_is_said_where_it_is_not_the_word_itself(index, cap
     assert caplog.messages == [
         "stop signs: as their plural or singular: stop_sign",
         "Stop-Sign: in another spelling: hyphens, spaces, apostrophes, accents: stop_sign",
-        "zzz, east: as they are written, words joined by underscores: east",
-        "north gate: by the mean of those of their words that have one: north",
+        "zzz, east: as written, words joined by underscores: east",
+        "north gate: by the mean of those of their words that have a vector: north",
     ]
 
 
 def test_words_lie_where_labels_lie(index, capsys, caplog):
     """An emu, which has no vector, is a kind of east; of west the centre (0, -1) leaves (-1, 1)."""
     wordnet = WordNet({"n1": ["east"], "n2": ["emu"]}, [("n1", "n2")])
-    kinds = LabelSpace(words(), wordnet, kinds=0.5)
+    kinds = LabelSpace(words(), wordnet, hypernym_weight=0.5)
     assert answer(flags(index, text=("emu",), top=1), Compass(space=kinds)) == 0
     assert lines(capsys) == ["0.png\t1.0000"]
     said = "emu: no vector of its own: where that lies of which it is a kind"
     assert caplog.messages == [said]
-    centred = LabelSpace(words(), centre=np.array([0, -1], dtype=np.float32))
+    centred = LabelSpace(words(), mean=np.array([0, -1], dtype=np.float32))
     assert answer(flags(index, text=("west",), top=2), Compass(space=centred)) == 0
     assert lines(capsys) == ["in/1.png\t0.7071", "in/2.png\t0.7071"]
 

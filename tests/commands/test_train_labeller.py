@@ -406,7 +406,7 @@ def test_the_space_is_as_the_flags_say(place):
     made = trained("--wordnet", "wordnet", "--kinds", 0.5, "--centre", *ALL)
     assert made.space.kinds == 0.5
     assert made.space.wordnet is not None
-    assert made.space.centre is not None
+    assert made.space.mean is not None
     assert right(made, place / "photos") == 1
     limited = trained("--limit-words", 4, *ALL, out="limited")
     assert limited.words.words == NAMES[:4]

@@ -66,7 +66,7 @@ def test_terms_of_the_labels_become_one_word(text, tmp_path, capsys):
     assert train(tmp_path / "words.bin", text, "--labels", labels) == 0
     vectors = WordVectors.load(tmp_path / "words.bin")
     assert "stop_sign" in vectors and "stop" not in vectors
-    assert vectors.vector_of("stop sign, traffic light").way == "phrase"
+    assert vectors.lookup("stop sign, traffic light").rule == "phrase"
     assert "of 3 terms of several words 1 come 2 times or more" in capsys.readouterr().err
 
 

@@ -251,7 +251,7 @@ def test_a_label_trained_on_without_an_id_is_known_beside_others_that_had_one():
 
 
 def test_ids_place_labels_by_their_kinds(images):
-    space = LabelSpace(words(), wordnet(), kinds=0.5)
+    space = LabelSpace(words(), wordnet(), hypernym_weight=0.5)
     made = labeller(space)
     listed = made.candidates(["quokka", "ring"], ["n00000005", "n00000007"])
     torch.testing.assert_close(

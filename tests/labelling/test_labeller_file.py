@@ -40,7 +40,7 @@ def tiny(monkeypatch):
 
 
 def full_space() -> LabelSpace:
-    return LabelSpace(words(), wordnet(), synonyms="mean", kinds=0.5, centre=CENTRE)
+    return LabelSpace(words(), wordnet(), synonyms="mean", hypernym_weight=0.5, mean=CENTRE)
 
 
 @pytest.fixture
@@ -61,11 +61,11 @@ def test_what_was_written_is_read(path, tmp_path):
     assert read.words.words == WORDS
     np.testing.assert_allclose(read.words.matrix, words().matrix, atol=1e-3)
     assert read.space.synonyms == "mean"
-    assert read.space.kinds == 0.5
+    assert read.space.hypernym_weight == 0.5
     assert read.space.wordnet.names() == wordnet().names()
     for name in wordnet().ids:
         assert read.space.wordnet.parents(name) == wordnet().parents(name)
-    assert read.space.centre.tolist() == CENTRE.tolist()
+    assert read.space.mean.tolist() == CENTRE.tolist()
     assert read.seen == SEEN
     assert (read.embedder.views, read.embedder.resize, read.embedder.encoder_name) == (
         ("plain", "flip"),
@@ -99,7 +99,7 @@ def test_parts_that_a_labeller_may_lack(tmp_path):
     read = Labeller.load(tmp_path / "plain.safetensors")
     assert read.calibration is None
     assert read.space.wordnet is None
-    assert read.space.centre is None
+    assert read.space.mean is None
     assert read.seen == ()
     assert (read.embedder.views, read.embedder.resize) == (("plain",), "squash")
 
@@ -191,7 +191,7 @@ HOSTILE = {
     "text of floats": (with_tensor("words.text", torch.zeros(9)), "words.text: not text in UTF"),
     "another width": (
         with_tensor("words.vectors", torch.full((9, 5), 5**-0.5)),
-        "the centre has shape|leads to width 6, the words have width 5",
+        "the mean has shape|leads to width 6, the words have width 5",
     ),
     "text in a table": (
         with_tensor("words.text", torch.zeros(9, 1, dtype=torch.uint8)),
@@ -215,18 +215,33 @@ HOSTILE = {
         "closes a circle",
     ),
     "a centre of another width": (
-        with_tensor("space.centre", torch.zeros(5)),
-        r"the centre has shape \(5,\)",
+        with_tensor("space.mean", torch.zeros(5)),
+        r"the mean has shape \(5,\)",
     ),
-    "a centre of no width": (with_tensor("space.centre", torch.zeros(())), "the centre has shape"),
-    "a centre of NaN": (number_at("space.centre", torch.nan), "space.centre: .*not finite"),
+    "a centre of no width": (with_tensor("space.mean", torch.zeros(())), "the mean has shape"),
+    "a centre of NaN": (number_at("space.mean", torch.nan), "space.mean: .*not finite"),
     "space missing": (setting(space=None), "'space'"),
     "space a list": (setting(space=[]), "'space'"),
-    "space without kinds": (setting(space={"synonyms": "first"}), "expected kinds and synonyms"),
-    "kinds of text": (setting(space={"synonyms": "first", "kinds": "0"}), "expected kinds and"),
-    "kinds of 1": (setting(space={"synonyms": "first", "kinds": 1}), "from 0 to less than 1"),
-    "kinds of NaN": (setting(space={"synonyms": "first", "kinds": np.nan}), "from 0 to less"),
-    "synonyms of a list": (setting(space={"synonyms": ["first"], "kinds": 0}), "it must be 'fir"),
+    "space without kinds": (
+        setting(space={"synonyms": "first"}),
+        "expected hypernym_weight and synonyms",
+    ),
+    "kinds of text": (
+        setting(space={"synonyms": "first", "hypernym_weight": "0"}),
+        "expected hypernym_weight and",
+    ),
+    "kinds of 1": (
+        setting(space={"synonyms": "first", "hypernym_weight": 1}),
+        "from 0 to less than 1",
+    ),
+    "kinds of NaN": (
+        setting(space={"synonyms": "first", "hypernym_weight": np.nan}),
+        "from 0 to less",
+    ),
+    "synonyms of a list": (
+        setting(space={"synonyms": ["first"], "hypernym_weight": 0}),
+        "it must be 'fir",
+    ),
     "seen a number": (setting(seen=3), "'seen'"),
     "seen a text": (setting(seen=["ball"]), "expected a label and its synset, not 'ball'"),
     "seen of three": (setting(seen=[["a", "b", "c"]]), "expected a label and its synset"),

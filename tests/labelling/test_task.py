@@ -80,7 +80,7 @@ def test_words_are_those_of_the_training_labels():
 def test_the_centre_is_the_mean_of_the_training_labels():
     plain, made = task(), task(centre=True)
     assert made.parts == plain.parts
-    assert np.allclose(made.space.centre, plain.words.numpy().mean(0), atol=1e-6)
+    assert np.allclose(made.space.mean, plain.words.numpy().mean(0), atol=1e-6)
     expected = F.normalize(plain.vectors - plain.words.mean(0), dim=1)
     assert torch.allclose(made.vectors[:7], expected[:7], atol=1e-5)
 

@@ -12,7 +12,7 @@ import tyro
 from vl import devices, sheets
 from vl.data.files import escape_unprintable, write_text
 from vl.data.words.label_lists import Lemmas, read_labels
-from vl.data.words.vectors import WAYS
+from vl.data.words.vectors import LOOKUP_RULES
 from vl.data.words.wordnet import WordNet
 from vl.inputs import error_message, listed, photographs
 from vl.labelling.labeller import Answer, Candidates, Labeller, Prediction
@@ -180,9 +180,11 @@ def _tell(flags: LabelRun, candidates: Candidates, lost: tuple[int, ...]) -> Non
     count = len(candidates.texts)
     _log.info("%d %s, %d of them trained on, %d not", count, what, seen, count - seen)
     placed = candidates.placed
-    ways = [f"{number} {WAYS[way]}" for way, number in placed.coverage.counts.items() if number]
-    if placed.kinds:  # they are among the last, those without
-        ways[-1] += f", of which {placed.kinds} have the place of what they are a kind of"
+    ways = [
+        f"{number} {LOOKUP_RULES[way]}" for way, number in placed.coverage.counts.items() if number
+    ]
+    if placed.num_by_hypernym:  # they are among the last, those without
+        ways[-1] += f", of which {placed.num_by_hypernym} have the place of what they are a kind of"
     _log.info("their vectors: %s", "; ".join(ways))
     if lost:
         every = _log.isEnabledFor(logging.DEBUG)
@@ -204,9 +206,9 @@ def _coverage(candidates: Candidates, ids: tuple[str | None, ...]) -> list[str]:
     lines = ["label\tid\tway\twords\tsynset\ttrained on"]
     placed = candidates.placed
     without = candidates.vectors.isnan().any(1).tolist()
-    rows = zip(candidates.texts, ids, placed.coverage.found, placed.synsets, without, strict=True)
+    rows = zip(candidates.texts, ids, placed.coverage.lookups, placed.synsets, without, strict=True)
     for (text, name, found, synset, lost), seen in zip(rows, candidates.seen.tolist(), strict=True):
-        way = "none" if lost else found.way if found.vector is not None else "kind"
+        way = "none" if lost else found.rule if found.vector is not None else "kind"
         cells = (text, name or "", way, found.text, synset or "", "yes" if seen else "no")
         lines.append("\t".join(escape_unprintable(cell) for cell in cells))
     return lines

@@ -13,7 +13,7 @@ import tyro
 
 from vl import devices, sheets
 from vl.data.files import escape_unprintable
-from vl.data.words.vectors import WAYS
+from vl.data.words.vectors import LOOKUP_RULES
 from vl.inputs import error_message
 from vl.labelling.labeller import Labeller
 from vl.search.index import Hit, Index, QueryTerm, query_vector
@@ -109,15 +109,15 @@ def _parts(flags: SearchRun, labeller: Labeller) -> list[QueryTerm]:
     """The terms of the query; how each word's vector was found is told."""
     words = (*flags.text, *flags.plus, *flags.minus)
     weights = [1.0] * (len(words) - len(flags.minus)) + [-1.0] * len(flags.minus)
-    placed = labeller.space.place(words)  # where the labels lie, too
+    placed = labeller.space.embed(words)  # where the labels lie, too
     unknown = [repr(word) for word in placed.missing]
     if unknown:
         raise ValueError(f"no word vector for {', '.join(unknown)}")
-    for word, found in zip(words, placed.coverage.found, strict=True):
+    for word, found in zip(words, placed.coverage.lookups, strict=True):
         if found.vector is None:
             _log.info("%s: no vector of its own: where that lies of which it is a kind", word)
-        elif found.way != "phrase" or found.synonym:
-            _log.info("%s: %s: %s", word, WAYS[found.way], found.text)
+        elif found.rule != "phrase" or found.synonym:
+            _log.info("%s: %s: %s", word, LOOKUP_RULES[found.rule], found.text)
     parts = [
         QueryTerm(vector, weight)
         for vector, weight in zip(torch.from_numpy(placed.vectors), weights)

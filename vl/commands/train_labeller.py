@@ -175,7 +175,7 @@ def _task(flags: DeviseRun, start: Labeller | None, processes: Processes) -> Tas
         if flags.random_words:
             words = randomised(words, flags.seed)
         words = as_stored(words)
-        space = LabelSpace(words, wordnet, synonyms=flags.synonyms, kinds=flags.kinds)
+        space = LabelSpace(words, wordnet, synonyms=flags.synonyms, hypernym_weight=flags.kinds)
     names = None if wordnet is None else wordnet.names()
     phase = _phase(flags, start, names, processes)
     quiet = not processes.first

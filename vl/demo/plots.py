@@ -117,7 +117,7 @@ def plot_word_space(words: WordVectors) -> tuple[Plot | None, str]:
     Returns:
         The plot, None if fewer than three kinds have a vector; and a note on it.
     """
-    vectors = {kind: words.vector_of(", ".join(kind.words)).vector for kind in KINDS}
+    vectors = {kind: words.lookup(", ".join(kind.words)).vector for kind in KINDS}
     missing = [kind.name for kind, vector in vectors.items() if vector is None]
     note = f" Without a vector: {', '.join(missing)}." if missing else ""
     kinds = [kind for kind, vector in vectors.items() if vector is not None]

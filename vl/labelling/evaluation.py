@@ -152,7 +152,7 @@ class _Judge:
         self._seen = np.array(
             [labeller.is_seen(label.text, label.synset) for label in self._labels]
         )
-        places = labeller.space.place(
+        places = labeller.space.embed(
             [label.text for label in self._labels], [label.synset for label in self._labels]
         )
         self._placed = ~np.isnan(places.vectors[:, 0])

@@ -15,7 +15,7 @@ from torch import Tensor
 from vl.data.errors import FormatError
 from vl.data.files import first_few
 from vl.data.images.decode import ImageLike
-from vl.data.words.label_space import LabelSpace, Placed
+from vl.data.words.label_space import LabelSpace, LabelVectors
 from vl.data.words.labels import Label, LabelIndex
 from vl.data.words.vectors import WordVectors
 from vl.encoding.embedder import Embedder
@@ -45,7 +45,7 @@ class Candidates(NamedTuple):
     """Labels that photographs may get, ready to be compared with."""
 
     texts: tuple[str, ...]
-    placed: Placed
+    placed: LabelVectors
     vectors: Tensor  # (K, D); NaN for a label without
     seen: Tensor  # (K,) bool: trained on
     penalty: Tensor  # (K,) subtracted from each label's cosine
@@ -235,7 +235,7 @@ class Labeller:
         """
         if not labels:
             raise ValueError("there are no labels")
-        placed = self.space.place(labels, ids, advance=advance)
+        placed = self.space.embed(labels, ids, advance=advance)
         if len(placed.missing) == len(labels):
             some = first_few(labels)
             raise ValueError(f"none of {len(labels)} labels has a vector: {some}")
@@ -321,7 +321,7 @@ class Labeller:
         return bool(self._aside_index.find(Label(label, synset)))
 
     def _prepared(
-        self, placed: Placed, ids: Sequence[str | None], *, stacking: bool, csls: bool
+        self, placed: LabelVectors, ids: Sequence[str | None], *, stacking: bool, csls: bool
     ) -> Candidates:
         texts = placed.coverage.labels
         vectors = torch.from_numpy(placed.vectors).to(self.device)

@@ -28,7 +28,7 @@ PROJECTIONS: dict[str, type[Projection]] = {"devise": Devise, "conse": Conse}
 _UNIT = 1e-3  # how far from 1 the length of a reference may be
 # Tensors that belong to no module, by the part of the configuration without which they are not.
 _TENSORS = {
-    "space": ("words.text", "words.vectors", "wordnet.words", "wordnet.is_a", "space.centre"),
+    "space": ("words.text", "words.vectors", "wordnet.words", "wordnet.is_a", "space.mean"),
     "calibration": ("calibration.references", "calibration.truths"),
 }
 
@@ -71,8 +71,8 @@ def write(path: Path | str, parts: Parts) -> None:
                 "\n".join(f"{each} {child}" for each in net.ids for child in net.children(each))
             ),
         )
-    if space.centre is not None:
-        modules["space"] = _Tensors(centre=torch.from_numpy(space.centre))
+    if space.mean is not None:
+        modules["space"] = _Tensors(mean=torch.from_numpy(space.mean))
     if (calibration := parts.calibration) is not None:
         modules["calibration"] = _Tensors(
             references=calibration.references, truths=calibration.truths
@@ -83,7 +83,7 @@ def write(path: Path | str, parts: Parts) -> None:
         configuration={
             "embedder": parts.embedder.config(),
             "projections": {name: each.configuration for name, each in parts.projections.items()},
-            "space": {"synonyms": space.synonyms, "kinds": space.kinds},
+            "space": {"synonyms": space.synonyms, "hypernym_weight": space.hypernym_weight},
             "seen": [list(label) for label in parts.seen],
             "aside": [list(label) for label in parts.aside],
             "calibration": None
@@ -168,8 +168,12 @@ def _projection(held: bundle.Bundle, name: str, configuration: Any) -> Projectio
 
 def _space(held: bundle.Bundle) -> LabelSpace:
     settings = bundle.required(held, "space", dict)
-    if sorted(settings) != ["kinds", "synonyms"] or not isinstance(settings["kinds"], int | float):
-        raise FormatError(held.path, "expected kinds and synonyms", record="configuration 'space'")
+    if sorted(settings) != ["hypernym_weight", "synonyms"] or not isinstance(
+        settings["hypernym_weight"], int | float
+    ):
+        raise FormatError(
+            held.path, "expected hypernym_weight and synonyms", record="configuration 'space'"
+        )
     wordnet = None
     if "wordnet.words" in held.tensors:
         lines = [line.split("\t") for line in _text(held, "wordnet.words").split("\n")]
@@ -182,13 +186,13 @@ def _space(held: bundle.Bundle) -> LabelSpace:
             wordnet = WordNet(names, [(parent, child) for parent, child in edges])
         except ValueError as cause:
             raise FormatError(held.path, str(cause), record="tensors wordnet.*") from cause
-    centre = held.tensors.get("space.centre")
+    mean = held.tensors.get("space.mean")
     return LabelSpace(
         _words(held),
         wordnet,
         synonyms=settings["synonyms"],
-        kinds=settings["kinds"],
-        centre=None if centre is None else _floats(held, "space.centre", centre.ndim),
+        hypernym_weight=settings["hypernym_weight"],
+        mean=None if mean is None else _floats(held, "space.mean", mean.ndim),
     )
 
 

@@ -71,7 +71,7 @@ def task_of(
     """
     labels = phase.examples.labels
     texts, ids = [label.text for label in labels], [label.synset for label in labels]
-    placed = space.place(texts, ids)
+    placed = space.embed(texts, ids)
     usable = ~np.isnan(placed.vectors[:, 0])
     if len(usable) and not usable.any():
         some = first_few(texts)
@@ -83,8 +83,8 @@ def task_of(
         )
     parts = split(phase.examples, usable.tolist(), share=development, seed=seed)
     if centre:
-        space = space.centred(placed.vectors[list(parts.training)])
-        placed = space.place(texts, ids)
+        space = space.subtract_mean(placed.vectors[list(parts.training)])
+        placed = space.embed(texts, ids)
         wanted = [*parts.training, *parts.unseen]
         for number in (each for each in wanted if np.isnan(placed.vectors[each, 0])):
             raise ValueError(

@@ -5,7 +5,7 @@ import pytest
 from gensim.models import KeyedVectors
 
 from vl.data.errors import FormatError
-from vl.data.words.vectors import WAYS, WordVectors
+from vl.data.words.vectors import LOOKUP_RULES, WordVectors
 
 
 def made(*words, width=8, seed=0):
@@ -73,7 +73,7 @@ FOUND = [
 @pytest.mark.parametrize(("words", "label", "way", "text", "synonym"), FOUND)
 def test_a_label_is_found_in_the_best_way_there_is(words, label, way, text, synonym):
     vectors = made(*words.split())
-    found = vectors.vector_of(label)
+    found = vectors.lookup(label)
     assert found[1:] == (way, text, synonym)
     if way == "none":
         assert found.vector is None
@@ -92,29 +92,29 @@ def test_a_label_is_found_in_the_best_way_there_is(words, label, way, text, syno
     ],
 )
 def test_what_is_likely_no_compound_is_not_taken_apart(words, label):
-    assert made(*words, width=2).vector_of(label).way == "none"
+    assert made(*words, width=2).lookup(label).rule == "none"
 
 
 def test_a_compound_comes_apart_into_its_most_frequent_words():
     vectors = made("handy", "work", "hand", "ywork", "other")
-    assert vectors.vector_of("handywork").text == "handy + work"
+    assert vectors.lookup("handywork").text == "handy + work"
 
 
 def test_the_order_of_synonyms_alone_decides_among_full_ones():
     vectors = made("red", "fox", "vulpes_vulpes")
-    assert vectors.vector_of("red fox, Vulpes vulpes").way == "words"
-    assert vectors.vector_of("Vulpes vulpes, red fox").way == "phrase"
+    assert vectors.lookup("red fox, Vulpes vulpes").rule == "words"
+    assert vectors.lookup("Vulpes vulpes, red fox").rule == "phrase"
 
 
 def test_words_that_point_in_opposite_directions_have_no_mean():
     matrix = np.array([[1, 0], [-1, 0]], np.float32)
-    assert WordVectors(["hot", "cold"], matrix).vector_of("hot cold").vector is None
+    assert WordVectors(["hot", "cold"], matrix).lookup("hot cold").vector is None
 
 
 def test_what_is_found_can_be_written_to_and_the_vectors_cannot():
     vectors = made("cat", "dog")
     before = vectors.matrix.copy()
-    vectors.vector_of("cat").vector[:] = 0
+    vectors.lookup("cat").vector[:] = 0
     vectors["dog"][:] = 0
     np.testing.assert_array_equal(vectors.matrix, before)
     with pytest.raises(ValueError, match="read-only"):
@@ -126,13 +126,13 @@ def test_coverage_keeps_every_label_in_its_place():
     labels = ["coucal", "cat", "stop sign", "kuvasz, wombat", "sea lion", "grey lion", "coucal"]
     coverage = vectors.coverage(iter(labels))
     assert coverage.labels == tuple(labels)
-    assert [found.way for found in coverage.found] == [
+    assert [found.rule for found in coverage.lookups] == [
         *("none", "phrase", "phrase", "number", "words", "part", "none")
     ]
     assert coverage.missing == ["coucal", "coucal"]
-    assert list(coverage.counts) == list(WAYS)
+    assert list(coverage.counts) == list(LOOKUP_RULES)
     assert coverage.counts == {
-        **dict.fromkeys(WAYS, 0),
+        **dict.fromkeys(LOOKUP_RULES, 0),
         "none": 2,
         "phrase": 2,
         "number": 1,
@@ -158,7 +158,7 @@ def test_a_file_is_loaded_at_unit_length(tmp_path):
     with pytest.raises(KeyError):
         vectors["cats"]
     assert WordVectors.load(tmp_path / "words.bin", limit=1).words == ("cat",)
-    with pytest.raises(ValueError, match="the limit is 0 words; it must be at least 1"):
+    with pytest.raises(ValueError, match="limit is 0; it must be at least 1"):
         WordVectors.load(tmp_path / "words.bin", limit=0)
     with pytest.raises(FormatError, match="empty: there is nothing in it"):
         (tmp_path / "empty").touch()

@@ -2,7 +2,7 @@
 
 import pytest
 
-from vl.data.words.word_forms import folded, plurals, singulars
+from vl.data.words.word_forms import fold_spelling, plurals, singulars
 
 PAIRS = """cat cats|berry berries|toy toys|box boxes|church churches|dish dishes|glass glasses
 bus buses|potato potatoes|piano pianos|wolf wolves|knife knives|roof roofs|man men|fireman firemen
@@ -50,8 +50,8 @@ def test_the_likeliest_comes_first():
     ],
 )
 def test_spellings_that_mean_the_same_fold_to_the_same(word, same):
-    assert folded(word) == same
-    assert folded(folded(word)) == same
+    assert fold_spelling(word) == same
+    assert fold_spelling(fold_spelling(word)) == same
 
 
 def test_a_word_in_is_may_be_a_plural_of_one_in_i():

@@ -75,7 +75,7 @@ def test_without_hypernyms_labels_have_their_words_vectors(settings):
 @pytest.mark.parametrize("mean", [None, np.linspace(-0.2, 0.3, WIDTH, dtype=np.float32)])
 def test_hypernyms_agree_with_plain_recursion(weight, mean):
     word_vectors = words()
-    space = LabelSpace(word_vectors, wordnet(), hypernym_weight=kinds, mean=mean)
+    space = LabelSpace(word_vectors, wordnet(), hypernym_weight=weight, mean=mean)
     ids = list(SYNSETS)
     labels = [", ".join(SYNSETS[name]) for name in ids]
     embedded = space.embed(labels, ids)

@@ -30,19 +30,19 @@ def test_json_equals_coco_caption(references: Path, capsys: pytest.CaptureFixtur
     out, err = capsys.readouterr()
     assert err == ""
     assert out.count("\n") == 1
-    found = json.loads(out)
-    scores = {name: found[name] for name in coco_caption_scores(CANDIDATES)}
+    content = json.loads(out)
+    scores = {name: content[name] for name in coco_caption_scores(CANDIDATES)}
     assert scores == pytest.approx(coco_caption_scores(CANDIDATES), rel=0, abs=1e-9)
     assert 0.1 < scores["BLEU-4"] < scores["BLEU-1"] < 1
-    assert (found["images"], found["missing"], found["unmatched"]) == (4, 0, 0)
-    assert found["references"] == {"min": 3, "max": 3}
-    assert (found["num_resamples"], found["confidence"], found["seed"]) == (1000, 0.95, 0)
-    assert found["candidate_length"] == 23  # 7 + 7 + 2 + 7
-    assert found["reference_length"] == 24  # 8 + 7 + 2 + 7
+    assert (content["images"], content["missing"], content["unmatched"]) == (4, 0, 0)
+    assert content["references"] == {"min": 3, "max": 3}
+    assert (content["num_resamples"], content["confidence"], content["seed"]) == (1000, 0.95, 0)
+    assert content["candidate_length"] == 23  # 7 + 7 + 2 + 7
+    assert content["reference_length"] == 24  # 8 + 7 + 2 + 7
     for name, value in scores.items():
-        low, high = found["intervals"][name]
+        low, high = content["intervals"][name]
         assert low < value < high
-    assert found["signatures"] == {
+    assert content["signatures"] == {
         name: f"{name} {value:.4f} | refs 3 | tok ptb | {detail} | vl {__version__}"
         for (name, value), detail in zip(
             scores.items(),
@@ -50,8 +50,8 @@ def test_json_equals_coco_caption(references: Path, capsys: pytest.CaptureFixtur
             strict=True,
         )
     }
-    assert "comparison" not in found
-    assert "diversity" not in found
+    assert "comparison" not in content
+    assert "diversity" not in content
 
 
 def test_scores_of_coco_results_equal_coco_caption(
@@ -62,8 +62,8 @@ def test_scores_of_coco_results_equal_coco_caption(
     references = coco / "captions_val2017_half.json"
     flags = ["--subset", "--json", "--num-resamples", 0]
     assert run_evaluate(path, "--references", references, *flags) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["images"], found["missing"], found["unmatched"]) == (2500, 0, 38004)
+    content = json.loads(capsys.readouterr().out)
+    assert (content["images"], content["missing"], content["unmatched"]) == (2500, 0, 38004)
     # pycocoevalcap 1.2 on the same files, with its tokenizer on Java 17.
     theirs = {
         "BLEU-1": 0.6715145577829859,
@@ -73,7 +73,7 @@ def test_scores_of_coco_results_equal_coco_caption(
         "ROUGE-L": 0.5019073256642124,
         "CIDEr-D": 0.8834526286001115,
     }
-    assert {name: found[name] for name in theirs} == pytest.approx(theirs, rel=0, abs=1e-12)
+    assert {name: content[name] for name in theirs} == pytest.approx(theirs, rel=0, abs=1e-12)
 
 
 def test_plain_lines_without_a_terminal(
@@ -93,14 +93,14 @@ def test_plain_lines_without_a_terminal(
 def test_lines_have_intervals(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = results_file(references.parent, CANDIDATES)
     arguments = [path, "--references", references, "--metrics", "cider-d"]
-    found = []
+    content = []
     for more in ([], ["--confidence", "0.5"], ["--num-resamples", "10"]):
         assert run_evaluate(*arguments, *more) == 0
         line = capsys.readouterr().out.splitlines()[0]
         match = re.fullmatch(r"CIDEr-D (\d\.\d{4})  \[(\d\.\d{4}), (\d\.\d{4})\]", line)
         assert match
-        found.append([float(figure) for figure in match.groups()])
-    (value, low, high), (_, inner_low, inner_high), (_, tenth_low, _) = found
+        content.append([float(figure) for figure in match.groups()])
+    (value, low, high), (_, inner_low, inner_high), (_, tenth_low, _) = content
     assert low < inner_low < value < inner_high < high
     assert low != tenth_low
 
@@ -109,12 +109,12 @@ def test_equal_seeds_give_equal_intervals(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = results_file(references.parent, CANDIDATES)
-    found = []
+    content = []
     for seed in (0, 0, 1):
         arguments = [path, "--references", references, "--json", "--num-resamples", 20]
         assert run_evaluate(*arguments, "--seed", seed) == 0
-        found.append(json.loads(capsys.readouterr().out)["intervals"])
-    assert found[0] == found[1] != found[2]
+        content.append(json.loads(capsys.readouterr().out)["intervals"])
+    assert content[0] == content[1] != content[2]
 
 
 def test_tables_on_a_terminal(
@@ -141,38 +141,38 @@ def test_only_the_selected_metrics_are_computed(
 ) -> None:
     path = results_file(references.parent, CANDIDATES)
     assert run_evaluate(path, "--references", references, "--metrics", "rouge-l", "--json") == 0
-    found = json.loads(capsys.readouterr().out)
-    assert found["ROUGE-L"] == pytest.approx(coco_caption_scores(CANDIDATES)["ROUGE-L"], abs=1e-9)
-    assert set(found["signatures"]) == set(found["intervals"]) == {"ROUGE-L"}
-    assert not {"BLEU-4", "CIDEr-D", "candidate_length"} & set(found)
+    content = json.loads(capsys.readouterr().out)
+    assert content["ROUGE-L"] == pytest.approx(coco_caption_scores(CANDIDATES)["ROUGE-L"], abs=1e-9)
+    assert set(content["signatures"]) == set(content["intervals"]) == {"ROUGE-L"}
+    assert not {"BLEU-4", "CIDEr-D", "candidate_length"} & set(content)
 
 
 def test_two_systems_are_compared(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = references.parent
     path = results_file(folder, CANDIDATES)
     worse = dict.fromkeys(CANDIDATES, "a dog")
-    other = results_file(folder, worse, "other.json")
-    arguments = [path, "--references", references, "--compare-with", other]
+    baseline = results_file(folder, worse, "baseline.json")
+    arguments = [path, "--references", references, "--compare-with", baseline]
     assert run_evaluate(*arguments, "--json") == 0
     out, err = capsys.readouterr()
     assert err == ""
-    found = json.loads(out)["comparison"]
-    assert found.pop("compare_with") == str(other)
-    assert found.pop("unmatched") == 0
-    assert set(found) == set(coco_caption_scores(CANDIDATES))
+    content = json.loads(out)["comparison"]
+    assert content.pop("compare_with") == str(baseline)
+    assert content.pop("unmatched") == 0
+    assert set(content) == set(coco_caption_scores(CANDIDATES))
     for name, first in coco_caption_scores(CANDIDATES).items():
         second = coco_caption_scores(worse)[name]
-        assert found[name]["first"] == pytest.approx(first, abs=1e-9)
-        assert found[name]["second"] == pytest.approx(second, abs=1e-9)
-        assert found[name]["difference"] == pytest.approx(first - second, abs=1e-9)
-        low, high = found[name]["interval"]
+        assert content[name]["first"] == pytest.approx(first, abs=1e-9)
+        assert content[name]["second"] == pytest.approx(second, abs=1e-9)
+        assert content[name]["difference"] == pytest.approx(first - second, abs=1e-9)
+        low, high = content[name]["interval"]
         assert low < first - second < high
         assert (
-            0.05 < found[name]["p_value"] < 0.3
+            0.05 < content[name]["p_value"] < 0.3
         )  # 2 of 16 ways to swap four captions, or a few more
     assert run_evaluate(*arguments) == 0
     lines = capsys.readouterr().out.splitlines()
-    rouge = found["ROUGE-L"]
+    rouge = content["ROUGE-L"]
     low, high = rouge["interval"]
     assert lines[7 + 4] == (
         f"ROUGE-L {rouge['first']:.4f} vs. {rouge['second']:.4f}: {rouge['difference']:+.4f}"
@@ -190,12 +190,12 @@ def test_diversity_with_training_captions(
     assert run_evaluate(*arguments, "--train-captions", training) == 0
     out, err = capsys.readouterr()
     assert err == ""
-    found = dict(line.split(" ", 1) for line in out.splitlines())
-    assert found["distinct"] == "3"
-    assert found["novel"] == "0.7500"
-    assert found["most-frequent"] == "2 a dog runs on the green grass"
-    assert found["images"] == "4"
-    assert set(found) == {
+    content = dict(line.split(" ", 1) for line in out.splitlines())
+    assert content["distinct"] == "3"
+    assert content["novel"] == "0.7500"
+    assert content["most-frequent"] == "2 a dog runs on the green grass"
+    assert content["images"] == "4"
+    assert set(content) == {
         "distinct", "word-types", "Div-1", "Div-2", "self-BLEU-4", "novel", "mean-length",
         "most-frequent", "images",
     }  # fmt: skip
@@ -215,9 +215,9 @@ def test_diversity_needs_no_references(
     assert run_evaluate(*arguments, "--html", page, "--per-image", per_image, "--json") == 0
     out, err = capsys.readouterr()
     assert err == ""
-    found = json.loads(out)
-    assert (found["images"], found["diversity"]["distinct"]) == (5, 4)
-    assert "references" not in found
+    content = json.loads(out)
+    assert (content["images"], content["diversity"]["distinct"]) == (5, 4)
+    assert "references" not in content
     rows = [json.loads(line) for line in per_image.read_text().splitlines()]
     assert [row["image_id"] for row in rows] == [*CANDIDATES, "a.jpg"]
     text = page.read_text()
@@ -239,7 +239,9 @@ def test_diversity_needs_no_references(
 def test_a_caption_of_a_hundred_thousand_words(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    path = results_file(references.parent, {**CANDIDATES, 5: "people wait for a train " * 20_000})
+    path = results_file(
+        references.parent, {**CANDIDATES, 5: "annotations wait for a train " * 20_000}
+    )
     page = references.parent / "page.html"
     assert run_evaluate(path, "--references", references, "--html", page, "--json") == 0
     out, err = capsys.readouterr()
@@ -269,24 +271,33 @@ def test_torch_is_not_imported(references: Path) -> None:
 
 
 def test_subset_is_the_images_of_all_three_files(tmp_path, capsys):
-    people = references_file(tmp_path)
+    annotations = references_file(tmp_path)
     files = []
     for name, left_out in (("first", 5), ("second", 7)):
-        said = [{"image_id": i, "caption": c} for i, c in CANDIDATES.items() if i != left_out]
+        candidates = [{"image_id": i, "caption": c} for i, c in CANDIDATES.items() if i != left_out]
         files.append(tmp_path / f"{name}.json")
-        files[-1].write_text(json.dumps(said), encoding="utf-8")
-    flags = ["--references", str(people), "--subset", "--compare-with", str(files[1]), "--json"]
+        files[-1].write_text(json.dumps(candidates), encoding="utf-8")
+    flags = [
+        "--references",
+        str(annotations),
+        "--subset",
+        "--compare-with",
+        str(files[1]),
+        "--json",
+    ]
     assert main(["evaluate", str(files[0]), *flags, "--num-resamples", "10"]) == 0
-    found = json.loads(capsys.readouterr().out)
-    assert (found["images"], found["missing"]) == (2, 2)
+    content = json.loads(capsys.readouterr().out)
+    assert (content["images"], content["missing"]) == (2, 2)
 
 
 def test_the_page_may_not_replace_the_standard_output(tmp_path):
-    people, log = references_file(tmp_path), tmp_path / "log.txt"
-    said = tmp_path / "said.json"
-    said.write_text(json.dumps([{"image_id": i, "caption": c} for i, c in CANDIDATES.items()]))
+    annotations, log = references_file(tmp_path), tmp_path / "log.txt"
+    candidates = tmp_path / "candidates.json"
+    candidates.write_text(
+        json.dumps([{"image_id": i, "caption": c} for i, c in CANDIDATES.items()])
+    )
     log.write_text("kept\n")
-    command = [sys.executable, "-m", "vl", "evaluate", said, "--references", people]
+    command = [sys.executable, "-m", "vl", "evaluate", candidates, "--references", annotations]
     with log.open("a") as out:
         done = subprocess.run(
             [*command, "--html", log], stdout=out, stderr=subprocess.PIPE, text=True, check=False

@@ -40,10 +40,10 @@ def test_document_frequencies_are_saved_and_used(
     assert (
         run_evaluate(path, "--references", references, *cider, "--document-frequencies", saved) == 0
     )
-    found = json.loads(capsys.readouterr().out)
-    assert found["CIDEr-D"] == pytest.approx(value, abs=1e-12)
-    assert "df from 4 images" in found["signatures"]["CIDEr-D"]
-    alone = results_file(folder, {5: "people wait for a train"}, "alone.json")
+    content = json.loads(capsys.readouterr().out)
+    assert content["CIDEr-D"] == pytest.approx(value, abs=1e-12)
+    assert "df from 4 images" in content["signatures"]["CIDEr-D"]
+    alone = results_file(folder, {5: "references_of_5 wait for a train"}, "alone.json")
     arguments = [
         alone,
         "--references",
@@ -63,24 +63,24 @@ def test_per_image_lines_are_in_the_references_order(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = references.parent
-    path, other = (
+    path, baseline = (
         results_file(folder, CANDIDATES),
-        results_file(folder, {**CANDIDATES, 5: "x"}, "other.json"),
+        results_file(folder, {**CANDIDATES, 5: "x"}, "baseline.json"),
     )
     per_image = folder / "new" / "images.jsonl"
     arguments = [path, "--references", references, "--per-image", per_image]
-    assert run_evaluate(*arguments, "--metrics", "bleu", "rouge-l", "--compare-with", other) == 0
+    assert run_evaluate(*arguments, "--metrics", "bleu", "rouge-l", "--compare-with", baseline) == 0
     rows = [json.loads(line) for line in per_image.read_text(encoding="utf-8").splitlines()]
     assert [row["image_id"] for row in rows] == list(REFERENCES)
-    people, said = REFERENCES[5], CANDIDATES[5]
+    references_of_5, caption = REFERENCES[5], CANDIDATES[5]
     assert rows[3].keys() == {
         "image_id", "file_name", "caption", "tokens", "scores", "references", "compare_with"
     }  # fmt: skip
     assert rows[3]["file_name"] == "000000000005.jpg"
-    assert (rows[3]["caption"], rows[3]["tokens"]) == (said, words(said))
-    assert rows[3]["references"] == people
+    assert (rows[3]["caption"], rows[3]["tokens"]) == (caption, words(caption))
+    assert rows[3]["references"] == references_of_5
     alone, _ = Bleu(4).compute_score(
-        {5: [" ".join(words(text)) for text in people]}, {5: [said]}, verbose=0
+        {5: [" ".join(words(text)) for text in references_of_5]}, {5: [caption]}, verbose=0
     )
     scores = rows[3]["scores"]
     assert [scores[f"BLEU-{size}"] for size in (1, 2, 3, 4)] == pytest.approx(alone, abs=1e-9)
@@ -237,8 +237,8 @@ def test_lone_surrogates_are_evaluated_and_written(
     outputs = ["--html", folder / "page.html", "--per-image", folder / "images.jsonl"]
     outputs += ["--save-document-frequencies", folder / "saved.json"]
     arguments = [path, "--references", references, "--compare-with", path, *outputs]
-    for more in (["--json"], []):
-        assert run_evaluate(*arguments, "--metrics", "bleu", "cider-d", "diversity", *more) == 0
+    for flags in (["--json"], []):
+        assert run_evaluate(*arguments, "--metrics", "bleu", "cider-d", "diversity", *flags) == 0
         out, err = capsys.readouterr()
         assert "warning" in err
         (out + err).encode()

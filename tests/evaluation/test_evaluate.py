@@ -1,4 +1,4 @@
-"""What `vl evaluate` reads: every format, images that do not match, and what it warns of."""
+"""Input files of `vl evaluate`: formats, mismatches, warnings."""
 
 import gzip
 import io
@@ -29,7 +29,7 @@ def references(tmp_path: Path) -> Path:
 
 
 def karpathy(folder: Path, names: dict[int, str]) -> Path:
-    """A captions file as Karpathy's of Flickr8k, which numbers its images."""
+    """A captions file in Karpathy's format, with image ids."""
     images = [
         {
             "filename": names[image],
@@ -47,51 +47,51 @@ def karpathy(folder: Path, names: dict[int, str]) -> Path:
 NAMES = {image: f"{image}_photo.jpg" for image in REFERENCES}
 
 
-def test_an_image_may_go_by_its_files_name(
+def test_images_may_be_given_by_file_name(
     tmp_path: Path, references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     numbered = json.loads(references.read_text())
     coco = {image["id"]: image["file_name"] for image in numbered["images"]}
-    for people, names in ((karpathy(tmp_path, NAMES), NAMES), (references, coco)):
+    for annotations, names in ((karpathy(tmp_path, NAMES), NAMES), (references, coco)):
         path = results_file(
             tmp_path, {names[image]: caption for image, caption in CANDIDATES.items()}
         )
-        assert run_evaluate(path, "--references", people, "--json") == 0
-        found = json.loads(capsys.readouterr().out)
-        scores = {name: found[name] for name in coco_caption_scores(CANDIDATES)}
+        assert run_evaluate(path, "--references", annotations, "--json") == 0
+        content = json.loads(capsys.readouterr().out)
+        scores = {name: content[name] for name in coco_caption_scores(CANDIDATES)}
         assert scores == pytest.approx(coco_caption_scores(CANDIDATES), rel=0, abs=1e-9)
 
 
-def test_the_folder_of_a_files_name_need_not_be_said(
+def test_file_names_match_without_their_folder(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    people = karpathy(tmp_path, {image: f"val2014/{name}" for image, name in NAMES.items()})
+    annotations = karpathy(tmp_path, {image: f"val2014/{name}" for image, name in NAMES.items()})
     path = results_file(tmp_path, {NAMES[image]: caption for image, caption in CANDIDATES.items()})
-    assert run_evaluate(path, "--references", people) == 0
+    assert run_evaluate(path, "--references", annotations) == 0
     assert "images 4" in capsys.readouterr().out
 
 
-def test_a_name_that_two_images_have_is_refused(
+def test_an_ambiguous_file_name_is_refused(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    people = karpathy(tmp_path, {**NAMES, 7: NAMES[5]})
+    annotations = karpathy(tmp_path, {**NAMES, 7: NAMES[5]})
     path = results_file(tmp_path, {NAMES[5]: "a train"})
-    assert run_evaluate(path, "--references", people, "--subset") == 2
-    message = f"image '5_photo.jpg': 2 images (7, 5) of {people} have this file name"
+    assert run_evaluate(path, "--references", annotations, "--subset") == 2
+    message = f"image '5_photo.jpg': 2 images (7, 5) of {annotations} have this file name"
     assert capsys.readouterr() == ("", f"vl: error: {path}: {message}\n")
 
 
-def test_an_image_by_its_name_and_its_number_is_there_twice(
+def test_an_image_by_name_and_by_id_is_a_duplicate(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    people = karpathy(tmp_path, NAMES)
+    annotations = karpathy(tmp_path, NAMES)
     path = results_file(tmp_path, {5: "a train", NAMES[5]: "a train"})
-    assert run_evaluate(path, "--references", people, "--subset") == 2
-    message = f"image '5_photo.jpg': it is image 5 of {people}, which has a caption already"
+    assert run_evaluate(path, "--references", annotations, "--subset") == 2
+    message = f"image '5_photo.jpg': it is image 5 of {annotations}, which has a caption already"
     assert capsys.readouterr() == ("", f"vl: error: {path}: {message}\n")
 
 
-def test_a_subset_is_scored_alone_and_the_rest_counted(
+def test_subset_scores_images_of_both_files(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     part = {image: CANDIDATES[image] for image in (5, 23)}
@@ -99,21 +99,21 @@ def test_a_subset_is_scored_alone_and_the_rest_counted(
     arguments = ["evaluate", str(path), "--references", str(references), "--json", "--subset"]
     assert main(arguments) == 0
     out, err = capsys.readouterr()
-    found = json.loads(out)
-    scores = {name: found[name] for name in coco_caption_scores(part)}
+    content = json.loads(out)
+    scores = {name: content[name] for name in coco_caption_scores(part)}
     assert scores == pytest.approx(coco_caption_scores(part), rel=0, abs=1e-9)
-    assert (found["images"], found["missing"]) == (2, 2)
+    assert (content["images"], content["missing"]) == (2, 2)
     assert err == f"vl: {path}: 2 of 4 images have no result here and are left out\n"
 
 
-def test_a_subset_reports_what_either_file_has_alone(
+def test_subset_reports_missing_and_unmatched_images(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = results_file(references.parent, {5: CANDIDATES[5], 99: "a hen", 7: CANDIDATES[7]})
     assert run_evaluate(path, "--references", references, "--subset", "--json") == 0
     out, err = capsys.readouterr()
-    found = json.loads(out)
-    assert (found["images"], found["missing"], found["unmatched"]) == (2, 2, 1)
+    content = json.loads(out)
+    assert (content["images"], content["missing"], content["unmatched"]) == (2, 2, 1)
     assert err == (
         f"vl: {path}: 2 of 4 images have no result here and are left out\n"
         f"vl: {path}: 1 of 3 results are of other images and are left out\n"
@@ -142,7 +142,7 @@ def test_a_subset_reports_what_either_file_has_alone(
         ),
     ],
 )
-def test_images_that_do_not_match_are_named(
+def test_mismatched_images_are_named(
     captions: dict[int, str],
     flags: list[str],
     problem: str,
@@ -156,7 +156,7 @@ def test_images_that_do_not_match_are_named(
 
 
 LINES = {
-    "said.txt": "a dog runs on the grass\ntwo men ride horses\n",
+    "candidates.txt": "a dog runs on the grass\ntwo men ride horses\n",
     "one.txt": "A brown dog runs on the grass.\nTwo men ride horses along a beach.\n",
     "two.txt": "The dog is running outside.\n\n",
     "short.txt": "A brown dog\n",
@@ -172,38 +172,42 @@ def lines(tmp_path: Path) -> Path:
 
 
 def test_plain_text_is_scored_line_by_line(lines: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    arguments = [lines / "said.txt", "--references", lines / "one.txt", lines / "two.txt"]
+    arguments = [lines / "candidates.txt", "--references", lines / "one.txt", lines / "two.txt"]
     assert run_evaluate(*arguments, "--json", "--metrics", "rouge-l", "cider-d") == 0
     out, err = capsys.readouterr()
     assert err == ""
-    found = json.loads(out)
-    assert found["references"] == {"min": 1, "max": 2}
-    assert found["images"] == 2
+    content = json.loads(out)
+    assert content["references"] == {"min": 1, "max": 2}
+    assert content["images"] == 2
     columns = [LINES[name].split("\n")[:2] for name in ("one.txt", "two.txt")]
-    people = {
+    annotations = {
         row: [" ".join(words(caption)) for caption in captions if caption]
         for row, captions in enumerate(zip(*columns, strict=True))
     }
-    said = {row: [line] for row, line in enumerate(LINES["said.txt"].splitlines())}
-    assert found["ROUGE-L"] == pytest.approx(Rouge().compute_score(people, said)[0], abs=1e-9)
-    assert found["CIDEr-D"] == pytest.approx(Cider().compute_score(people, said)[0], abs=1e-9)
+    candidates = {row: [line] for row, line in enumerate(LINES["candidates.txt"].splitlines())}
+    assert content["ROUGE-L"] == pytest.approx(
+        Rouge().compute_score(annotations, candidates)[0], abs=1e-9
+    )
+    assert content["CIDEr-D"] == pytest.approx(
+        Cider().compute_score(annotations, candidates)[0], abs=1e-9
+    )
 
 
-def test_files_of_other_numbers_of_lines_are_named(
+def test_different_numbers_of_lines_are_refused(
     lines: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    said, short = lines / "said.txt", lines / "short.txt"
-    assert run_evaluate(said, "--references", lines / "one.txt", short) == 2
-    assert capsys.readouterr() == ("", f"vl: error: {short}: 1 lines, but {said} has 2\n")
-    assert run_evaluate(said, "--references", lines / "one.txt", "--compare-with", short) == 2
-    assert capsys.readouterr() == ("", f"vl: error: {short}: 1 lines, but {said} has 2\n")
+    candidates, short = lines / "candidates.txt", lines / "short.txt"
+    assert run_evaluate(candidates, "--references", lines / "one.txt", short) == 2
+    assert capsys.readouterr() == ("", f"vl: error: {short}: 1 lines, but {candidates} has 2\n")
+    assert run_evaluate(candidates, "--references", lines / "one.txt", "--compare-with", short) == 2
+    assert capsys.readouterr() == ("", f"vl: error: {short}: 1 lines, but {candidates} has 2\n")
 
 
-def test_lines_have_no_photographs(lines: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    said, page = lines / "said.txt", lines / "page.html"
+def test_plain_text_has_no_images(lines: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    candidates, page = lines / "candidates.txt", lines / "page.html"
     flags = ["--html", page, "--image-dir", lines]
-    assert run_evaluate(said, "--references", lines / "one.txt", *flags) == 2
-    message = f"{said} is plain text, whose lines name no images: omit --image-dir"
+    assert run_evaluate(candidates, "--references", lines / "one.txt", *flags) == 2
+    message = f"{candidates} is plain text, whose lines name no images: omit --image-dir"
     assert capsys.readouterr() == ("", f"vl: error: {message}\n")
     assert not page.exists()
 
@@ -215,7 +219,7 @@ def test_a_blank_line_is_an_empty_caption(lines: Path, capsys: pytest.CaptureFix
 
 
 @pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_results_may_be_packed_or_come_by_standard_input(
+def test_results_may_be_compressed_or_standard_input(
     pack: Callable[[bytes], bytes],
     references: Path,
     capsys: pytest.CaptureFixture[str],
@@ -235,16 +239,14 @@ def test_results_may_be_packed_or_come_by_standard_input(
     assert capsys.readouterr() == expected_out
 
 
-def test_captions_without_words_are_counted(
-    references: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_empty_captions_are_counted(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = results_file(references.parent, {**CANDIDATES, 5: " . "})
     assert run_evaluate(path, "--references", references) == 0
-    said = f"vl: warning: {path}: 1 of 4 captions have no words: image 5\n"
-    assert capsys.readouterr().err == said
+    candidates = f"vl: warning: {path}: 1 of 4 captions have no words: image 5\n"
+    assert capsys.readouterr().err == candidates
 
 
-def test_one_image_is_warned_of_where_cider_is_asked(
+def test_a_warning_for_cider_of_a_single_image(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = results_file(references.parent, {5: CANDIDATES[5]})
@@ -259,7 +261,7 @@ def test_one_image_is_warned_of_where_cider_is_asked(
     assert capsys.readouterr().err == left_out
 
 
-def test_frequencies_of_one_image_are_warned_of(
+def test_a_warning_for_frequencies_of_a_single_image(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path, saved = results_file(references.parent, CANDIDATES), references.parent / "saved.json"
@@ -280,9 +282,7 @@ def test_frequencies_of_one_image_are_warned_of(
     assert capsys.readouterr().err == ""
 
 
-def test_references_are_doubted_as_well(
-    references: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_a_warning_for_references(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     content = json.loads(references.read_text())
     content["annotations"][4]["caption"] = "men ' s horses"
     references.write_text(json.dumps(content))
@@ -294,7 +294,7 @@ def test_references_are_doubted_as_well(
     )
 
 
-def test_two_systems_of_other_images_are_not_compared(
+def test_systems_without_common_images_are_refused(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = results_file(references.parent, {5: "a", 7: "a"})
@@ -306,7 +306,7 @@ def test_two_systems_of_other_images_are_not_compared(
     )
 
 
-def test_what_the_rival_says_of_other_images_is_counted(
+def test_unmatched_captions_of_the_baseline_are_counted(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     path = results_file(references.parent, CANDIDATES)
@@ -316,19 +316,19 @@ def test_what_the_rival_says_of_other_images_is_counted(
     assert run_evaluate(*arguments, "--html", page) == 0
     out, err = capsys.readouterr()
     assert err == f"vl: {other}: 2 of 6 results are of other images and are left out\n"
-    found = json.loads(out)
-    assert (found["unmatched"], found["comparison"]["unmatched"]) == (0, 2)
+    content = json.loads(out)
+    assert (content["unmatched"], content["comparison"]["unmatched"]) == (0, 2)
     assert f"2 captions of other images in {other} are left out" in page.read_text()
 
 
 @pytest.fixture
 def pipe() -> Iterator[Callable[[Path], Path]]:
-    """A path that a shell's <(...) would give: it can be read but once."""
+    """A path like that of a shell's <(...): it can be read only once."""
     opened = []
 
     def pipe(path: Path) -> Path:
         content = path.read_bytes()
-        assert len(content) < 60_000  # a pipe holds 64 kB before someone reads
+        assert len(content) < 60_000  # a pipe holds 64 kB without a reader
         reading, writing = os.pipe()
         opened.append(reading)
         os.write(writing, content)
@@ -341,23 +341,23 @@ def pipe() -> Iterator[Callable[[Path], Path]]:
 
 
 @pytest.mark.skipif(not Path("/dev/fd").is_dir(), reason="pipes have no paths here")
-@pytest.mark.parametrize("kind", ["coco", "karpathy", "flickr8k"])
-def test_everything_may_come_by_pipes(
-    kind: str,
+@pytest.mark.parametrize("file_format", ["coco", "karpathy", "flickr8k"])
+def test_all_inputs_may_be_pipes(
+    file_format: str,
     references: Path,
     pipe: Callable[[Path], Path],
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     folder = references.parent
-    people, path = references, results_file(folder, CANDIDATES)
-    if kind == "karpathy":
-        people = karpathy(folder, NAMES)
-    elif kind == "flickr8k":
-        people = folder / "tokens.txt"
+    annotations, path = references, results_file(folder, CANDIDATES)
+    if file_format == "karpathy":
+        annotations = karpathy(folder, NAMES)
+    elif file_format == "flickr8k":
+        annotations = folder / "tokens.txt"
         rows = [
             (NAMES[image], *pair) for image in REFERENCES for pair in enumerate(REFERENCES[image])
         ]
-        people.write_text("".join(f"{name}#{row}\t{text}\n" for name, row, text in rows))
+        annotations.write_text("".join(f"{name}#{row}\t{text}\n" for name, row, text in rows))
         path = results_file(
             folder, {NAMES[image]: caption for image, caption in CANDIDATES.items()}
         )
@@ -366,16 +366,16 @@ def test_everything_may_come_by_pipes(
     images = [{**entry, "split": "train"}, {**entry, "imgid": 2, "split": "val"}]
     training.write_text(json.dumps({"images": images}))
     flags = ["--json", "--metrics", "bleu", "diversity"]
-    arguments = ["--references", people, "--train-captions", training]
+    arguments = ["--references", annotations, "--train-captions", training]
     assert run_evaluate(path, *arguments, *flags) == 0
     expected = capsys.readouterr()
-    arguments = ["--references", pipe(people), "--train-captions", pipe(training)]
+    arguments = ["--references", pipe(annotations), "--train-captions", pipe(training)]
     assert run_evaluate(pipe(path), *arguments, *flags) == 0
     assert capsys.readouterr() == expected
 
 
 @pytest.mark.parametrize("which", ["results", "references", "against"])
-def test_a_folder_for_a_file_is_named(
+def test_a_folder_instead_of_a_file_is_refused(
     which: str, references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = references.parent

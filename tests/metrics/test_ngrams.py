@@ -1,4 +1,4 @@
-"""Runs of words as arrays, against plain counters of tuples."""
+"""N-table as arrays against plain counters of tuples."""
 
 import random
 import tracemalloc
@@ -12,25 +12,25 @@ from vl.metrics.ngrams import MAX_ORDER, CaptionCorpus, index_captions, sort_pos
 
 Words = list[str]
 
-NO_BREAK = "2\u00a01/2"  # one word of the tokeniser's, two to str.split
+NO_BREAK = "2\u00a01/2"  # one token, two words for str.split
 SIZES = range(1, MAX_ORDER + 1)
 
 
 def captions(seed: int) -> tuple[list[Words], list[list[Words]]]:
     """Candidates and references of few different words, some empty, some with a no-break space."""
-    draw = random.Random(seed)
-    vocabulary = ["a", "b", "c", "d", NO_BREAK, "2", ""][: draw.randint(1, 7)]
+    rng = random.Random(seed)
+    vocabulary = ["a", "b", "c", "d", NO_BREAK, "2", ""][: rng.randint(1, 7)]
 
     def caption() -> Words:
-        return draw.choices(vocabulary, k=draw.choice([0, 1, 3, 12]))
+        return rng.choices(vocabulary, k=rng.choice([0, 1, 3, 12]))
 
-    images = draw.randint(1, 8)
-    candidates = [caption() for _ in range(images)]
-    return candidates, [[caption() for _ in range(draw.randint(1, 5))] for _ in range(images)]
+    num_images = rng.randint(1, 8)
+    candidates = [caption() for _ in range(num_images)]
+    return candidates, [[caption() for _ in range(rng.randint(1, 5))] for _ in range(num_images)]
 
 
-def runs(words: Words, size: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(words[first : first + size]) for first in range(len(words) - size + 1))
+def plain_ngrams(words: Words, order: int) -> Counter[tuple[str, ...]]:
+    return Counter(tuple(words[first : first + order]) for first in range(len(words) - order + 1))
 
 
 def sentences(candidates: list[Words], references: list[list[Words]]) -> list[Words]:
@@ -39,88 +39,89 @@ def sentences(candidates: list[Words], references: list[list[Words]]) -> list[Wo
     return [caption for candidate, others in pairs for caption in (candidate, *others)]
 
 
-def spelt(found: CaptionCorpus, size: int) -> list[tuple[str, ...]]:
-    """The words of each run, in the order of their ids."""
-    words = [found.vocabulary[word] for word in found.words.ids.tolist()]
+def texts(corpus: CaptionCorpus, order: int) -> list[tuple[str, ...]]:
+    """The words of each n-ngram, in the order of their ids."""
+    words = [corpus.vocabulary[word] for word in corpus.words.ids.tolist()]
     return [
-        tuple(words[place : place + size]) for place in found.ngrams[size - 1].position.tolist()
+        tuple(words[position : position + order])
+        for position in corpus.ngrams[order - 1].position.tolist()
     ]
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_runs_agree_with_a_plain_counter(seed: int) -> None:
-    given = captions(seed)
-    found = index_captions(*given)
-    split = [" ".join(words).split() for words in sentences(*given)]
-    for size in SIZES:
+def test_ngrams_equal_a_plain_counter(seed: int) -> None:
+    captions_of_seed = captions(seed)
+    corpus = index_captions(*captions_of_seed)
+    split = [" ".join(words).split() for words in sentences(*captions_of_seed)]
+    for order in SIZES:
         expected = {
             (run, number): count
             for number, words in enumerate(split)
-            for run, count in runs(words, size).items()
+            for run, count in plain_ngrams(words, order).items()
         }
-        grams, spelling = found.ngrams[size - 1], spelt(found, size)
-        assert len(set(spelling)) == len(spelling)
-        rows = zip(grams.ngram.tolist(), grams.sentence.tolist(), grams.count.tolist(), strict=True)
-        assert {(spelling[gram], sentence): count for gram, sentence, count in rows} == expected
-        assert len(grams.ngram) == len(expected)
-        order = list(zip(grams.ngram.tolist(), grams.sentence.tolist(), strict=True))
+        table, ngrams = corpus.ngrams[order - 1], texts(corpus, order)
+        assert len(set(ngrams)) == len(ngrams)
+        rows = zip(table.ngram.tolist(), table.sentence.tolist(), table.count.tolist(), strict=True)
+        assert {(ngrams[ngram], sentence): count for ngram, sentence, count in rows} == expected
+        assert len(table.ngram) == len(expected)
+        order = list(zip(table.ngram.tolist(), table.sentence.tolist(), strict=True))
         assert order == sorted(order)
 
 
 @pytest.mark.parametrize("seed", range(100))
-def test_shared_rows_are_those_of_runs_in_the_candidate_too(seed: int) -> None:
-    found = index_captions(*captions(seed))
-    candidate = set(found.candidate.tolist())
-    for grams in found.ngrams:
-        pairs = list(zip(grams.ngram.tolist(), grams.sentence.tolist(), strict=True))
+def test_matched_rows_are_of_ngrams_that_the_candidate_has(seed: int) -> None:
+    corpus = index_captions(*captions(seed))
+    candidate = set(corpus.candidate.tolist())
+    for table in corpus.ngrams:
+        pairs = list(zip(table.ngram.tolist(), table.sentence.tolist(), strict=True))
         row_of = {pair: row for row, pair in enumerate(pairs)}
         expected = {}
-        for row, (gram, sentence) in enumerate(pairs):
-            own = int(found.candidate[found.image_of[sentence]])
-            if sentence not in candidate and (gram, own) in row_of:
-                expected[row] = row_of[gram, own]
+        for row, (ngram, sentence) in enumerate(pairs):
+            candidate_of = int(corpus.candidate[corpus.image_of[sentence]])
+            if sentence not in candidate and (ngram, candidate_of) in row_of:
+                expected[row] = row_of[ngram, candidate_of]
         assert (
-            dict(zip(grams.matched.tolist(), grams.candidate_row.tolist(), strict=True)) == expected
+            dict(zip(table.matched.tolist(), table.candidate_row.tolist(), strict=True)) == expected
         )
-        assert len(grams.matched) == len(expected)
-        assert (np.diff(grams.candidate_row) >= 0).all()
+        assert len(table.matched) == len(expected)
+        assert (np.diff(table.candidate_row) >= 0).all()
 
 
 @pytest.mark.parametrize("seed", range(30))
-def test_tokens_are_the_words_as_they_were_given(seed: int) -> None:
-    given = captions(seed)
-    found = index_captions(*given)
-    words = [found.vocabulary[word] for word in found.tokens.ids.tolist()]
-    starts = found.tokens.starts.tolist()
+def test_tokens_are_the_words_as_passed_in(seed: int) -> None:
+    captions_of_seed = captions(seed)
+    corpus = index_captions(*captions_of_seed)
+    words = [corpus.vocabulary[word] for word in corpus.tokens.ids.tolist()]
+    starts = corpus.tokens.starts.tolist()
     back = [words[begin:end] for begin, end in pairwise(starts)]
-    assert back == [caption or [""] for caption in sentences(*given)]
+    assert back == [caption or [""] for caption in sentences(*captions_of_seed)]
 
 
-def test_places_of_candidates_and_references() -> None:
-    found = index_captions([["a"], ["b"], []], [[["a"]], [["c"], [], ["d"]], [["e"], ["f"]]])
-    assert found.num_images == 3
-    assert found.candidate.tolist() == [0, 2, 6]
-    assert found.image_of.tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2]
-    assert found.references.tolist() == [1, 3, 4, 5, 7, 8]
-    assert found.reference_starts.tolist() == [0, 1, 4]
-    assert found.is_candidate.tolist() == [True, False, True, *[False] * 3, True, *[False] * 2]
+def test_positions_of_candidates_and_references() -> None:
+    corpus = index_captions([["a"], ["b"], []], [[["a"]], [["c"], [], ["d"]], [["e"], ["f"]]])
+    assert corpus.num_images == 3
+    assert corpus.candidate.tolist() == [0, 2, 6]
+    assert corpus.image_of.tolist() == [0, 0, 1, 1, 1, 1, 2, 2, 2]
+    assert corpus.references.tolist() == [1, 3, 4, 5, 7, 8]
+    assert corpus.reference_starts.tolist() == [0, 1, 4]
+    assert corpus.is_candidate.tolist() == [True, False, True, *[False] * 3, True, *[False] * 2]
 
 
-def test_words_are_no_second_copy_where_none_is_to_be_taken_apart() -> None:
-    found = index_captions([["a", "b"]], [[["c"]]])
-    assert found.words is found.tokens
+def test_words_and_tokens_are_one_object_if_nothing_is_split() -> None:
+    corpus = index_captions([["a", "b"]], [[["c"]]])
+    assert corpus.words is corpus.tokens
     apart = index_captions([["a", NO_BREAK]], [[["c"]]])
     assert apart.tokens.lengths.tolist() == [2, 1]
     assert apart.words.lengths.tolist() == [3, 1]
 
 
 def test_captions_may_all_be_empty() -> None:
-    found = index_captions([[]], [[[], []]])
-    assert found.words.lengths.tolist() == [0, 0, 0]
-    assert [len(grams.ngram) for grams in found.ngrams] == [0, 0, 0, 0]
+    corpus = index_captions([[]], [[[], []]])
+    assert corpus.words.lengths.tolist() == [0, 0, 0]
+    assert [len(table.ngram) for table in corpus.ngrams] == [0, 0, 0, 0]
 
 
-def test_what_was_given_is_left_as_it_was() -> None:
+def test_arguments_are_not_changed() -> None:
     candidates: list[Words] = [[], ["a"]]
     references: list[list[Words]] = [[[], ["b"]], [[NO_BREAK]]]
     assert len(index_captions(candidates, references).ngrams) == MAX_ORDER
@@ -128,36 +129,36 @@ def test_what_was_given_is_left_as_it_was() -> None:
     assert references == [[[], ["b"]], [[NO_BREAK]]]
 
 
-def test_a_caption_of_a_hundred_thousand_words_takes_no_more_than_its_words() -> None:
-    draw = random.Random(0)
-    long = draw.choices([f"word{number}" for number in range(20_000)], k=100_000)
+def test_memory_is_linear_in_the_words_of_a_caption() -> None:
+    rng = random.Random(0)
+    long = rng.choices([f"word{number}" for number in range(20_000)], k=100_000)
     tracemalloc.start()
     try:
-        found = index_captions([long], [[long]])
-        rows = [len(grams.ngram) for grams in found.ngrams]
+        corpus = index_captions([long], [[long]])
+        rows = [len(table.ngram) for table in corpus.ngrams]
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert rows == [2 * len(set(zip(*(long[first:] for first in range(size))))) for size in SIZES]
-    assert peak < 300 * 2 * len(long)  # bytes a word, of what is kept and what comes and goes
+    assert rows == [2 * len(set(zip(*(long[first:] for first in range(order))))) for order in SIZES]
+    assert peak < 300 * 2 * len(long)  # bytes per word
 
 
 @pytest.mark.parametrize("most", [5, 2**30, 2**50, 2**51, 2**61])
-def test_order_agrees_with_a_plain_sort(most: int) -> None:
-    # Beyond 63 bits a key and its place no longer fit into one number.
-    draw = random.Random(most)
-    keys = [draw.randint(0, most) for _ in range(300)]
-    keys += draw.choices(keys, k=200)
-    places = sorted(draw.sample(range(5000), k=500))
-    ordered = sort_positions(np.array(keys), np.array(places))
+def test_sort_positions_equals_a_plain_sort(most: int) -> None:
+    # Beyond 63 bits a key and its position do not fit into one integer.
+    rng = random.Random(most)
+    keys = [rng.randint(0, most) for _ in range(300)]
+    keys += rng.choices(keys, k=200)
+    positions = sorted(rng.sample(range(5000), k=500))
+    ordered = sort_positions(np.array(keys), np.array(positions))
     assert list(zip(*(column.tolist() for column in ordered), strict=True)) == sorted(
-        zip(keys, places, strict=True)
+        zip(keys, positions, strict=True)
     )
 
 
-def test_a_change_in_any_column_counts() -> None:
-    found = starts_group(np.array([1, 1, 1, 2, 2]), np.array([5, 5, 6, 6, 6]))
-    assert found.tolist() == [True, False, True, True, False]
+def test_starts_group_compares_all_columns() -> None:
+    corpus = starts_group(np.array([1, 1, 1, 2, 2]), np.array([5, 5, 6, 6, 6]))
+    assert corpus.tolist() == [True, False, True, True, False]
     assert starts_group(np.array([], np.int64)).tolist() == []
 
 
@@ -172,7 +173,7 @@ def test_a_change_in_any_column_counts() -> None:
         ([["a"]], [["a dog"]], "list of words, not the string 'a dog'"),
     ],
 )
-def test_wrong_input_is_named(
+def test_invalid_captions_are_refused(
     candidates: list[Words], references: list[list[Words]], message: str
 ) -> None:
     with pytest.raises(ValueError, match=message):

@@ -1,7 +1,9 @@
 """One file a model: it comes back, and what is not whole or does not agree is refused."""
 
 import pickle
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import pytest
 import torch
@@ -218,3 +220,52 @@ def test_one_of_several_kinds_is_read(tmp_path):
     assert bundle.read(path, kind=("other", "thing")).configuration["kind"] == "thing"
     with pytest.raises(FormatError, match=r"a bundle of kind 'thing', not 'one' or 'other'$"):
         bundle.read(path, kind=("one", "other"))
+
+
+@dataclass(frozen=True)
+class Part:
+    mode: Literal["a", "b"]
+    rate: float = 0.5
+
+    def __post_init__(self):
+        if self.rate < 0:
+            raise ValueError("rate is negative")
+
+
+@dataclass(frozen=True)
+class Whole:
+    part: Part
+    names: list[str]
+    count: int
+
+
+WHOLE = {"part": {"mode": "a", "rate": 1}, "names": ["x", "y"], "count": 3}
+
+
+def test_parse(tmp_path):
+    path = tmp_path / "thing.safetensors"
+    write(path, configuration=WHOLE)
+    assert bundle.parse(bundle.read(path, kind="thing"), Whole) == Whole(
+        Part("a", 1), ["x", "y"], 3
+    )
+
+
+@pytest.mark.parametrize(
+    ("change", "record"),
+    [
+        ({"count": True}, "configuration.count"),
+        ({"count": 3.0}, "configuration.count"),
+        ({"names": "xy"}, "configuration.names"),
+        ({"names": ["x", 1]}, "configuration.names"),
+        ({"part": ["a"]}, "configuration.part"),
+        ({"part": {"mode": "c", "rate": 1}}, "configuration.part.mode"),
+        ({"part": {"mode": "a", "rate": -1}}, "configuration.part"),
+        ({"part": {"mode": "a"}}, "missing: rate"),
+        ({"more": 1}, "unknown: more"),
+    ],
+)
+def test_parse_refuses_other_configurations(tmp_path, change, record):
+    path = tmp_path / "thing.safetensors"
+    write(path, configuration={**WHOLE, **change})
+    with pytest.raises(FormatError, match=record):
+        bundle.parse(bundle.read(path, kind="thing"), Whole)

@@ -1,4 +1,4 @@
-"""A little encoder, a captioner with it, and drawings: what several tests are made with."""
+"""A tiny encoder, a captioner with it, and drawings."""
 
 import json
 from collections.abc import Callable, Sequence
@@ -22,7 +22,7 @@ WORDS = ("a", "red", "green", "blue", "ball", "box", "ring", "on", "the", "grass
 
 
 class Tiny(nn.Module):
-    """An encoder of a few hundred numbers, with a classifier that its answer does not need."""
+    """An encoder of a few hundred parameters, with a classifier the embedding does not use."""
 
     width = 12
     image_size = 16
@@ -46,24 +46,24 @@ def encoder(seed: int = 0) -> Tiny:
 
 
 def decoder(seed: int = 0, *, words: int = len(WORDS) + 3, width: int = Tiny.width) -> ShowAndTell:
-    """One with opinions: weights as they are at first would call all words equally likely."""
+    """A decoder with large weights: at initialization all words are nearly equally likely."""
     with torch.random.fork_rng():
         torch.manual_seed(seed)
-        made = ShowAndTell(
+        model = ShowAndTell(
             image_width=width, vocabulary_size=words, embedding_size=8, hidden_size=8
         )
-        for parameter in made.parameters():
+        for parameter in model.parameters():
             nn.init.normal_(parameter, std=1.5)
-        if width == Tiny.width:  # drawings are much alike to an untrained encoder
+        if width == Tiny.width:  # else an untrained encoder hardly tells drawings apart
             with torch.no_grad():
-                made.standardize(
+                model.standardize(
                     encoder()(torch.stack([draw_shape(n, side=16)[0] for n in range(9)]))
                 )
-    return made.eval()
+    return model.eval()
 
 
 def embedder(seed: int = 0, **settings: Any) -> Embedder:
-    """One around a tiny encoder, or around the ``encoder`` among the settings."""
+    """An embedder of a tiny encoder, or of the ``encoder`` among the settings."""
     network = settings.pop("encoder", None) or encoder(seed)
     return Embedder(network, **{"encoder_name": "tiny", **settings})
 
@@ -77,7 +77,7 @@ def captioner(
     training: dict[str, Any] | None = None,
     **settings: Any,
 ) -> Captioner:
-    """One around a tiny encoder; further settings are its embedder's."""
+    """A captioner; further settings are those of ``embedder``."""
     return Captioner(
         embedder(**settings),
         [decoder(seed)] if decoders is None else decoders,
@@ -88,7 +88,7 @@ def captioner(
 
 
 def drawings(folder: Path, count: int, *, side: int = 24) -> list[Path]:
-    """Drawings as 0.png, 1.png, ... in a folder that is made."""
+    """Write drawings as 0.png, 1.png, ... into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     paths = [folder / f"{seed}.png" for seed in range(count)]
     for seed, path in enumerate(paths):
@@ -97,7 +97,7 @@ def drawings(folder: Path, count: int, *, side: int = 24) -> list[Path]:
 
 
 def alter(path: Path, change: Callable[[dict[str, Any], dict[str, Tensor]], Any]) -> None:
-    """Rewrite a bundle after ``change`` of its configuration and tensors."""
+    """Rewrite a model file after ``change`` of its configuration and tensors."""
     with safe_open(path, framework="pt") as file:
         configuration = json.loads(file.metadata()["vl"])
         tensors = {key: file.get_tensor(key) for key in file.keys()}  # noqa: SIM118  no dict

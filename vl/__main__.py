@@ -1,6 +1,7 @@
-"""The `vl` command: finds the verb, reads its flags, runs it, and says in one line what went wrong.
+"""The command line: parses a command's flags, runs it, and reports errors in one line.
 
-It knows no verb's flags: each file of vl/commands has its own, and is imported only when asked for.
+It knows no command's flags: the modules of vl/commands have them, and only the one that is run is
+imported.
 """
 
 import importlib
@@ -18,23 +19,30 @@ from vl.data.files import escape_unprintable
 from vl.version import __version__
 
 DONE = 0
-WRONG_USE = 2  # 1 is a command's own: it ran, but some of its input failed
-INTERRUPTED = 130  # as shells count: 128 and SIGINT's number
-PIPE_CLOSED = 141  # 128 and SIGPIPE's
+WRONG_USE = 2  # a command itself returns 1 if it ran, but some of its input failed
+INTERRUPTED = 130  # as in shells: 128 + SIGINT
+PIPE_CLOSED = 141  # 128 + SIGPIPE
 
 
 class Command(NamedTuple):
-    """A verb, before anything of it is imported."""
+    """A command whose module has not been imported yet."""
 
-    flags: str  # module:class of the frozen dataclass; its module has run(flags) -> exit code
-    summary: str  # how the dataclass's docstring begins; stands here so that help imports no torch
+    flags: str  # module:class of the frozen dataclass; the module has run(flags) -> exit code
+    summary: str  # how the docstring of the dataclass begins; here, so that help imports nothing
 
 
 COMMANDS = {
-    "embed": Command("vl.commands.embed:EmbedRun", "Photographs to a file of embeddings"),
-    "shard": Command(
-        "vl.commands.shard:ShardRun",
-        "Pack labelled images into tar shards",
+    "caption": Command("vl.commands.caption:CaptionFlags", "Caption images"),
+    "label": Command("vl.commands.label:LabelRun", "Label images"),
+    "search": Command(
+        "vl.commands.search:SearchRun",
+        "Search embedded images by text, by image, or by sums of both",
+    ),
+    "embed": Command("vl.commands.embed:EmbedRun", "Embed images with an encoder"),
+    "encoders": Command("vl.commands.encoders:EncodersRun", "List the encoders"),
+    "attack": Command(
+        "vl.commands.attack:AttackRun",
+        "Attack images with the fast gradient sign method, and write the adversarial images",
     ),
     "train captioner": Command(
         "vl.commands.train_captioner:TrainCaptionerFlags",
@@ -48,66 +56,43 @@ COMMANDS = {
         "vl.commands.self_critical_captioner:SelfCriticalCaptionerFlags",
         "Train a captioner's decoder on CIDEr-D and BLEU-4 of captions it samples",
     ),
-    "train words": Command(
-        "vl.commands.train_words:WordTraining", "Train word vectors on plain text"
+    "train labeller": Command("vl.commands.train_labeller:DeviseRun", "Train a labeller"),
+    "train encoder": Command("vl.commands.train_encoder:EncoderRun", "Train an encoder"),
+    "train words": Command("vl.commands.train_words:WordTraining", "Train word vectors"),
+    "evaluate": Command(
+        "vl.commands.evaluate:EvaluateFlags", "Evaluate captions against references"
     ),
-    "train devise": Command(
-        "vl.commands.train_labeller:DeviseRun",
-        "Train a labeller",
+    "evaluate-labels": Command(
+        "vl.commands.evaluate_labels:LabelEvaluation", "Evaluate a labeller"
     ),
-    "train encoder": Command(
-        "vl.commands.train_encoder:EncoderRun",
-        "Train an encoder to tell classes of pictures apart",
+    "evaluate-encoder": Command(
+        "vl.commands.evaluate_encoder:EncoderEvaluation", "Evaluate encoders as classifiers"
     ),
-    "caption": Command("vl.commands.caption:CaptionFlags", "Caption images"),
-    "label": Command("vl.commands.label:LabelRun", "Say which of some labels photographs show"),
-    "attack": Command(
-        "vl.commands.attack:AttackRun",
-        "Attack images with the fast gradient sign method, and write the adversarial images",
+    "evaluate-robustness": Command(
+        "vl.commands.evaluate_robustness:RobustnessEvaluation",
+        "Evaluate a trained encoder under attack",
+    ),
+    "shard": Command("vl.commands.shard:ShardRun", "Pack labelled images into tar shards"),
+    "draw-world": Command(
+        "vl.commands.draw_world:DrawWorld",
+        "Draw a world of scenes with captions, classes, ground truth, text and taxonomy",
     ),
     "demo": Command(
         "vl.commands.demo:DemoRun",
         "Draw a world, train the whole system on it from scratch, and evaluate it",
     ),
-    "draw-world": Command(
-        "vl.commands.draw_world:DrawWorld",
-        "Draw a world of scenes with captions, classes, ground truth, text and taxonomy",
-    ),
-    "encoders": Command(
-        "vl.commands.encoders:EncodersRun",
-        "List encoders: how large they are, what an image costs them",
-    ),
-    "search": Command(
-        "vl.commands.search:SearchRun",
-        "Find photographs by words, by photographs, or by sums",
-    ),
-    "evaluate": Command(
-        "vl.commands.evaluate:EvaluateFlags", "Evaluate captions against references"
-    ),
-    "evaluate-labels": Command(
-        "vl.commands.evaluate_labels:LabelEvaluation",
-        "Say how often a labeller finds the label of photographs",
-    ),
-    "evaluate-encoder": Command(
-        "vl.commands.evaluate_encoder:EncoderEvaluation",
-        "Say how often an encoder, or several together, finds the class of photographs",
-    ),
-    "evaluate-robustness": Command(
-        "vl.commands.evaluate_robustness:RobustnessEvaluation",
-        "Evaluate a trained encoder under attack: error rate and confidence on labelled images",
-    ),
 }
 
 
 def main(argv: list[str] | None = None) -> int:
-    """Run the command line and return the exit code.
+    """Run a command line.
 
     Args:
-        argv: what stands behind `vl`; by default the process's own.
+        argv: the arguments; by default those of the process.
 
     Returns:
-        0 done; 1 it ran, but some of the input failed; 2 wrong use, or a file without which the
-        command cannot start; 130 interrupted; 141 whoever read our output has gone.
+        The exit code: 0 done; 1 it ran, but some of the input failed; 2 invalid arguments, or a
+        file that is missing or malformed; 130 interrupted; 141 the reader of stdout has closed it.
     """
     arguments = sys.argv[1:] if argv is None else argv
     debug = "--debug" in arguments
@@ -117,42 +102,42 @@ def main(argv: list[str] | None = None) -> int:
         code = _dispatch(arguments)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        _say("stopped")
+        _print_error("interrupted")
         return INTERRUPTED
     except BrokenPipeError:
-        # What is still in the buffer would raise again when the interpreter ends.
+        # The rest of the buffer would raise again when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
     except (ValueError, OSError) as error:
         if debug:
             traceback.print_exc()
-        _say(f"error: {_one_line(error)}")
+        _print_error(f"error: {_one_line(error)}")
         return WRONG_USE
     except (MemoryError, RuntimeError) as error:
-        if not _is_of_memory(error):
-            raise  # a mistake of ours
+        if not _out_of_memory(error):
+            raise  # a bug
         if debug:
             traceback.print_exc()
-        _say("error: the memory is too small for this; smaller batches want less (--batch-size)")
+        _print_error("error: out of memory; try a smaller --batch-size")
         return WRONG_USE
     finally:
         logging.getLogger().removeHandler(handler)
     return code
 
 
-def _is_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether memory ran out; PyTorch has no class for that on a processor."""
+def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
+    """Whether memory ran out; PyTorch has no exception class for that on a CPU."""
     text = str(error)
     return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
 
 
 def _dispatch(arguments: list[str]) -> int:
-    for verb, command in COMMANDS.items():
-        length = len(verb.split())
-        if arguments[:length] == verb.split():
-            return _run(verb, command, arguments[length:])
+    for name, command in COMMANDS.items():
+        length = len(name.split())
+        if arguments[:length] == name.split():
+            return _run(name, command, arguments[length:])
     first = arguments[0] if arguments else ""
-    family = [verb for verb in COMMANDS if verb.startswith(f"{first} ")]  # "train captioner"
+    family = [name for name in COMMANDS if name.startswith(f"{first} ")]  # "train captioner"
     if first == "--version":
         print(f"vl {__version__}")
         return DONE
@@ -163,62 +148,62 @@ def _dispatch(arguments: list[str]) -> int:
         print(_help(family or list(COMMANDS)), file=sys.stderr)
         return WRONG_USE
     unknown = " ".join(arguments[:2]) if family else first
-    raise ValueError(f"no command {unknown!r}; there are {', '.join(family or COMMANDS)}")
+    raise ValueError(f"no command {unknown!r}; choose from {', '.join(family or COMMANDS)}")
 
 
-def _run(verb: str, command: Command, arguments: list[str]) -> int:
-    flags, run = load(command)
-    _refuse_twice(flags, arguments)
+def _run(name: str, command: Command, arguments: list[str]) -> int:
+    flags_type, run = load(command)
+    _refuse_repeated(flags_type, arguments)
     try:
-        read = tyro.cli(
-            flags,
-            prog=f"vl {verb}",
+        flags = tyro.cli(
+            flags_type,
+            prog=f"vl {name}",
             args=arguments,
             config=(
-                tyro.conf.FlagCreatePairsOff,  # --json, and no --no-json
-                tyro.conf.DisallowNone,  # a flag without which there is None says so by its absence
+                tyro.conf.FlagCreatePairsOff,  # --json without --no-json
+                tyro.conf.DisallowNone,  # None is the absence of a flag, not a value of it
                 tyro.conf.PositionalMetavarFromFieldName,
-                tyro.conf.OmitArgPrefixes,  # a group of flags adds nothing to their names
+                tyro.conf.OmitArgPrefixes,  # nested groups of flags have no prefix
             ),
         )
-    except SystemExit as stop:  # tyro has printed its help or what is wrong
+    except SystemExit as stop:  # tyro has printed help or an error
         return stop.code if isinstance(stop.code, int) else DONE
-    check_bounds(read)
-    return run(read)
+    check_bounds(flags)
+    return run(flags)
 
 
-def _refuse_twice(flags: type[Any], arguments: list[str]) -> None:
-    """See that no flag of several values is there twice: the first one's would be lost."""
-    given = [argument.partition("=")[0] for argument in arguments]
-    for name, kind in get_type_hints(flags).items():
+def _refuse_repeated(flags_type: type[Any], arguments: list[str]) -> None:
+    """Refuse a repeated flag of several values: the first one's would be lost."""
+    names = [argument.partition("=")[0] for argument in arguments]
+    for name, hint in get_type_hints(flags_type).items():
         flag = f"--{name.replace('_', '-')}"
-        if given.count(flag) > 1 and get_origin(kind) in (tuple, list):
-            raise ValueError(f"{flag} is there twice; put all its values behind one")
+        if names.count(flag) > 1 and get_origin(hint) in (tuple, list):
+            raise ValueError(f"{flag} is repeated; give all its values after one")
 
 
 def load(command: Command) -> tuple[type[Any], Callable[[Any], int]]:
-    """Import a command: the dataclass of its flags, and the function that runs them."""
+    """Import a command: the dataclass of its flags, and the function that runs it."""
     module_name, _, name = command.flags.partition(":")
     module = importlib.import_module(module_name)
     return getattr(module, name), module.run
 
 
-def _help(verbs: list[str]) -> str:
-    width = max(len(verb) for verb in verbs)
-    lines = "\n".join(f"  {verb:{width}}  {COMMANDS[verb].summary}" for verb in verbs)
+def _help(names: list[str]) -> str:
+    width = max(len(name) for name in names)
+    lines = "\n".join(f"  {name:{width}}  {COMMANDS[name].summary}" for name in names)
     return f"""usage: vl COMMAND [flags]
 
 {lines}
 
-vl COMMAND --help  the command's flags
-vl --version       the version
---debug            anywhere: where an error came from"""
+vl COMMAND --help  flags of the command
+vl --version       version
+--debug            with any command: log more, and show tracebacks"""
 
 
 class _Formatter(logging.Formatter):
-    """`vl: ...`, or `vl: warning: ...` and so on for what is more than information.
+    """`vl: ...`, with the level if it is not information.
 
-    Messages quote captions and names of files: nothing in them commands the terminal.
+    Messages quote captions and file names, whose control characters must not reach the terminal.
     """
 
     def format(self, record: logging.LogRecord) -> str:
@@ -227,16 +212,15 @@ class _Formatter(logging.Formatter):
 
 
 def _handler(*, debug: bool) -> logging.Handler:
-    """Send what the library logs to stderr; other people's only from warnings on."""
+    """Log to stderr: everything of vl, and warnings of other libraries."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(_Formatter())
     logging.getLogger().addHandler(handler)
-    for package in ("vl", "encoders", "decoders", "data"):
-        logging.getLogger(package).setLevel(logging.DEBUG if debug else logging.INFO)
+    logging.getLogger("vl").setLevel(logging.DEBUG if debug else logging.INFO)
     return handler
 
 
-def _say(message: str) -> None:
+def _print_error(message: str) -> None:
     print(escape_unprintable(f"vl: {message}"), file=sys.stderr)
 
 

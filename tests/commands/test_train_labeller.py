@@ -1,4 +1,4 @@
-"""`vl train devise`: labelled photographs and words to a labeller, and what is refused first."""
+"""`vl train labeller`: labelled photographs and words to a labeller, and what is refused first."""
 
 import json
 import subprocess
@@ -52,7 +52,7 @@ def place(tmp_path, monkeypatch):
 def train(*flags, photographs=("photos",), phase=(*WORDS, *ENCODER, *QUICK)):
     if "conse" in flags and phase[-len(QUICK) :] == tuple(QUICK):
         phase = phase[: -len(QUICK)]  # which are for the map
-    return main(["train", "devise", *map(str, [*photographs, *phase, *flags])])
+    return main(["train", "labeller", *map(str, [*photographs, *phase, *flags])])
 
 
 def trained(*flags, out="run", **choices):

@@ -1,4 +1,4 @@
-"""`vl train devise` with the little encoder, as a process of its own, to be killed or to be shared.
+"""`vl train labeller` with the little encoder, as a process of its own, to be killed or to be shared.
 
 python -m tests.devise_run [--die-at BATCH] FLAGS
 """
@@ -43,7 +43,7 @@ def run(arguments: Sequence[str]) -> int:
     if flags[:1] == ["--die-at"]:
         setattr(train_devise, "one_view", dying(train_devise.random_view, int(flags[1])))  # noqa: B010
         flags = flags[2:]
-    return main(["train", "devise", *flags])
+    return main(["train", "labeller", *flags])
 
 
 if __name__ == "__main__":

@@ -26,7 +26,7 @@ _SAVE_SECONDS = 10.0  # what a kill costs at most
 
 @dataclass(frozen=True)
 class EmbedRun:
-    """Photographs to a file of embeddings: float16 vectors, names, the encoder's fingerprint."""
+    """Embed images with an encoder: float16 vectors, file names and the encoder's fingerprint."""
 
     paths: tyro.conf.Positional[list[Path]]
     """Photographs, and folders of them."""

@@ -37,7 +37,7 @@ _OF_THE_LAST_LAYER = (
 
 @dataclass(frozen=True)
 class EncoderRun:
-    """Train an encoder to tell classes of pictures apart."""
+    """Train an encoder as an image classifier."""
 
     data: tyro.conf.Positional[Path]
     """A folder with a folder for each class, a list (picture, tab, class), or shards."""

@@ -18,7 +18,7 @@ _WIDTHS = (11, 13, 17, 9, 5)  # letters of the largest numbers, vit_h_14's, and 
 
 @dataclass(frozen=True)
 class EncodersRun:
-    """List encoders: how large they are, what an image costs them, whose weights there are."""
+    """List the encoders: size, cost of an image, published weights."""
 
     names: tyro.conf.Positional[tuple[str, ...]] = ()
     """Encoders by name; by default ours, AlexNet and ResNet-50."""

@@ -33,7 +33,7 @@ _MOST_DRAWN = 200  # classes; a picture of more has thousands of pixels a side
 
 @dataclass(frozen=True)
 class EncoderEvaluation:
-    """Say how often an encoder, or several together, finds the class of photographs.
+    """Evaluate encoders as classifiers: top-1 and top-5 accuracy of one, or of an ensemble.
 
     What --per-class, --confusion, --confused and --out tell is of the last number of --crops.
     """

@@ -29,7 +29,7 @@ _NAMED = 10  # labels without a vector that are named; all are in --per-class
 
 @dataclass(frozen=True)
 class LabelEvaluation:
-    """Say how often a labeller finds the label of photographs: seen, unseen, and both together."""
+    """Evaluate a labeller: hit@k and hierarchical precision on seen labels, unseen ones, and both."""
 
     photographs: tyro.conf.Positional[list[Path]]
     """Folders with a folder for each class, and lists of a photograph, a tab and its class."""

@@ -30,7 +30,7 @@ _SMALL = 0.0005  # probability below which three decimals would be none
 
 @dataclass(frozen=True)
 class LabelRun:
-    """Say which of some labels photographs show: a line a photograph and label, the best first.
+    """Label images: a line per image and candidate label, the best first.
 
     A line has path, label, cosine and probability, with tabs between. No label need have been
     trained on: of each its words' vectors are enough.

@@ -27,7 +27,7 @@ _COLUMNS = 5
 
 @dataclass(frozen=True)
 class SearchRun:
-    """Find photographs by words, by photographs, or by sums: a photograph, less a word, plus one.
+    """Search embedded images by text, by image, or by sums of both: an image - a word + a word.
 
     Each word and each photograph is a direction in word space; those of --text, --image and --plus
     are added, those of --minus taken away.

@@ -1,4 +1,4 @@
-"""`vl train devise`: labelled photographs and word vectors to a labeller."""
+"""`vl train labeller`: labelled photographs and word vectors to a labeller."""
 
 import logging
 import math

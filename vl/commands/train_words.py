@@ -19,7 +19,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class WordTraining:
-    """Train word vectors on plain text; the settings are DeViSE's where it gives one."""
+    """Train word vectors on plain text, by word2vec; defaults are DeViSE's where it gives them."""
 
     texts: tyro.conf.Positional[list[Path]]
     """Text in UTF-8, a paragraph a line; may be packed by gzip, xz or bzip2; - is stdin."""

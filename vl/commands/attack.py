@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from vl.commands.bounds import InputFile, PositiveInt, Probability
+from vl.commands.options import DeviceOptions
 from vl.data.choices import Resize
 
 if TYPE_CHECKING:
@@ -19,7 +20,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class AttackRun:
+class AttackRun(DeviceOptions):
     """Attack images with the fast gradient sign method, and write the adversarial images.
 
     Prints three tab-separated lines an image: path, stage, the model's output, its confidence in
@@ -54,8 +55,6 @@ class AttackRun:
     """Print one JSON line an image, with all three stages."""
     batch_size: PositiveInt = 8
     """Images a batch."""
-    device: str = "cpu"
-    """cpu or cuda."""
 
 
 def run(flags: AttackRun) -> int:

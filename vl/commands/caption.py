@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from vl.captioning.search import SearchSettings
+from vl.commands.options import DeviceOptions
 from vl.data.bounds import InputFile, NonNegativeFloat, NonNegativeInt, PositiveInt
 from vl.data.choices import RankBy
 
@@ -20,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CaptionFlags:
+class CaptionFlags(DeviceOptions):
     """Caption images: one line each, or the n best captions."""
 
     paths: tyro.conf.Positional[list[Path]]
@@ -49,8 +50,6 @@ class CaptionFlags:
     """Write the captioner, as an ensemble and with these settings, as one file."""
     batch_size: PositiveInt = 32
     """Images in a batch."""
-    device: str = "cpu"
-    """auto, cpu or cuda."""
 
 
 def run(flags: CaptionFlags) -> int:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge
 
 from vl.commands.bounds import NonNegativeInt
+from vl.commands.options import DeviceOptions
 
 if TYPE_CHECKING:
     from vl.demo.report import ResultTable  # needs PyTorch
@@ -16,7 +17,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class DemoRun:
+class DemoRun(DeviceOptions):
     """Draw a world, train the whole system on it from scratch, and evaluate it.
 
     Trains word vectors, an encoder, labellers and a captioner, and reports how true the captions
@@ -31,8 +32,6 @@ class DemoRun:
     """Images of each other split."""
     seed: NonNegativeInt = 0
     """Random seed."""
-    device: str = "cpu"
-    """cpu or cuda."""
 
 
 def run(flags: DemoRun) -> int:
@@ -46,11 +45,11 @@ def run(flags: DemoRun) -> int:
     from vl.demo.stages import EVALUATION_SPLITS, Demo, DemoConfig
     from vl.terminal import print_line
 
-    devices.resolve_device(flags.device)
+    device = str(devices.resolve_device(flags.device))
     config = DemoConfig(
         training_images=flags.training_images, evaluation_images=flags.evaluation_images
     )
-    demo = Demo(folder, config=config, seed=flags.seed, device=flags.device)
+    demo = Demo(folder, config=config, seed=flags.seed, device=device)
     stages = demo.run(on_stage=lambda stage: _log.info("%s: %.0f s", stage.name, stage.seconds))
     report = evaluate_demo(demo, stages, folder / "report.html")
     for table in report.tables:

@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import tyro
 
 from vl import devices
+from vl.commands.options import DeviceOptions
 from vl.data.choices import Resize
 from vl.data.embeddings import EmbeddingWriter, Provenance, read_provenance
 from vl.data.files import first_few
@@ -25,7 +26,7 @@ _SAVE_SECONDS = 10.0  # what a kill costs at most
 
 
 @dataclass(frozen=True)
-class EmbedRun:
+class EmbedRun(DeviceOptions):
     """Embed images with an encoder: float16 vectors, file names and the encoder's fingerprint."""
 
     paths: tyro.conf.Positional[list[Path]]
@@ -49,8 +50,6 @@ class EmbedRun:
     """PyTorch's compiler: auto where the photographs are enough to pay for its start."""
     batch_size: int = 32
     """Photographs at once."""
-    device: str = "cpu"
-    """cpu or cuda."""
 
 
 def run(flags: EmbedRun) -> int:

@@ -18,6 +18,7 @@ from vl.commands.bounds import (
     PositiveInt,
     Probability,
 )
+from vl.commands.options import DeviceOptions
 from vl.data.choices import Resize, Schedule
 from vl.encoders.table import choices, validated_options
 from vl.encoding.finetuning import Depth
@@ -36,7 +37,7 @@ _OF_THE_LAST_LAYER = (
 
 
 @dataclass(frozen=True)
-class EncoderRun:
+class EncoderRun(DeviceOptions):
     """Train an encoder as an image classifier."""
 
     data: tyro.conf.Positional[Path]
@@ -133,8 +134,6 @@ class EncoderRun:
     """Between checkpoints."""
     resume: bool = False
     """Go on with the run in the folder."""
-    device: str = "cpu"
-    """cpu or cuda."""
 
 
 def check(flags: EncoderRun) -> None:

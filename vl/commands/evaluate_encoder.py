@@ -13,6 +13,7 @@ from torch import Tensor
 
 from vl import devices, sheets
 from vl.commands.bounds import NonNegativeInt
+from vl.commands.options import DeviceOptions
 from vl.data.choices import Resize
 from vl.data.files import write_text
 from vl.data.images.crops import CropCount
@@ -32,7 +33,7 @@ _MOST_DRAWN = 200  # classes; a picture of more has thousands of pixels a side
 
 
 @dataclass(frozen=True)
-class EncoderEvaluation:
+class EncoderEvaluation(DeviceOptions):
     """Evaluate encoders as classifiers: top-1 and top-5 accuracy of one, or of an ensemble.
 
     What --per-class, --confusion, --confused and --out tell is of the last number of --crops.
@@ -71,8 +72,6 @@ class EncoderEvaluation:
     """What runs the encoders: auto takes OpenVINO where it is there, can and pays for its start."""
     batch_size: int = 32
     """Crops at once."""
-    device: str = "cpu"
-    """cpu or cuda."""
 
 
 class _Model(NamedTuple):

@@ -11,6 +11,7 @@ import torch
 import tyro
 
 from vl import devices
+from vl.commands.options import DeviceOptions
 from vl.data.embeddings import load_embeddings
 from vl.data.files import write_text
 from vl.data.words.label_lists import read_labels
@@ -28,7 +29,7 @@ _NAMED = 10  # labels without a vector that are named; all are in --per-class
 
 
 @dataclass(frozen=True)
-class LabelEvaluation:
+class LabelEvaluation(DeviceOptions):
     """Evaluate a labeller: hit@k and hierarchical precision on seen labels, unseen ones, and both."""
 
     photographs: tyro.conf.Positional[list[Path]]
@@ -50,8 +51,6 @@ class LabelEvaluation:
     """Write the figures of each label with photographs or without a vector, between tabs."""
     json: bool = False
     """All figures as one JSON line."""
-    device: str = "cpu"
-    """cpu or cuda."""
 
 
 def run(flags: LabelEvaluation) -> int:

@@ -8,12 +8,13 @@ from typing import Annotated
 import tyro
 
 from vl.commands.bounds import InputFile, PositiveInt, Probability
+from vl.commands.options import DeviceOptions
 from vl.data.choices import Resize
 from vl.version import __version__
 
 
 @dataclass(frozen=True)
-class RobustnessEvaluation:
+class RobustnessEvaluation(DeviceOptions):
     """Evaluate a trained encoder under attack: error rate and confidence on labelled images.
 
     Clean images, the fast gradient sign method and its iterated form; the attacks raise the loss of
@@ -37,8 +38,6 @@ class RobustnessEvaluation:
     """Print one JSON line instead of a table."""
     batch_size: PositiveInt = 8
     """Images a batch."""
-    device: str = "cpu"
-    """cpu or cuda."""
 
 
 def run(flags: RobustnessEvaluation) -> int:

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import tyro
 
 from vl import devices, sheets
+from vl.commands.options import DeviceOptions
 from vl.data.files import escape_unprintable, write_text
 from vl.data.words.label_lists import Lemmas, read_labels
 from vl.data.words.vectors import LOOKUP_RULES
@@ -29,7 +30,7 @@ _SMALL = 0.0005  # probability below which three decimals would be none
 
 
 @dataclass(frozen=True)
-class LabelRun:
+class LabelRun(DeviceOptions):
     """Label images: a line per image and candidate label, the best first.
 
     A line has path, label, cosine and probability, with tabs between. No label need have been
@@ -62,8 +63,6 @@ class LabelRun:
     """Write a .png of the photographs with their labels, the first 60."""
     batch_size: int = 32
     """Photographs at once."""
-    device: str = "cpu"
-    """cpu or cuda."""
 
 
 class _Asked(NamedTuple):

@@ -12,6 +12,7 @@ import torch
 import tyro
 
 from vl import devices, sheets
+from vl.commands.options import DeviceOptions
 from vl.data.files import escape_unprintable
 from vl.data.words.vectors import LOOKUP_RULES
 from vl.inputs import error_message
@@ -26,7 +27,7 @@ _COLUMNS = 5
 
 
 @dataclass(frozen=True)
-class SearchRun:
+class SearchRun(DeviceOptions):
     """Search embedded images by text, by image, or by sums of both: an image - a word + a word.
 
     Each word and each photograph is a direction in word space; those of --text, --image and --plus
@@ -55,8 +56,6 @@ class SearchRun:
     """Write a .png of the query's photographs and those found."""
     photographs: Path | None = None
     """The folder that was embedded, for --picture."""
-    device: str = "cpu"
-    """cpu or cuda."""
 
 
 def run(flags: SearchRun) -> int:

@@ -18,6 +18,7 @@ from vl.commands.bounds import (
     PositiveFloat,
     PositiveInt,
 )
+from vl.commands.options import DeviceOptions
 from vl.data.batches import ImageSource, LabelledBatches, random_view
 from vl.data.choices import Resize, Schedule
 from vl.data.words.label_lists import read_label_file
@@ -54,7 +55,7 @@ _OF_DEVISE = (
 
 
 @dataclass(frozen=True)
-class DeviseRun:
+class DeviseRun(DeviceOptions):
     """Train a labeller: a projection of photographs into the space of words."""
 
     photographs: tyro.conf.Positional[list[Path]]
@@ -128,8 +129,6 @@ class DeviseRun:
     """Of the training's arithmetic."""
     resume: bool = False
     """Go on with the run in the folder."""
-    device: str = "cpu"
-    """cpu or cuda."""
 
 
 def run(flags: DeviseRun) -> int:

@@ -131,8 +131,9 @@ def test_malformed_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixtur
     path = tmp_path / "results.json"
     path.write_text("{}")
     assert main(["evaluate", str(path), "--references", str(path)]) == 2
-    expected = f"vl: error: {path}: a list of captions was expected, not an object\n"
-    assert capsys.readouterr() == ("", expected)
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(rf"vl: error: {re.escape(str(path))}: [^\n]*list[^\n]*\n", err)
 
 
 @pytest.mark.parametrize("position", [0, 1, 4])

@@ -10,6 +10,7 @@ import os
 import sys
 import traceback
 from collections.abc import Callable
+from dataclasses import is_dataclass
 from typing import Any, NamedTuple, get_origin, get_type_hints
 
 import tyro
@@ -177,7 +178,9 @@ def _refuse_repeated(flags_type: type[Any], arguments: list[str]) -> None:
     names = [argument.partition("=")[0] for argument in arguments]
     for name, hint in get_type_hints(flags_type).items():
         flag = f"--{name.replace('_', '-')}"
-        if names.count(flag) > 1 and get_origin(hint) in (tuple, list):
+        if is_dataclass(hint):
+            _refuse_repeated(hint, arguments)
+        elif names.count(flag) > 1 and get_origin(hint) in (tuple, list):
             raise ValueError(f"{flag} is repeated; give all its values after one")
 
 

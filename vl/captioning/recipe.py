@@ -140,7 +140,7 @@ class RunConfig:
     """Folder of the run: captioner.safetensors (the best epoch), log.jsonl, tensorboard/."""
     precision: AutoPrecision = "float32"
     """Precision of the forward pass; auto is bfloat16 where the device is faster at it."""
-    device: str = "cpu"
+    device: str = "auto"
     """auto, cpu or cuda; torchrun starts a process for each device."""
     seed: NonNegativeInt = 0
     """Random seed of initialization, order and dropout."""

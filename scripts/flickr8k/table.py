@@ -54,7 +54,7 @@ def main() -> int:
     )
     references = [[words(caption) for caption in image.captions] for image in development]
     cache = load_embeddings(flags.output / "embeddings.npy")
-    vectors = cache.of([image.file_name for image in development])  # (images, views, D)
+    vectors = cache.select([image.file_name for image in development])  # (images, views, D)
     print("| setting | BLEU-1 x 100 | BLEU-4 x 100 | distinct | length |\n|---|---|---|---|---|")
     for name, folders, flipped, search in SETTINGS:
         captioner = Captioner.load(

@@ -48,7 +48,7 @@ def test_photographs_become_a_file_of_embeddings(weights, photos, tmp_path, caps
         "tiny", fingerprint(encoder()), "squash", "float32", ("plain", "flip"), Tiny.width
     )
     expected = embedder(views=("plain", "flip"))([photos / name for name in held.names])
-    assert torch.allclose(held.of(held.names), expected, atol=1e-3)  # float16
+    assert torch.allclose(held.select(held.names), expected, atol=1e-3)  # float16
     assert sorted(each.name for each in out.parent.iterdir()) == ["photos.json", "photos.npy"]
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
@@ -137,7 +137,7 @@ def test_embeddings_of_an_earlier_run_are_kept(weights, photos, tmp_path):
     assert run(weights, out, more) == 0
     held = load_embeddings(out)
     assert held.names == ("5.png", "6.png", *before.names)
-    assert torch.equal(held.of(before.names), before.of(before.names))
+    assert torch.equal(held.select(before.names), before.select(before.names))
 
 
 @pytest.mark.parametrize(
@@ -271,5 +271,5 @@ def test_everything_compiled_and_in_bfloat16_is_near(weights, photos, tmp_path, 
     assert run(weights, rough, photos, flags=flags) == 0
     names = load_embeddings(exact).names
     assert torch.allclose(
-        load_embeddings(rough).of(names), load_embeddings(exact).of(names), atol=0.01
+        load_embeddings(rough).select(names), load_embeddings(exact).select(names), atol=0.01
     )

@@ -175,7 +175,7 @@ def test_embeddings_that_do_not_fit_are_refused(place, capsys):
     flags[1] = "w.npy"
     assert main(["embed", "photos", *flags, "--weights", "labeller"]) == 0
     coloured.folders(place / "photos", ["red"], count=1, first=9)
-    message = "1 of 25 images have no embedding: red/9.png"
+    message = "1 of 25 images have no embedding: 'red/9.png'"
     refused(capsys, message, "--embeddings", "w.npy")
 
 
@@ -298,7 +298,7 @@ def test_what_is_not_there_is_named(place, capsys):
     refused(capsys, "none: there is no such file", model=["--model", "none"])
     refused(capsys, "no such folder of classes or list", photographs=["none"])
     refused(capsys, "no such file of labels", "--labels", "none.txt")
-    refused(capsys, "there is no such file; `vl embed` makes it", "--embeddings", "none.npy")
+    refused(capsys, "there is no such file; `vl embed` writes it", "--embeddings", "none.npy")
     (place / "photos/empty").mkdir()
     refused(capsys, "photos: 1 of 9 classes have no image: 'empty'")
     (place / "list.txt").write_text("photos/red/0.png red\n")

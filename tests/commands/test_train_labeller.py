@@ -216,7 +216,7 @@ def test_embeddings_that_do_not_fit_are_refused(place, capsys):
     coloured.folders(place / "photos", ["pink"], count=1, first=7)
     refused(
         capsys,
-        "1 of 33 images have no embedding: pink/7.png",
+        "1 of 33 images have no embedding: 'pink/7.png'",
         *["--embeddings", "photos.npy"],
         phase=phase,
     )

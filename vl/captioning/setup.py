@@ -126,16 +126,16 @@ def setup_on_embeddings(
             encoder,
             encoder_name=encoder_name,
             views=provenance.views,
-            resize=provenance.resize,  # type: ignore[arg-type]  # the embedder checks it
+            resize=provenance.resize,
             device=device,
         )
     except ValueError as cause:
         raise FormatError(path.with_suffix(".json"), str(cause)) from cause
-    vectors = embeddings.of([image.file_name for image in splits.training])
+    vectors = embeddings.select([image.file_name for image in splits.training])
     if standardize:
         decoder.standardize(vectors.flatten(0, 1))
     names = [image.file_name for image in splits.development]
-    development = embeddings.of(names).mean(1).to(device)
+    development = embeddings.select(names).mean(1).to(device)
     return TrainingSetup(embedder, decoder, random_view(vectors), lambda task: development)
 
 

@@ -94,7 +94,7 @@ def run(flags: LabelEvaluation) -> int:
                 f"{', '.join(labeller.embedder.views)}"
             )
         examples = read_examples(flags.photographs, names=names, embedded=frozenset(held.names))
-        vectors = held.of(examples.names)
+        vectors = held.select(examples.names)
     else:
         examples = read_examples(flags.photographs, names=names)
         count = len(examples.paths)

@@ -236,7 +236,7 @@ class Demo:
         embeddings = load_embeddings(self.embeddings)
         writer = EmbeddingWriter(self.caption_embeddings, embeddings.provenance)
         names = embeddings.names
-        writer.add([Path(name).name for name in names], embeddings.of(names))
+        writer.add([Path(name).name for name in names], embeddings.select(names))
         writer.finish()
 
     def train_labellers(self) -> None:

@@ -67,7 +67,7 @@ def on_embeddings(
             resize="center-crop" if held.provenance.resize == "center-crop" else "squash",
         ),
         examples=examples,
-        vectors=held.of(examples.names),
+        vectors=held.select(examples.names),
     )
 
 

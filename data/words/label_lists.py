@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError
-from vl.data.words.labels import Label, text_of_class
+from vl.data.words.labels import SYNSET_ID, Label, text_of_class
 from vl.data.words.texts import text_lines
 
 Lemmas = Mapping[str, Sequence[str]]  # the words of WordNet's synsets, by id
 
-SYNSET_ID = re.compile(r"[nvars]\d{8}")
 _ID_PREFIX = re.compile(rf"({SYNSET_ID.pattern})(?:[\s,]+|$)")
 _BLANK = ", \t"  # of which alone a label cannot be
 _FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".lst")

@@ -16,6 +16,8 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
+SYNSET_ID = re.compile(r"[nvars]\d{8}")  # of WordNet
+
 
 class Label(NamedTuple):
     """A label: its names, separated by commas, and the WordNet id of its sense."""

@@ -1,9 +1,9 @@
-"""WordNet's nouns: the words of each synset, and how near two of them are (Miller 1995).
+"""WordNet's nouns: the words of each synset, and distances between synsets (Miller 1995).
 
-A synset is known by its id, part of speech and offset in WordNet 3.0, as in ImageNet: n00001740.
+A synset's id is its part of speech and offset in WordNet 3.0, as in ImageNet: n00001740. Graph
+walks are NumPy's: a step of the breadth-first search by scipy.sparse takes 3 times as long.
 """
 
-import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
@@ -14,103 +14,103 @@ from numpy.typing import NDArray
 
 from vl.data.errors import FormatError
 from vl.data.files import decode_text, first_few, split_lines
+from vl.data.words.labels import SYNSET_ID
 
 Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
-_ID = re.compile(r"[nvars]\d{8}")
-_SHOWN = 4  # ids of a circle that its message names
+_MAX_NAMED = 4  # ids of a cycle in its message
 
 
-class Corpus(Protocol):
-    """What is used of NLTK's corpus reader."""
+class NltkCorpus(Protocol):
+    """The part of NLTK's corpus reader that is used."""
 
     def all_synsets(self, pos: str) -> Iterable[Any]:
         """Synsets of a part of speech."""
 
 
-class Near(NamedTuple):
-    """Some synsets around one, the nearest first; equals in WordNet's order."""
+class Nearest(NamedTuple):
+    """Synsets by their distance, ties in WordNet's order."""
 
     rows: Rows  # (R,)
     hops: Rows  # (R,) is-a edges to each, up or down
 
 
 class WordNet:
-    """Synsets and the is-a edges between them, which form no circle; a synset may have two parents.
+    """Synsets and the is-a edges between them, an acyclic graph; a synset may have two parents.
 
     Args:
-        words: of each synset, by id; in this order they are numbered, which is their row.
-        is_a: pairs of a synset and a kind of it, parent first.
+        words: the words of each synset by id; a synset's row is its position here.
+        is_a: pairs of ids, hypernym first.
 
     Raises:
-        ValueError: a pair has an unknown id, is there twice, or closes a circle.
+        ValueError: a pair has an unknown id, is there twice, or closes a cycle.
     """
 
     def __init__(self, words: Mapping[str, Sequence[str]], is_a: Sequence[tuple[str, str]]) -> None:
         self.ids: tuple[str, ...] = tuple(words)  # by row
-        self._words = tuple(tuple(each) for each in words.values())
+        self._words = tuple(map(tuple, words.values()))
         self._rows = {name: row for row, name in enumerate(self.ids)}
-        pairs = self._checked(is_a)
+        pairs = self._edges(is_a)
         self._children = _graph(pairs[:, 0], pairs[:, 1], len(self))
         self._parents = _graph(pairs[:, 1], pairs[:, 0], len(self))
-        self._neighbours = _graph(pairs.T.ravel(), pairs[:, ::-1].T.ravel(), len(self))
-        self._refuse_circles(pairs)
+        self._neighbors = _graph(pairs.T.ravel(), pairs[:, ::-1].T.ravel(), len(self))
+        self._check_acyclic(pairs)
 
     @classmethod
-    def read(cls, words: Path | str, *, is_a: Path | str) -> "WordNet":
-        """The two files that ImageNet published.
+    def from_files(cls, words: Path | str, *, is_a: Path | str) -> "WordNet":
+        """Read the two files published with ImageNet.
 
         Args:
-            words: lines of an id, a tab, and its words with commas between.
-            is_a: lines of a parent's id, a space, and a child's.
+            words: lines of an id, a tab, and its words separated by commas.
+            is_a: lines of a hypernym's id, a space, and a hyponym's.
 
         Raises:
-            FormatError: a line is not of that form, or wrong as of the constructor.
+            FormatError: a line has another format, or see the constructor.
             OSError: a file cannot be read.
         """
         pairs = []
         for number, line in enumerate(_lines(is_a), 1):
             parent, space, child = line.partition(" ")
             if not space:
-                raise _wrong(is_a, number, f"expected two ids and a space between, not {line!r}")
+                raise _line_error(
+                    is_a, number, f"expected two ids separated by a space, not {line!r}"
+                )
             pairs.append((parent, child))
         try:
             return cls(_read_words(words), pairs)
         except _PairError as error:
-            raise _wrong(is_a, error.index + 1, error.problem) from error
+            raise _line_error(is_a, error.index + 1, error.problem) from error
 
     @classmethod
-    def at(cls, place: Path | str) -> "WordNet":
-        """What a flag names: a folder with ImageNet's words.txt and is_a.txt, or ``nltk``.
+    def load(cls, source: Path | str) -> "WordNet":
+        """Load a folder with ImageNet's words.txt and is_a.txt, or ``nltk``.
 
         Raises:
-            FormatError: see ``read``.
+            FormatError: see ``from_files``.
             OSError: there are no such files, or NLTK has no WordNet.
         """
-        if str(place) == "nltk":
+        if str(source) == "nltk":
             return cls.from_nltk()
-        return cls.read(Path(place) / "words.txt", is_a=Path(place) / "is_a.txt")
+        return cls.from_files(Path(source) / "words.txt", is_a=Path(source) / "is_a.txt")
 
     @classmethod
-    def from_nltk(cls, corpus: Corpus | None = None) -> "WordNet":
-        """The nouns of NLTK's WordNet 3.0, which must be on this machine.
+    def from_nltk(cls, corpus: NltkCorpus | None = None) -> "WordNet":
+        """Load the nouns of NLTK's WordNet 3.0, which must be on this machine.
 
         Args:
-            corpus: NLTK's reader; by default that of the corpus `wordnet`. NLTK's other WordNets
-                number their synsets otherwise.
+            corpus: NLTK's reader; by default that of the corpus `wordnet`. The synsets of NLTK's
+                other WordNets have other ids.
 
         Returns:
-            Their edges are between kinds. As in ImageNet's file, an instance has none: Saki is a
-            writer, and no kind of writer.
+            With edges between classes only, as in ImageNet's file: an instance such as Saki, a
+            writer, has none.
 
         Raises:
-            FileNotFoundError: the corpus is not there; nothing is ever downloaded.
+            FileNotFoundError: the corpus is missing; nothing is ever downloaded.
         """
         if corpus is None:
-            from nltk.corpus import (
-                wordnet,
-            )  # here, as it takes longer than reading ImageNet's files
+            from nltk.corpus import wordnet  # slower to import than ImageNet's files are to read
 
             corpus = wordnet
         try:
@@ -136,10 +136,10 @@ class WordNet:
         return name in self._rows
 
     def rows(self, names: Iterable[str]) -> Rows:
-        """Where in ``ids`` these are, in their order.
+        """Rows of some ids, in their order.
 
         Raises:
-            ValueError: one is no synset; the first three are named.
+            ValueError: one is unknown; the first three are named.
         """
         names = list(names)
         unknown = [name for name in names if name not in self._rows]
@@ -151,70 +151,70 @@ class WordNet:
         return np.array([self._rows[name] for name in names], dtype=np.int64)
 
     def words(self, name: str) -> tuple[str, ...]:
-        """What a synset is called, its commonest word first."""
+        """The words of a synset, the most frequent first."""
         return self._words[self._row(name)]
 
-    def names(self) -> Mapping[str, tuple[str, ...]]:
-        """What every synset is called, by id."""
+    def lemmas(self) -> Mapping[str, tuple[str, ...]]:
+        """The words of every synset, by id."""
         return dict(zip(self.ids, self._words))
 
     def parents(self, name: str) -> tuple[str, ...]:
-        """What it is a kind of, one step up."""
-        return self._named(self._parents.beyond(self.rows([name])))
+        """The direct hypernyms of a synset."""
+        return self._ids(self._parents.targets(self.rows([name])))
 
     def children(self, name: str) -> tuple[str, ...]:
-        """The kinds of it, one step down."""
-        return self._named(self._children.beyond(self.rows([name])))
+        """The direct hyponyms of a synset."""
+        return self._ids(self._children.targets(self.rows([name])))
 
     def ancestors(self, name: str) -> tuple[str, ...]:
-        """All that it is a kind of, the nearest first."""
-        return self._reached(self._parents, name)
+        """All hypernyms of a synset, the nearest first."""
+        return self._reachable(self._parents, name)
 
     def descendants(self, name: str) -> tuple[str, ...]:
-        """All kinds of it, the nearest first."""
-        return self._reached(self._children, name)
+        """All hyponyms of a synset, the nearest first."""
+        return self._reachable(self._children, name)
 
     def hops(self, sources: Iterable[str]) -> Rows:
-        """Edges from each synset to the nearest source, up or down, ``(S,)``; -1 without a way."""
-        found = np.full(len(self), -1, dtype=np.int64)
-        for hop, level in enumerate(_levels(self._neighbours, np.unique(self.rows(sources)))):
-            found[level] = hop
-        return found
+        """Edges from each synset to the nearest source, up or down, ``(S,)``; -1 without a path."""
+        hops = np.full(len(self), -1, dtype=np.int64)
+        for hop, level in enumerate(_levels(self._neighbors, np.unique(self.rows(sources)))):
+            hops[level] = hop
+        return hops
 
-    def distance(self, one: str, other: str) -> int | None:
-        """Edges between two synsets, up or down; None without a way."""
-        found = int(self.hops([one])[self._row(other)])
-        return None if found < 0 else found
+    def distance(self, first: str, second: str) -> int | None:
+        """Edges between two synsets, up or down; None without a path."""
+        hops = int(self.hops([first])[self._row(second)])
+        return None if hops < 0 else hops
 
-    def within(self, sources: Iterable[str], hops: int) -> tuple[str, ...]:
-        """All at most that many edges from some source, the sources too, in WordNet's order.
+    def within(self, sources: Iterable[str], max_hops: int) -> tuple[str, ...]:
+        """All synsets at most ``max_hops`` edges from a source, in WordNet's order.
 
-        The published zero-shot lists count in a tree of their own: their "2-hops" are, but for
-        ``animal``, just those labels of ImageNet that are one edge of `is_a.txt` from its 1,000.
+        The published zero-shot lists count hops in another tree: their "2-hops" are, but for
+        ``animal``, the labels of ImageNet that are one edge of `is_a.txt` from its 1,000.
         """
-        found = self.hops(sources)
-        return self._named(np.flatnonzero((found >= 0) & (found <= hops)))
+        hops = self.hops(sources)
+        return self._ids(np.flatnonzero((hops >= 0) & (hops <= max_hops)))
 
-    def nearest(self, name: str, among: Mask, *, at_least: int) -> Near:
-        """The synsets nearest to one: hop by hop, until there are enough of them or no way on.
+    def nearest(self, name: str, candidates: Mask, *, min_count: int) -> Nearest:
+        """The synsets nearest to one, hop by hop until there are enough.
 
         Args:
-            name: where to begin; it is itself among those found if ``among`` has it.
-            among: which synsets count, ``(S,)``; the way may lead through others.
-            at_least: the last hop is taken whole, so that there may be more.
+            name: the source; it is in the result if it is a candidate.
+            candidates: mask of synsets, ``(S,)``; paths may lead through others.
+            min_count: the last hop is complete, so that there may be more.
         """
         rows: list[Rows] = []
         count = 0
-        for level in _levels(self._neighbours, self.rows([name])):
-            rows.append(level[among[level]])
+        for level in _levels(self._neighbors, self.rows([name])):
+            rows.append(level[candidates[level]])
             count += len(rows[-1])
-            if count >= at_least:
+            if count >= min_count:
                 break
         hops = np.repeat(np.arange(len(rows)), [len(level) for level in rows])
-        return Near(np.concatenate(rows), hops)
+        return Nearest(np.concatenate(rows), hops)
 
     def read_list(self, path: Path | str) -> tuple[str, ...]:
-        """A file of labels: a synset's id a line; what follows a space, as its words, is not read.
+        """Read a list of synsets, an id a line; what follows a space is ignored.
 
         Raises:
             FormatError: an id is unknown or there twice, or the file is empty.
@@ -224,9 +224,9 @@ class WordNet:
         for number, line in enumerate(_lines(path), 1):
             name = line.partition(" ")[0]
             if name not in self._rows:
-                raise _wrong(path, number, f"{name!r} is no synset of this WordNet")
+                raise _line_error(path, number, f"{name!r} is no synset of this WordNet")
             if names.setdefault(name, number) != number:
-                raise _wrong(path, number, f"{name} is on line {names[name]} already")
+                raise _line_error(path, number, f"{name} is on line {names[name]} already")
         if not names:
             raise FormatError(path, "the file is empty")
         return tuple(names)
@@ -234,75 +234,75 @@ class WordNet:
     def _row(self, name: str) -> int:
         return int(self.rows([name])[0])
 
-    def _named(self, rows: Rows) -> tuple[str, ...]:
+    def _ids(self, rows: Rows) -> tuple[str, ...]:
         return tuple(self.ids[row] for row in rows.tolist())
 
-    def _reached(self, graph: "_Graph", name: str) -> tuple[str, ...]:
-        return self._named(np.concatenate(list(_levels(graph, self.rows([name]))))[1:])
+    def _reachable(self, graph: "_Graph", name: str) -> tuple[str, ...]:
+        return self._ids(np.concatenate(list(_levels(graph, self.rows([name]))))[1:])
 
-    def _checked(self, is_a: Sequence[tuple[str, str]]) -> Rows:
-        """Pairs of ids to pairs of rows, ``(E, 2)``."""
+    def _edges(self, is_a: Sequence[tuple[str, str]]) -> Rows:
+        """Pairs of ids as pairs of rows, ``(E, 2)``."""
         rows = [self._rows.get(name, -1) for pair in is_a for name in pair]
         pairs = np.array(rows, dtype=np.int64).reshape(-1, 2)
         for index, column in np.argwhere(pairs < 0)[:1].tolist():
-            raise _PairError(index, f"{is_a[index][column]!r} has no words, so it is no synset")
+            raise _PairError(index, f"{is_a[index][column]!r} has no words")
         _, first = np.unique(pairs @ [len(self), 1], return_index=True)
         for index in np.setdiff1d(np.arange(len(pairs)), first)[:1].tolist():
             raise _PairError(index, f"{' '.join(is_a[index])} is there already")
         return pairs
 
-    def _refuse_circles(self, pairs: Rows) -> None:
-        """Take away what has no parent, again and again; what cannot be is in or below a circle."""
-        parents_left = np.bincount(pairs[:, 1], minlength=len(self))
-        free = np.flatnonzero(parents_left == 0)
-        while len(free):
-            below = self._children.beyond(free)
-            parents_left -= np.bincount(below, minlength=len(self))
+    def _check_acyclic(self, pairs: Rows) -> None:
+        """Remove synsets without parents repeatedly; the rest is in or below a cycle."""
+        num_parents = np.bincount(pairs[:, 1], minlength=len(self))
+        roots = np.flatnonzero(num_parents == 0)
+        while len(roots):
+            below = self._children.targets(roots)
+            num_parents -= np.bincount(below, minlength=len(self))
             below = np.unique(below)
-            free = below[parents_left[below] == 0]
-        stuck = np.flatnonzero(parents_left)
-        if not len(stuck):
+            roots = below[num_parents[below] == 0]
+        cyclic = np.flatnonzero(num_parents)
+        if not len(cyclic):
             return
-        place: dict[int, int] = {}  # on a way up through what is stuck, which must meet itself
-        row = int(stuck[0])
-        while row not in place:
-            place[row] = len(place)
-            above = self._parents.beyond(np.array([row]))
-            row = int(above[parents_left[above] > 0][0])
-        circle = [*list(place)[place[row] :], row]
-        edges = {(parent, child) for child, parent in pairwise(circle)}
+        visited: dict[int, int] = {}  # a path up through the rest, which must meet itself
+        row = int(cyclic[0])
+        while row not in visited:
+            visited[row] = len(visited)
+            above = self._parents.targets(np.array([row]))
+            row = int(above[num_parents[above] > 0][0])
+        cycle = [*list(visited)[visited[row] :], row]
+        edges = {(parent, child) for child, parent in pairwise(cycle)}
         last = max(index for index, pair in enumerate(pairs.tolist()) if tuple(pair) in edges)
-        shown = " is a ".join(self._named(np.array(circle[:_SHOWN])))
-        raise _PairError(last, f"closes a circle: {shown}{' ...' if len(circle) > _SHOWN else ''}")
+        path = " is a ".join(self._ids(np.array(cycle[:_MAX_NAMED])))
+        raise _PairError(last, f"closes a cycle: {path}{' ...' if len(cycle) > _MAX_NAMED else ''}")
 
 
 class _Graph(NamedTuple):
-    """Edges by where they begin: those of row r lead to ``to[first[r] : first[r + 1]]``."""
+    """Edges in compressed rows: those of row r lead to ``indices[offsets[r] : offsets[r + 1]]``."""
 
-    first: Rows  # (S + 1,)
-    to: Rows  # (E,)
+    offsets: Rows  # (S + 1,)
+    indices: Rows  # (E,)
 
-    def beyond(self, rows: Rows) -> Rows:
-        """Where the edges of these rows lead, ``(their number,)``; one place may come twice."""
-        begin = self.first[rows]
-        count = self.first[rows + 1] - begin
-        begin = begin - (np.cumsum(count) - count)  # so that counting goes on from row to row
-        return self.to[np.repeat(begin, count) + np.arange(count.sum())]
+    def targets(self, rows: Rows) -> Rows:
+        """The rows that the edges of some rows lead to, perhaps repeated."""
+        begin = self.offsets[rows]
+        count = self.offsets[rows + 1] - begin
+        begin = begin - (np.cumsum(count) - count)  # the arange below runs on from row to row
+        return self.indices[np.repeat(begin, count) + np.arange(count.sum())]
 
 
 def _graph(begin: Rows, end: Rows, size: int) -> _Graph:
-    first = np.concatenate([[0], np.cumsum(np.bincount(begin, minlength=size))])
-    return _Graph(first, end[np.lexsort((end, begin))])
+    offsets = np.concatenate([[0], np.cumsum(np.bincount(begin, minlength=size))])
+    return _Graph(offsets, end[np.lexsort((end, begin))])
 
 
 def _levels(graph: _Graph, level: Rows) -> Iterator[Rows]:
-    """The rows themselves, those one edge away, those two edges away, ..., each row once."""
-    seen = np.zeros(len(graph.first) - 1, dtype=np.bool_)
+    """Breadth-first search: the rows themselves, those one edge away, those two edges away, ..."""
+    visited = np.zeros(len(graph.offsets) - 1, dtype=np.bool_)
     while len(level):
-        seen[level] = True
+        visited[level] = True
         yield level
-        beyond = graph.beyond(level)
-        level = np.unique(beyond[~seen[beyond]])
+        targets = graph.targets(level)
+        level = np.unique(targets[~visited[targets]])
 
 
 class _PairError(ValueError):
@@ -316,13 +316,13 @@ def _read_words(path: Path | str) -> dict[str, list[str]]:
     words: dict[str, list[str]] = {}
     for number, line in enumerate(_lines(path), 1):
         name, _, text = line.partition("\t")
-        found = text.split(", ")
-        if not _ID.fullmatch(name) or not all(found):
+        lemmas = text.split(", ")
+        if not SYNSET_ID.fullmatch(name) or not all(lemmas):
             problem = f"expected an id as n00001740, a tab, and words, not {line!r}"
-            raise _wrong(path, number, problem)
+            raise _line_error(path, number, problem)
         if name in words:
-            raise _wrong(path, number, f"{name} is there already")
-        words[name] = found
+            raise _line_error(path, number, f"{name} is there already")
+        words[name] = lemmas
     return words
 
 
@@ -331,7 +331,7 @@ def _lines(path: Path | str) -> list[str]:
     return split_lines(decode_text(path, path.read_bytes()))
 
 
-def _wrong(path: Path | str, number: int, problem: str) -> FormatError:
+def _line_error(path: Path | str, number: int, problem: str) -> FormatError:
     return FormatError(path, problem, record=f"line {number}")
 
 

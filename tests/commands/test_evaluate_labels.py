@@ -260,7 +260,7 @@ def test_ids_get_words_from_the_labeller_or_from_a_folder(place, capsys):
     coloured.wordnet(place / "wordnet")
     found = said(capsys, "--wordnet", "wordnet", photographs=["list.txt"])
     assert found["results"][0]["hit"] == said(capsys)["results"][0]["hit"]
-    net = WordNet.read(place / "wordnet/words.txt", is_a=place / "wordnet/is_a.txt")
+    net = WordNet.from_files(place / "wordnet/words.txt", is_a=place / "wordnet/is_a.txt")
     labeller(wordnet=net, ids=True).save(place / "labeller")
     found = said(capsys, photographs=["list.txt"])
     for result in found["results"]:

@@ -62,7 +62,7 @@ def test_what_was_written_is_read(path, tmp_path):
     np.testing.assert_allclose(read.words.matrix, words().matrix, atol=1e-3)
     assert read.space.synonyms == "mean"
     assert read.space.hypernym_weight == 0.5
-    assert read.space.wordnet.names() == wordnet().names()
+    assert read.space.wordnet.lemmas() == wordnet().lemmas()
     for name in wordnet().ids:
         assert read.space.wordnet.parents(name) == wordnet().parents(name)
     assert read.space.mean.tolist() == CENTRE.tolist()
@@ -126,7 +126,7 @@ def test_a_wordnet_without_edges_is_kept(tmp_path):
     flat = LabelSpace(words(), WordNet({"n00000001": ["ball", "orb"]}, []))
     labeller(flat).save(tmp_path / "flat.safetensors")
     read = Labeller.load(tmp_path / "flat.safetensors")
-    assert read.space.wordnet.names() == {"n00000001": ("ball", "orb")}
+    assert read.space.wordnet.lemmas() == {"n00000001": ("ball", "orb")}
 
 
 def test_whole_numbers_of_a_calibration_are_kept(tmp_path):
@@ -212,7 +212,7 @@ HOSTILE = {
     "half an edge": (with_tensor("wordnet.is_a", text("n00000001")), r"wordnet\.\*"),
     "a circle": (
         with_tensor("wordnet.is_a", text("n00000001 n00000002\nn00000002 n00000001")),
-        "closes a circle",
+        "closes a cycle",
     ),
     "a centre of another width": (
         with_tensor("space.mean", torch.zeros(5)),

@@ -57,7 +57,7 @@ def load_target_model(
 def _load_labeller(path: Path, labels: str, device: torch.device | str) -> TargetLabeller:
     labeller = Labeller.load(path, device=device)
     wordnet = labeller.space.wordnet
-    label_list = read_labels(labels, lemmas=None if wordnet is None else wordnet.names())
+    label_list = read_labels(labels, lemmas=None if wordnet is None else wordnet.lemmas())
     for note in label_list.notes:
         _log.info("labels: %s", note)
     ids = label_list.synsets if any(label_list.synsets) else None

@@ -69,8 +69,8 @@ def run(flags: LabelEvaluation) -> int:
         )
     wordnet = labeller.space.wordnet
     if flags.wordnet:
-        wordnet = WordNet.at(flags.wordnet)
-    names = None if wordnet is None else wordnet.names()
+        wordnet = WordNet.load(flags.wordnet)
+    names = None if wordnet is None else wordnet.lemmas()
     candidates: list[Label] | None = None
     if flags.labels is not None:
         listed = read_labels(flags.labels, lemmas=names)

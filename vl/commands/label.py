@@ -168,8 +168,8 @@ def _lemmas(flags: LabelRun, labeller: Labeller) -> Lemmas | None:
     """The words of WordNet's ids, if they are known."""
     wordnet = labeller.space.wordnet
     if flags.wordnet:
-        wordnet = WordNet.at(flags.wordnet)
-    return None if wordnet is None else wordnet.names()
+        wordnet = WordNet.load(flags.wordnet)
+    return None if wordnet is None else wordnet.lemmas()
 
 
 def _tell(flags: LabelRun, candidates: Candidates, lost: tuple[int, ...]) -> None:

@@ -168,14 +168,14 @@ def _task(flags: DeviseRun, start: Labeller | None, processes: Processes) -> Tas
     else:
         wordnet = None
         if flags.wordnet:
-            wordnet = WordNet.at(flags.wordnet)
+            wordnet = WordNet.load(flags.wordnet)
         assert flags.words is not None  # _check
         words = WordVectors.load(flags.words, limit=flags.limit_words)
         if flags.random_words:
             words = randomised(words, flags.seed)
         words = as_stored(words)
         space = LabelSpace(words, wordnet, synonyms=flags.synonyms, hypernym_weight=flags.kinds)
-    names = None if wordnet is None else wordnet.names()
+    names = None if wordnet is None else wordnet.lemmas()
     phase = _phase(flags, start, names, processes)
     quiet = not processes.first
     if flags.held_out:

@@ -165,7 +165,7 @@ def conse_of(task: Task, classes: Path | None, *, top: int) -> Conse:
         truth = torch.tensor(task.numbers(rows, labels)).repeat_interleave(views)
         images = task.phase.vectors[rows].flatten(0, 1)
         return trained_classifier(images, truth, task.words, top=min(top, len(labels)))
-    names = None if task.space.wordnet is None else task.space.wordnet.names()
+    names = None if task.space.wordnet is None else task.space.wordnet.lemmas()
     listed = read_label_file(classes, lemmas=names)
     if listed.notes:
         raise ValueError(f"{classes}: each line is a class of the encoder; {listed.notes[0]}")

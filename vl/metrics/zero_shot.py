@@ -152,7 +152,7 @@ def hierarchical_precision(
     precision = np.zeros((len(ranking.targets), len(ks)))
     distance = np.full(len(rows) + 1, UNRANKED, dtype=np.int64)  # hops; the last is that of -1
     for target, images in _group_by_target(ranking.targets):
-        near = wordnet.nearest(candidates[target], label_of >= 0, at_least=max(ks))
+        near = wordnet.nearest(candidates[target], label_of >= 0, min_count=max(ks))
         labels = label_of[near.rows]
         distance[labels] = near.hops
         hops = distance[ranking.top[images]]  # (n, depth)

@@ -127,7 +127,7 @@ def test_the_nearest_agree_with_growing_one_hop_at_a_time(seed: int, at_least: i
         while len(near) < at_least and hop <= max(plain.values()):
             near |= {other for other, far in plain.items() if far == hop} & wanted
             hop += 1
-        found = wordnet.nearest(name, among, at_least=at_least)
+        found = wordnet.nearest(name, among, min_count=at_least)
         ids = [wordnet.ids[row] for row in found.rows]
         assert ids == [other for other in nearest_first(plain) if other in near]
         assert found.hops.tolist() == [plain[other] for other in ids]
@@ -168,7 +168,7 @@ def test_the_order_of_the_pairs_changes_nothing(small: WordNet) -> None:
 
 def test_files_say_the_same(small: WordNet, tmp_path: Path) -> None:
     words, is_a = files(tmp_path)
-    read = WordNet.read(words, is_a=is_a)
+    read = WordNet.from_files(words, is_a=is_a)
     assert read.ids == small.ids
     assert [read.words(name) for name in WORDS] == [small.words(name) for name in WORDS]
     assert [read.parents(name) for name in WORDS] == [small.parents(name) for name in WORDS]
@@ -176,7 +176,7 @@ def test_files_say_the_same(small: WordNet, tmp_path: Path) -> None:
 
 def test_the_last_line_may_end_or_not_and_lines_may_end_as_on_windows(tmp_path: Path) -> None:
     words, is_a = files(tmp_path, words=f"{DOG}\tdog, hound\r\n{CAT}\tcat", is_a=f"{DOG} {CAT}\r\n")
-    read = WordNet.read(words, is_a=is_a)
+    read = WordNet.from_files(words, is_a=is_a)
     assert read.words(DOG) == ("dog", "hound")
     assert read.children(DOG) == (CAT,)
 
@@ -197,11 +197,11 @@ def test_the_last_line_may_end_or_not_and_lines_may_end_as_on_windows(tmp_path: 
         ("is_a", f"{DOG} {CAT}\n{DOG} {CAT}\n", r"is_a\.txt: line 2: .* is there already"),
         ("is_a", f"{DOG} x\n{DOG} y\n", r"is_a\.txt: line 1: 'x' has no words"),
         ("is_a", f"{DOG} {CAT}\n" * 4, r"is_a\.txt: line 2: n00000004 n00000005 is there already"),
-        ("is_a", f"{DOG} {DOG}\n", r"is_a\.txt: line 1: closes a circle: n00000004 is a n00000004"),
+        ("is_a", f"{DOG} {DOG}\n", r"is_a\.txt: line 1: closes a cycle: n00000004 is a n00000004"),
         (
             "is_a",
             f"{DOG} {CAT}\n{CAT} {PET}\n{PET} {DOG}\n{PET} {MOON}\n{MOON} {SAKI}\n{ENTITY} {DOG}\n",
-            r"is_a\.txt: line 3: closes a circle: n00000003 is a n00000005 is a n00000004 is a n000"
+            r"is_a\.txt: line 3: closes a cycle: n00000003 is a n00000005 is a n00000004 is a n000"
             r"00003$",
         ),
     ],
@@ -209,7 +209,7 @@ def test_the_last_line_may_end_or_not_and_lines_may_end_as_on_windows(tmp_path: 
 def test_a_fault_names_file_and_line(name: str, text: str, message: str, tmp_path: Path) -> None:
     words, is_a = files(tmp_path, **{name: text})
     with pytest.raises(FormatError, match=message):
-        WordNet.read(words, is_a=is_a)
+        WordNet.from_files(words, is_a=is_a)
 
 
 def test_a_long_circle_is_shown_in_part(tmp_path: Path) -> None:
@@ -217,9 +217,9 @@ def test_a_long_circle_is_shown_in_part(tmp_path: Path) -> None:
     lines = "".join(f"{one} {other}\n" for one, other in pairwise(circle))
     words, is_a = files(tmp_path, is_a=lines)
     with pytest.raises(
-        FormatError, match=r"line 6: closes a circle: (n\d{8} is a ){3}n\d{8} \.\.\."
+        FormatError, match=r"line 6: closes a cycle: (n\d{8} is a ){3}n\d{8} \.\.\."
     ):
-        WordNet.read(words, is_a=is_a)
+        WordNet.from_files(words, is_a=is_a)
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -227,7 +227,7 @@ def test_any_pair_turned_round_between_relatives_closes_a_circle(seed: int) -> N
     wordnet, pairs = drawn(seed)
     for name in wordnet.ids:
         for above in wordnet.ancestors(name):
-            with pytest.raises(ValueError, match=f"is-a pair {len(pairs)}: closes a circle"):
+            with pytest.raises(ValueError, match=f"is-a pair {len(pairs)}: closes a cycle"):
                 WordNet({each: [each] for each in wordnet.ids}, [*pairs, (name, above)])
 
 
@@ -235,9 +235,9 @@ def test_other_bytes_than_text_are_refused(tmp_path: Path) -> None:
     words, is_a = files(tmp_path)
     words.write_bytes(b"n00000001\tcaf\xe9\n")
     with pytest.raises(FormatError, match=r"words\.txt: .*not UTF-8"):
-        WordNet.read(words, is_a=is_a)
+        WordNet.from_files(words, is_a=is_a)
     with pytest.raises(FileNotFoundError):
-        WordNet.read(tmp_path / "none.txt", is_a=is_a)
+        WordNet.from_files(tmp_path / "none.txt", is_a=is_a)
 
 
 def test_wrong_use_is_refused(small: WordNet) -> None:
@@ -375,7 +375,7 @@ def test_nltks_wordnet_is_imagenets(shared_data: Path) -> None:
 
 def published_wordnet(shared_data: Path) -> WordNet:
     folder = shared_data / "wordnet"
-    return WordNet.read(folder / "words.txt", is_a=folder / "is_a.txt")
+    return WordNet.from_files(folder / "words.txt", is_a=folder / "is_a.txt")
 
 
 def test_imagenets_files_are_read_and_its_lists_have_their_published_sizes(
@@ -403,13 +403,13 @@ def test_imagenets_files_are_read_and_its_lists_have_their_published_sizes(
 
 def test_a_flag_names_a_folder_or_nltk(tmp_path, monkeypatch):
     files(tmp_path)
-    assert WordNet.at(tmp_path).words(DOG) == ("dog", "domestic dog")
+    assert WordNet.load(tmp_path).words(DOG) == ("dog", "domestic dog")
     wanted = WordNet(WORDS, IS_A)
     monkeypatch.setattr(WordNet, "from_nltk", classmethod(lambda cls: wanted))
-    assert WordNet.at("nltk") is wanted
-    assert WordNet.at(Path("nltk")) is wanted
+    assert WordNet.load("nltk") is wanted
+    assert WordNet.load(Path("nltk")) is wanted
 
 
 def test_the_words_of_every_synset_by_id(small: WordNet) -> None:
-    assert dict(small.names()) == {name: tuple(each) for name, each in WORDS.items()}
-    assert all(small.words(name) == each for name, each in small.names().items())
+    assert dict(small.lemmas()) == {name: tuple(each) for name, each in WORDS.items()}
+    assert all(small.words(name) == each for name, each in small.lemmas().items())

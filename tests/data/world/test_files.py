@@ -46,7 +46,7 @@ def test_captions_are_read_as_coco_and_are_the_scenes_own(folder):
 
 
 def test_image_lists_have_synsets_or_looks_as_classes(folder):
-    wordnet = WordNet.at(folder)
+    wordnet = WordNet.load(folder)
     for split in SPLITS:
         kinds = read_image_list(folder / f"{split}.txt")
         looks = read_image_list(folder / f"{split}-looks.txt")
@@ -62,7 +62,7 @@ def test_image_lists_have_synsets_or_looks_as_classes(folder):
 
 
 def test_lists_of_kinds_are_read_as_labels_and_by_wordnet(folder):
-    wordnet = WordNet.at(folder)
+    wordnet = WordNet.load(folder)
     seen = read_label_file(folder / "kinds-seen.txt")
     assert [text.partition(",")[0] for text in seen.texts] == list(SEEN)
     hops = wordnet.hops(seen.synsets)

@@ -23,7 +23,7 @@ IDS = synset_ids()
 @pytest.fixture
 def wordnet(tmp_path):
     write_taxonomy(tmp_path)
-    return WordNet.at(tmp_path)
+    return WordNet.load(tmp_path)
 
 
 def test_wordnet_reads_the_taxonomy(wordnet):

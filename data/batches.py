@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 Item = TypeVar("Item")
-# (B,) indices of images and (B,) seeds, int64, one random seed an image -> (B, ...) images. Equal
-# index and seed give equal images, so that neither resuming nor dividing changes what is seen.
+# (B,) indices of images and (B,) random seeds, int64 -> (B, ...) images. Equal index and seed give
+# equal images, so that neither resuming nor dividing changes what is seen.
 ImageSource = Callable[[Tensor, Tensor], Tensor]
 Unit = Literal["caption", "image"]
 _NUM_SEEDS = 2**31
@@ -30,7 +30,7 @@ class ProcessBatch(NamedTuple):
     """The part of a batch that one process computes."""
 
     units: list[int]  # indices in the data, as shuffled
-    seeds: Tensor  # (len(units),) int64, a random seed a unit
+    seeds: Tensor  # (len(units),) int64, a random seed for each unit
 
 
 class BatchPlan:

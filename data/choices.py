@@ -6,7 +6,7 @@ It imports ``typing`` alone, so that a command's help needs no PyTorch.
 from typing import Literal
 
 Resize = Literal["squash", "center-crop"]
-"""How an image becomes a square: all of it out of proportion, or its center."""
+"""How an image becomes a square: squash the whole image, or crop its center."""
 
 Precision = Literal["float32", "bfloat16"]
 """Of an encoder's or a training step's arithmetic."""

@@ -1,15 +1,15 @@
-"""The one error for a file that is not what it should be."""
+"""The error for a file with invalid content."""
 
 from pathlib import Path
 
 
 class FormatError(ValueError):
-    """A file's content is wrong; the message names the file and, where there is one, the record.
+    """A file has invalid content; the message names the file and the record, if there is one.
 
     Args:
         path: the file.
-        problem: one clause, what is wrong and what was expected.
-        record: what in the file: ``"line 12"``, ``"annotation 77"``.
+        problem: what was expected and what came, in one clause.
+        record: where in the file: ``"line 12"``, ``"annotation 77"``.
     """
 
     def __init__(self, path: Path | str, problem: str, *, record: str | None = None) -> None:

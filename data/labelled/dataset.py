@@ -47,7 +47,7 @@ class ImageDataset(Protocol):
 
 
 class FileDataset:
-    """Images in files of their own.
+    """Images in separate files.
 
     Args:
         source: from ``vl.data.labelled.folders``.
@@ -71,7 +71,7 @@ class FileDataset:
         return Path(self._files[index]).read_bytes()
 
     def stamp(self, index: int) -> tuple[int, ...]:
-        """Size and time of change: other values once the image has been changed.
+        """Size and time of change: they differ once the image has been changed.
 
         Raises:
             OSError: it does not exist.
@@ -86,8 +86,8 @@ class DatasetSubset:
     Args:
         dataset: the data set.
         indices: which of its images.
-        labels: of these images, if other than in ``dataset``.
-        classes: that the labels are indices of, if other than in ``dataset``.
+        labels: of these images; by default those of ``dataset``.
+        classes: that the labels are indices of; by default those of ``dataset``.
 
     Raises:
         ValueError: there are not as many labels as indices.

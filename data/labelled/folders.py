@@ -126,12 +126,12 @@ def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> La
     lines: dict[str, int] = {}  # line of each image's name
     missing = []
     blank = 0
-    for number, line in enumerate(text_lines(path), 1):
+    for line_number, line in enumerate(text_lines(path), 1):
         line = line.rstrip("\r\n")
         if not line.strip():
             blank += 1
             continue
-        record = f"line {number}"
+        record = f"line {line_number}"
         file, tab, label = line.partition("\t")
         label = label.strip(" ")
         if not tab or "\t" in label or not file.strip() or not label:
@@ -145,7 +145,7 @@ def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> La
             missing.append(file)
             continue
         name = file if embedded is not None else _name(folder, file)
-        if lines.setdefault(name, number) != number:
+        if lines.setdefault(name, line_number) != line_number:
             problem = f"image {name!r} is on line {lines[name]} already"
             raise FormatError(path, problem, record=record)
         images.append(LabelledImage(folder / file, name, label))

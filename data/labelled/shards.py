@@ -1,8 +1,8 @@
 """Labelled images in shards, WebDataset's tars, read in any order from the tars as they are.
 
-Our own have an image's name and class in each sample's ``.json``, and two files beside the shards:
-``classes.txt``, a class a line in the order of indices, and ``vl-shard.json`` with the settings.
-Those of others need neither.
+Shards of `vl shard` have an image's name and class in each sample's ``.json``, and two files beside
+them: ``classes.txt``, a class a line in the order of indices, and ``vl-shard.json`` with the
+settings. Shards from elsewhere need neither.
 """
 
 import json
@@ -29,8 +29,8 @@ class ShardDataset:
     """The labelled images of shards: an index of where they lie, and `read`.
 
     Without ``classes.txt`` beside the shards, the classes are their indices as text, up to the
-    largest. An image's name is in its ``.json`` if the shard is ours; else it is the shard's name,
-    a slash and the sample's key. Threads may read at once; it may be forked and pickled.
+    largest. An image's name is in its ``.json`` if `vl shard` wrote it; else it is the shard's
+    name, a slash and the sample's key. Threads may read at once; it may be forked and pickled.
 
     Args:
         path: a folder, in which every ``.tar`` is a shard, or one shard.
@@ -91,18 +91,18 @@ class ShardDataset:
         descriptor = self._open.get(shard)
         if descriptor is None:
             descriptor = _Descriptor(self._paths[shard])
-            if _stamp(descriptor.number) != self._stamps[shard]:
+            if _stamp(descriptor.fd) != self._stamps[shard]:
                 raise OSError(f"{self._paths[shard]}: changed since it was indexed")
             if len(self._open) >= self._max_open:
                 self._open.clear()  # atomic, hence thread-safe without a lock
             self._open[shard] = descriptor
-        content = bytes_at(descriptor.number, self._begin[index], size)
+        content = bytes_at(descriptor.fd, self._begin[index], size)
         if len(content) < size:
             raise OSError(f"{self._paths[shard]}: truncated since it was indexed")
         return content
 
     def stamp(self, index: int) -> tuple[int, ...]:
-        """Values that are others once the image has been changed."""
+        """Values that differ once the image has been changed."""
         return *self._stamps[self._shard[index]], self._begin[index], self._size[index]
 
     def __getstate__(self) -> dict[str, Any]:
@@ -117,7 +117,7 @@ def is_shards(path: Path) -> bool:
 
 
 def shard_names(count: int) -> list[str]:
-    """The names of our shards."""
+    """The names of `vl shard`'s shards."""
     return [f"shard-{index:06d}{TAR}" for index in range(count)]
 
 
@@ -151,12 +151,12 @@ class _Descriptor:
     """An open file, closed with the last reference to it."""
 
     def __init__(self, path: Path) -> None:
-        self.number = -1
-        self.number = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+        self.fd = -1
+        self.fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
 
     def __del__(self) -> None:
-        if self.number >= 0:
-            os.close(self.number)
+        if self.fd >= 0:
+            os.close(self.fd)
 
 
 def _shard_paths(path: Path) -> list[Path]:
@@ -203,7 +203,7 @@ def _label_and_name(path: Path, sample: Sample, class_index: Mapping[str, int]) 
 
 
 def _metadata(text: bytes) -> tuple[str, str] | None:
-    """Name and class of a .json of ours; None for one of others."""
+    """Name and class of a .json of `vl shard`; None for any other."""
     try:
         value = json.loads(text)
     except (ValueError, RecursionError):
@@ -216,12 +216,13 @@ def _metadata(text: bytes) -> tuple[str, str] | None:
 
 def _read_classes(path: Path) -> tuple[str, ...]:
     lines: dict[str, int] = {}
-    for number, name in enumerate(split_lines(decode_text(path, path.read_bytes())), 1):
+    for line_number, name in enumerate(split_lines(decode_text(path, path.read_bytes())), 1):
+        record = f"line {line_number}"
         if not name.strip():
-            raise FormatError(path, "expected a class", record=f"line {number}")
-        if lines.setdefault(name, number) != number:
+            raise FormatError(path, "expected a class", record=record)
+        if lines.setdefault(name, line_number) != line_number:
             problem = f"class {name!r} is on line {lines[name]} already"
-            raise FormatError(path, problem, record=f"line {number}")
+            raise FormatError(path, problem, record=record)
     if not lines:
         raise FormatError(path, "there is no class in it")
     return tuple(lines)
@@ -234,7 +235,7 @@ def _warnings(skipped: Mapping[str, int], *, empty: int, of: Sequence[str]) -> l
 
 
 def _check_complete(shards: Sequence[Path]) -> None:
-    """Refuse an incomplete set of our shards: their settings count them."""
+    """Refuse an incomplete set of `vl shard`'s shards: their settings count them."""
     settings = shards[0].parent / SETTINGS
     if not settings.exists():
         return
@@ -255,7 +256,7 @@ def _check_complete(shards: Sequence[Path]) -> None:
 
 
 def _gaps(shards: Sequence[Path]) -> list[str]:
-    """Shards of others that are missing, by gaps in the numbers of their names."""
+    """Shards that are missing, by gaps in the numbers of the names."""
     names = {shard.name for shard in shards}
     expected: set[str] = set()
     numbers: dict[tuple[str, int], list[int]] = {}  # by prefix and number of digits

@@ -28,7 +28,7 @@ _MEMBER = re.compile(
     r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL
 )  # key and suffix, as in webdataset 1.0
 _BLOCK = 512  # bytes, the unit of tars (POSIX, ustar)
-_MAX_TEXT = 1 << 16  # bytes of a .cls or .json that is read; ours have a hundred
+_MAX_TEXT = 1 << 16  # bytes of a .cls or .json that is read; usual ones have a hundred
 
 
 class Sample(NamedTuple):

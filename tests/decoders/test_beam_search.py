@@ -41,6 +41,11 @@ def log_prob_after(log_probs, image, words):
     return log_probs[image, history]
 
 
+def search(step, state, num_beams, max_length, **options):
+    options = {"num_beams": num_beams, "max_length": max_length, **options}
+    return beam_search(step, state, start=START, end=END, **options)
+
+
 def words_of(batch):
     return [[hypothesis.words for hypothesis in captions] for captions in batch]
 
@@ -84,16 +89,7 @@ def every_caption(log_probs, image, max_length):
 def test_search_agrees_with_a_plain_one(seed, num_beams, penalty):
     images, max_length = 3, 4
     log_probs = table(seed, images, max_length)
-    step, state = decoder(log_probs)
-    batch = beam_search(
-        step,
-        state,
-        start=START,
-        end=END,
-        num_beams=num_beams,
-        max_length=max_length,
-        length_penalty=penalty,
-    )
+    batch = search(*decoder(log_probs), num_beams, max_length, length_penalty=penalty)
     for image in range(images):
         plain = plain_search(log_probs, image, num_beams, max_length, penalty)
         assert [(h.words, h.ended) for h in batch[image]] == [(w, e) for w, _, e in plain]
@@ -104,10 +100,7 @@ def test_search_agrees_with_a_plain_one(seed, num_beams, penalty):
 
 def test_double_precision():
     log_probs = table(0, 2, 4)
-    search = {"start": START, "end": END, "num_beams": 3, "max_length": 4}
-    single, double = (
-        beam_search(*decoder(values), **search) for values in (log_probs, log_probs.double())
-    )
+    single, double = (search(*decoder(values), 3, 4) for values in (log_probs, log_probs.double()))
     assert words_of(single) == words_of(double)
 
 
@@ -115,10 +108,7 @@ def test_double_precision():
 def test_exhaustive_beam_finds_every_caption(seed):
     max_length = 3
     log_probs = table(seed, 2, max_length)
-    step, state = decoder(log_probs)
-    batch = beam_search(
-        step, state, start=START, end=END, num_beams=VOCABULARY**max_length, max_length=max_length
-    )
+    batch = search(*decoder(log_probs), VOCABULARY**max_length, max_length)
     for image in range(2):
         expected = every_caption(log_probs, image, max_length)
         assert {h.words: h.ended for h in batch[image]} == {w: e for w, (_, e) in expected.items()}
@@ -132,7 +122,7 @@ def test_one_beam_is_greedy(seed):
     """The fault of tensorflow/models#6513: argsort(p)[:-k] kept all but the best."""
     log_probs = table(seed, 1, 5)
     step, state = decoder(log_probs)
-    (captions,) = beam_search(step, state, start=START, end=END, num_beams=1, max_length=5)
+    (captions,) = search(step, state, 1, 5)
     greedy: tuple[int, ...] = ()
     while len(greedy) < 5:
         word = int(log_prob_after(log_probs, 0, greedy).argmax())
@@ -149,11 +139,11 @@ def test_batch_size_changes_no_caption(num_beams, batch):
     images = 64
     log_probs = table(0, images, 5)
     step, state = decoder(log_probs)
-    whole = beam_search(step, state, start=START, end=END, num_beams=num_beams, max_length=5)
+    whole = search(step, state, num_beams, 5)
     parts = []
     for begin in range(0, images, batch):
         part = tuple(tensor[begin : begin + batch] for tensor in state)
-        parts += beam_search(step, part, start=START, end=END, num_beams=num_beams, max_length=5)
+        parts += search(step, part, num_beams, 5)
     assert words_of(parts) == words_of(whole)
     for captions, expected in zip(parts, whole, strict=True):
         assert [h.log_prob for h in captions] == pytest.approx(
@@ -168,9 +158,7 @@ def test_returns_captions_that_never_end():
         log_probs = torch.tensor([-math.inf, -0.5, -1.0, -2.0]).expand(len(words), -1)
         return log_probs, state
 
-    (captions,) = beam_search(
-        step, (torch.zeros(1),), start=START, end=END, num_beams=2, max_length=3
-    )
+    (captions,) = search(step, (torch.zeros(1),), 2, 3)
     assert captions[0] == Hypothesis((1, 1, 1), pytest.approx(-1.5), ended=False)
     assert not any(h.ended for h in captions)
 
@@ -180,9 +168,7 @@ def test_ended_captions_precede_unfinished_ones():
         log_probs = torch.tensor([[-3.0, -0.1, -4.0, -5.0]]).expand(len(words), -1)
         return log_probs, state
 
-    (captions,) = beam_search(
-        step, (torch.zeros(1),), start=START, end=END, num_beams=3, max_length=2
-    )
+    (captions,) = search(step, (torch.zeros(1),), 3, 2)
     assert [h.ended for h in captions] == [True, True, False]
     assert captions[-1].words == (1, 1)
 
@@ -191,7 +177,7 @@ def test_ended_captions_precede_unfinished_ones():
 def test_captions_are_distinct(seed):
     log_probs = table(seed, 4, 5)
     step, state = decoder(log_probs)
-    for captions in beam_search(step, state, start=START, end=END, num_beams=20, max_length=5):
+    for captions in search(step, state, 20, 5):
         assert len({(h.words, h.ended) for h in captions}) == len(captions) == 20
 
 
@@ -201,9 +187,7 @@ def test_keeps_a_caption_without_continuation():
         log_probs[words == START, 1] = -0.5
         return log_probs, state
 
-    (captions,) = beam_search(
-        step, (torch.zeros(1),), start=START, end=END, num_beams=2, max_length=4
-    )
+    (captions,) = search(step, (torch.zeros(1),), 2, 4)
     assert captions == [Hypothesis((1,), -0.5, ended=False)]
 
 
@@ -215,14 +199,12 @@ def test_ended_captions_are_not_stepped():
         log_probs = torch.tensor([[-0.1, -3.0, -4.0, -5.0]]).expand(len(words), -1)
         return log_probs, state
 
-    beam_search(step, (torch.zeros(2),), start=START, end=END, num_beams=2, max_length=9)
+    search(step, (torch.zeros(2),), 2, 9)
     assert rows == [2, 2]  # after two steps both beams of both images have ended
 
 
 def test_empty_batch():
-    assert (
-        beam_search(None, (torch.zeros(0),), start=START, end=END, num_beams=1, max_length=1) == []
-    )
+    assert search(None, (torch.zeros(0),), 1, 1) == []
 
 
 @pytest.mark.parametrize("vocabulary", [5, 64, 1000, 12_345])
@@ -247,9 +229,9 @@ def test_refuses_nan(vocabulary):
         return log_probs, state
 
     with pytest.raises(ValueError, match="NaN"):
-        beam_search(step, (torch.zeros(1),), start=1, end=0, num_beams=2, max_length=2)
+        search(step, (torch.zeros(1),), 2, 2)
 
 
 def test_refuses_zero_beams():
     with pytest.raises(ValueError, match="num_beams"):
-        beam_search(None, (torch.zeros(1),), start=START, end=END, num_beams=0, max_length=5)
+        search(None, (torch.zeros(1),), 0, 5)

@@ -47,22 +47,6 @@ def test_agrees_with_a_plain_loop(seed: int, top_k: int) -> None:
         assert missing_mass.item() == pytest.approx(expected[2])
 
 
-def test_by_hand() -> None:
-    vectors = torch.tensor([[1.0, 0.0], [0.0, 1.0], [5.0, 5.0]])
-    output = conse(torch.tensor([[0.6, 0.3, 0.1]]), vectors, top_k=2)
-    assert output.vectors.tolist() == [pytest.approx([2 / 3, 1 / 3])]
-    assert output.top_mass.item() == pytest.approx(0.9)
-    assert output.missing_mass.item() == 0
-
-
-def test_skips_and_counts_labels_without_a_vector() -> None:
-    vectors = torch.tensor([[1.0, 0.0], NONE, [0.0, 1.0], [3.0, 3.0]])
-    output = conse(torch.tensor([[0.2, 0.5, 0.2, 0.1]]), vectors, top_k=2)
-    assert output.vectors.tolist() == [pytest.approx([0.5, 0.5])]  # the second rank is not lost
-    assert output.top_mass.item() == pytest.approx(0.4)
-    assert output.missing_mass.item() == pytest.approx(0.5)
-
-
 def test_labels_without_a_vector_might_as_well_be_absent() -> None:
     probabilities, vectors = example(0)
     with_vector = ~vectors.isnan().any(1)

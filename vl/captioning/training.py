@@ -50,7 +50,6 @@ from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes, process_group
 
 _log = logging.getLogger(__name__)
-_VALIDATION_BATCH = 512  # captions
 
 
 def train_captioner(
@@ -117,22 +116,9 @@ def train_captioner(
 def finetune_captioner(
     files: CaptionFiles, image_dir: Path, *, model: Path, recipe: FinetuningRecipe, run: RunConfig
 ) -> TrainingResult | None:
-    """Train encoder and decoder of a captioner together, on images.
+    """Train encoder and decoder of a captioner together, on the images of a folder.
 
-    Args:
-        files: captions of both splits, with the vocabulary of the captioner.
-        image_dir: folder of the images.
-        model: the captioner.
-        recipe: optimization and validation.
-        run: folder, device, precision, seed.
-
-    Returns:
-        How the training ended, in the first process; None in the others.
-
-    Raises:
-        FormatError: a file is not what it should be.
-        OSError: a file cannot be read or written.
-        ValueError: the parts do not match, or the folder has another run.
+    The captions must give the captioner's vocabulary; else as ``train_captioner``.
     """
     settings = _settings(files, recipe, run, image_dir=image_dir, model=model)
     with _start(files, recipe, run, settings) as training:
@@ -166,20 +152,7 @@ def self_critical_captioner(
 ) -> TrainingResult | None:
     """Train the decoder of a captioner on the reward of captions it samples (Rennie et al. 2017).
 
-    Args:
-        files: captions of both splits, with the vocabulary of the captioner.
-        embeddings: of all images of both splits, by the captioner's encoder.
-        model: the captioner.
-        recipe: optimization and validation.
-        run: folder, device, precision, seed.
-
-    Returns:
-        How the training ended, in the first process; None in the others.
-
-    Raises:
-        FormatError: a file is not what it should be.
-        OSError: a file cannot be read or written.
-        ValueError: the parts do not match, or the folder has another run.
+    The captions must give the captioner's vocabulary; else as ``train_captioner``.
     """
     settings = _settings(files, recipe, run, embeddings=embeddings, model=model)
     with _start(files, recipe, run, settings) as training:
@@ -271,7 +244,8 @@ class _Training:
         return result if self.processes.first else None
 
     def _validation(self, setup: TrainingSetup) -> ValidationConfig[CaptionerTask]:
-        development = self.splits.development
+        development, recipe = self.splits.development, self.recipe
+        search = SearchSettings(num_beams=recipe.num_beams, length_penalty=recipe.length_penalty)
 
         def captioner_of(task: CaptionerTask, metrics: dict[str, float] | None = None) -> Captioner:
             encoder = task.encoder
@@ -279,9 +253,7 @@ class _Training:
                 setup.embedder.with_encoder(encoder) if encoder is not None else setup.embedder,
                 [copy.deepcopy(task.decoder)],
                 self.splits.vocabulary,
-                search=SearchSettings(
-                    num_beams=self.recipe.num_beams, length_penalty=self.recipe.length_penalty
-                ),
+                search=search,
                 training={
                     "settings": self.settings,
                     "images": len(self.splits.training),
@@ -296,16 +268,13 @@ class _Training:
         validate = make_validator(
             captioner_of,
             CaptionBatches(
-                indices_only,
-                self.splits.encode(development),
-                batch_size=_VALIDATION_BATCH,
-                seed=None,
+                indices_only, self.splits.encode(development), batch_size=512, seed=None
             ),
             [[words(caption) for caption in image.captions] for image in development],
             setup.development,
-            selection_metric=self.recipe.selection_metric,
+            selection_metric=recipe.selection_metric,
         )
-        return ValidationConfig(validate, save, self.recipe.patience)
+        return ValidationConfig(validate, save, recipe.patience)
 
 
 @contextmanager

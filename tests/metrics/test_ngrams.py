@@ -1,4 +1,4 @@
-"""N-table as arrays against plain counters of tuples."""
+"""N-grams as arrays against plain counters of tuples."""
 
 import random
 import tracemalloc
@@ -8,93 +8,71 @@ from itertools import pairwise
 import numpy as np
 import pytest
 
+from tests.helpers.random_captions import Words, random_corpus
 from vl.metrics.ngrams import MAX_ORDER, CaptionCorpus, index_captions, sort_positions, starts_group
 
-Words = list[str]
-
 NO_BREAK = "2\u00a01/2"  # one token, two words for str.split
-SIZES = range(1, MAX_ORDER + 1)
-
-
-def captions(seed: int) -> tuple[list[Words], list[list[Words]]]:
-    """Candidates and references of few different words, some empty, some with a no-break space."""
-    rng = random.Random(seed)
-    vocabulary = ["a", "b", "c", "d", NO_BREAK, "2", ""][: rng.randint(1, 7)]
-
-    def caption() -> Words:
-        return rng.choices(vocabulary, k=rng.choice([0, 1, 3, 12]))
-
-    num_images = rng.randint(1, 8)
-    candidates = [caption() for _ in range(num_images)]
-    return candidates, [[caption() for _ in range(rng.randint(1, 5))] for _ in range(num_images)]
-
-
-def plain_ngrams(words: Words, order: int) -> Counter[tuple[str, ...]]:
-    return Counter(tuple(words[first : first + order]) for first in range(len(words) - order + 1))
+ORDERS = range(1, MAX_ORDER + 1)
 
 
 def sentences(candidates: list[Words], references: list[list[Words]]) -> list[Words]:
-    """All of them, each image's candidate first."""
-    pairs = zip(candidates, references, strict=True)
-    return [caption for candidate, others in pairs for caption in (candidate, *others)]
+    """All captions, each image's candidate before its references."""
+    images = zip(candidates, references, strict=True)
+    return [caption for candidate, captions in images for caption in (candidate, *captions)]
 
 
-def texts(corpus: CaptionCorpus, order: int) -> list[tuple[str, ...]]:
-    """The words of each n-ngram, in the order of their ids."""
+def ngram_words(corpus: CaptionCorpus, order: int) -> list[tuple[str, ...]]:
+    """The words of each n-gram, in the order of their ids."""
     words = [corpus.vocabulary[word] for word in corpus.words.ids.tolist()]
-    return [
-        tuple(words[position : position + order])
-        for position in corpus.ngrams[order - 1].position.tolist()
-    ]
+    starts = corpus.ngrams[order - 1].position.tolist()
+    return [tuple(words[start : start + order]) for start in starts]
 
 
 @pytest.mark.parametrize("seed", range(100))
 def test_ngrams_equal_a_plain_counter(seed: int) -> None:
-    captions_of_seed = captions(seed)
-    corpus = index_captions(*captions_of_seed)
-    split = [" ".join(words).split() for words in sentences(*captions_of_seed)]
-    for order in SIZES:
-        expected = {
-            (run, number): count
-            for number, words in enumerate(split)
-            for run, count in plain_ngrams(words, order).items()
-        }
-        table, ngrams = corpus.ngrams[order - 1], texts(corpus, order)
+    captions = random_corpus(seed)
+    corpus = index_captions(*captions)
+    split = [" ".join(words).split() for words in sentences(*captions)]
+    for order in ORDERS:
+        expected = Counter(
+            (tuple(words[first : first + order]), sentence)
+            for sentence, words in enumerate(split)
+            for first in range(len(words) - order + 1)
+        )
+        table, ngrams = corpus.ngrams[order - 1], ngram_words(corpus, order)
         assert len(set(ngrams)) == len(ngrams)
-        rows = zip(table.ngram.tolist(), table.sentence.tolist(), table.count.tolist(), strict=True)
+        columns = (table.ngram.tolist(), table.sentence.tolist(), table.count.tolist())
+        rows = list(zip(*columns, strict=True))
+        assert rows == sorted(rows)
+        assert len(rows) == len(expected)
         assert {(ngrams[ngram], sentence): count for ngram, sentence, count in rows} == expected
-        assert len(table.ngram) == len(expected)
-        order = list(zip(table.ngram.tolist(), table.sentence.tolist(), strict=True))
-        assert order == sorted(order)
 
 
 @pytest.mark.parametrize("seed", range(100))
 def test_matched_rows_are_of_ngrams_that_the_candidate_has(seed: int) -> None:
-    corpus = index_captions(*captions(seed))
+    corpus = index_captions(*random_corpus(seed))
     candidate = set(corpus.candidate.tolist())
     for table in corpus.ngrams:
         pairs = list(zip(table.ngram.tolist(), table.sentence.tolist(), strict=True))
         row_of = {pair: row for row, pair in enumerate(pairs)}
         expected = {}
         for row, (ngram, sentence) in enumerate(pairs):
-            candidate_of = int(corpus.candidate[corpus.image_of[sentence]])
-            if sentence not in candidate and (ngram, candidate_of) in row_of:
-                expected[row] = row_of[ngram, candidate_of]
-        assert (
-            dict(zip(table.matched.tolist(), table.candidate_row.tolist(), strict=True)) == expected
-        )
-        assert len(table.matched) == len(expected)
+            candidate_of_image = int(corpus.candidate[corpus.image_of[sentence]])
+            if sentence not in candidate and (ngram, candidate_of_image) in row_of:
+                expected[row] = row_of[ngram, candidate_of_image]
+        matches = list(zip(table.matched.tolist(), table.candidate_row.tolist(), strict=True))
+        assert sorted(matches) == sorted(expected.items())
         assert (np.diff(table.candidate_row) >= 0).all()
 
 
 @pytest.mark.parametrize("seed", range(30))
 def test_tokens_are_the_words_as_passed_in(seed: int) -> None:
-    captions_of_seed = captions(seed)
-    corpus = index_captions(*captions_of_seed)
+    captions = random_corpus(seed)
+    corpus = index_captions(*captions)
     words = [corpus.vocabulary[word] for word in corpus.tokens.ids.tolist()]
     starts = corpus.tokens.starts.tolist()
     back = [words[begin:end] for begin, end in pairwise(starts)]
-    assert back == [caption or [""] for caption in sentences(*captions_of_seed)]
+    assert back == [caption or [""] for caption in sentences(*captions)]
 
 
 def test_positions_of_candidates_and_references() -> None:
@@ -110,9 +88,9 @@ def test_positions_of_candidates_and_references() -> None:
 def test_words_and_tokens_are_one_object_if_nothing_is_split() -> None:
     corpus = index_captions([["a", "b"]], [[["c"]]])
     assert corpus.words is corpus.tokens
-    apart = index_captions([["a", NO_BREAK]], [[["c"]]])
-    assert apart.tokens.lengths.tolist() == [2, 1]
-    assert apart.words.lengths.tolist() == [3, 1]
+    split = index_captions([["a", NO_BREAK]], [[["c"]]])
+    assert split.tokens.lengths.tolist() == [2, 1]
+    assert split.words.lengths.tolist() == [3, 1]
 
 
 def test_captions_may_all_be_empty() -> None:
@@ -131,7 +109,7 @@ def test_arguments_are_not_changed() -> None:
 
 def test_memory_is_linear_in_the_words_of_a_caption() -> None:
     rng = random.Random(0)
-    long = rng.choices([f"word{number}" for number in range(20_000)], k=100_000)
+    long = rng.choices([f"word{index}" for index in range(20_000)], k=100_000)
     tracemalloc.start()
     try:
         corpus = index_captions([long], [[long]])
@@ -139,15 +117,17 @@ def test_memory_is_linear_in_the_words_of_a_caption() -> None:
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert rows == [2 * len(set(zip(*(long[first:] for first in range(order))))) for order in SIZES]
+    assert rows == [
+        2 * len(set(zip(*(long[first:] for first in range(order))))) for order in ORDERS
+    ]
     assert peak < 300 * 2 * len(long)  # bytes per word
 
 
-@pytest.mark.parametrize("most", [5, 2**30, 2**50, 2**51, 2**61])
-def test_sort_positions_equals_a_plain_sort(most: int) -> None:
+@pytest.mark.parametrize("limit", [5, 2**30, 2**50, 2**51, 2**61])
+def test_sort_positions_equals_a_plain_sort(limit: int) -> None:
     # Beyond 63 bits a key and its position do not fit into one integer.
-    rng = random.Random(most)
-    keys = [rng.randint(0, most) for _ in range(300)]
+    rng = random.Random(limit)
+    keys = [rng.randint(0, limit) for _ in range(300)]
     keys += rng.choices(keys, k=200)
     positions = sorted(rng.sample(range(5000), k=500))
     ordered = sort_positions(np.array(keys), np.array(positions))
@@ -157,8 +137,8 @@ def test_sort_positions_equals_a_plain_sort(most: int) -> None:
 
 
 def test_starts_group_compares_all_columns() -> None:
-    corpus = starts_group(np.array([1, 1, 1, 2, 2]), np.array([5, 5, 6, 6, 6]))
-    assert corpus.tolist() == [True, False, True, True, False]
+    mask = starts_group(np.array([1, 1, 1, 2, 2]), np.array([5, 5, 6, 6, 6]))
+    assert mask.tolist() == [True, False, True, True, False]
     assert starts_group(np.array([], np.int64)).tolist() == []
 
 

@@ -34,12 +34,11 @@ class EvaluateFlags:
     """Evaluate captions against references: BLEU, ROUGE-L, CIDEr-D and more."""
 
     results: tyro.conf.Positional[InputPath]
-    """Captions in COCO's results format, [{"image_id": 1, "caption": "a dog"}]; - is stdin. An
-    image_id may be a file name. Or plain text, one caption per line. May be compressed with
-    gzip."""
+    """Captions in COCO's results format, [{"image_id": 1, "caption": "a dog"}]; - is stdin.
+    An image_id may be a file name. Or plain text, one caption per line. May be gzip."""
     references: Annotated[tuple[InputPath, ...], tyro.conf.arg(metavar="FILE ...")] = ()
-    """Reference captions: a file of COCO, Karpathy or Flickr8k; only diversity needs none. For
-    plain text one or more files, whose line i is a reference of line i, or blank."""
+    """Reference captions: a file of COCO, Karpathy or Flickr8k; only diversity needs none.
+    For plain text one or more files, whose line i is a reference of line i, or blank."""
     metrics: Annotated[tuple[EvaluationMetric, ...], tyro.conf.arg(metavar="METRIC ...")] = (
         DEFAULT_METRICS
     )
@@ -53,20 +52,20 @@ class EvaluateFlags:
     compare_with: InputPath | None = None
     """Another system's captions of the same images: test whether the difference is significant."""
     num_resamples: Annotated[int, Interval(ge=0, le=1_000_000)] = 1000
-    """Bootstrap resamples for intervals and --compare-with; 0 for no intervals (Koehn 2004 used
-    1,000)."""
+    """Bootstrap resamples for intervals and --compare-with; 0 for no intervals.
+    1,000 as in Koehn 2004."""
     confidence: Annotated[float, Interval(gt=0, lt=1)] = 0.95
     """Level of the confidence intervals."""
     seed: NonNegativeInt = 0
     """Seed of the resamples."""
     document_frequencies: InputPath | None = None
-    """Document frequencies for CIDEr, a file of --save-document-frequencies. By default they are
-    computed from the references."""
+    """Document frequencies for CIDEr, a file of --save-document-frequencies.
+    By default they are computed from the references."""
     save_document_frequencies: Path | None = None
     """Write the document frequencies of the references; with gzip if the name ends in .gz."""
     train_captions: InputPath | None = None
-    """Training captions, in any of these formats, for the novelty that diversity reports. Of a
-    file with splits, the training split is used."""
+    """Training captions, in any of these formats, for the novelty that diversity reports.
+    Of a file with splits, the training split is used."""
     train_list: InputPath | None = None
     """Only the training captions of the images listed in this file, one file name per line."""
     json: bool = False
@@ -163,9 +162,10 @@ def _sort_key(flags: EvaluateFlags) -> str | None:
     metrics = caption_metrics(flags.metrics)
     names = score_names(metrics)
     if flags.sort_by is None:
-        if "CIDEr-D" in names or not metrics:
-            return "CIDEr-D" if metrics else None
-        return score_names(metrics[:1])[-1]  # of BLEU the last, BLEU-4, is the usual one
+        if not metrics:
+            return None
+        # Of BLEU-1 to BLEU-4 the last is the usual one.
+        return "CIDEr-D" if "CIDEr-D" in names else score_names(metrics[:1])[-1]
     for name in names:
         if name.lower() == flags.sort_by.lower():
             return name

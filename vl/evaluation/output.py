@@ -127,8 +127,8 @@ def write_per_image(path: Path, evaluation: CaptionEvaluation) -> None:
     """
     # A lone surrogate, which JSON can hold and UTF-8 cannot, is written as JSON spells it.
     with (
-        atomic_write(path) as beside,
-        beside.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
+        atomic_write(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="backslashreplace", newline="\n") as file,
     ):
         for record in evaluation.per_image():
             file.write(json.dumps(record, ensure_ascii=False) + "\n")

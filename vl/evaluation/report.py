@@ -61,8 +61,8 @@ def write_report(
     context = _context(evaluation, sort_by or _REFERENCE_ORDER, address)
     # Lone surrogates, which JSON can hold and UTF-8 cannot, become question marks.
     with (
-        atomic_write(path) as beside,
-        beside.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
+        atomic_write(path) as temporary,
+        temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
     ):
         stream = _template().stream(**context)
         stream.enable_buffering(_BUFFER_SIZE)

@@ -100,8 +100,8 @@ def write_frequencies(path: Path | str, frequencies: DocumentFrequencies) -> Non
     data = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
     if Path(path).suffix == ".gz":
         data = gzip.compress(data, mtime=0)  # reproducible
-    with atomic_write(path) as beside:
-        beside.write_bytes(data)
+    with atomic_write(path) as temporary:
+        temporary.write_bytes(data)
 
 
 def read_frequencies(path: Path | str) -> DocumentFrequencies:

@@ -174,7 +174,7 @@ def _weighted_sums(
 ) -> list[Floats]:
     """Sums over images, by each of ``count`` weight vectors: ``(count, S)`` per table.
 
-    Each table is multiplied by itself: equal tables then have sums that are equal to the bit.
+    The tables are multiplied separately: equal tables have sums that are equal to the bit.
     """
     num_images = len(tables[0])
     batch_size = min(count, max(1, _BYTES // (8 * num_images)))

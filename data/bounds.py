@@ -14,6 +14,7 @@ NonNegativeInt = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0)]
 NonNegativeFloat = Annotated[float, Ge(0)]
 Probability = Annotated[float, Interval(ge=0, le=1)]
+OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 PositiveFraction = Annotated[float, Interval(gt=0, le=1)]
 LearningRate = Annotated[float, Interval(gt=0, le=1e38)]  # float32 ends there
 HeldOutFraction = Annotated[float, Interval(ge=0, le=0.9)]  # something must be left to train on

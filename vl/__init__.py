@@ -10,6 +10,7 @@ __all__ = [
     "Caption",
     "CaptionEvaluation",
     "Captioner",
+    "Index",
     "Labeller",
     "Prediction",
     "SearchSettings",
@@ -18,12 +19,13 @@ __all__ = [
 ]
 
 _MODULES = {  # where each public name is defined
-    "Answer": "labelling.labeller",
+    "Answer": "labelling.candidates",
     "Caption": "captioning.captioner",
     "CaptionEvaluation": "evaluation.output",
     "Captioner": "captioning.captioner",
+    "Index": "search.index",
     "Labeller": "labelling.labeller",
-    "Prediction": "labelling.labeller",
+    "Prediction": "labelling.candidates",
     "SearchSettings": "captioning.search",
     "evaluate_captions": "evaluation.evaluate",
 }
@@ -33,7 +35,9 @@ if TYPE_CHECKING:
     from vl.captioning.search import SearchSettings
     from vl.evaluation.evaluate import evaluate_captions
     from vl.evaluation.output import CaptionEvaluation
-    from vl.labelling.labeller import Answer, Labeller, Prediction
+    from vl.labelling.candidates import Answer, Prediction
+    from vl.labelling.labeller import Labeller
+    from vl.search.index import Index
 
 
 def __getattr__(name: str) -> Any:

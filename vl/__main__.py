@@ -34,9 +34,9 @@ class Command(NamedTuple):
 
 COMMANDS = {
     "caption": Command("vl.commands.caption:CaptionFlags", "Caption images"),
-    "label": Command("vl.commands.label:LabelRun", "Label images"),
+    "label": Command("vl.commands.label:LabelFlags", "Label images"),
     "search": Command(
-        "vl.commands.search:SearchRun",
+        "vl.commands.search:SearchFlags",
         "Search embedded images by text, by image, or by sums of both",
     ),
     "embed": Command("vl.commands.embed:EmbedRun", "Embed images with an encoder"),
@@ -57,14 +57,17 @@ COMMANDS = {
         "vl.commands.self_critical_captioner:SelfCriticalCaptionerFlags",
         "Train a captioner's decoder on CIDEr-D and BLEU-4 of captions it samples",
     ),
-    "train labeller": Command("vl.commands.train_labeller:DeviseRun", "Train a labeller"),
+    "train labeller": Command("vl.commands.train_labeller:TrainLabellerFlags", "Train a labeller"),
+    "finetune labeller": Command(
+        "vl.commands.finetune_labeller:FinetuneLabellerFlags", "Fine-tune a labeller"
+    ),
     "train encoder": Command("vl.commands.train_encoder:EncoderRun", "Train an encoder"),
     "train words": Command("vl.commands.train_words:WordTraining", "Train word vectors"),
     "evaluate": Command(
         "vl.commands.evaluate:EvaluateFlags", "Evaluate captions against references"
     ),
     "evaluate-labels": Command(
-        "vl.commands.evaluate_labels:LabelEvaluation", "Evaluate a labeller"
+        "vl.commands.evaluate_labels:EvaluateLabelsFlags", "Evaluate a labeller"
     ),
     "evaluate-encoder": Command(
         "vl.commands.evaluate_encoder:EncoderEvaluation", "Evaluate encoders as classifiers"

@@ -8,6 +8,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
+from types import UnionType
 from typing import Any, Literal, NamedTuple, TypeVar, get_args, get_origin, get_type_hints
 
 import torch
@@ -133,7 +134,7 @@ def parse(bundle: Bundle, config: type[Config]) -> Config:
     Args:
         bundle: the file.
         config: its fields may be ``str``, ``int``, ``float``, ``bool``, ``list``, ``dict`` (or of
-            such, as ``list[str]``), a ``Literal`` or dataclasses of the same.
+            such, as ``list[str]``), a ``Literal``, dataclasses of the same, or one of these or None.
 
     Raises:
         FormatError: a key is missing or unknown, a value is of another type, or the dataclass
@@ -240,6 +241,8 @@ def _parse(path: Path, record: str, value: Any, expected: Any) -> Any:
     if is_dataclass(expected):
         return _parse_dataclass(path, record, _parse(path, record, value, dict), expected)
     origin, arguments = get_origin(expected) or expected, get_args(expected)
+    if origin is UnionType:
+        return None if value is None else _parse(path, record, value, arguments[0])
     if origin is Literal:
         fits, name = value in arguments, " or ".join(map(repr, arguments))
     else:

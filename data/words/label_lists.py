@@ -51,6 +51,21 @@ def read_labels(argument: str, *, lemmas: Lemmas | None = None) -> LabelList:
         ValueError: see ``read_label_file`` and ``parse_labels``.
         OSError: the file cannot be read.
     """
+    path = find_label_file(argument)
+    return (
+        parse_labels(argument, lemmas=lemmas)
+        if path is None
+        else read_label_file(path, lemmas=lemmas)
+    )
+
+
+def find_label_file(argument: str) -> Path | None:
+    """The file that a flag's value names; None if it is labels separated by commas.
+
+    Raises:
+        FileNotFoundError: it looks like a file name, and there is no such file.
+        IsADirectoryError: it is a folder.
+    """
     path = Path(argument)
     exists = False
     with contextlib.suppress(OSError, ValueError):  # labels may be too long for a file name
@@ -59,11 +74,11 @@ def read_labels(argument: str, *, lemmas: Lemmas | None = None) -> LabelList:
         if "/" in argument or "\\" in argument or argument.lower().endswith(_FILE_SUFFIXES):
             problem = "no such file of labels (a label with a slash must come in a file)"
             raise FileNotFoundError(errno.ENOENT, problem, argument)
-        return parse_labels(argument, lemmas=lemmas)
+        return None
     if path.is_dir():
         problem = f"a folder, not a file of labels (write '{argument},' for the label itself)"
         raise IsADirectoryError(errno.EISDIR, problem, argument)
-    return read_label_file(path, lemmas=lemmas)
+    return path
 
 
 def parse_labels(text: str, *, lemmas: Lemmas | None = None) -> LabelList:

@@ -1,6 +1,7 @@
-"""A little labeller with words and a WordNet: what several tests are made with."""
+"""A tiny labeller with word vectors and a WordNet."""
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,13 @@ from torch import Tensor, nn
 
 from tests.helpers.shapes import draw_shape
 from tests.helpers.tiny_captioner import Tiny, embedder, encoder
+from vl.data.embeddings import EmbeddingWriter, Provenance
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
 from vl.decoders.devise import Devise
+from vl.encoding.embedder import Embedder
 from vl.labelling.calibration import Calibration
 from vl.labelling.labeller import Labeller
 
@@ -56,26 +59,43 @@ def wordnet() -> WordNet:
 
 
 def calibration(count: int = 20, width: int = WIDTH) -> Calibration:
-    """By photographs of labels that no test has."""
+    """On images of labels that no test has."""
     return Calibration(0.25, 0.5, 0.125, units(count, width, seed=2), units(count, width, seed=3))
 
 
 def labeller(space: LabelSpace | None = None, **choices: Any) -> Labeller:
-    """One with opinions: drawings are much alike to an untrained encoder."""
+    """Standardized, since drawings are much alike to an untrained encoder."""
     space = space or LabelSpace(words())
     with torch.random.fork_rng():
         torch.manual_seed(4)
         projection = Devise(image_width=Tiny.width, width=space.width)
         nn.init.normal_(projection.projection.weight)
     with torch.no_grad():
-        projection.standardize(
-            encoder()(torch.stack([draw_shape(n, side=16)[0] for n in range(9)]))
-        )
-    settings = {name: choices.pop(name) for name in ("views", "resize") if name in choices}
+        images = torch.stack([draw_shape(n, side=16)[0] for n in range(9)])
+        projection.standardize(encoder()(images))
+    names = ("views", "resize", "batch_size")
+    settings = {name: choices.pop(name) for name in names if name in choices}
     choices = {"seen": SEEN, "calibration": calibration(width=space.width), **choices}
     return Labeller(embedder(**settings), {"devise": projection}, space, **choices)
 
 
-def placed_by_hand(space: LabelSpace, terms: Sequence[str]) -> np.ndarray:
-    """The vectors of words that are in the list as they are written, ``(K, D)``."""
+def word_vectors(space: LabelSpace, terms: Sequence[str]) -> np.ndarray:
+    """The vectors of words that are in the list, ``(K, D)``."""
     return np.stack([space.words[term.replace(" ", "_")] for term in terms])
+
+
+def write_embeddings(path: Path, folder: Path, model: Embedder) -> Path:
+    """Embeddings of the images in a folder and its folders, as `vl embed` writes them."""
+    provenance = Provenance(
+        model.encoder_name,
+        model.fingerprint,
+        model.resize,
+        model.precision,
+        model.views,
+        model.width,
+    )
+    writer = EmbeddingWriter(path, provenance)
+    files = sorted(folder.rglob("*.png"))
+    writer.add([file.relative_to(folder).as_posix() for file in files], model(files))
+    writer.finish()
+    return path

@@ -1,20 +1,18 @@
-"""Photographs to labels: against plain arithmetic, whatever the batch, order and settings."""
-
-import itertools
+"""A labeller's predictions against plain arithmetic, whatever the batch, order and settings."""
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers.tiny_captioner import drawings
+from tests.helpers.tiny_captioner import drawings, embedder
 from tests.helpers.tiny_labeller import (
     WIDTH,
     WORDS,
     calibration,
     labeller,
-    placed_by_hand,
     units,
+    word_vectors,
     wordnet,
     words,
 )
@@ -24,308 +22,266 @@ from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
 from vl.decoders.devise import Devise
 from vl.labelling.calibration import Calibration
+from vl.labelling.labeller import Labeller
 
 LABELS = ["ball", "stop sign", "okapi", "guitar", "giraffe"]
 
 
 @pytest.fixture
-def photos(tmp_path):
-    return drawings(tmp_path / "photos", 7)
+def paths(tmp_path):
+    return drawings(tmp_path / "images", 7)
 
 
 @pytest.fixture
-def images():
-    """Photographs in word space, ``(B, D)``."""
+def projected():
+    """Images in word space, ``(B, D)``."""
     return units(7, seed=5)
 
 
-def plain_cosines(made, photos, labels):
-    """``(B, K)``, one photograph, view and label at a time."""
+def plain_cosines(model, paths, label_vectors):
+    """``(B, K)``, one image, view and label at a time."""
+    encoder = model.embedder.encoder
     rows = []
-    for path in photos:
-        pixels = square(decode(path), made.embedder.encoder.image_size, made.embedder.resize)[None]
-        views = [{"plain": pixels, "flip": pixels.flip(-1)}[view] for view in made.embedder.views]
+    for path in paths:
+        pixels = square(decode(path), encoder.image_size, model.embedder.resize)[None]
+        views = [{"plain": pixels, "flip": pixels.flip(-1)}[view] for view in model.embedder.views]
         with torch.no_grad():
-            embedding = torch.cat([made.embedder.encoder(view) for view in views]).mean(0)
-            place = sum(
-                F.normalize(each(embedding[None])[0], dim=0) for each in made.projections.values()
-            )
-        rows.append([float(F.cosine_similarity(place, label, dim=0)) for label in labels])
+            embedding = torch.cat([encoder(view) for view in views]).mean(0)[None]
+            image = sum(F.normalize(p(embedding)[0], dim=0) for p in model.projections.values())
+        rows.append([float(F.cosine_similarity(image, label, dim=0)) for label in label_vectors])
     return np.array(rows)
 
 
 @pytest.mark.parametrize("views", [("plain",), ("plain", "flip")])
 @pytest.mark.parametrize("resize", ["squash", "center-crop"])
-def test_labels_are_those_of_a_plain_one(photos, views, resize):
-    made = labeller(views=views, resize=resize)
-    vectors = torch.from_numpy(placed_by_hand(made.space, LABELS))
-    cosines = plain_cosines(made, photos, vectors)
-    answers = made(photos, labels=LABELS, top=3)
-    assert len({answer.labels[0].text for answer in answers}) > 1  # else the test shows nothing
-    for row, answer in zip(cosines, answers, strict=True):
+def test_agrees_with_plain_arithmetic(paths, views, resize):
+    model = labeller(views=views, resize=resize)
+    vectors = torch.from_numpy(word_vectors(model.space, LABELS))
+    answers = model(paths, labels=LABELS, top_k=3)
+    assert len({answer.predictions[0].text for answer in answers}) > 1  # or the test shows nothing
+    for row, answer in zip(plain_cosines(model, paths, vectors), answers, strict=True):
         best = np.argsort(-row)[:3]
-        assert [label.text for label in answer.labels] == [LABELS[place] for place in best]
-        assert [label.number for label in answer.labels] == best.tolist()
-        assert [label.cosine for label in answer.labels] == pytest.approx(row[best], abs=1e-5)
-        chances = np.exp(row / 0.25) / np.exp(row / 0.25).sum()
-        found = [label.probability for label in answer.labels]
-        assert found == pytest.approx(chances[best], abs=1e-5)
+        texts, cosines, probabilities, indices = zip(*answer.predictions, strict=True)
+        assert texts == tuple(LABELS[index] for index in best)
+        assert indices == tuple(best)
+        assert cosines == pytest.approx(row[best], abs=1e-5)
+        softmax = np.exp(row / 0.25) / np.exp(row / 0.25).sum()
+        assert probabilities == pytest.approx(softmax[best], abs=1e-5)
         assert not answer.none_of_these
 
 
-def test_of_several_projections_the_mean_direction_counts(photos):
-    one, other = labeller(), labeller()
-    other.projections["devise"].projection.weight.data = torch.randn(WIDTH, 12)
-    both = labeller()
-    both.projections = {"devise": one.projections["devise"], "conse": other.projections["devise"]}
-    vectors = one.embedder(photos).mean(1)
-    expected = F.normalize(one.project(vectors) + other.project(vectors), dim=1)
+def test_several_projections_give_the_mean_direction(paths):
+    first, second, both = labeller(), labeller(), labeller()
+    second.projections["devise"].projection.weight.data = torch.randn(WIDTH, 12)
+    both.projections = {name: m.projections["devise"] for name, m in zip("ab", (first, second))}
+    vectors = first.embedder(paths).mean(1)
+    expected = F.normalize(first.project(vectors) + second.project(vectors), dim=1)
     torch.testing.assert_close(both.project(vectors), expected)
 
 
-def test_files_and_pixels_are_alike(photos):
-    made = labeller()
-    pixels = [decode(path) for path in photos]
-    assert made(pixels, labels=LABELS) == made(photos, labels=LABELS)
-    assert made([str(photos[0])], labels=LABELS) == made(photos[:1], labels=LABELS)
-    assert made([], labels=LABELS) == []
+def test_gradients_flow_only_on_request():
+    model, vectors = labeller(), torch.randn(2, 12, requires_grad=True)
+    assert not model.project(vectors).requires_grad
+    model.project(vectors, gradient=True).sum().backward()
+    assert vectors.grad.abs().sum() > 0
+
+
+def test_kinds_of_images_are_alike(paths):
+    model = labeller()
+    expected = model(paths, labels=LABELS)
+    for images in ([decode(path) for path in paths], [path.read_bytes() for path in paths]):
+        assert model(images, labels=LABELS) == expected
+    assert model([], labels=LABELS) == []
 
 
 @pytest.mark.parametrize("none_of_these", [None, 0.2])
-def test_the_batch_changes_no_label(photos, none_of_these):
-    made = labeller()
-    asked = {"labels": LABELS, "none_of_these": none_of_these}
-    alone = made(photos, batch_size=1, **asked)
-    for size in (4, 7, 100):
-        for one, other in zip(alone, made(photos, batch_size=size, **asked), strict=True):
-            assert one.none_of_these == other.none_of_these
-            for label, same in zip(one.labels, other.labels, strict=True):
-                assert label.text == same.text
-                assert label.cosine == pytest.approx(same.cosine, abs=1e-5)
-                assert label.probability == pytest.approx(same.probability, abs=1e-5)
+def test_batch_size_changes_no_label(paths, none_of_these):
+    results = []
+    for size in (1, 4, 100):
+        model = labeller(batch_size=size)
+        results.append(model(paths, labels=LABELS, none_of_these=none_of_these))
+    for other in results[1:]:
+        for one, same in zip(results[0], other, strict=True):
+            assert one.none_of_these == same.none_of_these
+            for label, again in zip(one.predictions, same.predictions, strict=True):
+                assert label.text == again.text
+                assert label[1:3] == pytest.approx(again[1:3], abs=1e-5)
 
 
-def test_the_order_of_labels_changes_no_answer(images):
-    made = labeller()
-    before = made.answers(images, made.candidates(LABELS), top=5, none_of_these=0.3)
+def test_order_of_candidates_changes_nothing(projected):
+    model = labeller()
     order = [3, 0, 4, 2, 1]
-    mixed = made.candidates([LABELS[place] for place in order])
-    for one, other in zip(
-        before, made.answers(images, mixed, top=5, none_of_these=0.3), strict=True
-    ):
-        assert [label.text for label in one.labels] == [label.text for label in other.labels]
-        assert [label.number for label in one.labels] == [
-            order[label.number] for label in other.labels
-        ]
+    results = []
+    for labels in (LABELS, [LABELS[index] for index in order]):
+        candidates = model.candidates(labels)
+        threshold = model.threshold(candidates, 0.3)
+        results.append(model.predict(projected, candidates, threshold=threshold))
+    for one, other in zip(*results, strict=True):
+        assert [label.text for label in one.predictions] == [p.text for p in other.predictions]
+        indices = [order[label.label_index] for label in other.predictions]
+        assert [label.label_index for label in one.predictions] == indices
         assert one.none_of_these == other.none_of_these
 
 
-@pytest.mark.parametrize("settings", [{}, {"stacking": True}, {"csls": True}])
-def test_probabilities_of_all_labels_are_1_together(images, settings):
-    made = labeller()
-    listed = made.candidates([*LABELS, "qqq", "ring, stop sign"], **settings)
-    for answer in made.answers(images, listed, top=100):
-        assert len(answer.labels) == 6  # all but qqq
-        assert sum(label.probability for label in answer.labels) == pytest.approx(1, abs=1e-5)
-        chances = [label.probability for label in answer.labels]
-        assert chances == sorted(chances, reverse=True)
+@pytest.mark.parametrize("settings", [{}, {"calibrated_stacking": True}, {"csls": True}])
+def test_probabilities_sum_to_1(projected, settings):
+    model = labeller()
+    candidates = model.candidates([*LABELS, "qqq", "ring, stop sign"], **settings)
+    for answer in model.predict(projected, candidates, top_k=10**12):  # takes no memory
+        assert len(answer.predictions) == 6  # all but qqq
+        probabilities = [label.probability for label in answer.predictions]
+        assert sum(probabilities) == pytest.approx(1, abs=1e-5)
+        assert probabilities == sorted(probabilities, reverse=True)
 
 
-def test_a_label_without_a_vector_changes_nothing(images):
-    made = labeller()
-    plain = made.answers(images, made.candidates(LABELS), none_of_these=0.2)
-    more = made.answers(images, made.candidates(["qqq", *LABELS]), top=9, none_of_these=0.2)
-    for one, other in zip(plain, more, strict=True):
-        assert one.none_of_these == other.none_of_these
-        for label, same in zip(one.labels, other.labels, strict=True):
-            assert same == label._replace(number=label.number + 1)
-    assert made.candidates(["qqq", *LABELS]).placed.missing == ["qqq"]
+def test_label_without_a_vector_changes_nothing(projected):
+    model = labeller()
+    more = model.candidates(["qqq", *LABELS])
+    expected = model.predict(projected, model.candidates(LABELS))
+    for one, other in zip(expected, model.predict(projected, more), strict=True):
+        for label, same in zip(one.predictions, other.predictions, strict=True):
+            assert same == label._replace(label_index=label.label_index + 1)
+    assert more.without_vector == (0,)
+    assert more.label_vectors.missing == ["qqq"]
 
 
-def test_stacking_takes_the_handicap_off_labels_that_were_trained_on(images):
-    made = labeller(calibration=calibration()._replace(seen_penalty=0.4))
-    plain, stacked = made.candidates(LABELS), made.candidates(LABELS, stacking=True)
-    assert plain.seen.tolist() == stacked.seen.tolist() == [True, False, True, False, False]
-    cosines = images.numpy() @ placed_by_hand(made.space, LABELS).T
-    scores = cosines - 0.4 * plain.seen.numpy()
+def test_calibrated_stacking_subtracts_the_penalty_of_seen_labels(projected):
+    model = labeller(calibration=calibration()._replace(seen_penalty=0.4))
+    candidates = model.candidates(LABELS, calibrated_stacking=True)
+    assert candidates.seen.tolist() == [True, False, True, False, False]
+    cosines = projected.numpy() @ word_vectors(model.space, LABELS).T
+    scores = cosines - 0.4 * candidates.seen.numpy()
     assert (scores.argmax(1) != cosines.argmax(1)).any()
-    for row, answer in enumerate(made.answers(images, stacked, top=5)):
+    for row, answer in enumerate(model.predict(projected, candidates, top_k=5)):
         best = np.argsort(-scores[row])
-        assert [label.number for label in answer.labels] == best.tolist()
-        # What is shown is the cosine itself.
-        found = [label.cosine for label in answer.labels]
-        assert found == pytest.approx(cosines[row, best], abs=1e-6)
-        chances = np.exp(scores[row, best] / 0.25) / np.exp(scores[row] / 0.25).sum()
-        assert [label.probability for label in answer.labels] == pytest.approx(chances, abs=1e-5)
+        _, found, probabilities, indices = zip(*answer.predictions, strict=True)
+        assert indices == tuple(best)
+        assert found == pytest.approx(cosines[row, best], abs=1e-6)  # not the scores
+        softmax = np.exp(scores[row, best] / 0.25) / np.exp(scores[row] / 0.25).sum()
+        assert probabilities == pytest.approx(softmax, abs=1e-5)
 
 
-def test_csls_takes_off_half_the_mean_of_the_ten_nearest_references(images):
-    made = labeller()
-    listed = made.candidates(LABELS, csls=True)
-    vectors = placed_by_hand(made.space, LABELS)
-    near = np.sort(vectors @ made.calibration.references.numpy().T, axis=1)[:, -10:].mean(1)
-    assert listed.penalty.tolist() == pytest.approx((near / 2).tolist(), abs=1e-6)
-    scores = images.numpy() @ vectors.T - near / 2
-    for row, answer in enumerate(made.answers(images, listed, top=5)):
-        assert [label.number for label in answer.labels] == np.argsort(-scores[row]).tolist()
+def test_csls_subtracts_half_the_mean_of_the_ten_nearest_references(projected):
+    model = labeller()
+    candidates = model.candidates(LABELS, csls=True)
+    vectors = word_vectors(model.space, LABELS)
+    near = np.sort(vectors @ model.calibration.references.numpy().T, axis=1)[:, -10:].mean(1)
+    assert candidates.penalty.tolist() == pytest.approx((near / 2).tolist(), abs=1e-6)
+    scores = projected.numpy() @ vectors.T - near / 2
+    for row, answer in enumerate(model.predict(projected, candidates)):
+        order = [label.label_index for label in answer.predictions]
+        assert order == np.argsort(-scores[row]).tolist()
+    both = model.candidates(LABELS, csls=True, calibrated_stacking=True).penalty
+    stacking = model.candidates(LABELS, calibrated_stacking=True).penalty
+    torch.testing.assert_close(both, candidates.penalty + stacking)
 
 
-def test_both_may_be_taken_off(images):
-    made = labeller()
-    both = made.candidates(LABELS, csls=True, stacking=True).penalty
-    each = (
-        made.candidates(LABELS, csls=True).penalty + made.candidates(LABELS, stacking=True).penalty
-    )
-    torch.testing.assert_close(both, each)
+def test_none_of_these_is_at_and_below_the_threshold(projected):
+    model = labeller()
+    candidates = model.candidates(LABELS)
+    threshold = model.threshold(candidates, 0.3)
+    scores = (projected @ candidates.vectors.T).amax(1)
+    answers = model.predict(projected, candidates, threshold=threshold)
+    rejected = [answer.none_of_these for answer in answers]
+    assert rejected == (scores <= threshold).tolist()
+    assert len(set(rejected)) == 2
+    # Of 20 references 6 may get a label.
+    references = model.calibration.references
+    answers = model.predict(references, candidates, threshold=threshold)
+    assert sum(not answer.none_of_these for answer in answers) == 6
 
 
-def test_none_of_these_is_said_at_and_below_the_threshold(images):
-    made = labeller()
-    listed = made.candidates(LABELS)
-    limit = made.threshold(listed, 0.3)
-    scores = (images @ listed.vectors.T).amax(1)
-    said = [answer.none_of_these for answer in made.answers(images, listed, none_of_these=0.3)]
-    assert said == (scores <= limit).tolist()
-    assert len(set(said)) == 2
-    # The references are 20, so that 6 of them may get a label.
-    of_references = made.answers(made.calibration.references, listed, none_of_these=0.3)
-    assert sum(not answer.none_of_these for answer in of_references) == 6
-
-
-def test_thresholds_of_other_candidates_and_rates_are_others():
-    """What was asked for before does not stick."""
-    made = labeller()
-    limits = []
-    for rate, labels in itertools.product((0.1, 0.3), (LABELS, LABELS[:2])):
-        listed = made.candidates(labels)
-        limits.append(made.threshold(listed, rate))
-        assert made.threshold(listed, rate) == limits[-1]
-    assert len(set(limits)) == 4
-    listed = made.candidates(LABELS)
-    before = made.threshold(listed, 0.3)
-    made.calibration = made.calibration._replace(references=units(20, seed=9))
-    assert made.threshold(listed, 0.3) != before
-
-
-def test_words_nearest_to_a_photograph(images):
-    made = labeller()
-    found = made.answers(images, made.all_words(), top=2)
-    cosines = images.numpy() @ words().matrix.T
-    for row, answer in enumerate(found):
-        best = [WORDS[place].replace("_", " ") for place in np.argsort(-cosines[row])[:2]]
-        assert [label.text for label in answer.labels] == best
-
-
-def test_more_places_than_labels_take_no_memory(images):
-    made = labeller()
-    (answer,) = made.answers(images[:1], made.candidates(LABELS), top=10**12)
-    assert len(answer.labels) == 5
+def test_nearest_words(projected):
+    model = labeller()
+    cosines = projected.numpy() @ words().matrix.T
+    for row, answer in enumerate(model.predict(projected, model.all_words(), top_k=2)):
+        best = [WORDS[index].replace("_", " ") for index in np.argsort(-cosines[row])[:2]]
+        assert [label.text for label in answer.predictions] == best
 
 
 @pytest.mark.parametrize(
     ("label", "synset", "seen"),
     [
-        ("ball", None, True),
         (" BALL ", None, True),
         ("forest  giraffe", None, True),
         ("Okapi, ball", None, True),
         ("box, ball", None, False),  # its first name is another
-        ("okapi", "n00000003", True),
         ("anything", "n00000003", True),
-        ("okapi", "n00000009", False),  # an id says that it is another okapi
-        ("ball", "n00000009", True),  # what was trained on as a ball may be this one
+        ("okapi", "n00000009", False),  # by its id another okapi
+        ("ball", "n00000009", True),  # the seen ball has no id
     ],
 )
-def test_labels_that_were_trained_on_are_known(label, synset, seen):
-    assert labeller().is_seen(label, synset) is seen
+def test_seen_labels(label, synset, seen):
+    assert labeller().is_seen(Label(label, synset)) is seen
+    development = labeller(seen=(), development=labeller().seen)
+    assert development.is_development(Label(label, synset)) is seen
+    assert not development.is_seen(Label(label, synset))
 
 
-def test_without_ids_in_training_an_id_says_nothing():
-    assert labeller(seen=(Label("ball", None),)).is_seen("ball", "n00000009")
+def test_ids_place_labels_by_their_hypernyms():
+    model = labeller(LabelSpace(words(), wordnet(), hypernym_weight=0.5))
+    candidates = model.candidates([Label("quokka", "n00000005"), Label("ring", "n00000007")])
+    animal = torch.from_numpy(words()["animal"])
+    torch.testing.assert_close(candidates.vectors[0], animal, atol=1e-6, rtol=0)
+    assert candidates.label_vectors.synsets == ("n00000005", "n00000007")
 
 
-def test_a_label_trained_on_without_an_id_is_known_beside_others_that_had_one():
-    made = labeller(seen=(Label("ball", None), Label("okapi", "n00000003")))
-    assert made.is_seen("ball", "n00000009")
-    assert not made.is_seen("okapi", "n00000009")
-
-
-def test_ids_place_labels_by_their_kinds(images):
-    space = LabelSpace(words(), wordnet(), hypernym_weight=0.5)
-    made = labeller(space)
-    listed = made.candidates(["quokka", "ring"], ["n00000005", "n00000007"])
-    torch.testing.assert_close(
-        listed.vectors[0], torch.from_numpy(words()["animal"]), atol=1e-6, rtol=0
-    )
-    assert listed.placed.synsets == ("n00000005", "n00000007")
-
-
-def test_uncalibrated_there_are_no_probabilities_and_no_thresholds(images):
-    made = labeller(calibration=None)
-    listed = made.candidates(LABELS)
-    assert made.answers(images, listed)[0].labels[0].probability is None
-    with pytest.raises(ValueError, match="none of these wants a calibrated labeller"):
-        made.answers(images, listed, none_of_these=0.1)
-    with pytest.raises(ValueError, match="CSLS wants a calibrated labeller"):
-        made.candidates(LABELS, csls=True)
-    with pytest.raises(ValueError, match="stacking wants a calibrated labeller"):
-        made.candidates(LABELS, stacking=True)
+def test_without_calibration_no_probabilities_and_no_thresholds(projected):
+    model = labeller(calibration=None)
+    candidates = model.candidates(LABELS)
+    assert model.predict(projected, candidates)[0].predictions[0].probability is None
+    for purpose, call in (
+        ("none of these", lambda: model.threshold(candidates, 0.1)),
+        ("CSLS", lambda: model.candidates(LABELS, csls=True)),
+        ("stacking", lambda: model.candidates(LABELS, calibrated_stacking=True)),
+    ):
+        with pytest.raises(ValueError, match=f"{purpose} needs a calibrated labeller"):
+            call()
 
 
 @pytest.mark.parametrize(
-    ("asked", "message"),
+    ("settings", "word"),
     [
-        ({"labels": "okapi, ball"}, "labels is the string 'okapi, ball'; a list"),
-        ({"labels": []}, "there are no labels"),
-        ({"labels": ["qqq", "vvv"]}, "none of 2 labels has a vector: 'qqq', 'vvv'"),
-        ({"labels": LABELS, "top": 0}, "top_k is 0"),
-        ({"labels": LABELS, "batch_size": 0}, "batch size is 0; it must be at least 1"),
-        ({"labels": LABELS, "none_of_these": 1.5}, "is 1.5; it must be between 0 and 1"),
-        ({"labels": LABELS, "none_of_these": 0.01}, "the least is 0.05"),
+        ({"labels": "okapi, ball"}, "string"),
+        ({"labels": []}, "no labels"),
+        ({"labels": ["qqq", "vvv"]}, "none of 2 labels"),
+        ({"labels": LABELS, "top_k": 0}, "top_k is 0"),
+        ({"labels": LABELS, "none_of_these": 1.5}, "between 0 and 1"),
+        ({"labels": LABELS, "none_of_these": 0.01}, "least is 0.05"),
     ],
 )
-def test_what_cannot_be_answered_is_refused(photos, asked, message):
-    with pytest.raises(ValueError, match=message):
-        labeller()(photos[:1], **asked)
+def test_invalid_arguments_are_refused(paths, settings, word):
+    with pytest.raises(ValueError, match=word):
+        labeller()(paths[:1], **settings)
 
 
-def test_a_file_that_is_no_photograph_is_refused(tmp_path):
+def test_file_that_is_no_image_is_refused(tmp_path):
     (tmp_path / "a.jpg").write_bytes(b"no image")
     with pytest.raises(FormatError, match=r"a\.jpg"):
         labeller()([tmp_path / "a.jpg"], labels=LABELS)
 
 
-def parts(**changed):
-    made = labeller()
-    given = {"projections": made.projections, "space": made.space, "seen": (), **changed}
-    return type(made)(made.embedder, given.pop("projections"), given.pop("space"), **given)
-
-
 @pytest.mark.parametrize(
-    ("changed", "message"),
+    ("changed", "word"),
     [
-        ({"projections": {}}, "at least one projection"),
-        ({"projections": {"devise": torch.nn.Linear(12, WIDTH)}}, "'devise' is a Linear"),
-        (
-            {"projections": {"devise": Devise(image_width=12, width=5)}},
-            "leads to width 5, the words have width 6",
-        ),
-        (
-            {"projections": {"devise": Devise(image_width=11, width=WIDTH)}},
-            "the encoder gives width 12, projection 'devise' expects 11",
-        ),
+        ({"projections": {}}, "at least one"),
+        ({"projections": {"devise": torch.nn.Linear(12, WIDTH)}}, "Linear"),
+        ({"projections": {"devise": Devise(image_width=12, width=5)}}, "width 5"),
+        ({"projections": {"devise": Devise(image_width=11, width=WIDTH)}}, "expects 11"),
         (
             {"calibration": Calibration(1.0, 1.0, 0.0, units(3, 5, seed=0), units(3, 5, seed=0))},
-            r"references have shape \(3, 5\), the words width 6",
+            r"shape \(3, 5\)",
         ),
     ],
 )
-def test_parts_that_do_not_belong_together_are_refused(changed, message):
-    with pytest.raises(ValueError, match=message):
-        parts(**changed)
+def test_parts_that_do_not_match_are_refused(changed, word):
+    model = labeller()
+    parts = {"projections": model.projections, "space": model.space, "seen": (), **changed}
+    with pytest.raises(ValueError, match=word):
+        Labeller(embedder(), **parts)
 
 
-def test_progress_of_long_lists_is_told():
-    told: list[int] = []
-    labeller().candidates(["ball"] * 2500, advance=told.append)
-    assert told == [1000, 1000, 500]
+def test_progress_of_long_lists():
+    counts: list[int] = []
+    labeller().candidates(["ball"] * 2500, advance=counts.append)
+    assert counts == [1000, 1000, 500]

@@ -60,15 +60,8 @@ def _load_labeller(path: Path, labels: str, device: torch.device | str) -> Targe
     label_list = read_labels(labels, lemmas=None if wordnet is None else wordnet.lemmas())
     for note in label_list.notes:
         _log.info("labels: %s", note)
-    ids = label_list.synsets if any(label_list.synsets) else None
-    candidates = labeller.candidates(label_list.texts, ids)
-    missing = [
-        repr(text)
-        for text, has_vector in zip(
-            candidates.texts, candidates.neighbors.valid.tolist(), strict=True
-        )
-        if not has_vector
-    ]
+    candidates = labeller.candidates(label_list.labels)
+    missing = [repr(candidates.labels[index].text) for index in candidates.without_vector]
     if missing:
         more = f" and {len(missing) - _MAX_NAMES} more" if len(missing) > _MAX_NAMES else ""
         names = ", ".join(missing[:_MAX_NAMES])

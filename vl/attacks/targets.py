@@ -21,7 +21,8 @@ from vl.decoders import constraints
 from vl.encoding.classes import places
 from vl.encoding.embedder import VIEWS, Embedder
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.labelling.labeller import Candidates, Labeller
+from vl.labelling.candidates import Candidates
+from vl.labelling.labeller import Labeller
 from vl.training.adversarial import Loss, classifier_loss, own_labels
 
 
@@ -88,8 +89,9 @@ class TargetLabeller:
     def predict(self, pixels: Tensor) -> list[Output]:
         """The labeller's top-1 label for each image."""
         projected = self.labeller.project(self.embedder.encode(pixels).mean(1))
-        answers = self.labeller.answers(projected, self.candidates, top=1)
-        return [Output(answer.labels[0].text, (answer.labels[0].number,)) for answer in answers]
+        answers = self.labeller.predict(projected, self.candidates, top_k=1)
+        best = [answer.predictions[0] for answer in answers]
+        return [Output(label.text, (label.label_index,)) for label in best]
 
     def target(self, text: str) -> Output:
         """A candidate label by its text or one of its synonyms.
@@ -142,7 +144,7 @@ class TargetLabeller:
 
     def _cosines(self, pixels: Tensor) -> Tensor:
         """Cosines of images ``(B, 3, S, S)`` and candidates, ``(B, K)``; 0 without a vector."""
-        projected = self.labeller.projected(_embed(self.embedder, pixels))  # (B, D)
+        projected = self.labeller.project(_embed(self.embedder, pixels), gradient=True)  # (B, D)
         return projected @ self._units.T.to(projected.dtype)
 
     def _indices(self, targets: Sequence[Output]) -> Tensor:

@@ -127,7 +127,7 @@ def _label_table(records: dict[str, dict[str, Any]]) -> ResultTable:
         unseen = results["unseen among unseen"]
         chance = f"Chance: {100 / unseen['candidates']:.1f} and {500 / unseen['candidates']:.1f}."
         hits = dict(zip(unseen["k"], unseen["hit"], strict=True))
-        generalized = record["generalised"]
+        generalized = record["generalized"]
         rows.append(
             (
                 _METHOD_NAMES[method],
@@ -135,7 +135,7 @@ def _label_table(records: dict[str, dict[str, Any]]) -> ResultTable:
                 f"{100 * hits[5]:.1f}",
                 *(
                     f"{100 * generalized[how]['harmonic']:.1f}" if how in generalized else "-"
-                    for how in ("plain", "stacking")
+                    for how in ("plain", "calibrated")
                 ),
             )
         )
@@ -159,13 +159,13 @@ def _examples(demo: Demo, split: Split, count: int) -> list[Example]:
     paths = [demo.image_folder(split) / name for name in names]
     labeller = Labeller.load(demo.labeller("devise"), device=demo.device)
     labels = [", ".join(kind.words) for kind in KIND_BY_NAME.values()]
-    answers = labeller(paths, labels=labels, top=_TOP_K)
+    answers = labeller(paths, labels=labels, top_k=_TOP_K)
     return [
         Example(
             path,
             scenes[name],
             captions[name],
-            tuple(LabelScore(label.text, label.cosine) for label in answer.labels),
+            tuple(LabelScore(label.text, label.cosine) for label in answer.predictions),
         )
         for name, path, answer in zip(names, paths, answers, strict=True)
     ]

@@ -30,8 +30,7 @@ from vl.captioning.recipe import (
 )
 from vl.captioning.results import image_ids
 from vl.captioning.training import train_captioner
-from vl.commands import embed, evaluate_labels, train_words
-from vl.commands import train_labeller as train_devise
+from vl.commands import embed, train_words
 from vl.data.embeddings import EmbeddingWriter, load_embeddings
 from vl.data.images.decode import decode_uint8, find_images
 from vl.data.world.files import World, draw_world, read_ground_truth
@@ -52,6 +51,18 @@ from vl.encoding import encoder_file
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.evaluation.evaluate import EvaluationRequest, evaluate_files
 from vl.evaluation.read import read_results, write_results
+from vl.labelling.evaluation import evaluate_labels
+from vl.labelling.labeller import Labeller
+from vl.labelling.recipe import (
+    LABELLER_FILE,
+    ConseConfig,
+    EncoderConfig,
+    LabellerRunConfig,
+    LabelSpaceConfig,
+    ProjectionRecipe,
+    SplitConfig,
+)
+from vl.labelling.training import train_labeller
 from vl.metrics.significance import Resampling
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
@@ -139,7 +150,7 @@ class Demo:
 
     def labeller(self, method: str) -> Path:
         """Model file of one of ``METHODS``."""
-        return self.folder / f"labeller-{method}" / train_devise.BUNDLE
+        return self.folder / f"labeller-{method}" / LABELLER_FILE
 
     def results(self, split: Split) -> Path:
         """Captions of a split in COCO's results format."""
@@ -242,20 +253,20 @@ class Demo:
     def train_labellers(self) -> None:
         """Train DeViSE, ConSE, and as a control DeViSE on random word vectors."""
         for method in METHODS:
-            _run(
-                train_devise.run,
-                train_devise.DeviseRun(
-                    [self.world / "training.txt"],
-                    self.labeller(method).parent,
-                    words=self.words,
-                    embeddings=self.embeddings,
-                    weights=self.encoder,
-                    encoder=ENCODER,
-                    method="conse" if method == "conse" else "devise",
-                    classes=self.world / "kinds-seen.txt" if method == "conse" else None,
-                    random_words=method == "random",
-                    seed=self.seed,
-                    device=self.device,
+            train_labeller(
+                [self.world / "training.txt"],
+                "conse" if method == "conse" else "devise",
+                encoder=EncoderConfig(
+                    encoder=ENCODER, weights=self.encoder, embeddings=self.embeddings
+                ),
+                space=LabelSpaceConfig(
+                    word_vectors=self.words, random_word_vectors=method == "random"
+                ),
+                split=SplitConfig(),
+                conse=ConseConfig(classes=self.world / "kinds-seen.txt"),
+                recipe=ProjectionRecipe(),
+                run=LabellerRunConfig(
+                    output_dir=self.labeller(method).parent, seed=self.seed, device=self.device
                 ),
             )
 
@@ -324,16 +335,13 @@ class Demo:
 
     def label_scores(self, method: str) -> dict[str, Any]:
         """Evaluation of a labeller on seen kinds, unseen kinds, and both together."""
-        return _json(
-            evaluate_labels.run,
-            evaluate_labels.LabelEvaluation(
-                [self.world / f"{split}.txt" for split in ("test", "held-out-kinds")],
-                self.labeller(method),
-                embeddings=self.embeddings,
-                wordnet=self.world,
-                json=True,
-            ),
+        evaluation = evaluate_labels(
+            [self.world / f"{split}.txt" for split in ("test", "held-out-kinds")],
+            Labeller.load(self.labeller(method), device=self.device),
+            embeddings=self.embeddings,
+            wordnet=self.world,
         )
+        return evaluation.to_dict()
 
 
 def _optimizer(network: Inception) -> Optimizer:

@@ -1,48 +1,95 @@
-"""What scores mean: probabilities, "none of these", and how much labels seen in training are ahead.
+"""From scores to answers: probabilities, the penalty of seen labels, and "none of these".
 
-All of it is found on photographs whose labels the projection was never trained on.
+All of it is fitted on images of labels that the projection was not trained on.
 """
 
+import logging
 import math
 from typing import NamedTuple
 
 import torch
+from scipy.optimize import minimize_scalar
 from torch import Tensor
 
 from vl.search.nearest import NearestNeighbors
 
-_TERNARY_STEPS = 100  # each leaves two thirds of the range
-_SHARPEST, _BLUNTEST = 1e4, 1e-2  # of 1 / temperature; cosines differ by 0.0001 to 1
-_HANDICAPS = 401  # tried, from 0 to the greatest lead that there is
+_log = logging.getLogger(__name__)
+_MIN_TEMPERATURE, _MAX_TEMPERATURE = 1e-4, 1e2  # cosines differ by 0.0001 to 1
+_PENALTIES = 401  # tried, from 0 to the greatest lead of a seen label
 _ROUNDING = 1e-9  # of 49 times 1 / 49 less than 1 is left
-_SAME = 1 - 1e-5  # cosine from which on two labels are one: a float16's rounding is below it
+_SAME_LABEL = 1 - 1e-5  # cosine from which on two labels are one: a float16's rounding is below it
 
 
 class Calibration(NamedTuple):
-    """Numbers that turn scores into answers."""
+    """What turns scores into answers."""
 
     temperature: float  # of the softmax over all candidates' scores
     seen_temperature: float  # the same where all candidates were trained on
-    seen_penalty: (
-        float  # what seen labels' cosines lose where unseen ones compete (Chao et al. 2016)
-    )
-    references: Tensor  # (R, D) unit: photographs of labels never trained on, in word space
-    truths: Tensor  # (R, D) unit: those labels
+    seen_penalty: float  # subtracted from seen labels' cosines (Chao et al. 2016)
+    references: Tensor  # (R, D) unit: images of labels not trained on, in word space
+    reference_labels: Tensor  # (R, D) unit: the vectors of those labels
 
     def temperature_for(self, *, all_seen: bool) -> float:
-        """That of candidates which were trained on, or of any others."""
+        """That of candidates which were all trained on, or of any others."""
         return self.seen_temperature if all_seen else self.temperature
 
+    def to(self, device: torch.device) -> "Calibration":
+        """The same on another device."""
+        return self._replace(
+            references=self.references.to(device),
+            reference_labels=self.reference_labels.to(device),
+        )
 
-def temperature_of(scores: Tensor, truth: Tensor) -> float:
-    """The temperature at which the softmax of the scores is the least surprised by the truth.
+
+def calibrate(
+    projected: Tensor, targets: Tensor, label_vectors: Tensor, seen: Tensor
+) -> Calibration | None:
+    """Calibrate on the images of the development split.
+
+    Args:
+        projected: the images in word space, ``(N, D)``, unit length.
+        targets: each image's row of ``label_vectors``, ``(N,)``.
+        label_vectors: of training and development labels, ``(K, D)``, unit length.
+        seen: whether each label was trained on, ``(K,)``.
+
+    Returns:
+        None without an image of a development label. Without an image of a training label the
+        penalty is 0 and one temperature serves all candidates.
+    """
+    is_seen = seen[targets]
+    if bool(is_seen.all()):
+        return None
+    scores = projected @ label_vectors.T
+
+    def temperature(images: Tensor, labels: Tensor) -> float:
+        index_among = torch.cumsum(labels, 0) - 1  # of each label among these
+        return fit_temperature(scores[images][:, labels], index_among[targets[images]])
+
+    unseen_temperature = temperature(~is_seen, ~seen)
+    seen_penalty, seen_temperature = 0.0, unseen_temperature
+    if bool(is_seen.any()):
+        seen_penalty = fit_seen_penalty(scores, targets, seen)
+        seen_temperature = temperature(is_seen, seen)
+    else:
+        _log.warning("no image of a training label is in the development split: no seen penalty")
+    return Calibration(
+        unseen_temperature,
+        seen_temperature,
+        seen_penalty,
+        projected[~is_seen],
+        label_vectors[targets[~is_seen]],
+    )
+
+
+def fit_temperature(scores: Tensor, targets: Tensor) -> float:
+    """The temperature whose softmax has the least negative log-likelihood.
 
     Args:
         scores: of R images for K labels, ``(R, K)``; minus infinity for a label without a vector.
-        truth: number of each image's label, ``(R,)``; one that has a score.
+        targets: each image's label, ``(R,)``; one that has a score.
 
     Returns:
-        Above 0. Within its range where the images are all right, or no better than chance.
+        Between 1e-4 and 100.
 
     Raises:
         ValueError: there is no image, or fewer than two labels.
@@ -53,27 +100,24 @@ def temperature_of(scores: Tensor, truth: Tensor) -> float:
     if len(scores) < 1 or scores.shape[1] < 2:
         raise ValueError(f"scores have shape {tuple(scores.shape)}; expected images by two or more")
     exact = scores.double()
-    own = exact.gather(1, truth[:, None])[:, 0]  # (R,)
+    target_scores = exact.gather(1, targets[:, None])[:, 0]  # (R,)
 
-    def nll(sharpness: float) -> float:
-        return float((torch.logsumexp(sharpness * exact, 1) - sharpness * own).mean())
+    def nll(log_temperature: float) -> float:
+        inverse = math.exp(-log_temperature)
+        return float((torch.logsumexp(inverse * exact, 1) - inverse * target_scores).mean())
 
-    low, high = math.log(_BLUNTEST), math.log(_SHARPEST)
-    for _ in range(_TERNARY_STEPS):  # it is convex in the sharpness, so it has one valley
-        third = (high - low) / 3
-        if nll(math.exp(low + third)) <= nll(math.exp(high - third)):
-            high -= third
-        else:
-            low += third
-    return math.exp(-(low + high) / 2)
+    # It is convex in the inverse temperature, so it has one minimum.
+    bounds = (math.log(_MIN_TEMPERATURE), math.log(_MAX_TEMPERATURE))
+    result = minimize_scalar(nll, bounds=bounds, method="bounded", options={"xatol": 1e-9})
+    return math.exp(result.x)
 
 
-def fit_seen_penalty(scores: Tensor, truth: Tensor, seen: Tensor) -> float:
-    """What to take off seen labels' scores for the best harmonic mean of both groups' hits.
+def fit_seen_penalty(scores: Tensor, targets: Tensor, seen: Tensor) -> float:
+    """The penalty of seen labels with the best harmonic mean of both groups' hits.
 
     Args:
         scores: of R images for K labels, seen and unseen, ``(R, K)``.
-        truth: number of each image's label, ``(R,)``.
+        targets: each image's label, ``(R,)``.
         seen: whether each label was seen in training, ``(K,)``.
 
     Returns:
@@ -85,68 +129,66 @@ def fit_seen_penalty(scores: Tensor, truth: Tensor, seen: Tensor) -> float:
     Source:
         Chao et al. 2016 (calibrated stacking); Xian et al. 2017 (the harmonic mean).
     """
-    is_seen = seen[truth]
+    is_seen = seen[targets]
     if not (bool(is_seen.any()) and bool((~is_seen).any())):
-        raise ValueError("images with seen and with unseen labels are wanted")
-    best_seen, among_seen = scores[:, seen].max(1)
-    best_unseen, among_unseen = scores[:, ~seen].max(1)
-    number = torch.arange(len(seen))
-    right_seen = number[seen][among_seen] == truth  # (R,) right, if a seen label comes first
-    right_unseen = number[~seen][among_unseen] == truth
+        raise ValueError("expected images with seen and with unseen labels")
+    best_seen, seen_rank = scores[:, seen].max(1)
+    best_unseen, unseen_rank = scores[:, ~seen].max(1)
+    indices = torch.arange(len(seen))
+    seen_correct = indices[seen][seen_rank] == targets  # (R,) correct if a seen label comes first
+    unseen_correct = indices[~seen][unseen_rank] == targets
     lead = best_seen - best_unseen
     # Within a group each label counts the same, however many images show it.
-    weights = 1 / torch.bincount(truth, minlength=len(seen)).double()[truth]  # (R,)
-    weights_seen, weights_unseen = weights * is_seen, weights * ~is_seen
-    best, found = -1.0, 0.0
-    for seen_penalty in torch.linspace(0, max(0.0, float(lead.max())), _HANDICAPS).tolist():
-        first = lead > seen_penalty
-        of_seen = float(weights_seen[right_seen & first].sum() / weights_seen.sum())
-        of_unseen = float(weights_unseen[right_unseen & ~first].sum() / weights_unseen.sum())
-        both = of_seen + of_unseen
-        harmonic = 2 * of_seen * of_unseen / both if both else 0.0
+    weights = 1 / torch.bincount(targets, minlength=len(seen)).double()[targets]  # (R,)
+    seen_weights, unseen_weights = weights * is_seen, weights * ~is_seen
+    best, best_penalty = -1.0, 0.0
+    for penalty in torch.linspace(0, max(0.0, float(lead.max())), _PENALTIES).tolist():
+        first = lead > penalty
+        seen_hits = float(seen_weights[seen_correct & first].sum() / seen_weights.sum())
+        unseen_hits = float(unseen_weights[unseen_correct & ~first].sum() / unseen_weights.sum())
+        total = seen_hits + unseen_hits
+        harmonic = 2 * seen_hits * unseen_hits / total if total else 0.0
         if harmonic > best:
-            best, found = harmonic, seen_penalty
-    return found
+            best, best_penalty = harmonic, penalty
+    return best_penalty
 
 
-def threshold(
-    calibration: Calibration, labels: NearestNeighbors, vectors: Tensor, *, false_accepts: float
+def rejection_threshold(
+    calibration: Calibration, candidates: NearestNeighbors, vectors: Tensor, *, false_accepts: float
 ) -> float:
-    """The score that a photograph's best label must exceed, or it is none of these.
+    """The score that an image's best label must exceed; otherwise it is none of these.
 
-    The references are asked: photographs that show none of the candidates, apart from those whose
-    own label is a candidate, which are left out. At most the wanted share of the rest has a best
-    score above the threshold. It depends on the candidates: among more of them something is always
-    nearer.
+    At most this share of the references whose own label is no candidate has a best score above it.
+    It depends on the candidates: among more of them something is always nearer.
 
     Args:
         calibration: with the references.
-        labels: the candidates, ready to be compared with.
-        vectors: the same candidates' vectors, ``(K, D)``; NaN for one without.
-        false_accepts: share of photographs of none of the candidates that get a label even so.
+        candidates: the labels.
+        vectors: of the same labels, ``(K, D)``; NaN for one without.
+        false_accepts: share of images of none of the candidates that get a label nevertheless.
 
     Raises:
-        ValueError: the share is not between 0 and 1, or so small that the references cannot tell.
+        ValueError: the share is not between 0 and 1, or the references are too few for it.
     """
     if not 0 < false_accepts < 1:
         raise ValueError(
             f"the rate of false accepts is {false_accepts}; it must be between 0 and 1"
         )
-    known = vectors[~vectors.isnan().any(1)]
-    parts = torch.split(calibration.truths, 64)
-    same = torch.cat([(part @ known.T).amax(1) for part in parts])  # (R,)
-    others = calibration.references[same < _SAME]
-    if not len(others):
+    with_vector = vectors[~vectors.isnan().any(1)]
+    parts = torch.split(calibration.reference_labels, 64)
+    closest = torch.cat([(part @ with_vector.T).amax(1) for part in parts])  # (R,)
+    negatives = calibration.references[closest < _SAME_LABEL]
+    if not len(negatives):
         raise ValueError(
-            f"all {len(same)} photographs by which the threshold is found show one of the "
-            "candidates: what shows none of them is unknown"
+            f"no threshold for none of these: all {len(closest)} images that the labeller was "
+            "calibrated on show one of the candidates"
         )
-    allowed = int(false_accepts * len(others) + _ROUNDING)
+    allowed = int(false_accepts * len(negatives) + _ROUNDING)
     if not allowed:
-        least = math.ceil(1000 / len(others)) / 1000  # so rounded that it can be asked for
+        least = math.ceil(1000 / len(negatives)) / 1000  # rounded to a valid rate
         raise ValueError(
-            f"{len(others)} photographs of other labels, by which the threshold is found, cannot "
-            f"tell a rate of false accepts of {false_accepts}; the least is {least}"
+            f"{len(negatives)} calibration images of other labels are too few for a rate of false "
+            f"accepts of {false_accepts}; the least is {least}"
         )
-    best = labels.nearest(others, top_k=1).scores[:, 0].sort(descending=True).values
+    best = candidates.nearest(negatives, top_k=1).scores[:, 0].sort(descending=True).values
     return float(best[allowed])

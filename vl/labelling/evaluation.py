@@ -1,19 +1,21 @@
-"""How well a labeller does on labelled photographs: labels seen in training, unseen, and both.
-
-It knows embeddings and labels; where they are from does not matter.
-"""
+"""Evaluating a labeller on labelled images: seen labels, unseen labels, and both together."""
 
 import logging
 from collections.abc import Sequence
-from typing import NamedTuple
+from pathlib import Path
 
 import numpy as np
 from torch import Tensor
 
+from vl.data.files import first_few
+from vl.data.words.label_lists import read_labels
 from vl.data.words.labels import Label, UniqueLabels
 from vl.data.words.wordnet import WordNet
+from vl.labelling.candidates import Candidates
+from vl.labelling.embedded_examples import load_examples_for
+from vl.labelling.evaluation_results import GroupResult, LabelEvaluation, Rejection
 from vl.labelling.examples import Examples
-from vl.labelling.labeller import Candidates, Labeller
+from vl.labelling.labeller import Labeller
 from vl.metrics.zero_shot import (
     KS,
     GeneralizedAccuracy,
@@ -28,44 +30,72 @@ from vl.metrics.zero_shot import (
 
 _log = logging.getLogger(__name__)
 _BINS = 15  # Guo et al. 2017
-_NAMED = 3  # labels in a message
+_NAMED = 10  # labels without a vector that are named; ``per_class`` has all
 
 
-class Result(NamedTuple):
-    """Photographs of one group, among one list of candidates."""
+def evaluate_labels(
+    images: Sequence[Path],
+    labeller: Labeller,
+    *,
+    embeddings: Path | None = None,
+    labels: str | None = None,
+    csls: bool = False,
+    none_of_these: float | None = None,
+    wordnet: Path | None = None,
+) -> LabelEvaluation:
+    """Evaluate a labeller on files.
 
-    name: str  # "unseen among unseen"
-    labels: tuple[Label, ...]  # the candidates; `hits` has their numbers
-    missing: tuple[str, ...]  # candidates without a vector
-    truth: Ints  # (N,) number of each photograph's label
-    lost: int  # photographs whose own label has no vector: misses
-    hits: ScoresAtK
-    precision: ScoresAtK | None  # hierarchical; None where a candidate is no synset
-    calibration_error: float | None  # of the probability of the first label
+    Args:
+        images: folders of classes and lists; see ``read_examples``.
+        labeller: the model.
+        embeddings: of the images, by the labeller's encoder; by default they are encoded.
+        labels: all candidates, as ``read_labels`` takes them; by default those of the images and
+            those that the labeller was trained on.
+        csls: see ``Labeller.candidates``.
+        none_of_these: rate of false accepts to evaluate.
+        wordnet: its folder, for ids without words; by default the labeller's own WordNet.
 
-    @property
-    def images(self) -> int:
-        """Photographs."""
-        return len(self.hits.per_image)
-
-
-class Rejection(NamedTuple):
-    """What becomes of photographs where "none of these" is an answer."""
-
-    rate: float  # of false accepts that was asked for
-    false_accepts: float  # of photographs whose label is no candidate
-    accepts: float  # of photographs whose label is one
-
-
-class Evaluated(NamedTuple):
-    """All figures."""
-
-    results: tuple[Result, ...]
-    generalised: dict[
-        str, GeneralizedAccuracy
-    ]  # by how seen labels are held back: "plain", "stacking"
-    rejection: Rejection | None
-    aside: int  # photographs that count nowhere: the training was judged by their labels
+    Raises:
+        ValueError: the labeller is not calibrated, which ``csls`` and ``none_of_these`` need; no
+            image can be read; or see ``evaluate``.
+        FormatError: a file is not what it should be.
+        OSError: a file cannot be read.
+    """
+    if csls or none_of_these is not None:
+        labeller.require_calibration("CSLS" if csls else "none of these")
+    net = labeller.space.wordnet if wordnet is None else WordNet.load(wordnet)
+    lemmas = None if net is None else net.lemmas()
+    candidates = None
+    if labels is not None:
+        listed = read_labels(labels, lemmas=lemmas)
+        candidates = listed.labels
+        for note in listed.notes:
+            _log.info("candidates: %s", note)
+    embedded = load_examples_for(labeller.embedder, images, embeddings, lemmas=lemmas)
+    evaluation = evaluate(
+        labeller,
+        embedded.vectors.mean(1),
+        embedded.examples,
+        candidates,
+        csls=csls,
+        none_of_these=none_of_these,
+        wordnet=net,
+    )
+    if evaluation.excluded:
+        _log.info(
+            "%d images are in no group: their labels validated the training", evaluation.excluded
+        )
+    for result in evaluation.results:
+        if result.missing:
+            _log.info(
+                "%s: %d of %d candidates have no vector: %s; %d images have such a label",
+                result.name,
+                len(result.missing),
+                len(result.labels),
+                first_few(result.missing, limit=_NAMED),
+                result.lost,
+            )
+    return evaluation._replace(failed=embedded.failed)
 
 
 def evaluate(
@@ -77,50 +107,58 @@ def evaluate(
     csls: bool = False,
     none_of_these: float | None = None,
     wordnet: WordNet | None = None,
-) -> Evaluated:
-    """Label photographs whose labels are known.
+) -> LabelEvaluation:
+    """Evaluate a labeller on embeddings.
 
-    Photographs with unseen labels are labelled among the unseen labels that photographs have, those
-    with seen ones among the seen candidates, and both among all candidates. Labels that the
-    training was judged and calibrated by are neither: their photographs are left out.
+    Images with unseen labels are ranked among the unseen labels that images have, those with seen
+    ones among the seen candidates, and both among all candidates. Labels that validated the
+    training and calibrated the labeller are neither: their images are excluded.
 
     Args:
-        labeller: what is judged.
-        vectors: embeddings of the photographs, ``(N, image width)``.
+        labeller: the model.
+        vectors: embeddings of the images, ``(N, image width)``.
         examples: their labels.
-        candidates: all of them; by default the photographs' labels and those trained on. Which of
-            these are one label, ``UniqueLabels`` says.
-        csls: take hubs back; see ``Labeller.candidates``.
-        none_of_these: rate of false accepts to be tried; where it cannot be, a warning says why.
+        candidates: all of them; by default the images' labels and the seen ones. Which of them are
+            the same label, ``UniqueLabels`` decides.
+        csls: see ``Labeller.candidates``.
+        none_of_these: rate of false accepts to evaluate; if it cannot be, a warning says why.
         wordnet: for hierarchical precision; by default the labeller's own.
 
     Raises:
-        ValueError: there is no photograph, one's label is no candidate, or see
+        ValueError: there is no image, an image's label is no candidate, or see
             ``Labeller.candidates``.
     """
-    judge = _Judge(labeller, vectors, examples, candidates, csls=csls, wordnet=wordnet)
+    evaluator = _Evaluator(labeller, vectors, examples, candidates, csls=csls, wordnet=wordnet)
     rejection = None
     if none_of_these is not None:
         try:
-            rejection = judge.rejection(none_of_these)
-        except ValueError as reason:  # all else can still be told
+            rejection = evaluator.rejection(none_of_these)
+        except ValueError as reason:  # all else can still be evaluated
             _log.warning("none of these: %s", reason)
     results = []
     calibrated = labeller.calibration is not None
     for group in ("unseen", "seen"):
-        results += judge.result(group, group)
-        results += judge.result(group, "all")
-        if calibrated and judge.has("seen", candidates=True):
-            results += judge.result(group, "all", stacking=True)
-    both: dict[str, GeneralizedAccuracy] = {}
-    if judge.has("seen") and judge.has("unseen"):
-        both["plain"] = judge.generalised(stacking=False)
+        results += evaluator.result(group, group)
+        results += evaluator.result(group, "all")
+        if calibrated and evaluator.has_candidates("seen"):
+            results += evaluator.result(group, "all", calibrated_stacking=True)
+    generalized: dict[str, GeneralizedAccuracy] = {}
+    if evaluator.has_images("seen") and evaluator.has_images("unseen"):
+        generalized["plain"] = evaluator.generalized()
         if calibrated:
-            both["stacking"] = judge.generalised(stacking=True)
-    return Evaluated(tuple(results), both, rejection, judge.aside)
+            generalized["calibrated"] = evaluator.generalized(calibrated_stacking=True)
+    projections = " + ".join(sorted(labeller.projections))
+    description = (
+        f"{projections} | {len(labeller.seen)} seen labels | csls {'on' if csls else 'off'}"
+    )
+    return LabelEvaluation(
+        tuple(results), generalized, rejection, evaluator.excluded, 0, description
+    )
 
 
-class _Judge:
+class _Evaluator:
+    """Images, their labels as indices of the candidates, and the groups of both."""
+
     def __init__(
         self,
         labeller: Labeller,
@@ -135,125 +173,114 @@ class _Judge:
         self._wordnet = labeller.space.wordnet if wordnet is None else wordnet
         self._csls = csls
         self._projected = labeller.project(vectors)
-        given = [*examples.labels, *labeller.seen] if candidates is None else candidates
-        numbering = UniqueLabels()
-        for label in given:
-            numbering.add(label)
-        count = len(numbering.labels)
-        own = {number: numbering.add(examples.labels[number]) for number in set(examples.of)}
-        self._labels = numbering.labels[:count]
-        lacking = [label.text for label in numbering.labels[count:]]
-        if lacking:
+        unique = UniqueLabels()
+        for label in (*examples.labels, *labeller.seen) if candidates is None else candidates:
+            unique.add(label)
+        count = len(unique.labels)
+        position = {i: unique.add(examples.labels[i]) for i in set(examples.targets)}
+        self._labels = unique.labels[:count]
+        if missing := [label.text for label in unique.labels[count:]]:
             raise ValueError(
-                f"{len(lacking)} labels of photographs are no candidates: "
-                f"{', '.join(map(repr, lacking[:_NAMED]))}{', ...' if lacking[_NAMED:] else ''}"
+                f"{len(missing)} labels of images are no candidates: {first_few(missing)}"
             )
-        self._truth = np.array([own[number] for number in examples.of], dtype=np.int64)
-        self._seen = np.array(
-            [labeller.is_seen(label.text, label.synset) for label in self._labels]
-        )
-        places = labeller.space.embed(
+        self._targets = np.array([position[i] for i in examples.targets], dtype=np.int64)
+        self._seen = np.array([labeller.is_seen(label) for label in self._labels])
+        development = np.array([labeller.is_development(label) for label in self._labels])
+        excluded = ~self._seen & development
+        label_vectors = labeller.space.embed(
             [label.text for label in self._labels], [label.synset for label in self._labels]
         )
-        self._placed = ~np.isnan(places.vectors[:, 0])
-        aside = ~self._seen & np.array(
-            [labeller.is_aside(label.text, label.synset) for label in self._labels]
-        )
-        self.aside = int(aside[self._truth].sum())
-        if self.aside == len(self._truth):
-            raise ValueError(
-                "the training was judged by all labels of these photographs; they say nothing new"
-            )
-        self._of = {
-            "seen": self._seen[self._truth],
-            "unseen": ~(self._seen | aside)[self._truth],
+        self._has_vector = ~np.isnan(label_vectors.vectors[:, 0])
+        self.excluded = int(excluded[self._targets].sum())
+        if self.excluded == len(self._targets):
+            raise ValueError("the labels of all images validated the training; use other images")
+        self._in_group = {
+            "seen": self._seen[self._targets],
+            "unseen": ~(self._seen | excluded)[self._targets],
         }
 
-    def has(self, group: str, *, candidates: bool = False) -> bool:
-        """Whether a photograph, or else a candidate, is of a group."""
-        if candidates:
-            return len(self._numbers(group)) > 0
-        return bool(self._of[group].any())
+    def has_images(self, group: str) -> bool:
+        return bool(self._in_group[group].any())
 
-    def result(self, group: str, among: str, *, stacking: bool = False) -> list[Result]:
-        """One result; none without photographs, without vectors, or where ``all`` adds nothing."""
-        numbers = self._numbers(among)
-        if not self.has(group) or (among == "all" and len(numbers) == len(self._numbers(group))):
+    def has_candidates(self, group: str) -> bool:
+        return len(self._indices(group)) > 0
+
+    def result(
+        self, group: str, among: str, *, calibrated_stacking: bool = False
+    ) -> list[GroupResult]:
+        """One result; none without images, without vectors, or where ``all`` adds nothing."""
+        indices = self._indices(among)
+        adds_nothing = among == "all" and len(indices) == len(self._indices(group))
+        if not self.has_images(group) or adds_nothing:
             return []
-        if not self._placed[numbers].any() and self._placed.any():
+        if not self._has_vector[indices].any() and self._has_vector.any():
             _log.warning("%s among %s: no candidate has a vector, so all are misses", group, among)
             return []
-        candidates = self._candidates(numbers, stacking=stacking)
-        rows = np.flatnonzero(self._of[group])
-        ranking = self._ranked(candidates, numbers, rows)
+        candidates = self._candidates(indices, calibrated_stacking=calibrated_stacking)
+        rows = np.flatnonzero(self._in_group[group])
+        ranking = self._rank(candidates, indices, rows)
         return [
-            Result(
-                name=f"{group} among {among}{', stacking' if stacking else ''}",
-                missing=tuple(candidates.placed.missing),
-                truth=ranking.targets,
+            GroupResult(
+                name=f"{group} among {among}{', calibrated' * calibrated_stacking}",
+                labels=candidates.labels,
+                missing=tuple(candidates.label_vectors.missing),
+                targets=ranking.targets,
                 lost=ranking.num_unranked,
-                labels=tuple(self._labels[number] for number in numbers.tolist()),
                 hits=hit_at_k(ranking),
-                precision=self._precision(ranking, numbers),
+                precision=self._precision(ranking, candidates.labels),
                 calibration_error=self._calibration_error(candidates, rows, ranking),
             )
         ]
 
-    def generalised(self, *, stacking: bool) -> GeneralizedAccuracy:
-        numbers = self._numbers("all")
-        candidates = self._candidates(numbers, stacking=stacking)
-        rows = np.flatnonzero(self._of["seen"] | self._of["unseen"])
-        ranking = self._ranked(candidates, numbers, rows)
-        return generalized_accuracy(ranking, self._seen[numbers])
+    def generalized(self, *, calibrated_stacking: bool = False) -> GeneralizedAccuracy:
+        indices = self._indices("all")
+        candidates = self._candidates(indices, calibrated_stacking=calibrated_stacking)
+        rows = np.flatnonzero(self._in_group["seen"] | self._in_group["unseen"])
+        return generalized_accuracy(self._rank(candidates, indices, rows), self._seen[indices])
 
     def rejection(self, rate: float) -> Rejection:
-        """Photographs of unseen labels among those, and among the seen, where theirs is missing."""
-        if not self.has("unseen"):
-            raise ValueError("no photograph has an unseen label: nothing can be none of these")
-        if not self.has("seen", candidates=True):
-            raise ValueError(
-                "no candidate was trained on: there are none that no photograph shows, and nothing "
-                "can be none of these"
-            )
-        projected = self._projected[np.flatnonzero(self._of["unseen"])]
-        shares = []
+        """Images of unseen labels among those, and among the seen, where theirs is missing."""
+        if not self.has_images("unseen"):
+            raise ValueError("no image has an unseen label")
+        if not self.has_candidates("seen"):
+            raise ValueError("no candidate is a seen label, to be those that no image shows")
+        projected = self._projected[np.flatnonzero(self._in_group["unseen"])]
+        accepted = []
         for group in ("seen", "unseen"):
-            candidates = self._candidates(self._numbers(group))
-            answers = self._labeller.answers(projected, candidates, top=1, none_of_these=rate)
-            shares.append(1 - sum(answer.none_of_these for answer in answers) / len(answers))
-        return Rejection(rate, *shares)
+            candidates = self._candidates(self._indices(group))
+            threshold = self._labeller.threshold(candidates, rate)
+            answers = self._labeller.predict(projected, candidates, top_k=1, threshold=threshold)
+            accepted.append(1 - sum(answer.none_of_these for answer in answers) / len(answers))
+        return Rejection(rate, *accepted)
 
-    def _numbers(self, among: str) -> Ints:
+    def _indices(self, among: str) -> Ints:
+        """Of the candidates of a group, or of all."""
         if among == "unseen":
-            return np.unique(self._truth[self._of["unseen"]])
+            return np.unique(self._targets[self._in_group["unseen"]])
         chosen = self._seen if among == "seen" else np.ones_like(self._seen)
         return np.flatnonzero(chosen).astype(np.int64)
 
-    def _candidates(self, numbers: Ints, *, stacking: bool = False) -> Candidates:
-        chosen = [self._labels[number] for number in numbers.tolist()]
+    def _candidates(self, indices: Ints, *, calibrated_stacking: bool = False) -> Candidates:
         return self._labeller.candidates(
-            [label.text for label in chosen],
-            [label.synset for label in chosen],
-            stacking=stacking,
+            [self._labels[index] for index in indices.tolist()],
+            calibrated_stacking=calibrated_stacking,
             csls=self._csls,
         )
 
-    def _ranked(self, candidates: Candidates, numbers: Ints, rows: Ints) -> Ranking:
-        """Truths are numbers among the candidates."""
-        truth = np.searchsorted(numbers, self._truth[rows])
+    def _rank(self, candidates: Candidates, indices: Ints, rows: Ints) -> Ranking:
         return rank_labels(
             self._projected[rows].cpu().numpy(),
             candidates.vectors.cpu().numpy(),
-            truth,
+            np.searchsorted(indices, self._targets[rows]),
             penalty=candidates.penalty.cpu().numpy(),
             depth=KS[-1],
         )
 
-    def _precision(self, ranking: Ranking, numbers: Ints) -> ScoresAtK | None:
+    def _precision(self, ranking: Ranking, labels: Sequence[Label]) -> ScoresAtK | None:
         if self._wordnet is None:
             return None
-        synsets = [self._labels[number].synset for number in numbers.tolist()]
-        known = [each for each in synsets if each is not None and each in self._wordnet]
+        synsets = [label.synset for label in labels]
+        known = [synset for synset in synsets if synset is not None and synset in self._wordnet]
         if len(known) < len(synsets):
             _log.info(
                 "no hierarchical precision: %d of %d candidates have no WordNet id",
@@ -266,12 +293,12 @@ class _Judge:
     def _calibration_error(
         self, candidates: Candidates, rows: Ints, ranking: Ranking
     ) -> float | None:
-        """How far the first label's probability is from how often it is right (Guo et al. 2017)."""
+        """Expected calibration error of the first label's probability (Guo et al. 2017)."""
         if self._labeller.calibration is None:
             return None
-        answers = self._labeller.answers(self._projected[rows], candidates, top=1)
-        said = np.array([answer.labels[0].probability for answer in answers], np.float64)
-        right = ranking.top[:, 0] == ranking.targets
-        bins = np.minimum((said * _BINS).astype(np.int64), _BINS - 1)
-        gaps = np.bincount(bins, said - right, minlength=_BINS)
-        return float(np.abs(gaps).sum() / len(said))
+        answers = self._labeller.predict(self._projected[rows], candidates, top_k=1)
+        probabilities = np.array([a.predictions[0].probability for a in answers], np.float64)
+        correct = ranking.top[:, 0] == ranking.targets
+        bins = np.minimum((probabilities * _BINS).astype(np.int64), _BINS - 1)
+        gaps = np.bincount(bins, probabilities - correct, minlength=_BINS)
+        return float(np.abs(gaps).sum() / len(probabilities))

@@ -1,178 +1,154 @@
-"""Labelled photographs for training and judging a labeller: which labels, which photographs."""
+"""Labelled images to train and evaluate a labeller with, and how they are split.
 
-from collections.abc import Collection, Mapping, Sequence
+What is held out is never trained on; the development split validates and calibrates.
+"""
+
+import logging
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from vl.data.labelled.folders import read_labelled_images
-from vl.data.words.label_lists import LabelList, read_label
+from vl.data.words.label_lists import LabelList, Lemmas, read_label
 from vl.data.words.labels import Label, LabelIndex, UniqueLabels, text_of_class
 
-_LABELS_LEAST = 2  # that are trained on, and that are put aside where some are
-_IMAGES_FROM = 3  # photographs of a label from which on one is put aside to judge by
+_log = logging.getLogger(__name__)
+_MIN_LABELS = 2  # of the training split, and of the development split if there is one
+_MIN_IMAGES = 3  # of a training label from which on one is in the development split
 
 
 class Examples(NamedTuple):
-    """Photographs, and the label of each."""
+    """Images, and the label of each."""
 
     names: tuple[str, ...]  # as `vl embed` calls them
     paths: tuple[Path, ...]
-    of: tuple[int, ...]  # number of each one's label
+    targets: tuple[int, ...]  # index of each image's label
     labels: tuple[Label, ...]
-    notes: tuple[str, ...]  # a sentence for each kind of thing that was left out
 
-    def only(self, numbers: Collection[int]) -> "Examples":
-        """The photographs of these labels; all labels keep their numbers."""
-        rows = [row for row, number in enumerate(self.of) if number in numbers]
-        return self.rows(rows)
-
-    def rows(self, rows: Sequence[int]) -> "Examples":
-        """Some of the photographs."""
+    def select(self, rows: Sequence[int]) -> "Examples":
+        """Some of the images; all labels keep their indices."""
         return self._replace(
             names=tuple(self.names[row] for row in rows),
             paths=tuple(self.paths[row] for row in rows),
-            of=tuple(self.of[row] for row in rows),
+            targets=tuple(self.targets[row] for row in rows),
         )
 
 
 class Split(NamedTuple):
-    """Numbers of labels and rows of photographs, by what they are for."""
+    """Indices of labels and rows of images of the training and development splits."""
 
-    training: tuple[int, ...]  # labels that are trained on
-    unseen: tuple[int, ...]  # labels put aside
-    training_rows: tuple[int, ...]  # photographs that are trained on
-    seen_rows: tuple[int, ...]  # photographs of training labels, put aside
-    unseen_rows: tuple[int, ...]  # all photographs of labels put aside
+    training: tuple[int, ...]  # labels
+    development: tuple[int, ...]  # labels that are not trained on
+    training_rows: tuple[int, ...]
+    seen_rows: tuple[int, ...]  # of the development split, with training labels
+    unseen_rows: tuple[int, ...]  # of the development split, with development labels
 
 
 def read_examples(
     sources: Sequence[Path],
     *,
-    names: Mapping[str, Sequence[str]] | None = None,
+    lemmas: Lemmas | None = None,
     embedded: Collection[str] | None = None,
 ) -> Examples:
-    """The photographs of folders of classes and of lists.
+    """The images of folders of classes and of lists; what is left out is logged.
 
     Args:
         sources: see ``vl.data.labelled.folders``. The same class in two of them is one label; see
             ``UniqueLabels``.
-        names: the words of WordNet's ids, for classes that are called by one.
-        embedded: names of photographs that have embeddings; see ``vl.data.labelled.folders.read_list``.
+        lemmas: the words of WordNet's ids, for classes named by an id.
+        embedded: names of images that have embeddings; see ``read_labelled_images``.
 
     Raises:
-        ValueError: a source is not what ``vl.data.labelled.folders`` reads, two photographs have one name, or a
-            class is an id without words.
+        ValueError: a source is not what ``vl.data.labelled.folders`` reads, two images have one
+            name, or a class is an id without words.
         OSError: a source cannot be read.
     """
     unique = UniqueLabels()
-    photographs: dict[str, tuple[Path, int, Path]] = {}
-    notes: list[str] = []
+    images: dict[str, tuple[Path, int, Path]] = {}
     for source in sources:
-        found = read_labelled_images(source, embedded=embedded)
-        notes += [f"{source}: {note}" for note in found.warnings]
-        number_of = {}
-        for name in found.classes:
+        labelled = read_labelled_images(source, embedded=embedded)
+        for note in labelled.warnings:
+            _log.info("%s: %s", source, note)
+        index_of = {}
+        for name in labelled.classes:
             try:
-                label = read_label(text_of_class(name), lemmas=names)
+                index_of[name] = unique.add(read_label(text_of_class(name), lemmas=lemmas))
             except ValueError as cause:
                 raise ValueError(f"{source}: class {name!r}: {cause}") from cause
-            number_of[name] = unique.add(label)
-        for photograph in found.images:
-            if photograph.name in photographs:
-                other = photographs[photograph.name][2]
-                raise ValueError(f"{source}: {photograph.name!r} is in {other} already")
-            place = (photograph.path, number_of[photograph.label], source)
-            photographs[photograph.name] = place
+        for image in labelled.images:
+            if image.name in images:
+                raise ValueError(f"{source}: {image.name!r} is in {images[image.name][2]} already")
+            images[image.name] = (image.path, index_of[image.label], source)
     return Examples(
-        names=tuple(photographs),
-        paths=tuple(path for path, _, _ in photographs.values()),
-        of=tuple(number for _, number, _ in photographs.values()),
+        names=tuple(images),
+        paths=tuple(path for path, _, _ in images.values()),
+        targets=tuple(target for _, target, _ in images.values()),
         labels=tuple(unique.labels),
-        notes=tuple(notes),
     )
 
 
-def without(examples: Examples, held_out: LabelList) -> Examples:
-    """The photographs of labels that are not held out, which are then fewer.
+def hold_out(examples: Examples, labels: LabelList) -> tuple[Examples, list[int]]:
+    """The examples without those of some labels, and which rows they are.
 
     A label is held out if its id is, or, where one of the two has no id, one of its names.
     """
-    excluded = LabelIndex(held_out.labels)
-    kept = [
-        number for number, label in enumerate(examples.labels) if not excluded.shares_name(label)
-    ]
-    place = {number: new for new, number in enumerate(kept)}
-    rest = examples.only(place.keys())
-    return rest._replace(
-        of=tuple(place[number] for number in rest.of),
-        labels=tuple(examples.labels[number] for number in kept),
-    )
+    excluded = LabelIndex(labels.labels)
+    rest = [i for i, label in enumerate(examples.labels) if not excluded.shares_name(label)]
+    new_index = {index: new for new, index in enumerate(rest)}
+    rows = [row for row, target in enumerate(examples.targets) if target in new_index]
+    selected = examples.select(rows)._replace(labels=tuple(examples.labels[i] for i in rest))
+    return selected._replace(targets=tuple(new_index[i] for i in selected.targets)), rows
 
 
-def split(examples: Examples, usable: Sequence[bool], *, share: float, seed: int) -> Split:
-    """Put labels and photographs aside to judge by, drawn by a seed.
+def split_examples(
+    examples: Examples, usable: Sequence[bool], *, development: float, seed: int
+) -> Split:
+    """Split labels and images at random into training and development.
 
     Args:
-        examples: all photographs.
-        usable: whether each label has a vector; the others are neither trained on nor judged by,
-            nor are labels without a photograph.
-        share: of the labels, two at least, whose photographs are all put aside; and of the
-            photographs of each other label, of which one is if there are at least three, and one at
-            least is not.
-        seed: of the draw.
+        examples: all images.
+        usable: whether each label has a vector; the others are in neither split, nor are labels
+            without an image.
+        development: share of the labels, two at least, all of whose images are in the development
+            split; and of the images of each other label: at least one if there are three, and
+            never all. 0 for no development split.
+        seed: of the random choice.
 
     Raises:
-        ValueError: too few labels would be left, or put aside.
+        ValueError: too few labels would be in a split.
     """
-    rows: dict[int, list[int]] = {number: [] for number in range(len(examples.labels))}
-    for row, number in enumerate(examples.of):
-        rows[number].append(row)
-    numbers = [number for number, has in enumerate(usable) if has and rows[number]]
+    rows: dict[int, list[int]] = {index: [] for index in range(len(examples.labels))}
+    for row, target in enumerate(examples.targets):
+        rows[target].append(row)
+    labels = [index for index, has_vector in enumerate(usable) if has_vector and rows[index]]
     generator = torch.Generator().manual_seed(seed)
-    order = [numbers[place] for place in torch.randperm(len(numbers), generator=generator).tolist()]
-    # One label alone would always be found.
-    count = max(_LABELS_LEAST, round(share * len(numbers))) if share else 0
-    if len(numbers) - count < _LABELS_LEAST:
-        rest = f" and {count} put aside (--development 0 puts none aside)" if count else ""
+    order = [labels[i] for i in torch.randperm(len(labels), generator=generator).tolist()]
+    # One label alone would always be predicted.
+    count = max(_MIN_LABELS, round(development * len(labels))) if development else 0
+    if len(labels) - count < _MIN_LABELS:
+        rest = f" and {count} to validate (none with --development 0)" if count else ""
         raise ValueError(
-            f"{len(numbers)} labels with photographs and vectors are too few: at least "
-            f"{_LABELS_LEAST} are trained on{rest}"
+            f"{len(labels)} labels with images and vectors are too few: at least {_MIN_LABELS} are "
+            f"needed to train{rest}"
         )
     unseen, training = sorted(order[:count]), sorted(order[count:])
     seen_rows: list[int] = []
-    for number in training:
-        own = rows[number]
-        aside = 0
-        if share and len(own) >= _IMAGES_FROM:
-            aside = min(max(1, round(share * len(own))), len(own) - 1)
-        drawn = torch.randperm(len(own), generator=generator)[:aside].tolist()
-        seen_rows += [own[place] for place in drawn]
-    kept_aside = set(seen_rows)
+    for index in training:
+        images = rows[index]
+        size = 0
+        if development and len(images) >= _MIN_IMAGES:
+            size = min(max(1, round(development * len(images))), len(images) - 1)
+        chosen = torch.randperm(len(images), generator=generator)[:size].tolist()
+        seen_rows += [images[i] for i in chosen]
+    in_development = set(seen_rows)
     return Split(
         training=tuple(training),
-        unseen=tuple(unseen),
+        development=tuple(unseen),
         training_rows=tuple(
-            row for number in training for row in rows[number] if row not in kept_aside
+            row for index in training for row in rows[index] if row not in in_development
         ),
         seen_rows=tuple(sorted(seen_rows)),
-        unseen_rows=tuple(sorted(row for number in unseen for row in rows[number])),
+        unseen_rows=tuple(sorted(row for index in unseen for row in rows[index])),
     )
-
-
-def outputs_of(labels: Sequence[Label], classes: LabelList) -> list[int | None]:
-    """Which of a classifier's classes each label is: that of its id, or of its first name.
-
-    Args:
-        labels: to be found.
-        classes: in the order of the classifier's outputs.
-    """
-    index = LabelIndex(classes.labels)
-    outputs: list[int | None] = []
-    for label in labels:
-        positions = index.find(label)
-        if label.synset and index.has_ids:  # a class without an id among others with is no match
-            positions = [i for i in positions if index.labels[i].synset]
-        outputs.append(positions[0] if positions else None)
-    return outputs

@@ -1,12 +1,13 @@
-"""Photographs to ranked labels out of any list: encoder, projection and word vectors as one thing.
+"""Images to ranked labels out of any list: embedder, projections and label space as one model.
 
 labeller = vl.Labeller.load("labeller.safetensors")
-labeller([Path("photo.jpg")], labels=["okapi", "electric guitar"])[0].labels[0].text
+labeller([Path("photo.jpg")], labels=["okapi", "guitar"])[0].predictions[0].text
 """
 
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import nullcontext
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torch.nn.functional as F
@@ -19,54 +20,28 @@ from vl.data.words.label_space import LabelSpace, LabelVectors
 from vl.data.words.labels import Label, LabelIndex
 from vl.data.words.vectors import WordVectors
 from vl.encoding.embedder import Embedder
-from vl.labelling import labeller_file as labeller_bundle
-from vl.labelling.calibration import Calibration, threshold
-from vl.labelling.labeller_file import PROJECTIONS, Parts, Projection
+from vl.labelling import labeller_file
+from vl.labelling.calibration import Calibration, rejection_threshold
+from vl.labelling.candidates import Answer, Candidates
+from vl.labelling.labeller_file import PROJECTIONS, LabellerParts, Projection
 from vl.search.nearest import NearestNeighbors, hub_penalty
 
 
-class Prediction(NamedTuple):
-    """A label for a photograph."""
-
-    text: str
-    cosine: float  # between the photograph and the label, in word space
-    probability: float | None  # among the candidates; None if the labeller was never calibrated
-    number: int = -1  # of the label among the candidates
-
-
-class Answer(NamedTuple):
-    """What a photograph shows."""
-
-    labels: tuple[Prediction, ...]  # the best first
-    none_of_these: bool  # the best label is no nearer than for photographs of something else
-
-
-class Candidates(NamedTuple):
-    """Labels that photographs may get, ready to be compared with."""
-
-    texts: tuple[str, ...]
-    placed: LabelVectors
-    vectors: Tensor  # (K, D); NaN for a label without
-    seen: Tensor  # (K,) bool: trained on
-    penalty: Tensor  # (K,) subtracted from each label's cosine
-    neighbors: NearestNeighbors
-
-
 class Labeller:
-    """Says which of some labels a photograph shows; it need not be trained on any of them.
+    """Ranks any labels by how well they fit an image; it need not be trained on any of them.
 
     Args:
         embedder: images to embeddings; the projections get the mean over its views.
         projections: embeddings into word space, by name in ``PROJECTIONS``; of several, the mean
             of their directions counts.
-        space: the place of every label in word space.
+        space: labels into word space.
         seen: the labels that were trained on.
-        aside: those that were put aside to judge the training and to calibrate by.
-        calibration: what scores mean; without one there are no probabilities.
-        training: what it was trained on and how, for people to read.
+        development: the labels that validated the training and calibrated the labeller.
+        calibration: of the scores; without it there are no probabilities.
+        training: on what and how it was trained, for the reader.
 
     Raises:
-        ValueError: the parts do not belong together.
+        ValueError: the parts do not match.
     """
 
     def __init__(
@@ -76,7 +51,7 @@ class Labeller:
         space: LabelSpace,
         *,
         seen: Sequence[Label],
-        aside: Sequence[Label] = (),
+        development: Sequence[Label] = (),
         calibration: Calibration | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
@@ -105,16 +80,14 @@ class Labeller:
         }
         self.space = space
         self.seen = tuple(seen)
+        self.development = tuple(development)
         self.calibration = calibration
-        # The threshold that was asked for last, and of what.
-        self._limit: tuple[Calibration, NearestNeighbors, float, float] | None = None
         self.training = training or {}
-        self.aside = tuple(aside)
-        self._seen_index, self._aside_index = LabelIndex(self.seen), LabelIndex(self.aside)
+        self._seen_index, self._development_index = LabelIndex(seen), LabelIndex(development)
 
     @property
     def width(self) -> int:
-        """Numbers in a vector of word space."""
+        """Of word space."""
         return self.space.width
 
     @property
@@ -127,20 +100,12 @@ class Labeller:
         """A labeller from its file.
 
         Raises:
-            FormatError: the file is not a labeller, or its parts disagree.
+            FormatError: the file is not a labeller, or its parts do not match.
             FileNotFoundError: there is no such file.
         """
-        parts = labeller_bundle.read(path, device=device)
+        parts = labeller_file.read(path, device=device)
         try:
-            return cls(
-                parts.embedder,
-                parts.projections,
-                parts.space,
-                seen=parts.seen,
-                aside=parts.aside,
-                calibration=parts.calibration,
-                training=parts.training,
-            )
+            return cls(**parts._asdict())
         except ValueError as cause:
             raise FormatError(path, str(cause)) from cause
 
@@ -148,199 +113,179 @@ class Labeller:
         """Write the labeller as one file, whole or not at all.
 
         Raises:
-            OSError: the place cannot be written to.
+            OSError: the file cannot be written.
         """
-        parts = Parts(
+        parts = LabellerParts(
             embedder=self.embedder,
             projections=self.projections,
             space=self.space,
             seen=self.seen,
-            aside=self.aside,
+            development=self.development,
             calibration=self.calibration,
             training=self.training,
         )
-        labeller_bundle.write(path, parts)
+        labeller_file.write(path, parts)
 
     def __call__(
         self,
         images: Sequence[ImageLike],
         *,
-        labels: Sequence[str] | Candidates,
-        top: int = 5,
+        labels: Sequence[str | Label] | Candidates,
+        top_k: int = 5,
         none_of_these: float | None = None,
-        batch_size: int = 32,
     ) -> list[Answer]:
-        """The labels of photographs.
+        """Label images.
 
         Args:
             images: of any kind that an ``Embedder`` takes.
-            labels: what they may be called; commas within one part its synonyms. For many calls
-                with the same ones, or other settings, see ``candidates``.
-            top: labels of each image; fewer where there are no more.
-            none_of_these: share of photographs of something else that may get a label even so;
-                by default nothing is called none of these.
-            batch_size: images at once; changes no label.
+            labels: the candidates; commas in one separate its synonyms. For many calls with the
+                same ones, or other settings, see ``candidates``.
+            top_k: labels of each image; fewer if there are no more.
+            none_of_these: accepted share of images of something else that get a label nevertheless;
+                by default no image is none of these.
 
         Raises:
-            FormatError: a file is not a photograph.
-            ValueError: no label has a vector, ``top`` or the batch is below 1, or ``none_of_these``
-                cannot be told.
+            FormatError: a file is not an image.
+            ValueError: no label has a vector, ``top_k`` is below 1, or see ``threshold``.
         """
-        if batch_size < 1:
-            raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         if isinstance(labels, str):
             raise ValueError(f"labels is the string {labels!r}; a list of labels was expected")
         if not isinstance(labels, Candidates):
             labels = self.candidates(labels)
+        threshold = None if none_of_these is None else self.threshold(labels, none_of_these)
         answers: list[Answer] = []
-        for begin in range(0, len(images), batch_size):
-            vectors = self.project(self.embedder(images[begin : begin + batch_size]).mean(1))
-            answers += self.answers(vectors, labels, top=top, none_of_these=none_of_these)
+        for begin in range(0, len(images), self.embedder.batch_size):
+            batch = images[begin : begin + self.embedder.batch_size]
+            projected = self.project(self.embedder(batch).mean(1))
+            answers += self.predict(projected, labels, top_k=top_k, threshold=threshold)
         return answers
 
-    @torch.no_grad()
-    def project(self, vectors: Tensor) -> Tensor:
-        """Embeddings ``(B, image width)`` into word space, ``(B, D)``, of unit length."""
-        return self.projected(vectors)
+    def project(self, vectors: Tensor, *, gradient: bool = False) -> Tensor:
+        """Embeddings ``(B, image width)`` into word space, ``(B, D)``, of unit length.
 
-    def projected(self, vectors: Tensor) -> Tensor:
-        """The same with its gradients."""
-        vectors = vectors.to(self.device)
-        parts = [F.normalize(each(vectors), dim=1) for each in self.projections.values()]
-        return F.normalize(torch.stack(parts).mean(0), dim=1)
+        Args:
+            vectors: the mean over an image's views.
+            gradient: let gradients flow back to the embeddings.
+        """
+        with nullcontext() if gradient else torch.no_grad():
+            vectors = vectors.to(self.device)
+            parts = [F.normalize(module(vectors), dim=1) for module in self.projections.values()]
+            return F.normalize(torch.stack(parts).mean(0), dim=1)
 
     def candidates(
         self,
-        labels: Sequence[str],
-        ids: Sequence[str | None] | None = None,
+        labels: Sequence[str | Label],
         *,
-        stacking: bool = False,
+        calibrated_stacking: bool = False,
         csls: bool = False,
         advance: Callable[[int], object] | None = None,
     ) -> Candidates:
-        """Labels that photographs may get; what is prepared here serves any number of them.
+        """Labels that images may get, to be used with any number of images.
 
         Args:
-            labels: commas within one part its synonyms.
-            ids: of each its synset in WordNet, where it is known.
-            stacking: take a constant off labels that were trained on, which otherwise come before
-                all others (calibrated stacking, Chao et al. 2016).
-            csls: take off each label's cosine how near it is to photographs in general, half the
-                mean of its 10 nearest (CSLS, Conneau et al. 2018).
-            advance: is told from time to time how many labels have been placed since.
+            labels: commas in one separate its synonyms.
+            calibrated_stacking: subtract a constant from the cosines of seen labels, which
+                otherwise precede all others (Chao et al. 2016).
+            csls: subtract from each label's cosine half its mean cosine with its 10 nearest images
+                (Conneau et al. 2018).
+            advance: called now and then with the count of labels embedded since.
 
         Raises:
-            ValueError: there is no label, or none has a vector; or the labeller was not calibrated,
-                which ``stacking`` and ``csls`` want.
+            ValueError: there is no label, or none has a vector; or the labeller is not calibrated,
+                which ``calibrated_stacking`` and ``csls`` need.
         """
         if not labels:
             raise ValueError("there are no labels")
-        placed = self.space.embed(labels, ids, advance=advance)
-        if len(placed.missing) == len(labels):
-            some = first_few(labels)
-            raise ValueError(f"none of {len(labels)} labels has a vector: {some}")
-        given = ids if ids is not None else [None] * len(labels)
-        return self._prepared(placed, given, stacking=stacking, csls=csls)
+        each = [Label(label) if isinstance(label, str) else label for label in labels]
+        texts, synsets = [label.text for label in each], [label.synset for label in each]
+        label_vectors = self.space.embed(texts, synsets, advance=advance)
+        if len(label_vectors.missing) == len(each):
+            raise ValueError(f"none of {len(each)} labels has a vector: {first_few(texts)}")
+        return self._candidates(
+            each, label_vectors, calibrated_stacking=calibrated_stacking, csls=csls
+        )
 
-    def all_words(self) -> Candidates:
-        """The words there are, as candidates; with kinds, those that WordNet has."""
-        placed = self.space.all_words()
-        unknown = [None] * len(placed.synsets)  # senses there are only guessed
-        return self._prepared(placed, unknown, stacking=False, csls=False)
+    def all_words(self, *, calibrated_stacking: bool = False, csls: bool = False) -> Candidates:
+        """All words as candidates; with a hypernym weight, those that WordNet has.
 
-    def answers(
+        Raises:
+            ValueError: see ``candidates``.
+        """
+        label_vectors = self.space.all_words()  # the senses there are only guessed
+        labels = [Label(text) for text in label_vectors.coverage.labels]
+        return self._candidates(
+            labels, label_vectors, calibrated_stacking=calibrated_stacking, csls=csls
+        )
+
+    def predict(
         self,
         projected: Tensor,
         candidates: Candidates,
         *,
-        top: int = 5,
-        none_of_these: float | None = None,
+        top_k: int = 5,
+        threshold: float | None = None,
     ) -> list[Answer]:
-        """The labels of photographs that are in word space already, ``(B, D)``.
+        """The labels of images that are in word space already, ``(B, D)``.
+
+        Args:
+            projected: see ``project``.
+            candidates: see ``candidates``.
+            top_k: labels of each image; fewer if there are no more.
+            threshold: best scores that are not above it are none of these; see ``threshold``.
 
         Raises:
-            ValueError: as of the call.
+            ValueError: ``top_k`` is below 1.
         """
-        limit = -torch.inf
-        if none_of_these is not None:
-            limit = self.threshold(candidates, none_of_these)
-        # More places than labels would only be memory.
-        found = candidates.neighbors.nearest(projected, top_k=min(top, len(candidates.texts)))
-        cosines = found.scores + candidates.penalty[found.indices.clamp(min=0)]
-        chances: Tensor | None = None
-        if self.calibration:
-            temperature = self.calibration.temperature_for(all_seen=bool(candidates.seen.all()))
-            total = candidates.neighbors.logsumexp(projected, temperature=temperature)
-            chances = (found.scores / temperature - total[:, None]).exp()
-        answers = []
-        for row, numbers in enumerate(found.indices.tolist()):
-            labels = tuple(
-                Prediction(
-                    candidates.texts[number],
-                    float(cosines[row, place]),
-                    None if chances is None else float(chances[row, place]),
-                    number,
-                )
-                for place, number in enumerate(numbers)
-                if number >= 0
-            )
-            answers.append(Answer(labels, bool(found.scores[row, 0] <= limit)))
-        return answers
+        return candidates.predict(
+            projected, top_k=top_k, threshold=threshold, calibration=self.calibration
+        )
 
     def threshold(self, candidates: Candidates, false_accepts: float) -> float:
-        """The score that the best label must exceed, or the photograph shows none of these.
+        """The score that the best label must exceed, or the image is none of these.
 
         Raises:
-            ValueError: the labeller was not calibrated, or see ``calibration.threshold``.
+            ValueError: the labeller is not calibrated, or see ``rejection_threshold``.
         """
-        calibration = self._calibrated("none of these")
-        match self._limit:  # of many candidates it takes as long as a batch of photographs
-            case (before, labels, rate, limit) if (
-                before is self.calibration
-                and labels is candidates.neighbors
-                and rate == false_accepts
-            ):
-                return limit
-        limit = threshold(
+        calibration = self.require_calibration("none of these")
+        return rejection_threshold(
             calibration, candidates.neighbors, candidates.vectors, false_accepts=false_accepts
         )
-        if self.calibration is not None:
-            self._limit = (self.calibration, candidates.neighbors, false_accepts, limit)
-        return limit
 
-    def is_seen(self, label: str, synset: str | None = None) -> bool:
-        """Whether the projection was trained on a label.
+    def is_seen(self, label: Label) -> bool:
+        """Whether the projections were trained on a label; see ``LabelIndex.find``."""
+        return bool(self._seen_index.find(label))
 
-        Two that have ids are the same if those are; of others the first name counts, among all the
-        names of labels that were trained on.
+    def is_development(self, label: Label) -> bool:
+        """Whether a label validated the training and calibrated the labeller."""
+        return bool(self._development_index.find(label))
+
+    def require_calibration(self, purpose: str) -> Calibration:
+        """The calibration, on the labeller's device.
+
+        Raises:
+            ValueError: there is none, which the purpose needs.
         """
-        return bool(self._seen_index.find(Label(label, synset)))
-
-    def is_aside(self, label: str, synset: str | None = None) -> bool:
-        """Whether the training was judged and calibrated by a label; compared in the same way."""
-        return bool(self._aside_index.find(Label(label, synset)))
-
-    def _prepared(
-        self, placed: LabelVectors, ids: Sequence[str | None], *, stacking: bool, csls: bool
-    ) -> Candidates:
-        texts = placed.coverage.labels
-        vectors = torch.from_numpy(placed.vectors).to(self.device)
-        seen = torch.tensor([self.is_seen(text, name) for text, name in zip(texts, ids)])
-        less = torch.zeros(len(texts), device=self.device)
-        if csls:
-            less = less + hub_penalty(vectors, self._calibrated("CSLS").references)
-        if stacking:
-            less = less + self._calibrated("stacking").seen_penalty * seen.to(less)
-        return Candidates(
-            texts, placed, vectors, seen, less, NearestNeighbors(vectors, penalty=less)
-        )
-
-    def _calibrated(self, wanted: str) -> Calibration:
         if self.calibration is None:
             raise ValueError(
-                f"{wanted} wants a calibrated labeller: one trained with a development split"
+                f"{purpose} needs a calibrated labeller: one trained with a development split"
             )
-        return self.calibration._replace(
-            references=self.calibration.references.to(self.device),
-            truths=self.calibration.truths.to(self.device),
-        )
+        return self.calibration.to(self.device)
+
+    def _candidates(
+        self,
+        labels: Sequence[Label],
+        label_vectors: LabelVectors,
+        *,
+        calibrated_stacking: bool,
+        csls: bool,
+    ) -> Candidates:
+        vectors = torch.from_numpy(label_vectors.vectors).to(self.device)
+        seen = torch.tensor([self.is_seen(label) for label in labels])
+        penalty = torch.zeros(len(labels), device=self.device)
+        if csls:
+            penalty = penalty + hub_penalty(vectors, self.require_calibration("CSLS").references)
+        if calibrated_stacking:
+            seen_penalty = self.require_calibration("calibrated stacking").seen_penalty
+            penalty = penalty + seen_penalty * seen.to(penalty)
+        neighbors = NearestNeighbors(vectors, penalty=penalty)
+        return Candidates(tuple(labels), label_vectors, vectors, seen, penalty, neighbors)

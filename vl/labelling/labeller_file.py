@@ -1,17 +1,21 @@
 """A labeller as one file: encoder, projections, words and their vectors, WordNet, calibration.
 
-Words are stored as float16, which moves a cosine by less than 0.0001, and all else as it is.
+Word vectors are stored as float16, which changes a cosine by less than 0.0001; all else exactly.
 """
 
 import math
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from vl import bundle
+from vl import bundle as bundles
+from vl.bundle import Bundle
+from vl.data.choices import Synonyms
 from vl.data.errors import FormatError
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
@@ -25,106 +29,139 @@ from vl.labelling.calibration import Calibration
 KIND = "labeller"
 Projection = Devise | Conse
 PROJECTIONS: dict[str, type[Projection]] = {"devise": Devise, "conse": Conse}
-_UNIT = 1e-3  # how far from 1 the length of a reference may be
-# Tensors that belong to no module, by the part of the configuration without which they are not.
+_UNIT_TOLERANCE = 1e-3  # of the length of a reference
+# Tensors that belong to no module, by the part of the configuration that they need.
 _TENSORS = {
     "space": ("words.text", "words.vectors", "wordnet.words", "wordnet.is_a", "space.mean"),
-    "calibration": ("calibration.references", "calibration.truths"),
+    "calibration": ("calibration.references", "calibration.reference_labels"),
 }
 
 
-def as_stored(words: WordVectors) -> WordVectors:
-    """The same words with vectors as a bundle holds them: what is trained on is what is used."""
-    return WordVectors(words.words, words.matrix.astype(np.float16).astype(np.float32))
-
-
-class Parts(NamedTuple):
+class LabellerParts(NamedTuple):
     """What a labeller is made of."""
 
     embedder: Embedder
     projections: dict[str, Projection]
     space: LabelSpace
     seen: tuple[Label, ...]
-    aside: tuple[Label, ...]
+    development: tuple[Label, ...]
     calibration: Calibration | None
     training: dict[str, Any]
 
 
-def write(path: Path | str, parts: Parts) -> None:
+def as_stored(words: WordVectors) -> WordVectors:
+    """The same words with vectors as a file holds them: what is trained on is what is used."""
+    return WordVectors(words.words, words.matrix.astype(np.float16).astype(np.float32))
+
+
+def write(path: Path | str, parts: LabellerParts) -> None:
     """Write a labeller's parts, whole or not at all.
 
     Raises:
-        OSError: the place cannot be written to.
+        OSError: the file cannot be written.
     """
-    space = parts.space
+    space, calibration = parts.space, parts.calibration
     modules: dict[str, nn.Module] = {"encoder": parts.embedder.module_for_bundle()}
-    modules |= {f"projection.{name}": each for name, each in parts.projections.items()}
+    modules |= {f"projection.{name}": module for name, module in parts.projections.items()}
     modules["words"] = _Tensors(
-        text=_bytes("\n".join(space.words.words)),
+        text=_encode_text("\n".join(space.words.words)),
         vectors=torch.from_numpy(space.words.matrix.astype(np.float16)),
     )
-    if space.wordnet is not None:
-        net = space.wordnet
+    if (net := space.wordnet) is not None:
+        synsets = [f"{synset}\t{', '.join(net.words(synset))}" for synset in net.ids]
+        edges = [f"{synset} {child}" for synset in net.ids for child in net.children(synset)]
         modules["wordnet"] = _Tensors(
-            words=_bytes("\n".join(f"{each}\t{', '.join(net.words(each))}" for each in net.ids)),
-            is_a=_bytes(
-                "\n".join(f"{each} {child}" for each in net.ids for child in net.children(each))
-            ),
+            words=_encode_text("\n".join(synsets)), is_a=_encode_text("\n".join(edges))
         )
     if space.mean is not None:
         modules["space"] = _Tensors(mean=torch.from_numpy(space.mean))
-    if (calibration := parts.calibration) is not None:
+    if calibration is not None:
         modules["calibration"] = _Tensors(
-            references=calibration.references, truths=calibration.truths
+            references=calibration.references, reference_labels=calibration.reference_labels
         )
-    bundle.write(
+    bundles.write(
         path,
         kind=KIND,
         configuration={
             "embedder": parts.embedder.config(),
-            "projections": {name: each.configuration for name, each in parts.projections.items()},
-            "space": {"synonyms": space.synonyms, "hypernym_weight": space.hypernym_weight},
-            "seen": [list(label) for label in parts.seen],
-            "aside": [list(label) for label in parts.aside],
-            "calibration": None
-            if calibration is None
-            else {
-                "temperature": float(calibration.temperature),
-                "seen_temperature": float(calibration.seen_temperature),
-                "handicap": float(calibration.seen_penalty),
+            "projections": {
+                name: module.configuration for name, module in parts.projections.items()
             },
+            "space": {"synonyms": space.synonyms, "hypernym_weight": space.hypernym_weight},
+            "seen": [label._asdict() for label in parts.seen],
+            "development": [label._asdict() for label in parts.development],
+            "calibration": calibration
+            and {name: float(getattr(calibration, name)) for name in calibration._fields[:3]},
             "training": parts.training,
         },
         modules=modules,
     )
 
 
-def read(path: Path | str, *, device: torch.device | str = "cpu") -> Parts:
+def read(path: Path | str, *, device: torch.device | str = "cpu") -> LabellerParts:
     """A labeller's parts from its file.
 
     Raises:
         FormatError: the file is not a labeller, or a part is damaged.
         FileNotFoundError: there is no such file.
     """
-    held = bundle.read(path, kind=KIND)
-    configurations = bundle.required(held, "projections", dict)
-    _check_nothing_left(held, configurations)
-    projections = {name: _projection(held, name, each) for name, each in configurations.items()}
+    bundle = bundles.read(path, kind=KIND)
+    config = bundles.parse(bundle, _LabellerConfig)
+    _check_nothing_left(bundle, config)
     try:
-        space = _space(held)
+        return LabellerParts(
+            embedder=Embedder.from_bundle(bundle, device=device),
+            projections={
+                name: _projection(bundle, name, options)
+                for name, options in config.projections.items()
+            },
+            space=_space(bundle, config.space),
+            seen=tuple(Label(label.text, label.synset) for label in config.seen),
+            development=tuple(Label(label.text, label.synset) for label in config.development),
+            calibration=_calibration(bundle, config.calibration),
+            training=config.training,
+        )
     except FormatError:
         raise
     except ValueError as cause:
-        raise FormatError(held.path, str(cause)) from cause
-    return Parts(
-        embedder=Embedder.from_bundle(held, device=device),
-        projections=projections,
-        space=space,
-        seen=tuple(_labels(held, "seen")),
-        aside=tuple(_labels(held, "aside")),
-        calibration=_calibration(held),
-        training=bundle.required(held, "training", dict),
-    )
+        raise FormatError(bundle.path, str(cause)) from cause
+
+
+@dataclass(frozen=True)
+class _LabelConfig:
+    text: str
+    synset: str | None
+
+
+@dataclass(frozen=True)
+class _SpaceConfig:
+    synonyms: Synonyms
+    hypernym_weight: float
+
+
+@dataclass(frozen=True)
+class _CalibrationConfig:
+    temperature: float
+    seen_temperature: float
+    seen_penalty: float
+
+    def __post_init__(self) -> None:
+        temperatures = (self.temperature, self.seen_temperature)
+        if not (all(0 < t < math.inf for t in temperatures) and 0 <= self.seen_penalty < math.inf):
+            raise ValueError("expected temperatures above 0 and a seen_penalty of at least 0")
+
+
+@dataclass(frozen=True)
+class _LabellerConfig:
+    """What a labeller's file says beside its tensors."""
+
+    embedder: dict[str, Any]  # see Embedder.config
+    projections: dict[str, Any]  # constructor's arguments by name
+    space: _SpaceConfig
+    seen: list[_LabelConfig]
+    development: list[_LabelConfig]
+    calibration: _CalibrationConfig | None
+    training: dict[str, Any]
 
 
 class _Tensors(nn.Module):
@@ -136,162 +173,108 @@ class _Tensors(nn.Module):
             self.register_buffer(name, tensor)
 
 
-def _check_nothing_left(held: bundle.Bundle, projections: dict[str, Any]) -> None:
+def _check_nothing_left(bundle: Bundle, config: _LabellerConfig) -> None:
     wordnet = ("wordnet.words", "wordnet.is_a")
-    parts = ["space"] if held.configuration.get("calibration") is None else list(_TENSORS)
-    loose = {key for part in parts for key in _TENSORS[part]}
-    if wordnet[0] not in held.tensors:
-        loose -= set(wordnet)
-    others = held._replace(
-        tensors={key: value for key, value in held.tensors.items() if key not in loose}
-    )
-    bundle.check_nothing_left(others, ["encoder", *(f"projection.{each}" for each in projections)])
+    parts = ["space"] if config.calibration is None else list(_TENSORS)
+    expected = {key for part in parts for key in _TENSORS[part]}
+    if wordnet[0] not in bundle.tensors:
+        expected -= set(wordnet)
+    of_modules = {key: value for key, value in bundle.tensors.items() if key not in expected}
+    names = ["encoder", *(f"projection.{name}" for name in config.projections)]
+    bundles.check_nothing_left(bundle._replace(tensors=of_modules), names)
 
 
-def _projection(held: bundle.Bundle, name: str, configuration: Any) -> Projection:
-    record = f"projection.{name}"
-    try:
-        if name not in PROJECTIONS or not isinstance(configuration, dict):
-            raise TypeError(f"there are {', '.join(PROJECTIONS)}, each with an object")
-        # First without memory: a file may ask for more than there is.
-        with torch.device("meta"):
-            bundle.check(held, record, PROJECTIONS[name](**configuration))
-        projection = PROJECTIONS[name](**configuration)
-    except FormatError:
-        raise
-    except (TypeError, ValueError, RuntimeError) as cause:
-        problem = f"cannot be built: {' '.join(str(cause).split())}"
-        raise FormatError(held.path, problem, record=record) from cause
-    bundle.fill(held, record, projection)
-    return projection
+def _projection(bundle: Bundle, name: str, options: Any) -> Projection:
+    def make() -> Projection:
+        if name not in PROJECTIONS or not isinstance(options, dict):
+            raise TypeError(f"expected {' or '.join(PROJECTIONS)}, each an object")
+        return PROJECTIONS[name](**options)
+
+    return bundles.build(bundle, f"projection.{name}", make)
 
 
-def _space(held: bundle.Bundle) -> LabelSpace:
-    settings = bundle.required(held, "space", dict)
-    if sorted(settings) != ["hypernym_weight", "synonyms"] or not isinstance(
-        settings["hypernym_weight"], int | float
-    ):
-        raise FormatError(
-            held.path, "expected hypernym_weight and synonyms", record="configuration 'space'"
-        )
-    wordnet = None
-    if "wordnet.words" in held.tensors:
-        lines = [line.split("\t") for line in _text(held, "wordnet.words").split("\n")]
-        text = _text(held, "wordnet.is_a")
-        edges = [line.split(" ") for line in text.split("\n")] if text else []
-        try:
-            names = {name: words.split(", ") for name, words in lines}
-            if len(names) < len(lines):
-                raise ValueError("a synset is there twice")
-            wordnet = WordNet(names, [(parent, child) for parent, child in edges])
-        except ValueError as cause:
-            raise FormatError(held.path, str(cause), record="tensors wordnet.*") from cause
-    mean = held.tensors.get("space.mean")
+def _space(bundle: Bundle, config: _SpaceConfig) -> LabelSpace:
+    mean = bundle.tensors.get("space.mean")
     return LabelSpace(
-        _words(held),
-        wordnet,
-        synonyms=settings["synonyms"],
-        hypernym_weight=settings["hypernym_weight"],
-        mean=None if mean is None else _floats(held, "space.mean", mean.ndim),
+        _words(bundle),
+        _wordnet(bundle) if "wordnet.words" in bundle.tensors else None,
+        synonyms=config.synonyms,
+        hypernym_weight=config.hypernym_weight,
+        mean=None if mean is None else _floats(bundle, "space.mean", mean.ndim),
     )
 
 
-def _words(held: bundle.Bundle) -> WordVectors:
-    matrix = _floats(held, "words.vectors", 2)
-    words = _text(held, "words.text").split("\n")
+def _wordnet(bundle: Bundle) -> WordNet:
+    lines = [line.split("\t") for line in _text(bundle, "wordnet.words").split("\n")]
+    text = _text(bundle, "wordnet.is_a")
+    edges = [line.split(" ") for line in text.split("\n")] if text else []
+    try:
+        words = {synset: text.split(", ") for synset, text in lines}
+        if len(words) < len(lines):
+            raise ValueError("a synset is there twice")
+        return WordNet(words, [(parent, child) for parent, child in edges])
+    except ValueError as cause:
+        raise FormatError(bundle.path, str(cause), record="tensors wordnet.*") from cause
+
+
+def _words(bundle: Bundle) -> WordVectors:
+    matrix = _floats(bundle, "words.vectors", 2)
+    words = _text(bundle, "words.text").split("\n")
     if len(words) != len(matrix):
-        raise FormatError(held.path, f"{len(words)} words, {len(matrix)} vectors of words")
-    if held.tensors["words.vectors"].dtype != torch.float16:  # coarser ones are of no unit length
+        raise FormatError(bundle.path, f"{len(words)} words, {len(matrix)} vectors of words")
+    if bundle.tensors["words.vectors"].dtype != torch.float16:  # coarser: not of unit length
         matrix /= np.maximum(np.linalg.norm(matrix, axis=1, keepdims=True), np.float32(1e-6))
     return WordVectors(words, matrix)
 
 
-def _labels(held: bundle.Bundle, key: str) -> list[Label]:
-    labels = []
-    for each in bundle.required(held, key, list):
-        match each:
-            case [str(text), None]:
-                labels.append(Label(text, None))
-            case [str(text), str(synset)]:
-                labels.append(Label(text, synset))
-            case _:
-                problem = f"expected a label and its synset, not {each!r}"
-                raise FormatError(held.path, problem, record=f"configuration {key!r}")
-    return labels
-
-
-def _calibration(held: bundle.Bundle) -> Calibration | None:
-    numbers = held.configuration.get("calibration")
-    if numbers is None:
+def _calibration(bundle: Bundle, config: _CalibrationConfig | None) -> Calibration | None:
+    if config is None:
         return None
-    match numbers:
-        case {
-            "temperature": float(temperature),
-            "seen_temperature": float(seen_temperature),
-            "handicap": float(seen_penalty),
-        } if (
-            0 < temperature < math.inf
-            and 0 < seen_temperature < math.inf
-            and 0 <= seen_penalty < math.inf
-        ):
-            references = _units(held, "calibration.references")
-            truths = _units(held, "calibration.truths")
-            if references.shape != truths.shape:
-                raise FormatError(held.path, "references and truths differ in shape")
-            return Calibration(
-                temperature,
-                seen_temperature,
-                seen_penalty,
-                torch.from_numpy(references),
-                torch.from_numpy(truths),
-            )
-    raise FormatError(
-        held.path,
-        "expected temperatures above 0 and a handicap of 0 or more",
-        record="configuration 'calibration'",
-    )
+    references = _unit_vectors(bundle, "calibration.references")
+    labels = _unit_vectors(bundle, "calibration.reference_labels")
+    if references.shape != labels.shape:
+        raise FormatError(bundle.path, "references and their labels differ in shape")
+    return Calibration(**asdict(config), references=references, reference_labels=labels)
 
 
-def _floats(
-    held: bundle.Bundle, key: str, dimensions: int
-) -> np.ndarray[Any, np.dtype[np.float32]]:
-    tensor = _tensor(held, key)
+def _floats(bundle: Bundle, key: str, dimensions: int) -> NDArray[np.float32]:
+    tensor = _tensor(bundle, key)
     if not tensor.is_floating_point() or tensor.ndim != dimensions or tensor.numel() == 0:
-        problem = f"expected numbers in {dimensions} dimensions, found {tuple(tensor.shape)}"
-        raise FormatError(held.path, problem, record=f"tensor {key}")
+        problem = f"expected floats in {dimensions} dimensions, not {tuple(tensor.shape)}"
+        raise FormatError(bundle.path, problem, record=f"tensor {key}")
     tensor = tensor.float()
     if not bool(tensor.isfinite().all()):
-        raise FormatError(held.path, "a number in it is not finite", record=f"tensor {key}")
+        raise FormatError(bundle.path, "a value in it is not finite", record=f"tensor {key}")
     return tensor.numpy()
 
 
-def _units(held: bundle.Bundle, key: str) -> np.ndarray[Any, np.dtype[np.float32]]:
-    """Vectors of unit length, ``(n, D)``."""
-    vectors = _floats(held, key, 2)
-    lengths = np.linalg.norm(vectors.astype(np.float64), axis=1)
-    for row in np.flatnonzero(np.abs(lengths - 1) > _UNIT)[:1].tolist():
+def _unit_vectors(bundle: Bundle, key: str) -> Tensor:
+    """Vectors of unit length, ``(R, D)``."""
+    vectors = torch.from_numpy(_floats(bundle, key, 2))
+    lengths = vectors.double().norm(dim=1)
+    for row in ((lengths - 1).abs() > _UNIT_TOLERANCE).nonzero()[:1, 0].tolist():
         problem = f"row {row} has length {lengths[row]:.4g}, not 1"
-        raise FormatError(held.path, problem, record=f"tensor {key}")
+        raise FormatError(bundle.path, problem, record=f"tensor {key}")
     return vectors
 
 
-def _bytes(text: str) -> Tensor:
+def _encode_text(text: str) -> Tensor:
     if not text:  # of a WordNet without edges; frombuffer refuses it
         return torch.zeros(0, dtype=torch.uint8)
     return torch.frombuffer(bytearray(text.encode()), dtype=torch.uint8)
 
 
-def _text(held: bundle.Bundle, key: str) -> str:
-    tensor = _tensor(held, key)
+def _text(bundle: Bundle, key: str) -> str:
+    tensor = _tensor(bundle, key)
     try:
         if tensor.dtype != torch.uint8 or tensor.ndim != 1:
             raise ValueError
         return tensor.numpy().tobytes().decode()
     except ValueError as cause:
-        raise FormatError(held.path, "not text in UTF-8", record=f"tensor {key}") from cause
+        raise FormatError(bundle.path, "not text in UTF-8", record=f"tensor {key}") from cause
 
 
-def _tensor(held: bundle.Bundle, key: str) -> Tensor:
-    if key not in held.tensors:
-        raise FormatError(held.path, "missing", record=f"tensor {key}")
-    return held.tensors[key]
+def _tensor(bundle: Bundle, key: str) -> Tensor:
+    if key not in bundle.tensors:
+        raise FormatError(bundle.path, "missing", record=f"tensor {key}")
+    return bundle.tensors[key]

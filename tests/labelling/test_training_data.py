@@ -1,0 +1,177 @@
+"""Training data: labels in word space, the split, validation and ConSE."""
+
+import numpy as np
+import pytest
+import torch
+import torch.nn.functional as F
+
+from tests.helpers.tiny_captioner import Tiny, embedder
+from tests.helpers.tiny_labeller import IS_A, SYNSETS, WIDTH, units, word_vectors, words
+from tests.labelling.test_examples import examples
+from vl.data.words.label_space import LabelSpace
+from vl.data.words.labels import Label
+from vl.data.words.wordnet import WordNet
+from vl.decoders.devise import Devise
+from vl.labelling.embedded_examples import EmbeddedExamples
+from vl.labelling.task import LabellerTask
+from vl.labelling.training_data import (
+    make_conse,
+    prepare_training_data,
+    random_vectors,
+    validator,
+)
+
+NAMES = ("ball", "box", "ring", "stop sign", "okapi", "giraffe", "guitar", "quokka")
+COUNTS = [4, 3, 1, 2, 5, 4, 3, 2]
+
+
+def embedded(labels=NAMES, counts=COUNTS, views=2):
+    """Embeddings in a cluster for each label."""
+    labelled = examples(counts, [Label(x) if isinstance(x, str) else x for x in labels])
+    centers = 5 * units(len(labels), Tiny.width, seed=9)
+    generator = torch.Generator().manual_seed(3)
+    noise = 0.1 * torch.randn(len(labelled.targets), views, Tiny.width, generator=generator)
+    vectors = centers[list(labelled.targets)][:, None] + noise
+    model = embedder(views=("plain", "flip")[:views], resize="center-crop")
+    return EmbeddedExamples(model, labelled, vectors)
+
+
+def prepare(images=None, space=None, *, development=0.3, subtract_mean=False):
+    return prepare_training_data(
+        images or embedded(),
+        space or LabelSpace(words()),
+        development_share=development,
+        subtract_mean=subtract_mean,
+        seed=0,
+    )
+
+
+def test_labels_without_a_vector_are_in_no_split(caplog):
+    caplog.set_level("INFO")
+    data = prepare()
+    assert sorted([*data.split.training, *data.split.development]) == list(range(7))
+    assert data.vectors[7].isnan().all()
+    assert "no vector: quokka" in caplog.text
+    assert f"{len(data.split.training_rows)} images of 5 labels" in caplog.text
+    assert "no vector: 2 images" in caplog.text
+
+
+def test_labels_without_images_are_reported(caplog):
+    data = prepare(embedded(counts=[4, 3, 0, 2, 5, 0, 3, 2]))
+    assert not {2, 5} & {*data.split.training, *data.split.development}
+    assert "'ring'" in caplog.text
+    assert "'giraffe'" in caplog.text
+
+
+def test_label_vectors_and_targets():
+    data = prepare()
+    expected = word_vectors(data.space, [label.text for label in data.training_labels])
+    assert np.allclose(data.label_vectors.numpy(), expected, atol=1e-6)
+    rows, labels = data.split.unseen_rows, data.split.development
+    targets = [labels[target] for target in data.targets(rows, labels)]
+    assert targets == [data.embedded.examples.targets[row] for row in rows]
+    assert [label.text for label in data.development_labels] == [NAMES[i] for i in labels]
+
+
+def test_subtracted_mean_is_that_of_the_training_labels():
+    plain, data = prepare(), prepare(subtract_mean=True)
+    assert data.split == plain.split
+    assert np.allclose(data.space.mean, plain.label_vectors.numpy().mean(0), atol=1e-6)
+    expected = F.normalize(plain.vectors - plain.label_vectors.mean(0), dim=1)
+    assert torch.allclose(data.vectors[:7], expected[:7], atol=1e-5)
+    same = embedded(["ball", "Ball, x"], [2, 2])
+    with pytest.raises(ValueError, match=r"'ball'.*--subtract-mean"):
+        prepare(same, development=0, subtract_mean=True)
+
+
+def test_no_label_with_a_vector_is_refused():
+    with pytest.raises(ValueError, match="none of 2 labels"):
+        prepare(embedded(["qqq", "vvv"], [2, 2]))
+
+
+def test_validator_sees_development_labels_alone():
+    data = prepare()
+    devise = Devise(image_width=Tiny.width, width=WIDTH)
+    task = LabellerTask(devise, data.label_vectors, loss="full", margin=0.1)
+    rows, labels = list(data.split.unseen_rows), list(data.split.development)
+    with torch.no_grad():
+        result = validator(data, torch.device("cpu"))(task)
+        projected = F.normalize(devise(data.embedded.vectors[rows].mean(1)), dim=1)
+    best = (projected @ data.vectors[labels].T).argmax(1).tolist()
+    hits = sum(one == other for one, other in zip(best, data.targets(rows, labels), strict=True))
+    assert result.metrics["hit@1"] == pytest.approx(100 * hits / len(rows))
+    assert result.metrics["hit@2"] == 100  # there are two
+    assert validator(prepare(development=0), torch.device("cpu")) is None
+
+
+def test_conse_trains_a_classifier():
+    data = prepare()
+    conse = make_conse(data, None, top_k=1)
+    rows = list(data.split.training_rows)
+    images = data.embedded.vectors[rows].mean(1)
+    targets = data.targets(rows, data.split.training)
+    assert conse.classifier(images).argmax(1).tolist() == targets
+    projected = F.normalize(conse(images), dim=1)
+    assert torch.allclose(projected, data.label_vectors[targets], atol=1e-5)
+    assert make_conse(data, None, top_k=99).top_k == 5
+
+
+def test_conse_by_the_encoder_s_classifier(tmp_path):
+    labels = [Label(name, "n00000003" if name == "okapi" else None) for name in NAMES]
+    space = LabelSpace(words(), WordNet(SYNSETS, IS_A))
+    data = prepare(embedded(labels), space, development=0)
+    path = tmp_path / "classes.txt"
+    path.write_text("zebra\nn00000003\nguitar\nball\nbox\n")
+    conse = make_conse(data, path, top_k=3)
+    lines = {0: 3, 1: 4, 4: 1, 6: 2}  # index of the label: line of the class, from 0
+    classifier = data.embedded.embedder.encoder.classifier
+    before = classifier.weight.clone()
+    assert torch.equal(conse.classifier.weight, before[list(lines.values())])
+    assert torch.equal(conse.label_vectors, data.vectors[list(lines)])
+    conse.classifier.weight.data.zero_()
+    assert torch.equal(classifier.weight, before)
+
+
+@pytest.mark.parametrize(
+    ("classes", "word"),
+    [
+        ("zebra\nokapi\nguitar\n", "3 classes"),
+        ("zebra\nlion\n", "none of the training labels"),
+        ("ball\nBall\n", "each line"),
+        ("ball\n\nbox\n", "each line"),
+    ],
+)
+def test_classes_that_are_not_the_encoder_s_are_refused(tmp_path, classes, word):
+    path = tmp_path / "classes.txt"
+    path.write_text(classes)
+    with pytest.raises(ValueError, match=word):
+        make_conse(prepare(development=0), path, top_k=3)
+
+
+def test_classes_of_labels_by_id_or_first_name(tmp_path):
+    """Ids decide where classes have them; names must match as labels do."""
+    labels = [Label("okapi", "n00000003"), Label("ring", "n00000006"), Label("Box")]
+    data = prepare(embedded(labels, [2, 2, 2]), development=0)
+    path = tmp_path / "classes.txt"
+    path.write_text("n00000007 ring\nokapi\nn00000006 ring, band\nx\ncrate, box\n")
+    conse = make_conse(data, path, top_k=3)
+    weight = data.embedded.embedder.encoder.classifier.weight
+    assert torch.equal(conse.classifier.weight, weight[[2, 4]])  # okapi's class has no id
+
+
+def test_encoder_without_classifier_is_refused(tmp_path):
+    data = prepare(development=0)
+    data.embedded.embedder.encoder.classifier = torch.nn.Identity()
+    path = tmp_path / "classes.txt"
+    path.write_text("ball\n")
+    with pytest.raises(ValueError, match="no classifier"):
+        make_conse(data, path, top_k=3)
+
+
+def test_random_vectors_keep_the_words():
+    one, other = random_vectors(words(), 1), random_vectors(words(), 2)
+    assert one.words == words().words
+    assert np.allclose(np.linalg.norm(one.matrix, axis=1), 1, atol=1e-5)
+    assert np.array_equal(one.matrix, random_vectors(words(), 1).matrix)
+    assert not np.allclose(one.matrix, other.matrix)
+    assert not np.allclose(one.matrix, words().matrix)

@@ -1,0 +1,126 @@
+"""Candidate labels in word space, and the predictions that they give for images."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from vl.data.files import escape_unprintable
+from vl.data.words.label_space import LabelVectors
+from vl.data.words.labels import Label
+from vl.data.words.vectors import LOOKUP_RULES
+from vl.labelling.calibration import Calibration
+from vl.search.nearest import NearestNeighbors
+
+
+class Prediction(NamedTuple):
+    """A label of an image."""
+
+    text: str
+    cosine: float  # between image and label, in word space
+    probability: float | None  # among the candidates; None if the labeller is not calibrated
+    label_index: int = -1  # among the candidates
+
+
+class Answer(NamedTuple):
+    """The labels of an image."""
+
+    predictions: tuple[Prediction, ...]  # the best first
+    none_of_these: bool  # the best label's score is not above the rejection threshold
+
+
+class Candidates(NamedTuple):
+    """Labels that images may get, prepared once for any number of images."""
+
+    labels: tuple[Label, ...]
+    label_vectors: LabelVectors
+    vectors: Tensor  # (K, D); NaN for a label without
+    seen: Tensor  # (K,) bool: trained on
+    penalty: Tensor  # (K,) subtracted from each label's cosine
+    neighbors: NearestNeighbors
+
+    @property
+    def texts(self) -> tuple[str, ...]:
+        """The labels' texts."""
+        return tuple(label.text for label in self.labels)
+
+    @property
+    def without_vector(self) -> tuple[int, ...]:
+        """Indices of the labels that can never be predicted."""
+        return tuple(self.vectors.isnan().any(1).nonzero()[:, 0].tolist())
+
+    def summary(self) -> list[str]:
+        """How many labels are seen, and how their vectors were found."""
+        seen = int(self.seen.sum())
+        ways = [
+            f"{n} {LOOKUP_RULES[way]}" for way, n in self.label_vectors.coverage.counts.items() if n
+        ]
+        if self.label_vectors.num_by_hypernym:  # they are among the last, those without
+            ways[-1] += (
+                f", of which {self.label_vectors.num_by_hypernym} have that of their hypernyms"
+            )
+        return [
+            f"{len(self.labels)} labels, {seen} seen in training, {len(self.labels) - seen} unseen",
+            f"vectors: {'; '.join(ways)}",
+        ]
+
+    def coverage_table(self) -> str:
+        """How each label's vector was found, as tab-separated text."""
+        lines = ["label\tid\tway\twords\tsynset\tseen"]
+        missing = set(self.without_vector)
+        for index, (label, found) in enumerate(
+            zip(self.labels, self.label_vectors.coverage.lookups, strict=True)
+        ):
+            way = found.rule if found.vector is not None else "hypernyms"
+            cells = (
+                label.text,
+                label.synset or "",
+                "none" if index in missing else way,
+                found.text,
+                self.label_vectors.synsets[index] or "",
+                "yes" if self.seen[index] else "no",
+            )
+            lines.append("\t".join(map(escape_unprintable, cells)))
+        return "\n".join(lines) + "\n"
+
+    def predict(
+        self,
+        projected: Tensor,
+        *,
+        top_k: int,
+        threshold: float | None = None,
+        calibration: Calibration | None = None,
+    ) -> list[Answer]:
+        """The best labels of images.
+
+        Args:
+            projected: images in word space, ``(B, D)``.
+            top_k: labels of each image; fewer if there are no more.
+            threshold: best scores that are not above it are none of these.
+            calibration: has the temperature of the probabilities.
+
+        Raises:
+            ValueError: ``top_k`` is below 1.
+        """
+        # More than there are labels would only be memory.
+        top = self.neighbors.nearest(projected, top_k=min(top_k, len(self.labels)))
+        cosines = (top.scores + self.penalty[top.indices.clamp(min=0)]).tolist()
+        probabilities: list[list[float | None]] = [[None] * len(row) for row in cosines]
+        if calibration:
+            temperature = calibration.temperature_for(all_seen=bool(self.seen.all()))
+            total = self.neighbors.logsumexp(projected, temperature=temperature)
+            probabilities = (top.scores / temperature - total[:, None]).exp().tolist()
+        limit = -torch.inf if threshold is None else threshold
+        return [
+            Answer(
+                tuple(
+                    Prediction(self.labels[index].text, cosine, probability, index)
+                    for index, cosine, probability in zip(*columns, strict=True)
+                    if index >= 0
+                ),
+                best <= limit,
+            )
+            for *columns, best in zip(
+                top.indices.tolist(), cosines, probabilities, top.scores[:, 0].tolist(), strict=True
+            )
+        ]

@@ -1,0 +1,139 @@
+"""Configurations of a labeller's training: encoder, label space, split, optimization and run.
+
+The commands show them as flags; they import no PyTorch.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Literal
+
+import tyro
+
+from vl.data.bounds import (
+    HeldOutFraction,
+    InputFile,
+    InputPath,
+    LearningRate,
+    NonNegativeFloat,
+    NonNegativeInt,
+    PositiveInt,
+)
+from vl.data.choices import Precision, Resize, Schedule, Synonyms
+
+LABELLER_FILE = "labeller.safetensors"  # in a training's folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderConfig:
+    """The encoder, which is not trained, and the embeddings of the images."""
+
+    encoder: str = "inception_v1"
+    """Encoder of the images; see `vl encoders`."""
+    weights: InputFile | None = None
+    """Weights of the encoder: BVLC's blobs, or a file of an encoder, captioner or labeller; by
+    default downloaded from torchvision."""
+    embeddings: InputFile | None = None
+    """Embeddings of the images, by `vl embed`; otherwise the images are encoded first."""
+    views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain", "flip")
+    """Views of each image that are encoded, without --embeddings; see `vl embed`."""
+    resize: Resize = "center-crop"
+    """Resize mode, without --embeddings."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelSpaceConfig:
+    """The label space: word vectors, and what is made of them."""
+
+    word_vectors: InputFile
+    """Word vectors in word2vec's or GloVe's format; see `vl train words`."""
+    limit_words: PositiveInt | None = None
+    """Use only the first, most frequent words; the labeller's file stores all that are used."""
+    random_word_vectors: bool = False
+    """Replace the word vectors by random ones, as a control."""
+    wordnet: InputPath | None = None
+    """Folder with WordNet's words.txt and is_a.txt, or nltk for NLTK's WordNet: for classes named
+    by WordNet ids, and for --hypernym-weight."""
+    hypernym_weight: NonNegativeFloat = 0.0
+    """Weight of a label's hypernyms in its vector, below 1; needs --wordnet."""
+    synonyms: Synonyms = "first"
+    """Vector of a label: that of its first synonym with a vector, or the mean of all."""
+    subtract_mean: bool = False
+    """Subtract the mean of the training labels' vectors from every label's."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Which labels are trained on."""
+
+    held_out: InputFile | None = None
+    """Labels, one a line, whose images are not used at all."""
+    development_share: HeldOutFraction = 0.1
+    """Fraction of the labels, and of the other labels' images, that validates the training and
+    calibrates the labeller; 0 for no validation and no calibration."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ConseConfig:
+    """ConSE (Norouzi et al. 2014)."""
+
+    classes: InputFile | None = None
+    """Classes of the encoder's own classifier, one a line, in its order; without it ConSE trains a
+    classifier on the embeddings."""
+    top_k: PositiveInt = 10
+    """Labels that ConSE mixes (Norouzi et al. 2014)."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviseRecipe:
+    """Optimization of DeViSE's projection (Frome et al. 2013)."""
+
+    loss: Literal["first", "full"] = "first"
+    """Hinge rank loss of the first violation in random order, as published, or of all labels."""
+    margin: NonNegativeFloat = 0.1
+    """Margin of the hinge rank loss (Frome et al. 2013)."""
+    optimizer: Literal["adagrad", "adam", "sgd"] = "adagrad"
+    """Optimizer; Adagrad in the paper."""
+    learning_rate: LearningRate = 0.01
+    """Peak learning rate of the projection."""
+    schedule: Schedule = "constant"
+    """Learning-rate schedule."""
+    weight_decay: NonNegativeFloat = 0.0
+    """Weight decay: L2, decoupled for adam."""
+    epochs: PositiveInt = 30
+    """Maximum number of epochs."""
+    batch_size: PositiveInt = 64
+    """Images in a batch, over all processes."""
+    patience: PositiveInt = 5
+    """Epochs without improvement after which training stops."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProjectionRecipe(DeviseRecipe):
+    """Optimization of a projection on fixed embeddings."""
+
+    standardize: bool = True
+    """Standardize embeddings (zero mean, unit deviation), or use them raw as published."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EncoderAndProjectionRecipe(DeviseRecipe):
+    """Optimization of encoder and projection together."""
+
+    encoder_learning_rate: LearningRate = 1e-4
+    """Peak learning rate of the encoder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabellerRunConfig:
+    """The run."""
+
+    output_dir: Path
+    """Folder of the run: labeller.safetensors (the best epoch), log.jsonl, tensorboard/."""
+    precision: Precision = "float32"
+    """Precision of the forward pass in training."""
+    device: str = "cpu"
+    """cpu or cuda; torchrun starts a process for each device."""
+    seed: NonNegativeInt = 0
+    """Random seed of initialization, development split and order."""
+    resume: bool = False
+    """Resume the run in the folder."""

@@ -131,8 +131,8 @@ class LabellerRunConfig:
     """Folder of the run: labeller.safetensors (the best epoch), log.jsonl, tensorboard/."""
     precision: Precision = "float32"
     """Precision of the forward pass in training."""
-    device: str = "cpu"
-    """cpu or cuda; torchrun starts a process for each device."""
+    device: str = "auto"
+    """auto, cpu or cuda; torchrun starts a process for each device."""
     seed: NonNegativeInt = 0
     """Random seed of initialization, development split and order."""
     resume: bool = False

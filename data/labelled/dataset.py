@@ -38,11 +38,7 @@ class ImageDataset(Protocol):
         ...
 
     def read(self, index: int) -> bytes:
-        """An encoded image: JPEG, PNG and so on.
-
-        Raises:
-            OSError: it cannot be read.
-        """
+        """An encoded image, JPEG, PNG and so on; OSError if it cannot be read."""
         ...
 
 
@@ -63,19 +59,11 @@ class FileDataset:
         self._files = tuple(str(image.path) for image in source.images)
 
     def read(self, index: int) -> bytes:
-        """An encoded image.
-
-        Raises:
-            OSError: it cannot be read.
-        """
+        """An encoded image; OSError if it cannot be read."""
         return Path(self._files[index]).read_bytes()
 
     def stamp(self, index: int) -> tuple[int, ...]:
-        """Size and time of change: they differ once the image has been changed.
-
-        Raises:
-            OSError: it does not exist.
-        """
+        """Size and time of change: they differ once the image has been changed."""
         status = Path(self._files[index]).stat()
         return status.st_size, status.st_mtime_ns
 
@@ -113,11 +101,7 @@ class DatasetSubset:
         self.warnings: Sequence[str] = dataset.warnings
 
     def read(self, index: int) -> bytes:
-        """An encoded image.
-
-        Raises:
-            OSError: it cannot be read.
-        """
+        """An encoded image; OSError if it cannot be read."""
         return self._dataset.read(self._indices[index])
 
 

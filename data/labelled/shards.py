@@ -82,11 +82,7 @@ class ShardDataset:
         self._open: dict[int, _Descriptor] = {}  # by shard
 
     def read(self, index: int) -> bytes:
-        """An encoded image.
-
-        Raises:
-            OSError: it cannot be read, or its shard has been changed.
-        """
+        """An encoded image; OSError if it cannot be read, or its shard has been changed."""
         shard, size = self._shard[index], self._size[index]
         descriptor = self._open.get(shard)
         if descriptor is None:

@@ -23,11 +23,11 @@ class ShardRun:
     output_dir: Path
     """Folder of the shards."""
     images_per_shard: PositiveInt = 1000
-    """1000 of ImageNet's are about 100 MB."""
-    shuffle: bool = True
-    """Shuffle over all shards, so that each is like the whole."""
+    """Images in a shard; 1,000 of ImageNet's are about 100 MB."""
     seed: int = 0
-    """Seed of the shuffling."""
+    """Seed of the shuffling over all shards, which makes each like the whole."""
+    no_shuffle: bool = False
+    """Keep the order of SOURCE."""
     shorter_side: PositiveInt | None = None
     """Shrink images to this shorter side in pixels, as JPEG of quality 95; smaller ones are
     copied. By default all are copied."""
@@ -50,7 +50,7 @@ def run(flags: ShardRun) -> int:
         _log.warning("%s: %s", flags.source, warning)
     settings = ShardSettings(
         images_per_shard=flags.images_per_shard,
-        seed=flags.seed if flags.shuffle else None,
+        seed=None if flags.no_shuffle else flags.seed,
         shorter_side=flags.shorter_side,
         check=flags.check,
     )

@@ -257,21 +257,6 @@ def test_any_image_becomes_a_square_and_is_not_modified(shape):
     assert torch.equal(pixels, before)
 
 
-def test_one_pixel_fills_the_square():
-    pixels = noise(1, 1)
-    for seed in range(12):
-        assert torch.equal(Augmentation(5, color_jitter=0)(pixels, seed), pixels.expand(3, 5, 5))
-
-
-def test_center_crop_is_the_center():
-    pixels = coordinates(16, 16)
-    assert torch.equal(CenterCrop(14)(pixels, 0), pixels[:, 1:15, 1:15])
-    wide = coordinates(16, 24)
-    assert torch.equal(CenterCrop(14)(wide, 3), wide[:, 1:15, 5:19])
-    high = coordinates(24, 16)
-    assert torch.equal(CenterCrop(14)(high, 4), high[:, 5:19, 1:15])
-
-
 def test_center_crop_is_torchvisions_resize_and_crop():
     for shape in ((50, 75), (75, 50), (20, 60)):  # where no half pixel is to be rounded
         pixels = noise(*shape)
@@ -297,8 +282,8 @@ def test_thin_strip_does_not_fill_the_memory():
     [
         ({"size": 0}, "size is 0"),
         ({"crop_area": (0, 1)}, r"crop_area is \(0, 1\); expected 0 < min <= max <= 1"),
-        ({"crop_area": (0.5, 0.4)}, "expected 0 < min <= max <= 1"),
-        ({"crop_area": (0.5, 1.1)}, "expected 0 < min <= max <= 1"),
+        ({"crop_area": (0.5, 0.4)}, "crop_area"),
+        ({"crop_area": (0.5, 1.1)}, "crop_area"),
         ({"aspect_ratio": (0, 1)}, r"aspect_ratio is \(0, 1\); expected 0 < min <= max"),
         ({"aspect_ratio": (2, 1)}, "expected 0 < min <= max"),
         ({"aspect_ratio": (1, math.inf)}, "expected 0 < min <= max"),

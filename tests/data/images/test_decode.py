@@ -127,26 +127,15 @@ def test_palettes_are_applied_and_transparent_entries_are_white(kind):
     assert color(pixels) == list(RED) and color(pixels, 0, 1) == list(GREEN)
     pixels = decode_bytes(encoded(image, kind, transparency=1), "x")
     assert color(pixels) == list(RED) and color(pixels, 0, 1) == list(WHITE)
-
-
-def test_partly_transparent_palette():
-    image = Image.new("P", (1, 1))
-    image.putpalette([*RED, *GREEN])
-    pixels = decode_bytes(encoded(image, "PNG", transparency=bytes([51, 0])), "x")
-    assert color(pixels) == [255, 204, 204]
+    if kind == "PNG":
+        pixels = decode_bytes(encoded(image, kind, transparency=bytes([51, 0])), "x")
+        assert color(pixels) == [255, 204, 204]
 
 
 def test_first_frame_of_an_animation():
     frames = [Image.new("RGB", (4, 4), RED), Image.new("RGB", (4, 4), GREEN)]
     data = encoded(frames[0], "GIF", save_all=True, append_images=frames[1:])
     assert color(decode_bytes(data, "x")) == list(RED)
-
-
-def test_one_bit_images():
-    image = Image.new("1", (2, 1), 0)
-    image.putpixel((1, 0), 1)
-    pixels = decode_bytes(encoded(image, "PNG"), "x")
-    assert color(pixels) == [0, 0, 0] and color(pixels, 0, 1) == [255, 255, 255]
 
 
 @pytest.mark.parametrize("kind", ["PNG", "TIFF"])
@@ -212,14 +201,6 @@ def test_postscript_is_not_executed():
 def test_refuses_decompression_bombs_by_their_header(width):
     with pytest.raises(FormatError, match="more than 100,000,000 pixels, the limit"):
         decode_bytes(png(width, PIXEL_LIMIT // width + 1), "x")
-
-
-def test_refuses_a_jpeg_bomb_by_its_header():
-    data = bytearray(encoded(noise(8, 8), "JPEG"))
-    begin = data.index(b"\xff\xc0")
-    data[begin + 5 : begin + 9] = struct.pack(">HH", 50_000, 50_000)
-    with pytest.raises(FormatError, match="more than 100,000,000 pixels, the limit"):
-        decode_bytes(bytes(data), "x")
 
 
 @pytest.mark.parametrize("width", [9_500, 10_000])  # Pillow would warn of both

@@ -15,8 +15,8 @@ from vl.evaluation.output import (
     CaptionEvaluation,
     bracketed,
     diversity_rows,
+    score_lines,
     tables,
-    text_lines,
     write_per_image,
 )
 from vl.metrics.diversity import diversity
@@ -98,7 +98,7 @@ def test_to_frame_names_pandas_if_it_is_missing(
 
 
 def test_text_and_tables_have_every_score(result: CaptionEvaluation) -> None:
-    lines, table = text_lines(result), draw(result)
+    lines, table = score_lines(result), draw(result)
     assert str(result) == repr(result) == "\n".join(lines)
     names = [score.name for score in result.corpus_scores]
     assert [line.split()[0] for line in lines[:5]] == names
@@ -117,7 +117,7 @@ def test_text_and_tables_have_every_score(result: CaptionEvaluation) -> None:
 def test_no_column_without_intervals() -> None:
     plain = evaluation(IMAGES, CANDIDATES, num_resamples=0)
     assert "interval" not in draw(plain)
-    assert text_lines(plain)[4] == f"ROUGE-L {plain.corpus_scores[4].value:.4f}"
+    assert score_lines(plain)[4] == f"ROUGE-L {plain.corpus_scores[4].value:.4f}"
 
 
 def test_intervals_are_bracketed() -> None:
@@ -129,7 +129,7 @@ def test_intervals_are_bracketed() -> None:
 def test_brackets_in_a_caption_are_not_markup(address: str) -> None:
     repeated = evaluation(IMAGES, [address] * 2, with_diversity=True)
     assert f"2 {address}" in draw(repeated)
-    assert f"most-frequent 2 {address}" in text_lines(repeated)
+    assert f"most-frequent 2 {address}" in score_lines(repeated)
 
 
 def test_control_characters_of_a_caption_are_escaped() -> None:

@@ -1,4 +1,4 @@
-"""Images of a page: images by the references' file names, linked, or embedded as thumbnails."""
+"""Images of a page: found by file name; linked, or embedded as thumbnails."""
 
 import base64
 import io

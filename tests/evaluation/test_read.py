@@ -17,7 +17,6 @@ from vl.evaluation.read import (
     read_references,
     read_results,
     read_training_captions,
-    split_lines,
     write_results,
 )
 
@@ -146,23 +145,6 @@ def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
 )
 def test_the_format_is_detected_from_name_and_content(name: str, text: str, expected: str) -> None:
     assert detect_format(text, Path("folder.json") / name) == expected
-
-
-@pytest.mark.parametrize(
-    ("text", "lines"),
-    [
-        ("", []),
-        ("\n", [""]),
-        ("a", ["a"]),
-        ("a\n", ["a"]),
-        ("a\n\n", ["a", ""]),
-        ("\na", ["", "a"]),
-        ("a\r\nb\r\n", ["a", "b"]),
-        ("a\u2028b\x0bc\x85d\n", ["a\u2028b\x0bc\x85d"]),
-    ],
-)
-def test_lines_are_split_at_line_feeds_only(text: str, lines: list[str]) -> None:
-    assert split_lines(text) == lines
 
 
 LINES = CandidateCaptions(Path("here.txt"), "plain text", {1: "a dog", 2: "a cat"})

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from vl.data.words.wordnet import WordNet
+from vl.metrics.ngrams import Ints
 from vl.metrics.zero_shot import (
     KS,
     UNRANKED,
-    Floats,
-    Ints,
+    FloatArray,
     Ranking,
     generalized_accuracy,
     hierarchical_precision,
@@ -23,7 +23,7 @@ from vl.metrics.zero_shot import (
 NAN = math.nan
 
 
-def random_scores(seed: int, num_images: int = 30, num_labels: int = 25) -> tuple[Floats, Ints]:
+def random_scores(seed: int, num_images: int = 30, num_labels: int = 25) -> tuple[FloatArray, Ints]:
     """Scores of a few values, so that many are tied; some labels have none."""
     rng = np.random.default_rng(seed)
     scores = rng.integers(0, 12, (num_images, num_labels)).astype(np.float64)
@@ -43,7 +43,7 @@ def plain_top(scores: list[float], depth: int) -> list[int]:
     return sorted(finite, key=lambda label: (-scores[label], label))[:depth]
 
 
-def plain_ranking(scores: Floats, targets: Ints, depth: int = KS[-1]) -> Ranking:
+def plain_ranking(scores: FloatArray, targets: Ints, depth: int = KS[-1]) -> Ranking:
     """The ranking by scores ``(N, K)``."""
     rows = scores.tolist()
     ranks = [plain_rank(row, target) for row, target in zip(rows, targets.tolist(), strict=True)]
@@ -54,7 +54,7 @@ def plain_ranking(scores: Floats, targets: Ints, depth: int = KS[-1]) -> Ranking
 
 def random_vectors(
     seed: int, num_images: int = 30, num_labels: int = 25
-) -> tuple[Floats, Floats, Ints]:
+) -> tuple[FloatArray, FloatArray, Ints]:
     """Embeddings near their labels; three labels have the same vector, three have none."""
     rng = np.random.default_rng(seed)
     vectors = rng.normal(size=(num_labels, 6))

@@ -44,16 +44,11 @@ class CaptionEvaluation:
 
     def __str__(self) -> str:
         """Scores, comparisons and signatures, one per line."""
-        return "\n".join(text_lines(self))
+        return "\n".join(score_lines(self))
 
     def __repr__(self) -> str:
         """As the string, so that an interactive session shows the scores."""
         return str(self)
-
-    @property
-    def source(self) -> str:
-        """The names of the references' files, joined."""
-        return ", ".join(self.sources)
 
     def to_dict(self) -> dict[str, object]:
         """Every score by its name, with all that could change it; it can be written as JSON."""
@@ -134,7 +129,7 @@ def write_per_image(path: Path, evaluation: CaptionEvaluation) -> None:
             file.write(json.dumps(record, ensure_ascii=False) + "\n")
 
 
-def text_lines(evaluation: CaptionEvaluation) -> list[str]:
+def score_lines(evaluation: CaptionEvaluation) -> list[str]:
     """A line per score, then the comparisons, then the signatures."""
     lines = []
     for score in evaluation.corpus_scores:

@@ -19,7 +19,7 @@ from vl.data.captions.captions import (
     read_captions,
 )
 from vl.data.errors import FormatError
-from vl.data.files import decode_text, json_type, parse_json, write_text
+from vl.data.files import decode_text, json_type, parse_json, split_lines, write_text
 
 STDIN = Path("-")
 
@@ -165,15 +165,6 @@ def detect_format(text: str, path: Path) -> CaptionFormat:
     if suffixes[-1:] == [".json"] or suffixes == [".json", ".gz"] or _JSON.match(text):
         return "JSON"
     return "Flickr8k" if _FLICKR8K.match(text) else "plain text"
-
-
-def split_lines(text: str) -> list[str]:
-    """The lines of a text, including blank ones; the last may lack its line feed.
-
-    Not ``splitlines``, which also splits at rarer separators that a caption may contain.
-    """
-    lines = text.replace("\r\n", "\n").split("\n")
-    return lines[:-1] if not lines[-1] else lines
 
 
 def read_text(path: Path) -> str:

@@ -131,7 +131,7 @@ def _short_names(evaluation: CaptionEvaluation) -> tuple[str, str | None]:
 
 def _introduction(evaluation: CaptionEvaluation) -> str:
     pairs, baseline = evaluation.system.pairs, evaluation.baseline
-    references = f" with {evaluation.source}" if evaluation.sources else ""
+    references = f" with {', '.join(evaluation.sources)}" if evaluation.sources else ""
     parts = [f"{evaluation.system.name}{references}: {len(pairs.images):,} images"]
     if pairs.num_missing:
         parts.append(f"{pairs.num_missing:,} more have no caption and are left out")

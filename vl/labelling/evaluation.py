@@ -16,10 +16,10 @@ from vl.labelling.embedded_examples import load_examples_for
 from vl.labelling.evaluation_results import GroupResult, LabelEvaluation, Rejection
 from vl.labelling.examples import Examples
 from vl.labelling.labeller import Labeller
+from vl.metrics.ngrams import Ints
 from vl.metrics.zero_shot import (
     KS,
     GeneralizedAccuracy,
-    Ints,
     Ranking,
     ScoresAtK,
     generalized_accuracy,

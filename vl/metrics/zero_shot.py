@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from vl.data.words.wordnet import WordNet
+from vl.metrics.ngrams import Ints
 from vl.search.nearest import NearestNeighbors
 
-Floats = NDArray[np.floating[Any]]
-Ints = NDArray[np.int64]
+FloatArray = NDArray[np.floating[Any]]
 
 KS = (1, 2, 5, 10, 20)  # Frome et al. 2013
 UNRANKED = int(np.iinfo(np.int64).max)  # the rank of a label without a vector
@@ -63,11 +63,11 @@ class GeneralizedAccuracy(NamedTuple):
 
 
 def rank_labels(
-    embeddings: Floats,
-    label_vectors: Floats,
+    embeddings: FloatArray,
+    label_vectors: FloatArray,
     targets: Ints,
     *,
-    penalty: Floats | None = None,
+    penalty: FloatArray | None = None,
     depth: int = KS[-1],
 ) -> Ranking:
     """Rank labels by cosine similarity to each image.
@@ -139,10 +139,8 @@ def hierarchical_precision(
         Frome et al. 2013, supplement; the definition follows later work that recalls it, and was
         not compared with the supplement itself.
     """
-    depth = ranking.top.shape[1]
-    _check_ks(ks, depth)
-    if len(candidates) != ranking.num_labels:
-        num_labels = ranking.num_labels
+    _check_ks(ks, ranking.top.shape[1])
+    if len(candidates) != (num_labels := ranking.num_labels):
         raise ValueError(f"{len(candidates)} candidates, the ranking is of {num_labels} labels")
     rows = wordnet.rows(candidates)
     label_of = np.full(len(wordnet), -1, dtype=np.int64)  # of each synset
@@ -179,8 +177,7 @@ def generalized_accuracy(
     Source:
         Xian et al. 2017.
     """
-    if seen.shape != (ranking.num_labels,):
-        num_labels = ranking.num_labels
+    if seen.shape != (num_labels := ranking.num_labels,):
         raise ValueError(f"seen has shape {seen.shape}, the ranking is of {num_labels} labels")
     seen_image = seen[ranking.targets]
     accuracies = {}

@@ -117,6 +117,7 @@ def make_validator(
         vectors = embeddings_of(task)
         total, count = 0.0, 0
         for batch in batches.epoch(0):
+            batch = batch.to(vectors.device)
             loss = task.decoder(vectors[batch.indices], batch.words, batch.lengths, batch.image_of)
             total += float(loss.total)
             count += int(loss.terms)

@@ -5,7 +5,8 @@ from typing import Any, NamedTuple
 import torch
 
 from vl.data.words.labels import Label
-from vl.metrics.zero_shot import GeneralizedAccuracy, Ints, ScoresAtK
+from vl.metrics.ngrams import Ints
+from vl.metrics.zero_shot import GeneralizedAccuracy, ScoresAtK
 from vl.version import __version__
 
 

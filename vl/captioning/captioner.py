@@ -184,7 +184,7 @@ class Captioner:
         """
         modules: dict[str, nn.Module] = {"encoder": self.embedder.module_for_bundle()}
         modules |= {f"decoder.{i}": decoder for i, decoder in enumerate(self.decoders)}
-        config = _Config(
+        config = _CaptionerConfig(
             embedder=self.embedder.config(),
             decoders=[decoder.configuration for decoder in self.decoders],
             vocabulary=list(self.vocabulary.words),
@@ -230,7 +230,7 @@ class Captioner:
     @classmethod
     def _load_file(cls, path: Path, device: torch.device | str) -> "Captioner":
         file = bundle.read(path, kind=KIND)
-        config = bundle.parse(file, _Config)
+        config = bundle.parse(file, _CaptionerConfig)
         names = [f"decoder.{index}" for index in range(len(config.decoders))]
         bundle.check_nothing_left(file, ["encoder", *names])
         decoders = [
@@ -248,7 +248,7 @@ class Captioner:
 
 
 @dataclass(frozen=True)
-class _Config:
+class _CaptionerConfig:
     """What a captioner's file says beside its tensors."""
 
     embedder: dict[str, Any]

@@ -133,7 +133,7 @@ class SelfCriticalRecipe(CaptionerRecipe):
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunConfig:
+class CaptionerRunConfig:
     """The run."""
 
     output_dir: Path

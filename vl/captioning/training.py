@@ -14,10 +14,10 @@ from vl.captioning.captioner import Captioner
 from vl.captioning.recipe import (
     CAPTIONER_FILE,
     CaptionerRecipe,
+    CaptionerRunConfig,
     CaptionFiles,
     DecoderConfig,
     FinetuningRecipe,
-    RunConfig,
     SelfCriticalRecipe,
     TeacherForcingRecipe,
 )
@@ -60,7 +60,7 @@ def train_captioner(
     weights: Path | None,
     decoder: DecoderConfig,
     recipe: TeacherForcingRecipe,
-    run: RunConfig,
+    run: CaptionerRunConfig,
 ) -> TrainingResult | None:
     """Train a decoder on cached embeddings; the captioner is saved in the run's folder.
 
@@ -114,7 +114,12 @@ def train_captioner(
 
 
 def finetune_captioner(
-    files: CaptionFiles, image_dir: Path, *, model: Path, recipe: FinetuningRecipe, run: RunConfig
+    files: CaptionFiles,
+    image_dir: Path,
+    *,
+    model: Path,
+    recipe: FinetuningRecipe,
+    run: CaptionerRunConfig,
 ) -> TrainingResult | None:
     """Train encoder and decoder of a captioner together, on the images of a folder.
 
@@ -148,7 +153,7 @@ def self_critical_captioner(
     *,
     model: Path,
     recipe: SelfCriticalRecipe,
-    run: RunConfig,
+    run: CaptionerRunConfig,
 ) -> TrainingResult | None:
     """Train the decoder of a captioner on the reward of captions it samples (Rennie et al. 2017).
 
@@ -178,7 +183,7 @@ class _Training:
 
     splits: CaptionSplits
     recipe: CaptionerRecipe
-    run: RunConfig
+    run: CaptionerRunConfig
     settings: dict[str, Any]
     processes: Processes
     bfloat16: bool
@@ -279,7 +284,7 @@ class _Training:
 
 @contextmanager
 def _start(
-    files: CaptionFiles, recipe: CaptionerRecipe, run: RunConfig, settings: dict[str, Any]
+    files: CaptionFiles, recipe: CaptionerRecipe, run: CaptionerRunConfig, settings: dict[str, Any]
 ) -> Iterator[_Training]:
     """Read the captions, join the process group and seed the initialization."""
     splits = read_splits(files)
@@ -308,7 +313,7 @@ def _sampling(recipe: TeacherForcingRecipe, steps_per_epoch: int) -> SamplingSch
 
 
 def _settings(
-    *configs: CaptionFiles | DecoderConfig | CaptionerRecipe | RunConfig, **sources: object
+    *configs: CaptionFiles | DecoderConfig | CaptionerRecipe | CaptionerRunConfig, **sources: object
 ) -> dict[str, Any]:
     """What a resumed run must have in common with its start, as JSON-able values."""
     settings = {**sources}

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass, field
 
-from vl.captioning.recipe import CAPTIONER_FILE, CaptionFiles, FinetuningRecipe, RunConfig
+from vl.captioning.recipe import CAPTIONER_FILE, CaptionerRunConfig, CaptionFiles, FinetuningRecipe
 from vl.data.bounds import InputFile, InputPath
 
 
@@ -16,7 +16,7 @@ class FinetuneCaptionerFlags:
     """Folder of the images."""
     data: CaptionFiles
     recipe: FinetuningRecipe = field(default_factory=FinetuningRecipe)
-    run: RunConfig
+    run: CaptionerRunConfig
 
 
 def run(flags: FinetuneCaptionerFlags) -> int:

@@ -2,7 +2,12 @@
 
 from dataclasses import dataclass, field
 
-from vl.captioning.recipe import CAPTIONER_FILE, CaptionFiles, RunConfig, SelfCriticalRecipe
+from vl.captioning.recipe import (
+    CAPTIONER_FILE,
+    CaptionerRunConfig,
+    CaptionFiles,
+    SelfCriticalRecipe,
+)
 from vl.data.bounds import InputFile
 
 
@@ -16,7 +21,7 @@ class SelfCriticalCaptionerFlags:
     """Embeddings of all images of both splits by the captioner's encoder, by `vl embed`."""
     data: CaptionFiles
     recipe: SelfCriticalRecipe = field(default_factory=SelfCriticalRecipe)
-    run: RunConfig
+    run: CaptionerRunConfig
 
 
 def run(flags: SelfCriticalCaptionerFlags) -> int:

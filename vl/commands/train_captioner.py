@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 
 from vl.captioning.recipe import (
     CAPTIONER_FILE,
+    CaptionerRunConfig,
     CaptionFiles,
     DecoderConfig,
-    RunConfig,
     TeacherForcingRecipe,
 )
 from vl.data.bounds import InputFile
@@ -25,7 +25,7 @@ class TrainCaptionerFlags:
     """Weights of the encoder."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     recipe: TeacherForcingRecipe = field(default_factory=TeacherForcingRecipe)
-    run: RunConfig
+    run: CaptionerRunConfig
 
 
 def run(flags: TrainCaptionerFlags) -> int:

@@ -23,9 +23,9 @@ from torch.optim import Optimizer
 from vl.captioning.captioner import Captioner
 from vl.captioning.recipe import (
     CAPTIONER_FILE,
+    CaptionerRunConfig,
     CaptionFiles,
     DecoderConfig,
-    RunConfig,
     TeacherForcingRecipe,
 )
 from vl.captioning.results import image_ids
@@ -290,7 +290,7 @@ class Demo:
                 epochs=self.config.captioner_epochs,
                 batch_size=250,
             ),
-            run=RunConfig(
+            run=CaptionerRunConfig(
                 output_dir=self.captioner.parent,
                 precision="auto",
                 device=self.device,

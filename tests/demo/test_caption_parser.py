@@ -50,16 +50,16 @@ def claimed_values(claims):
 
 def test_every_caption_of_the_grammar_is_parsed_completely():
     for split in SPLITS:
-        for number in range(250):
-            for text in scene_captions(sample_scene(split, number)):
+        for index in range(250):
+            for text in scene_captions(sample_scene(split, index)):
                 claims = parse(text)
                 assert isinstance(claims, Claims), (text, claims)
                 assert claimed_values(claims) == values_in(text), text
 
 
 def test_phrases_cover_the_caption_and_its_claims():
-    for number in range(250):
-        for text in scene_captions(sample_scene("training", number)):
+    for index in range(250):
+        for text in scene_captions(sample_scene("training", index)):
             claims, phrases = parse_phrases(text)
             assert sum(phrase.length for phrase in phrases) == len(text.split())
             asserted = [
@@ -165,8 +165,8 @@ def test_captions_outside_the_grammar_have_a_reason(text, reason):
 def test_shuffled_captions_are_refused_or_parsed_completely():
     generator = random.Random(0)
     parsed = 0
-    for number in range(300):
-        words = scene_captions(sample_scene("training", number))[0].split()
+    for index in range(300):
+        words = scene_captions(sample_scene("training", index))[0].split()
         generator.shuffle(words)
         claims = parse(text := " ".join(words))
         if isinstance(claims, Claims):

@@ -69,7 +69,7 @@ def as_text(cells, letters):
     letters = {
         -1: "?",
         len(SEEN): ".",
-        **{SEEN.index(kind): each for kind, each in letters.items()},
+        **{SEEN.index(kind): letter for kind, letter in letters.items()},
     }
     return ["".join(letters[kind] for kind in row) for row in cells[0].tolist()]
 
@@ -91,11 +91,11 @@ def test_heads_have_a_class_for_each_value():
 
 @pytest.mark.parametrize("split", ["training", "held-out-combinations", "held-out-kinds"])
 def test_image_labels_are_the_scenes(split):
-    scenes = [sample_scene(split, number) for number in range(COUNT)]
+    scenes = [sample_scene(split, index) for index in range(COUNT)]
     labels = single_batch(scenes).labels
     assert labels.shape == (COUNT, len(IMAGE_HEADS))
-    for each, row in zip(scenes, labels.tolist(), strict=True):
-        assert decode(row, IMAGE_CLASSES) == image_classes(each)
+    for scene, row in zip(scenes, labels.tolist(), strict=True):
+        assert decode(row, IMAGE_CLASSES) == image_classes(scene)
 
 
 def test_big_and_small_objects_do_not_depend_on_which_is_the_main_one():
@@ -119,28 +119,28 @@ def test_big_and_small_objects_do_not_depend_on_which_is_the_main_one():
 
 def test_unseen_kinds_are_ignored_but_not_their_colors(unseen):
     batch = single_batch(unseen, cells=8)
-    for each, row, cells in zip(unseen, batch.labels.tolist(), batch.cell_labels, strict=True):
+    for scene, row, cells in zip(unseen, batch.labels.tolist(), batch.cell_labels, strict=True):
         labels = dict(zip(IMAGE_HEADS, row, strict=True))
-        assert labels["kind"] == labels[f"{each.main.size} kind"] == -1
-        assert COLORS[labels[f"{each.main.size} color"]] == each.main.color
+        assert labels["kind"] == labels[f"{scene.main.size} kind"] == -1
+        assert COLORS[labels[f"{scene.main.size} color"]] == scene.main.color
         covered = cells[1] != -1
         assert covered.any()
         assert (cells[0][covered] == -1).all()
-        assert (cells[1][covered] == COLORS.index(each.main.color)).all()
+        assert (cells[1][covered] == COLORS.index(scene.main.color)).all()
 
 
 @pytest.mark.parametrize("cells", [1, 4, 7])
 @pytest.mark.parametrize("split", ["training", "held-out-kinds"])
 def test_cell_labels_agree_with_a_plain_loop(split, cells):
-    for number in range(30):
-        of = sample_scene(split, number)
-        labels = cell_labels(of, cells)
+    for index in range(30):
+        scene = sample_scene(split, index)
+        labels = cell_labels(scene, cells)
         assert labels.shape == (len(CELL_HEADS), cells, cells)
         assert labels.dtype == torch.int64
         assert [
             [decode(labels[:, row, column].tolist(), CELL_CLASSES) for column in range(cells)]
             for row in range(cells)
-        ] == cell_classes(of, cells)
+        ] == cell_classes(scene, cells)
 
 
 def test_cells_near_an_edge_are_ignored():
@@ -244,15 +244,15 @@ def one_hot_logits(labels):
 def test_accuracy_by_head_and_of_the_main_kind_and_color():
     torch.manual_seed(4)
     count = 260  # more than an evaluation batch
-    scenes = [sample_scene("test", number) for number in range(count)]
+    scenes = [sample_scene("test", index) for index in range(count)]
     labels = single_batch(scenes).labels
     correct = torch.rand(labels.shape) < torch.linspace(0.2, 0.9, len(IMAGE_HEADS))
     predictions = (labels + (~correct).long()) % torch.tensor(list(IMAGE_HEADS.values()))
     accuracy = head_accuracy(Lookup(one_hot_logits(predictions)), numbered(count), scenes)
     expected = dict.fromkeys((*IMAGE_HEADS, "kind and color"), 0)
-    for each, row in zip(scenes, correct.tolist(), strict=True):
+    for scene, row in zip(scenes, correct.tolist(), strict=True):
         by_head = dict(zip(IMAGE_HEADS, row, strict=True))
-        by_head["kind and color"] = by_head["kind"] and by_head[f"{each.main.size} color"]
+        by_head["kind and color"] = by_head["kind"] and by_head[f"{scene.main.size} color"]
         for name, right in by_head.items():
             expected[name] += right
     assert accuracy == pytest.approx({name: 100 * n / count for name, n in expected.items()})

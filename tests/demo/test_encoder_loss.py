@@ -65,7 +65,7 @@ def test_cell_head_classifies_every_cell_by_itself():
 
 def pairs_of(scenes):
     """Pairs of kind and color in the scenes."""
-    return {(group.kind, group.color) for each in scenes for group in each.groups}
+    return {(group.kind, group.color) for scene in scenes for group in scene.groups}
 
 
 def unmasked(classes, attribute, kind, color, pairs, mixed):
@@ -148,7 +148,7 @@ def plain_loss(logits, cell_logits, scenes, pairs, mixed):
         for row, scene, is_mixed in zip(logits.tolist(), scenes, mixed, strict=True)
     )
     return images + len(scenes) * sum(
-        plain_cell_loss(each, scenes, pairs, mixed) for each in cell_logits
+        plain_cell_loss(logits_of_map, scenes, pairs, mixed) for logits_of_map in cell_logits
     )
 
 

@@ -64,8 +64,8 @@ FISH = Scene("test", 2, 0, (group("fish", "red", at=[(0.5, 0.5)]),), "water")
 @pytest.fixture(scope="module")
 def captioned_scenes():
     """Every caption of many scenes."""
-    scenes = [sample_scene(split, number) for split in SPLITS for number in range(40)]
-    return [(text, each) for each in scenes for text in scene_captions(each)]
+    scenes = [sample_scene(split, index) for split in SPLITS for index in range(40)]
+    return [(text, scene) for scene in scenes for text in scene_captions(scene)]
 
 
 def marked_text(caption, of):
@@ -77,8 +77,8 @@ def marked_text(caption, of):
 
 
 def test_captions_of_the_grammar_are_marked_true_or_neutral(captioned_scenes):
-    for text, each in captioned_scenes:
-        pieces = mark_caption(text, each)
+    for text, scene in captioned_scenes:
+        pieces = mark_caption(text, scene)
         assert " ".join(piece for piece, _ in pieces) == text
         assert False not in [truth for _, truth in pieces], (text, pieces)
         for piece, truth in pieces:
@@ -86,10 +86,10 @@ def test_captions_of_the_grammar_are_marked_true_or_neutral(captioned_scenes):
                 assert set(piece.split()) <= NEUTRAL, (text, pieces)
             else:
                 assert piece not in NEUTRAL - {"a"}, (text, pieces)
-        assertions = check_caption(text, each).assertions
+        assertions = check_caption(text, scene).assertions
         true = sum(truth is True for _, truth in pieces)
         # A noun without a count word asserts its kind and, but for "the fish", its count.
-        assert len(assertions) - len(each.groups) <= true <= len(assertions)
+        assert len(assertions) - len(scene.groups) <= true <= len(assertions)
 
 
 def substitutions(caption, of):
@@ -116,10 +116,10 @@ def substitutions(caption, of):
 
 def test_substituted_word_is_the_only_one_marked_false(captioned_scenes):
     tested = set()
-    for text, each in captioned_scenes:
-        for words, index in substitutions(text, each):
+    for text, scene in captioned_scenes:
+        for words, index in substitutions(text, scene):
             start = 0
-            for piece, truth in mark_caption(" ".join(words), each):
+            for piece, truth in mark_caption(" ".join(words), scene):
                 end = start + len(piece.split())
                 assert (truth is False) == (start <= index < end), (text, words)
                 start = end

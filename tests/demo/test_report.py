@@ -44,9 +44,9 @@ CUPS = Scene("test", 1, 0, (group("cup", "blue", at=[(0.2, 0.2), (0.8, 0.8)]),),
 def test_description_is_true_and_complete():
     assert describe(PAIR) == "There is a big black key right of a small striped red ball, on sand"
     assert describe(CUPS) == "There are two big blue cups, on grass"
-    for each in (sample_scene(split, number) for split in SPLITS for number in range(40)):
-        truth = check_caption(describe(each).replace(",", ""), each)
-        assert truth.all_true, (describe(each), truth)
+    for scene in (sample_scene(split, index) for split in SPLITS for index in range(40)):
+        truth = check_caption(describe(scene).replace(",", ""), scene)
+        assert truth.all_true, (describe(scene), truth)
         assert truth.recalled == truth.facts
 
 

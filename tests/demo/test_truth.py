@@ -48,14 +48,14 @@ def assertions(caption, of, *, true):
 @pytest.fixture(scope="module")
 def captioned_scenes():
     """Every caption of many scenes."""
-    scenes = [sample_scene(split, number) for split in SPLITS for number in range(150)]
-    return [(text, each) for each in scenes for text in scene_captions(each)]
+    scenes = [sample_scene(split, index) for split in SPLITS for index in range(150)]
+    return [(text, scene) for scene in scenes for text in scene_captions(scene)]
 
 
 def test_all_captions_of_the_grammar_are_true(captioned_scenes):
-    for text, each in captioned_scenes:
-        truth = check_caption(text, each)
-        assert truth.all_true, (text, each, truth.error)
+    for text, scene in captioned_scenes:
+        truth = check_caption(text, scene)
+        assert truth.all_true, (text, scene, truth.error)
 
 
 def test_every_attribute_of_every_mention_is_checked():
@@ -154,11 +154,11 @@ TABLES = {
 def test_substituted_word_makes_its_own_attribute_false(attribute, captioned_scenes):
     count = 0
     kind_of = {form: kind.name for kind in KINDS for w in kind.words for form in (w, plural(w))}
-    for text, each in captioned_scenes[:: {"color": 5, "kind": 8}.get(attribute, 2)]:
+    for text, scene in captioned_scenes[:: {"color": 5, "kind": 8}.get(attribute, 2)]:
         for corrupted, new in substitutions(text, TABLES[attribute])[:12]:
-            if attribute == "kind" and kind_of[new] in {group.kind for group in each.groups}:
+            if attribute == "kind" and kind_of[new] in {group.kind for group in scene.groups}:
                 continue  # a synonym, or the other object
-            truth = check_caption(corrupted, each)
+            truth = check_caption(corrupted, scene)
             if attribute == "relation" and truth.error:
                 continue  # "lies bigger than" is outside the grammar
             assert truth.error is None, (text, corrupted, truth.error)
@@ -166,7 +166,7 @@ def test_substituted_word_makes_its_own_attribute_false(attribute, captioned_sce
             if attribute == "relation" and not wrong:  # "bigger than" is as true as "left of"
                 assert "er than" in text or "er than" in new
                 continue
-            assert wrong == [attribute], (text, corrupted, each)
+            assert wrong == [attribute], (text, corrupted, scene)
             count += 1
     assert count > 100
 
@@ -177,9 +177,9 @@ def test_inverse_relation_is_false(captioned_scenes):
         for name, words in RELATION_WORDS.items()
     }
     count = 0
-    for text, each in captioned_scenes:
+    for text, scene in captioned_scenes:
         for corrupted, _ in substitutions(text, inverses):
-            wrong = assertions(corrupted, each, true=False)
+            wrong = assertions(corrupted, scene, true=False)
             assert [attribute for attribute, _ in wrong] == ["relation"]
             count += 1
     assert count > 100

@@ -32,13 +32,13 @@ Classes = dict[str, str | int | None]  # by head
 
 
 def training_scenes(count: int = COUNT) -> list[Scene]:
-    return [sample_scene("training", number) for number in range(count)]
+    return [sample_scene("training", index) for index in range(count)]
 
 
 def unseen_scenes() -> list[Scene]:
     """Scenes of a single kind that is not in training."""
-    scenes = [sample_scene("held-out-kinds", number) for number in range(20)]
-    return [each for each in scenes if len(each.groups) == 1]
+    scenes = [sample_scene("held-out-kinds", index) for index in range(20)]
+    return [scene for scene in scenes if len(scene.groups) == 1]
 
 
 def numbered(count: int, side: int = SIDE) -> Tensor:

@@ -39,17 +39,15 @@ def run(flags: DemoRun) -> int:
     folder = flags.output_dir
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty; choose another folder with --output-dir")
-    from vl import devices
     from vl.data.world.kinds import UNSEEN
     from vl.demo.results import evaluate_demo
     from vl.demo.stages import EVALUATION_SPLITS, Demo, DemoConfig
     from vl.terminal import print_line
 
-    device = str(devices.resolve_device(flags.device))
     config = DemoConfig(
         training_images=flags.training_images, evaluation_images=flags.evaluation_images
     )
-    demo = Demo(folder, config=config, seed=flags.seed, device=device)
+    demo = Demo(folder, config=config, seed=flags.seed, device=flags.device)
     stages = demo.run(on_stage=lambda stage: _log.info("%s: %.0f s", stage.name, stage.seconds))
     report = evaluate_demo(demo, stages, folder / "report.html")
     for table in report.tables:

@@ -110,7 +110,7 @@ class WorldBatches:
 
 
 class CellHead(nn.Module):
-    """Classifies every cell of a feature map, in place of an auxiliary classifier."""
+    """Classifies every cell of a feature map, in placement of an auxiliary classifier."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -280,9 +280,9 @@ def cell_labels(scene: Scene, cells: int) -> Tensor:
                 IGNORE_INDEX,
             ]
         )
-        for place in group.placements:
-            x_distance, y_distance = (centers - place.x).abs(), (centers - place.y).abs()
-            distance = torch.maximum(x_distance[None, :], y_distance[:, None]) / place.radius
+        for placement in group.placements:
+            x_distance, y_distance = (centers - placement.x).abs(), (centers - placement.y).abs()
+            distance = torch.maximum(x_distance[None, :], y_distance[:, None]) / placement.radius
             uncertain = (distance < _UNCOVERED) & (kind == len(SEEN))
             kind[uncertain] = size[uncertain] = IGNORE_INDEX
             labels[:, distance < covered] = group_labels[:, None]

@@ -26,7 +26,7 @@ _DEVELOPMENT = "development/"  # prefix of development metrics in the log
 _PAGES = (("#1d1d1f", "#dcdce1"), ("#e9e9ec", "#3a3a40"))
 _COLORS = ("#3f83d8", "#dd7f14", "#2c9d5c", "#dc4a5e", "#9a6cd2", "#a86d4d", "#dd6fbb", "#1b9fb4")
 _GREY = "#85858f"
-_LINE_STYLES = ("-", "--", "-.", ":", "-", "--", "-.", ":")  # one a color
+_LINE_STYLES = ("-", "--", "-.", ":", "-", "--", "-.", ":")  # of the colors
 _FONT_SIZE = 9  # points
 # In points: width and height of the map, its legend below, the margin around the dots.
 _WIDTH, _HEIGHT, _LEGEND, _MARGIN = 468.0, 380.0, 62.0, 34.0

@@ -169,7 +169,11 @@ def _card(example: Example) -> dict[str, object]:
         "height": height,
         "pieces": mark_caption(example.caption, scene),
         "error": truth.error,
-        "false": [f"{each.attribute} {each.value}" for each in truth.assertions if not each.true],
+        "false": [
+            f"{assertion.attribute} {assertion.value}"
+            for assertion in truth.assertions
+            if not assertion.true
+        ],
         "description": describe(scene),
         "kind": scene.main.kind,
         "has_kind": scene.main.kind in kinds,

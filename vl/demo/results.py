@@ -2,7 +2,6 @@
 
 import time
 from pathlib import Path
-from typing import Any
 
 from vl.data.words.vectors import WordVectors
 from vl.data.world.files import read_ground_truth
@@ -12,6 +11,7 @@ from vl.demo import report
 from vl.demo.report import Example, LabelScore, Report, ResultTable, StageTime, Training
 from vl.demo.stages import EVALUATION_SPLITS, METHODS, Demo
 from vl.demo.truth import ATTRIBUTES, TruthScores, truth_scores
+from vl.labelling.evaluation_results import LabelEvaluation
 from vl.labelling.labeller import Labeller
 
 _EXAMPLES = 12  # of a split on the page
@@ -119,23 +119,24 @@ def _attribute_table(scores: dict[Split, TruthScores]) -> ResultTable:
     )
 
 
-def _label_table(records: dict[str, dict[str, Any]]) -> ResultTable:
+def _label_table(evaluations: dict[str, LabelEvaluation]) -> ResultTable:
     rows = []
     chance = ""
-    for method, record in records.items():
-        results = {result["name"]: result for result in record["results"]}
+    for method, evaluation in evaluations.items():
+        results = {result.name: result for result in evaluation.results}
         unseen = results["unseen among unseen"]
-        chance = f"Chance: {100 / unseen['candidates']:.1f} and {500 / unseen['candidates']:.1f}."
-        hits = dict(zip(unseen["k"], unseen["hit"], strict=True))
-        generalized = record["generalized"]
+        candidates = len(unseen.labels)
+        chance = f"Chance: {100 / candidates:.1f} and {500 / candidates:.1f}."
+        hits = dict(zip(unseen.hits.ks, unseen.hits.image_mean.tolist(), strict=True))
+        generalized = [evaluation.generalized.get(name) for name in ("plain", "calibrated")]
         rows.append(
             (
                 _METHOD_NAMES[method],
                 f"{100 * hits[1]:.1f}",
                 f"{100 * hits[5]:.1f}",
                 *(
-                    f"{100 * generalized[how]['harmonic']:.1f}" if how in generalized else "-"
-                    for how in ("plain", "calibrated")
+                    "-" if means is None else f"{100 * means.harmonic_mean:.1f}"
+                    for means in generalized
                 ),
             )
         )

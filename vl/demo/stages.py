@@ -4,17 +4,13 @@ Everything but the encoder's multi-attribute training (vl/demo/encoder.py) is th
 have it. Each stage leaves files for the next.
 """
 
-import io
-import json
 import logging
 import math
 import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
@@ -28,11 +24,11 @@ from vl.captioning.recipe import (
     DecoderConfig,
     TeacherForcingRecipe,
 )
-from vl.captioning.results import image_ids
 from vl.captioning.training import train_captioner
-from vl.commands import embed, train_words
+from vl.commands import embed
+from vl.data.captions.captions import ImageId
 from vl.data.embeddings import EmbeddingWriter, load_embeddings
-from vl.data.images.decode import decode_uint8, find_images
+from vl.data.images.decode import decode_uint8
 from vl.data.world.files import World, draw_world, read_ground_truth
 from vl.data.world.kinds import SEEN
 from vl.data.world.scenes import Scene, Split
@@ -52,6 +48,7 @@ from vl.encoding.encoder_file import TrainedEncoder
 from vl.evaluation.evaluate import EvaluationRequest, evaluate_files
 from vl.evaluation.read import read_results, write_results
 from vl.labelling.evaluation import evaluate_labels
+from vl.labelling.evaluation_results import LabelEvaluation
 from vl.labelling.labeller import Labeller
 from vl.labelling.recipe import (
     LABELLER_FILE,
@@ -63,12 +60,13 @@ from vl.labelling.recipe import (
     SplitConfig,
 )
 from vl.labelling.training import train_labeller
+from vl.labelling.word_training import Method, gather, save
+from vl.labelling.word_training import train as train_word_vectors
 from vl.metrics.significance import Resampling
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes
 
-Flags = TypeVar("Flags")
 ENCODER = "inception_v1_bn"
 WIDTH_FACTOR = 0.25
 EVALUATION_SPLITS: tuple[Split, ...] = ("test", "held-out-combinations", "held-out-kinds")
@@ -109,9 +107,9 @@ class Demo:
     """
 
     def __init__(
-        self, folder: Path, *, config: DemoConfig | None = None, seed: int = 0, device: str = "cpu"
+        self, folder: Path, *, config: DemoConfig | None = None, seed: int = 0, device: str = "auto"
     ) -> None:
-        self.folder, self.seed, self.device = folder, seed, device
+        self.folder, self.seed, self.device = folder, seed, resolve_device(device)
         self.config = config or DemoConfig()
         self.world = folder / "world"
         self.words = folder / "words.bin"
@@ -168,20 +166,10 @@ class Demo:
 
     def train_words(self) -> None:
         """Train word vectors; a single worker, for reproducibility."""
-        _run(
-            train_words.run,
-            train_words.WordTraining(
-                [self.world / "text.txt"],
-                self.words,
-                size=100,
-                window=5,
-                negative=10,
-                epochs=5,
-                minimum=2,
-                seed=self.seed,
-                workers=1,
-            ),
-        )
+        method = Method(size=100, window=5, negative=10, epochs=5, minimum=2)
+        with gather([self.world / "text.txt"], self.folder) as corpus:
+            vectors = train_word_vectors(corpus, method, seed=self.seed, workers=1)
+        save(vectors, self.words)
 
     def train_encoder(self) -> None:
         """Train the multi-attribute classifier; save it with its classifier of kinds alone."""
@@ -206,7 +194,6 @@ class Demo:
             return Validation(accuracy["kind and color"], accuracy)
 
         steps = config.encoder_epochs * len(batches)
-        device = resolve_device(self.device)
         train(
             model,
             batches,
@@ -217,7 +204,8 @@ class Demo:
                 self.encoder.parent, {"seed": self.seed}, seconds=math.inf
             ),
             steps=StepConfig(
-                Processes(device=device), bfloat16=resolve_precision("auto", device) == "bfloat16"
+                Processes(device=self.device),
+                bfloat16=resolve_precision("auto", self.device) == "bfloat16",
             ),
             validation=ValidationConfig(validate),
         )
@@ -233,16 +221,15 @@ class Demo:
 
     def embed(self) -> None:
         """Embed all images, under their paths for labels and their file names for captions."""
-        _run(
-            embed.run,
+        embed.run(
             embed.EmbedRun(
                 [self.world],
                 self.embeddings,
                 weights=self.encoder,
                 encoder=ENCODER,
                 batch_size=_BATCH_SIZE,
-                device=self.device,
-            ),
+                device=str(self.device),
+            )
         )
         embeddings = load_embeddings(self.embeddings)
         writer = EmbeddingWriter(self.caption_embeddings, embeddings.provenance)
@@ -263,10 +250,12 @@ class Demo:
                     word_vectors=self.words, random_word_vectors=method == "random"
                 ),
                 split=SplitConfig(),
-                conse=ConseConfig(classes=self.world / "kinds-seen.txt"),
+                conse=ConseConfig(
+                    classes=self.world / "kinds-seen.txt" if method == "conse" else None
+                ),
                 recipe=ProjectionRecipe(),
                 run=LabellerRunConfig(
-                    output_dir=self.labeller(method).parent, seed=self.seed, device=self.device
+                    output_dir=self.labeller(method).parent, device=str(self.device), seed=self.seed
                 ),
             )
 
@@ -293,7 +282,7 @@ class Demo:
             run=CaptionerRunConfig(
                 output_dir=self.captioner.parent,
                 precision="auto",
-                device=self.device,
+                device=str(self.device),
                 seed=self.seed,
                 checkpoint_seconds=3600,
             ),
@@ -301,12 +290,14 @@ class Demo:
 
     def caption(self) -> None:
         """Caption the evaluation splits."""
-        captioner = Captioner.load(self.captioner, device=resolve_device(self.device))
+        captioner = Captioner.load(self.captioner, device=self.device)
         for split in EVALUATION_SPLITS:
-            paths = find_images([self.image_folder(split)])
+            paths = sorted(self.image_folder(split).iterdir())
             captions = captioner(paths, batch_size=_BATCH_SIZE)
-            texts = [best.text for best, *_ in captions]
-            write_results(self.results(split), dict(zip(image_ids(paths), texts, strict=True)))
+            results: dict[ImageId, str] = {
+                path.name: best.text for path, (best, *_) in zip(paths, captions, strict=True)
+            }
+            write_results(self.results(split), results)
 
     def images(self, split: Split) -> tuple[Tensor, list[Scene]]:
         """Images of a split, ``(N, 3, S, S)`` uint8, and their scenes."""
@@ -327,21 +318,21 @@ class Demo:
         """BLEU-4 of the captions of a split."""
         request = EvaluationRequest(
             self.results(split),
-            references=(self.world / f"captions-{split}.json",),
+            [self.world / f"captions-{split}.json"],
             metrics=("bleu",),
             resampling=Resampling(num_resamples=0),
         )
-        return evaluate_files(request).corpus_scores[3].value
+        scores = {score.name: score.value for score in evaluate_files(request).corpus_scores}
+        return scores["BLEU-4"]
 
-    def label_scores(self, method: str) -> dict[str, Any]:
+    def label_scores(self, method: str) -> LabelEvaluation:
         """Evaluation of a labeller on seen kinds, unseen kinds, and both together."""
-        evaluation = evaluate_labels(
+        return evaluate_labels(
             [self.world / f"{split}.txt" for split in ("test", "held-out-kinds")],
             Labeller.load(self.labeller(method), device=self.device),
             embeddings=self.embeddings,
             wordnet=self.world,
         )
-        return evaluation.to_dict()
 
 
 def _optimizer(network: Inception) -> Optimizer:
@@ -355,16 +346,3 @@ def _optimizer(network: Inception) -> Optimizer:
     return optimizer(
         "muon", [(fast, _ENCODER_LEARNING_RATE), (slow, _HEAD_LEARNING_RATE)], outer=heads
     )
-
-
-def _run(run: Callable[[Flags], int], flags: Flags) -> str:
-    with redirect_stdout(io.StringIO()) as output:
-        code = run(flags)
-    if code:
-        raise RuntimeError(f"{type(flags).__name__} failed")
-    return output.getvalue()
-
-
-def _json(run: Callable[[Flags], int], flags: Flags) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(_run(run, flags))
-    return record

@@ -109,15 +109,13 @@ def check_caption(caption: str, scene: Scene) -> CaptionTruth:
         return CaptionTruth((), facts, dict.fromkeys(ATTRIBUTES, 0), claims.reason)
     assertions = max(
         (tuple(_assertions(claims, scene, match)) for match in _matches(claims, scene)),
-        key=lambda candidates: (
-            sum(each.true for each in candidates if each.attribute == "kind"),
-            sum(each.true for each in candidates),
+        key=lambda matched: (
+            sum(assertion.true for assertion in matched if assertion.attribute == "kind"),
+            sum(assertion.true for assertion in matched),
         ),
     )
-    recalled = {
-        name: sum(each.true and _is_fact(each) for each in assertions if each.attribute == name)
-        for name in ATTRIBUTES
-    }
+    facts_asserted = [assertion.attribute for assertion in assertions if _is_true_fact(assertion)]
+    recalled = {name: facts_asserted.count(name) for name in ATTRIBUTES}
     return CaptionTruth(assertions, facts, recalled)
 
 
@@ -151,14 +149,22 @@ def truth_scores(captions: Sequence[str], scenes: Sequence[Scene]) -> TruthScore
         main_kind_and_color=sum(truth.main_kind_and_color for truth in truths),
         all_true=sum(truth.all_true for truth in truths),
         hallucinating=sum(
-            any(not each.true for each in truth.assertions if each.attribute == "kind")
+            any(
+                assertion.attribute == "kind" and not assertion.true
+                for assertion in truth.assertions
+            )
             for truth in truths
         ),
     )
 
 
 def _count(truths: Sequence[CaptionTruth], name: str) -> AttributeCounts:
-    assertions = [each for truth in truths for each in truth.assertions if each.attribute == name]
+    assertions = [
+        assertion
+        for truth in truths
+        for assertion in truth.assertions
+        if assertion.attribute == name
+    ]
     return AttributeCounts(
         asserted=len(assertions),
         true=sum(assertion.true for assertion in assertions),
@@ -167,8 +173,8 @@ def _count(truths: Sequence[CaptionTruth], name: str) -> AttributeCounts:
     )
 
 
-def _is_fact(assertion: Assertion) -> bool:
-    return assertion.value not in ("plain", "bigger than", "smaller than")
+def _is_true_fact(assertion: Assertion) -> bool:
+    return assertion.true and assertion.value not in ("plain", "bigger than", "smaller than")
 
 
 def _matches(claims: Claims, scene: Scene) -> Iterator[tuple[int | None, ...]]:

@@ -45,7 +45,8 @@ def labelled_photographs(sources: Sequence[Path]) -> list[LabelledImage]:
     """The photographs of folders of classes and of lists, in order; what is left out is logged.
 
     Raises:
-        ValueError: there is none, one is in two sources, or see ``vl.data.labelled.folders.labelled``.
+        ValueError: there is none, one is in two sources, or see
+            ``vl.data.labelled.folders.read_labelled_images``.
         OSError: a source is not there, or cannot be read.
     """
     found: dict[Path, LabelledImage] = {}

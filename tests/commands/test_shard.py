@@ -41,7 +41,7 @@ def shard(source, out, *flags):
 
 def contents(folder):
     """The files of a folder."""
-    return {each.name: each.read_bytes() for each in sorted(folder.iterdir())}
+    return {item.name: item.read_bytes() for item in sorted(folder.iterdir())}
 
 
 def by_name(source):
@@ -56,11 +56,11 @@ def test_images_are_copied_byte_for_byte(photos, tmp_path, capsys):
     assert shard(photos, out) == 0
     assert sorted(contents(out)) == [CLASSES, *(f"shard-00000{n}.tar" for n in range(4)), SETTINGS]
     assert (out / CLASSES).read_text(encoding="utf-8") == "cat\nstop_sign\nzébra\n"
-    source, found = open_dataset(photos), open_dataset(out)
-    assert isinstance(found, ShardDataset)
-    assert found.warnings == ()
-    assert found.classes == source.classes
-    assert by_name(found) == by_name(source)
+    source, shards = open_dataset(photos), open_dataset(out)
+    assert isinstance(shards, ShardDataset)
+    assert shards.warnings == ()
+    assert shards.classes == source.classes
+    assert by_name(shards) == by_name(source)
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     assert "shard 11/11" in stderr
@@ -74,7 +74,7 @@ def test_members_are_in_webdatasets_format(photos, tmp_path):
         with tarfile.open(path, "r:") as tar:
             members = tar.getmembers()
             names += [member.name for member in members]
-            assert {(each.mtime, each.uid, each.gid, each.uname) for each in members} == {
+            assert {(item.mtime, item.uid, item.gid, item.uname) for item in members} == {
                 (0, 0, 0, "")
             }
             first = members[0].name.partition(".")[0]
@@ -92,12 +92,12 @@ def test_order_depends_on_the_seed(photos, tmp_path):
         assert shard(photos, out, *flags) == 0
         return list(open_dataset(out).names)
 
-    given = list(open_dataset(photos).names)
+    unshuffled = list(open_dataset(photos).names)
     shuffled = [names("--seed", str(seed)) for seed in range(4)]
     assert names() == shuffled[0]
-    assert names("--no-shuffle") == given == names("--no-shuffle", "--seed", "5")
-    assert len({tuple(each) for each in [*shuffled, given]}) == 5
-    assert all(sorted(each) == sorted(given) for each in shuffled)
+    assert names("--no-shuffle") == unshuffled == names("--no-shuffle", "--seed", "5")
+    assert len({tuple(item) for item in [*shuffled, unshuffled]}) == 5
+    assert all(sorted(item) == sorted(unshuffled) for item in shuffled)
 
 
 def test_lists_and_shards_can_be_sharded(photos, tmp_path):
@@ -156,10 +156,10 @@ def test_shrunk_image_looks_the_same_and_is_upright(tmp_path):
     image = Image.fromarray(ramp.flip(0).contiguous().numpy())
     image.save(tmp_path / "in/ramp/b.jpg", quality=95, exif=turned)
     assert shard(tmp_path / "in", tmp_path / "out", "--shorter-side", "20") == 0
-    found = open_dataset(tmp_path / "out")
+    shards = open_dataset(tmp_path / "out")
     expected = torch.linspace(0, 1, 60)[None, :, None].reshape(1, 30, 2, 1).mean(2)  # (1, 30, 1)
     for row in range(2):
-        pixels = decode_bytes(found.read(row), "shrunk")
+        pixels = decode_bytes(shards.read(row), "shrunk")
         assert pixels.shape == (3, 30, 20)
         assert (pixels - expected).abs().max() < 0.03
 
@@ -251,10 +251,10 @@ def test_killed_run_leaves_complete_shards_and_can_be_resumed(
         patch.setattr(target, name, after(calls, getattr(target, name)))
         assert killed(lambda: shard(photos, out))
     left = contents(out)
-    for each, content in left.items():
-        assert each.endswith(".part") or content == expected[each]
+    for item, content in left.items():
+        assert item.endswith(".part") or content == expected[item]
     if moment != "reading":
-        assert len([each for each in left if each.endswith(".part")]) == 1
+        assert len([item for item in left if item.endswith(".part")]) == 1
         assert len(left) - 1 == (calls if moment != "a member" else 2 + calls // 9)
     assert shard(photos, out) == 0
     assert contents(out) == expected
@@ -266,12 +266,12 @@ def test_complete_shards_are_reused(photos, tmp_path, capsys):
     expected = contents(out)
     (out / "shard-000001.tar").unlink()
     (out / "shard-000003.tar").write_bytes(expected["shard-000003.tar"][:1500])
-    times = {each.name: each.stat().st_ino for each in out.glob("*.tar")}
+    times = {item.name: item.stat().st_ino for item in out.glob("*.tar")}
     capsys.readouterr()
     assert shard(photos, out) == 0
     assert contents(out) == expected
-    kept = [each.name for each in out.glob("*.tar") if times.get(each.name) == each.stat().st_ino]
-    assert sorted(kept) == ["shard-000000.tar", "shard-000002.tar"]
+    reused = [item.name for item in out.glob("*.tar") if times.get(item.name) == item.stat().st_ino]
+    assert sorted(reused) == ["shard-000000.tar", "shard-000002.tar"]
     stderr = capsys.readouterr().err
     assert "6 of them from before" in stderr
     assert "shard-000003.tar: " in stderr

@@ -60,7 +60,7 @@ def splits(
     """Find what is trained on and what is judged by, and say what was left out.
 
     Args:
-        data: see ``vl.data.labelled.dataset.pictures``.
+        data: see ``vl.data.labelled.dataset.open_dataset``.
         development: the same for what is judged by; its classes are known by their names.
         share: of each class of ``data`` that is put aside for that instead; 0 for none.
         seed: of what is put aside.
@@ -70,7 +70,8 @@ def splits(
 
     Raises:
         ValueError: there are fewer than two classes, or ``development`` has one that ``data`` has
-            not, or ``data`` one that ``classes`` have not; or see ``pictures`` and ``aside``.
+            not, or ``data`` one that ``classes`` have not; or see ``open_dataset`` and
+            ``split_dataset``.
         OSError: there is nothing, or it cannot be read.
     """
     whole: ImageDataset = open_dataset(data)

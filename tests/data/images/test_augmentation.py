@@ -31,7 +31,7 @@ def noise(height, width, seed=0):
 
 
 def coordinates(height, width):
-    """A picture whose pixels say where they are: row in red, column in green."""
+    """An image of its coordinates: row in red, column in green."""
     rows = torch.arange(height)[:, None].expand(height, width)
     columns = torch.arange(width).expand(height, width)
     return torch.stack([rows, columns, torch.zeros(height, width)]).to(torch.uint8)
@@ -86,9 +86,9 @@ def test_regions_lie_inside_the_image(shape):
 
 def test_every_position_is_reached():
     sample = regions(6, 6, crop_area=(0.25, 0.25), aspect_ratio=(1.0, 1.0))
-    places = Counter((box.top, box.left) for box in sample)
-    assert set(places) == {(top, left) for top in range(4) for left in range(4)}
-    assert min(places.values()) > 600 / 16 / 2
+    positions = Counter((box.top, box.left) for box in sample)
+    assert set(positions) == {(top, left) for top in range(4) for left in range(4)}
+    assert min(positions.values()) > 600 / 16 / 2
 
 
 def test_strip_gives_the_largest_region_that_fits():
@@ -118,11 +118,11 @@ def test_flip_reverses_columns_half_of_the_time():
     pixels = noise(16, 16)
     flipped = 0
     for seed in SEEDS:
-        seen = Augmentation(16, **{**IDENTITY, "flip": 0.5})(pixels, seed)
-        if torch.equal(seen, pixels[:, :, torch.arange(15, -1, -1)]):
+        output = Augmentation(16, **{**IDENTITY, "flip": 0.5})(pixels, seed)
+        if torch.equal(output, pixels[:, :, torch.arange(15, -1, -1)]):
             flipped += 1
         else:
-            assert torch.equal(seen, pixels)
+            assert torch.equal(output, pixels)
     assert 250 < flipped < 350
     always = Augmentation(16, **{**IDENTITY, "flip": 1.0})
     assert all(torch.equal(always(pixels, seed), pixels.flip(2)) for seed in range(20))
@@ -142,18 +142,18 @@ def resize_only(box, interpolation):
 
 
 def test_nearest_takes_the_center_pixels():
-    seen = augment(coordinates(20, 30), resize_only(Region(2, 3, 9, 15), "nearest"), 3)
-    assert seen[0, :, 0].tolist() == [3, 6, 9]  # middles of rows 2-4, 5-7, 8-10
-    assert seen[1, 0].tolist() == [5, 10, 15]  # middles of columns 3-7, 8-12, 13-17
+    output = augment(coordinates(20, 30), resize_only(Region(2, 3, 9, 15), "nearest"), 3)
+    assert output[0, :, 0].tolist() == [3, 6, 9]  # centers of rows 2-4, 5-7, 8-10
+    assert output[1, 0].tolist() == [5, 10, 15]  # centers of columns 3-7, 8-12, 13-17
 
 
 def test_area_takes_the_mean_under_a_pixel():
     pixels = noise(20, 30)
-    seen = augment(pixels, resize_only(Region(2, 3, 9, 15), "area"), 3)
+    output = augment(pixels, resize_only(Region(2, 3, 9, 15), "area"), 3)
     for row in range(3):
         for column in range(3):
             under = pixels[:, 2 + 3 * row : 5 + 3 * row, 3 + 5 * column : 8 + 5 * column]
-            assert seen[:, row, column].tolist() == under.double().mean((1, 2)).round().tolist()
+            assert output[:, row, column].tolist() == under.double().mean((1, 2)).round().tolist()
 
 
 @pytest.mark.parametrize(("mode", "name"), [("bilinear", "bilinear"), ("bicubic", "cubic")])
@@ -162,8 +162,8 @@ def test_bilinear_and_cubic_are_pytorchs_antialiased(mode, name, size):
     pixels = noise(20, 30) // 2 + 64  # cubic leaves the range of its pixels, but not 0 to 255
     part = pixels[None, :, 2:14, 3:18].double()
     expected = F.interpolate(part, (size, size), mode=mode, antialias=True)[0].clamp(0, 255)
-    seen = augment(pixels, resize_only(Region(2, 3, 12, 15), name), size)
-    assert (seen - expected).abs().max() < 1.1  # PyTorch computes in integers, in two steps
+    output = augment(pixels, resize_only(Region(2, 3, 12, 15), name), size)
+    assert (output - expected).abs().max() < 1.1  # PyTorch computes in integers, in two steps
 
 
 def expected_colors(pixels, colors):
@@ -243,7 +243,7 @@ def test_same_seed_gives_the_same_image_in_any_thread_and_memory_layout():
     torch.set_rng_state(before)
     augmentation(pixels, 5)
     assert torch.equal(torch.get_rng_state(), before)
-    assert len({tuple(each.flatten().tolist()) for each in expected}) == 60
+    assert len({tuple(image.flatten().tolist()) for image in expected}) == 60
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 500), (500, 1), (2, 3), (40, 60)])
@@ -252,8 +252,10 @@ def test_any_image_becomes_a_square_and_is_not_modified(shape):
     before = pixels.clone()
     for transform in (Augmentation(9), CenterCrop(9), CenterCrop(9, "squash")):
         for seed in range(12):
-            seen = transform(pixels, seed)
-            assert seen.shape == (3, 9, 9) and seen.dtype == torch.uint8 and seen.is_contiguous()
+            output = transform(pixels, seed)
+            assert (
+                output.shape == (3, 9, 9) and output.dtype == torch.uint8 and output.is_contiguous()
+            )
     assert torch.equal(pixels, before)
 
 
@@ -266,9 +268,9 @@ def test_center_crop_is_torchvisions_resize_and_crop():
 
 def test_squash_keeps_the_whole_image():
     pixels = coordinates(60, 90)
-    seen = CenterCrop(6, "squash")(pixels, 0).int()
-    assert (seen[0, :, 0] - torch.tensor([5, 14, 24, 35, 45, 54])).abs().max() <= 1
-    assert (seen[1, 0] - torch.tensor([7, 22, 37, 52, 67, 82])).abs().max() <= 1
+    output = CenterCrop(6, "squash")(pixels, 0).int()
+    assert (output[0, :, 0] - torch.tensor([5, 14, 24, 35, 45, 54])).abs().max() <= 1
+    assert (output[1, 0] - torch.tensor([7, 22, 37, 52, 67, 82])).abs().max() <= 1
 
 
 def test_thin_strip_does_not_fill_the_memory():

@@ -68,7 +68,7 @@ def png(width: int, height: int) -> bytes:
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
 def test_lossless_files_are_decoded_exactly(kind, tmp_path):
     image = noise(5, 7)
-    path = tmp_path / "photograph"
+    path = tmp_path / "image"
     path.write_bytes(encoded(image, kind, **({"lossless": True} if kind == "WEBP" else {})))
     pixels = decode(path)
     assert pixels.dtype == torch.float32 and pixels.shape == (3, 5, 7)

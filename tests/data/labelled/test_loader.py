@@ -107,7 +107,7 @@ def numbered(count):
     )
 
 
-def photographs(count):
+def noise_images(count):
     generator = np.random.default_rng(0)
     return InMemory(
         [
@@ -169,7 +169,7 @@ def test_epoch_has_every_image_once_as_planned(count, processes, size, workers):
 def test_resumed_epoch_is_bit_identical_with_any_number_of_workers(first, workers):
     def loader(workers):
         return ImageBatches(
-            photographs(22), Augmentation(8), batch_size=5, seed=1, num_workers=workers
+            noise_images(22), Augmentation(8), batch_size=5, seed=1, num_workers=workers
         )
 
     whole = list(loader(0).epoch(2))
@@ -184,14 +184,14 @@ def test_epoch_resumed_at_its_end_is_empty():
 
 @pytest.mark.slow
 def test_workers_of_a_forkserver():
-    def seen(workers):
+    def epoch(workers):
         loader = ImageBatches(
-            photographs(12), Augmentation(8), batch_size=5, seed=1, num_workers=workers
+            noise_images(12), Augmentation(8), batch_size=5, seed=1, num_workers=workers
         )
         return list(loader.epoch(0))
 
     with start_method("forkserver"):
-        assert same(seen(2), seen(0))
+        assert same(epoch(2), epoch(0))
 
 
 def test_workers_use_one_thread_and_this_process_keeps_its_own():
@@ -238,13 +238,13 @@ def test_corrupt_images_are_left_out_warned_of_once_and_counted(workers, caplog)
         for epoch in range(2):
             batches, expected = list(loader.epoch(epoch)), list(whole.epoch(epoch))
             for one, other in zip(batches, expected, strict=True):
-                kept = [
-                    place
-                    for place, row in enumerate(indices_and_seeds(other)[:, 0].tolist())
-                    if row not in (3, 5, 6, 11)
+                rows = [
+                    row
+                    for row, index in enumerate(indices_and_seeds(other)[:, 0].tolist())
+                    if index not in (3, 5, 6, 11)
                 ]
-                assert torch.equal(one.images, other.images[kept])
-                assert torch.equal(one.labels, other.labels[kept])
+                assert torch.equal(one.images, other.images[rows])
+                assert torch.equal(one.labels, other.labels[rows])
     assert sorted(loader.corrupt) == [3, 5, 6, 11]
     messages = sorted(record.message for record in caplog.records)
     assert len(messages) == 4
@@ -268,18 +268,18 @@ def test_empty_batch_is_still_given(workers):
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_refuses_more_corrupt_images_than_max_corrupt(workers):
-    def seen(max_corrupt):
+    def epoch(max_corrupt):
         loader = ImageBatches(
             damaged(40, 1, 2), Marks(), batch_size=4, num_workers=workers, max_corrupt=max_corrupt
         )
         return list(loader.epoch(0))
 
-    assert len(seen(0.05)) == 10  # 2 of 40
+    assert len(epoch(0.05)) == 10  # 2 of 40
     message = r"^2 of 40 images cannot be read, .* 0\.049; the first: [12]\.png: the"
     with pytest.raises(ValueError, match=message):
-        seen(0.049)
+        epoch(0.049)
     with pytest.raises(ValueError, match=r"^1 of 40 images cannot be read"):
-        seen(0)
+        epoch(0)
 
 
 def test_min_size_of_jpegs():

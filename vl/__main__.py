@@ -181,7 +181,7 @@ def _refuse_repeated(flags_type: type[Any], arguments: list[str]) -> None:
     names = [argument.partition("=")[0] for argument in arguments]
     for name, hint in get_type_hints(flags_type).items():
         flag = f"--{name.replace('_', '-')}"
-        if isinstance(hint, type) and is_dataclass(hint):
+        if is_dataclass(hint) and isinstance(hint, type):
             _refuse_repeated(hint, arguments)
         elif names.count(flag) > 1 and get_origin(hint) in (tuple, list):
             raise ValueError(f"{flag} is repeated; give all its values after one")

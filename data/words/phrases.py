@@ -1,4 +1,4 @@
-"""Multi-word terms made into one word: ``stop sign`` becomes ``stop_sign`` where it stands."""
+"""Phrases joined into single words: ``stop sign`` becomes ``stop_sign``."""
 
 from collections import Counter
 from collections.abc import Iterable
@@ -9,28 +9,28 @@ from vl.data.words.texts import synonyms
 Phrase = tuple[str, ...]
 
 
-class Joiner:
-    """Joins the phrases it knows, from left to right, the longest that begins at a word.
+class PhraseJoiner:
+    """Joins phrases from left to right, at each word the longest that begins there.
 
     Args:
-        phrases: each of two words or more; letters count as they are, capitals too.
+        phrases: of two words or more, case-sensitive.
 
     Raises:
         ValueError: a phrase has fewer than two words.
     """
 
     def __init__(self, phrases: Iterable[Phrase]) -> None:
-        # By the first two words: to look up every pair of a text costs less than to look at the
+        # By the first two words: looking up every pair of a text is faster than comparing the
         # second word after every "of" that begins some phrase.
         self._by_pair: dict[tuple[str, str], list[tuple[list[str], str]]] = {}
         for phrase in sorted(set(phrases), key=len, reverse=True):
             if len(phrase) < 2:
-                raise ValueError(f"{phrase} is no phrase; it must have two words or more")
+                raise ValueError(f"{phrase} is not a phrase; it must have two words or more")
             ends = self._by_pair.setdefault((phrase[0], phrase[1]), [])
             ends.append((list(phrase[2:]), "_".join(phrase)))
 
     def __call__(self, words: list[str]) -> list[str]:
-        """The words, with each phrase as one word; a new list only if there is one."""
+        """The words with phrases joined; a new list only if there are any."""
         joined: list[str] = []
         done = 0
         by_pair = self._by_pair
@@ -50,8 +50,8 @@ class Joiner:
         joined += words[done:]
         return joined
 
-    def counted(self, lines: Iterable[list[str]]) -> Counter[Phrase]:
-        """How often each phrase stands in the lines, also within and across others."""
+    def count(self, lines: Iterable[list[str]]) -> Counter[Phrase]:
+        """Occurrences of each phrase in the lines, also within and across others."""
         counts: Counter[Phrase] = Counter()
         by_pair = self._by_pair
         for words in lines:
@@ -65,6 +65,6 @@ class Joiner:
 
 
 def label_phrases(labels: Iterable[str]) -> set[Phrase]:
-    """Every term of two words or more among the labels and their synonyms, in lower case."""
+    """All terms of two words or more among the labels' synonyms, in lower case."""
     terms = (term for label in labels for term in synonyms(label.lower()))
     return {tuple(term) for term in terms if len(term) > 1}

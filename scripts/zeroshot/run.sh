@@ -17,12 +17,12 @@ words() {
     shift
     if [ -e "$output/$name.analogies.txt" ]; then return; fi
     vl train words "$data/wikipedia/enwiki_sample.txt.xz" --output "$output/$name.bin" --min-count 2 \
-        --labels "$data/wordnet/words.txt" --evaluate "$data/word_eval/questions-words.txt" "$@" \
+        --labels "$data/wordnet/words.txt" --analogies "$data/word_eval/questions-words.txt" "$@" \
         >"$output/$name.analogies"
     mv "$output/$name.analogies" "$output/$name.analogies.txt"
 }
 words paper
-words tuned --size 300 --window 10 --negative 10 --epochs 5 --sample 1e-4
+words tuned --vector-size 300 --window 10 --negative 10 --epochs 5 --sample 1e-4
 
 vl embed "$data/imagenet_1each" "$data/imagenet_5each" "$data/caltech101" --resize center-crop \
     --views plain flip center center-flip --precision auto \

@@ -17,7 +17,7 @@ from vl.__main__ import main
 from vl.commands.train_words import WordTraining, run
 from vl.data.words.vectors import WordVectors
 
-FLAGS = ["--size", "8", "--window", "4", "--minimum", "2", "--workers", "1"]
+FLAGS = ["--vector-size", "8", "--window", "4", "--min-count", "2", "--num-workers", "1"]
 
 
 @pytest.fixture
@@ -31,10 +31,10 @@ def text(tmp_path):
 
 
 def train(out, *arguments):
-    return main(["train", "words", *map(str, arguments), "--out", str(out), *FLAGS])
+    return main(["train", "words", *map(str, arguments), "--output", str(out), *FLAGS])
 
 
-def test_a_text_becomes_a_file_of_vectors(text, tmp_path, capsys):
+def test_trains_a_file_of_vectors(text, tmp_path, capsys):
     out = tmp_path / "new" / "words.bin"
     assert train(out, text) == 0
     stdout, stderr = capsys.readouterr()
@@ -44,14 +44,14 @@ def test_a_text_becomes_a_file_of_vectors(text, tmp_path, capsys):
     assert "once" not in vectors and "traffic" not in vectors
     assert [path.name for path in out.parent.iterdir()] == ["words.bin"]
     # By hand: light, once, only and traffic come once; "by" and "sign"... more are in the story.
-    counts = re.search(r"of (\d+) different ones (\d+) come fewer than 2 times", stderr)
+    counts = re.search(r"of (\d+) distinct words (\d+) occur fewer than 2 times", stderr)
     assert int(counts[2]) == 5  # traffic, light, by, once, only
     assert int(counts[1]) == len(vectors) + 5
     assert re.search(r"train (\d+)/\1  [\d.]+ words/s  0 s left", stderr)
-    assert f"{len(vectors)} vectors of 8 numbers in {out}" in stderr
+    assert f"{len(vectors)} vectors of size 8 in {out}" in stderr
 
 
-def test_packed_texts_and_several_are_read_as_one(text, tmp_path):
+def test_compressed_and_several_texts_are_read_as_one(text, tmp_path):
     lines = text.read_text().splitlines(keepends=True)
     (tmp_path / "one.xz").write_bytes(lzma.compress("".join(lines[:100]).encode()))
     (tmp_path / "two").write_text("".join(lines[100:]))
@@ -60,23 +60,23 @@ def test_packed_texts_and_several_are_read_as_one(text, tmp_path):
     assert (tmp_path / "whole.bin").read_bytes() == (tmp_path / "parts.bin").read_bytes()
 
 
-def test_terms_of_the_labels_become_one_word(text, tmp_path, capsys):
+def test_terms_of_labels_are_joined(text, tmp_path, capsys):
     labels = tmp_path / "labels"
     labels.write_text("n06794110\tstreet sign\nn00000001\tstop sign, Traffic Light\n")
     assert train(tmp_path / "words.bin", text, "--labels", labels) == 0
     vectors = WordVectors.load(tmp_path / "words.bin")
     assert "stop_sign" in vectors and "stop" not in vectors
     assert vectors.lookup("stop sign, traffic light").rule == "phrase"
-    assert "of 3 terms of several words 1 come 2 times or more" in capsys.readouterr().err
+    assert "of 3 terms of several words 1 occur 2 times or more" in capsys.readouterr().err
 
 
-def test_what_is_left_out_of_the_labels_is_told(text, tmp_path, capsys):
+def test_logs_what_is_left_out_of_the_labels(text, tmp_path, capsys):
     labels = tmp_path / "labels"
     labels.write_text("stop sign\n\ntruck\nStop  Sign\n")
     assert train(tmp_path / "words.bin", text, "--labels", labels) == 0
     stderr = capsys.readouterr().err
-    assert f"{labels}: an empty line is left out, at first line 2" in stderr
-    assert f"{labels}: a label is there already and left out, at first 'Stop  Sign'" in stderr
+    assert f"{labels}: left out: an empty line, first line 2" in stderr
+    assert f"{labels}: a repeated label, first 'Stop  Sign'" in stderr
 
 
 def test_no_pair_takes_away_a_term_of_the_labels(tmp_path, capsys):
@@ -85,10 +85,10 @@ def test_no_pair_takes_away_a_term_of_the_labels(tmp_path, capsys):
     starts = [f"{word} stop sign post" for word in ("a", "my", "some", "its")]
     text.write_text("\n".join([*starts, "one stop sign is", *["red fox"] * 9]))
     labels.write_text("stop sign\n")
-    flags = ["--phrases", "1", "--phrase-minimum", "3", "--phrase-threshold", "0.0001"]
+    flags = ["--phrase-passes", "1", "--phrase-min-count", "3", "--phrase-threshold", "0.0001"]
     assert train(tmp_path / "some.bin", text, *flags, "--labels", labels) == 0
     assert {"stop_sign", "red_fox", "post"} <= set(WordVectors.load(tmp_path / "some.bin").words)
-    assert "of 1 terms of several words 1 come 2 times or more" in capsys.readouterr().err
+    assert "of 1 terms of several words 1 occur 2 times or more" in capsys.readouterr().err
 
 
 def test_a_dash_is_standard_input(text, tmp_path):
@@ -105,7 +105,7 @@ def test_a_dash_is_standard_input(text, tmp_path):
 
 
 def test_pairs_that_often_stand_together_become_one_word(text, tmp_path, capsys):
-    flags = ["--phrases", "2", "--phrase-threshold", "1"]
+    flags = ["--phrase-passes", "2", "--phrase-threshold", "1"]
     assert train(tmp_path / "words.bin", text, *flags) == 0
     words = WordVectors.load(tmp_path / "words.bin").words
     assert any(word.count("_") == 1 for word in words)
@@ -114,12 +114,12 @@ def test_pairs_that_often_stand_together_become_one_word(text, tmp_path, capsys)
 
 
 def test_no_pass_follows_one_that_found_nothing(text, tmp_path, capsys):
-    assert train(tmp_path / "words.bin", text, "--phrases", "5") == 0
+    assert train(tmp_path / "words.bin", text, "--phrase-passes", "5") == 0
     assert capsys.readouterr().err.count("joins 0 pairs") == 1
 
 
 def test_text_is_written_for_those_who_want_it(text, tmp_path):
-    assert train(tmp_path / "words.txt", text, "--text") == 0
+    assert train(tmp_path / "words.txt", text, "--text-format") == 0
     assert train(tmp_path / "words.bin", text) == 0
     lines = (tmp_path / "words.txt").read_text().splitlines()
     assert lines[0] == f"{len(lines) - 1} 8"
@@ -147,9 +147,9 @@ def test_devises_settings_are_the_defaults(text, tmp_path, monkeypatch):
     assert (made["sg"], made["hs"], made["negative"]) == (0, 0, 7)
 
 
-def test_the_analogies_are_told_by_section(text, tmp_path, capsys):
+def test_prints_the_accuracy_of_each_section_of_analogies(text, tmp_path, capsys):
     (tmp_path / "questions").write_text(": pets\ncat dog car bus\n: none\ncat dog Athens Greece\n")
-    assert train(tmp_path / "words.bin", text, "--evaluate", tmp_path / "questions") == 0
+    assert train(tmp_path / "words.bin", text, "--analogies", tmp_path / "questions") == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[0] == str(tmp_path / "words.bin")
     assert re.fullmatch(r"pets    +(0|100)\.0 % +[01]/1  0 skipped", lines[1])
@@ -159,21 +159,21 @@ def test_the_analogies_are_told_by_section(text, tmp_path, capsys):
 
 ERRORS = [
     ([], "no text is given"),
-    (["TEXT", "--minimum", "0"], "--minimum is 0; it must be at least 1"),
-    (["TEXT", "--size", "0"], "--size is 0; it must be at least 1"),
-    (["TEXT", "--window", "0"], "--window is 0; it must be at least 1"),
-    (["TEXT", "--epochs", "0"], "--epochs is 0; it must be at least 1"),
-    (["TEXT", "--negative=-1"], "--negative is -1; it must be at least 0"),
-    (["TEXT", "--phrases=-1"], "--phrases is -1; it must be at least 0"),
-    (["TEXT", "--phrase-minimum", "0"], "--phrase-minimum is 0; it must be at least 1"),
-    (["TEXT", "--phrase-threshold", "0"], "--phrase-threshold is 0.0; it must be more than 0"),
-    (["TEXT", "--seed=-1"], "--seed is -1; it must be at least 0"),
-    (["TEXT", "--workers", "0"], "--workers is 0; it must be at least 1"),
-    (["TEXT", "--rate", "0"], "--rate is 0.0; it must be more than 0 and at most 1"),
-    (["TEXT", "--rate", "nan"], "--rate is nan; it must be more than 0 and at most 1"),
-    (["TEXT", "--rate", "10"], "--rate is 10.0; it must be more than 0 and at most 1"),
-    (["TEXT", "--sample", "1"], "--sample is 1.0; it must be from 0 to 1"),
-    (["TEXT", "--minimum", "9999"], "no word comes 9999 times or more, and there must be two"),
+    (["TEXT", "--min-count", "0"], "--min-count is 0"),
+    (["TEXT", "--vector-size", "0"], "--vector-size is 0"),
+    (["TEXT", "--window", "0"], "--window is 0"),
+    (["TEXT", "--epochs", "0"], "--epochs is 0"),
+    (["TEXT", "--negative=-1"], "--negative is -1"),
+    (["TEXT", "--phrase-passes=-1"], "--phrase-passes is -1"),
+    (["TEXT", "--phrase-min-count", "0"], "--phrase-min-count is 0"),
+    (["TEXT", "--phrase-threshold", "0"], "--phrase-threshold is 0.0"),
+    (["TEXT", "--seed=-1"], "--seed is -1"),
+    (["TEXT", "--num-workers", "0"], "--num-workers is 0"),
+    (["TEXT", "--learning-rate", "0"], "--learning-rate is 0.0"),
+    (["TEXT", "--learning-rate", "nan"], "--learning-rate is nan"),
+    (["TEXT", "--learning-rate", "10"], "--learning-rate is 10.0"),
+    (["TEXT", "--sample", "1"], "--sample is 1.0"),
+    (["TEXT", "--min-count", "9999"], "no word occurs 9999 times"),
     (["FOLDER/gone"], "FOLDER/gone: No such file or directory"),
     (["FOLDER"], "FOLDER: Is a directory"),
     (["TEXT", "FOLDER/empty"], "FOLDER/empty: there is no word in it"),
@@ -181,12 +181,12 @@ ERRORS = [
     (["FOLDER/cut.xz"], "FOLDER/cut.xz: line 1: what is packed in it is cut short or damaged"),
     (["TEXT", "--labels", "FOLDER/empty"], "FOLDER/empty: there is no label in it"),
     (["TEXT", "--labels", "FOLDER/ids"], "FOLDER/ids: line 1: n00000001 is without words"),
-    (["TEXT", "--evaluate", "FOLDER/latin"], "FOLDER/latin: line 1: no section"),
+    (["TEXT", "--analogies", "FOLDER/latin"], "FOLDER/latin: line 1: no section"),
 ]
 
 
 @pytest.mark.parametrize(("arguments", "message"), ERRORS)
-def test_what_cannot_be_is_told_in_one_line_and_leaves_nothing(
+def test_invalid_arguments_are_one_line_and_leave_nothing(
     text, tmp_path, capsys, arguments, message
 ):
     folder = text.parent
@@ -199,14 +199,14 @@ def test_what_cannot_be_is_told_in_one_line_and_leaves_nothing(
     ]
     out = tmp_path / "out" / "words.bin"
     # The flags that are given come last, and count.
-    code = main(["train", "words", "--out", str(out), *FLAGS, *arguments])
+    code = main(["train", "words", "--output", str(out), *FLAGS, *arguments])
     stdout, stderr = capsys.readouterr()
     assert code == 2 and stdout == ""
     assert f"vl: error: {message.replace('FOLDER', str(folder))}" in stderr
     assert not out.parent.exists() or list(out.parent.iterdir()) == []
 
 
-def test_what_is_read_is_not_written_over(text, tmp_path, capsys):
+def test_refuses_to_overwrite_its_input(text, tmp_path, capsys):
     before = text.read_bytes()
     assert train(text, text) == 2
     assert f"{text} is both read and written" in capsys.readouterr().err
@@ -214,10 +214,10 @@ def test_what_is_read_is_not_written_over(text, tmp_path, capsys):
     assert train(tmp_path, text) == 2
     assert f"{tmp_path}: not a regular file" in capsys.readouterr().err
     assert train(tmp_path / "words.bin.gz", text) == 2
-    assert "written as they are, not packed; --out is words.bin.gz" in capsys.readouterr().err
+    assert "not compressed; --output is words.bin.gz" in capsys.readouterr().err
 
 
-def test_an_interruption_leaves_the_old_file_whole(text, tmp_path, monkeypatch, capsys):
+def test_an_interruption_leaves_the_old_file(text, tmp_path, monkeypatch, capsys):
     out = tmp_path / "out" / "words.bin"
     out.parent.mkdir()
     out.write_text("old")
@@ -227,20 +227,20 @@ def test_an_interruption_leaves_the_old_file_whole(text, tmp_path, monkeypatch, 
 
     monkeypatch.setattr(Word2Vec, "build_vocab_from_freq", interrupted)
     assert train(out, text) == 130
-    assert capsys.readouterr().err.endswith("vl: stopped\n")
+    assert capsys.readouterr().err.endswith("vl: interrupted\n")
     assert [path.read_text() for path in out.parent.iterdir()] == ["old"]
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_a_killed_run_leaves_the_old_file_and_nothing_else(text, tmp_path, kind):
+def test_a_killed_run_leaves_the_old_file_alone(text, tmp_path, kind):
     out = tmp_path / "out" / "words.bin"
     out.parent.mkdir()
     out.write_text("old")
     # A shell in the background has its children ignore Ctrl-C.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "from vl.__main__ import main; raise SystemExit(main())"
-    arguments = ["train", "words", str(text), "--out", str(out), *FLAGS, "--epochs", "9999"]
+    arguments = ["train", "words", str(text), "--output", str(out), *FLAGS, "--epochs", "9999"]
     with subprocess.Popen(
         [sys.executable, "-c", code, *arguments],
         stderr=subprocess.PIPE,
@@ -249,7 +249,7 @@ def test_a_killed_run_leaves_the_old_file_and_nothing_else(text, tmp_path, kind)
         cwd=Path(__file__).resolve().parents[2],
     ) as process:
         for line in process.stderr:
-            if "different ones" in line:  # what is said before the training
+            if "distinct words" in line:  # what is said before the training
                 break
         time.sleep(0.3)
         assert process.poll() is None

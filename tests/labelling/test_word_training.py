@@ -1,4 +1,4 @@
-"""Word vectors trained: the words on disk, the joining, and what gensim makes of them."""
+"""Word vector training: the corpus on disk, joined phrases, and gensim's vectors."""
 
 import random
 import resource
@@ -11,12 +11,20 @@ import pytest
 from gensim.models import KeyedVectors
 
 from vl.data.errors import FormatError
-from vl.data.words.phrases import Joiner
+from vl.data.words.phrases import PhraseJoiner
 from vl.data.words.vectors import WordVectors
 from vl.labelling import word_training
-from vl.labelling.word_training import Corpus, Method, frequent_pairs, gather, joined, save, train
+from vl.labelling.word_training import (
+    TokenCorpus,
+    Word2VecSettings,
+    frequent_pairs,
+    join_phrases,
+    read_corpus,
+    save_word2vec,
+    train_word2vec,
+)
 
-SMALL = Method(size=12, window=4, epochs=4, minimum=1)
+SMALL = Word2VecSettings(vector_size=12, window=4, epochs=4, min_count=1)
 
 
 def story(sentences=400, seed=0):
@@ -35,7 +43,7 @@ def story(sentences=400, seed=0):
 
 @pytest.fixture
 def corpus(tmp_path):
-    with Corpus(tmp_path) as made:
+    with TokenCorpus(tmp_path) as made:
         yield made
 
 
@@ -50,40 +58,39 @@ def angle(vectors, one, other):
 
 
 @pytest.mark.parametrize(
-    "method",
+    "settings",
     [
         SMALL._replace(epochs=20),
         SMALL._replace(epochs=20, negative=5),
-        SMALL._replace(epochs=40, cbow=True, rate=0.05),
+        SMALL._replace(epochs=40, cbow=True, learning_rate=0.05),
     ],
 )
-def test_words_in_the_same_company_become_alike(corpus, method):
-    vectors = train(filled(corpus, story()), method, seed=0, workers=1)
+def test_words_in_similar_contexts_have_similar_vectors(corpus, settings):
+    vectors = train_word2vec(filled(corpus, story()), settings, seed=0, num_workers=1)
     assert angle(vectors, "cat", "dog") > angle(vectors, "cat", "car") + 0.2
     assert angle(vectors, "bus", "car") > angle(vectors, "bus", "dog") + 0.2
 
 
-def test_lines_come_back_as_often_as_they_are_asked_for(corpus):
+def test_a_corpus_can_be_read_repeatedly(corpus):
     lines = story(50)
     filled(corpus, lines)
     assert list(corpus) == lines
     assert list(corpus) == lines
-    assert corpus.lines == 50 and corpus.words == sum(map(len, lines))
+    assert corpus.num_lines == 50 and corpus.num_words == sum(map(len, lines))
     assert corpus.counts == Counter(word for line in lines for word in line)
 
 
-def test_lines_of_every_length_come_through_the_disk(corpus, monkeypatch):
-    monkeypatch.setattr(word_training, "_CHUNK", 64)
-    lines = [[f"wörd{n}" for n in range(length)] for length in (1, 30, 2, 300, 5)]
+def test_lines_of_every_length_are_read_back(corpus):
+    lines = [[f"wörd{n}" for n in range(length)] for length in (1, 30, 2, 9_000, 5) * 9]
     assert list(filled(corpus, lines)) == lines
 
 
-def test_a_line_longer_than_gensim_takes_is_broken_and_an_empty_one_is_none(corpus):
+def test_long_lines_are_split_and_empty_ones_left_out(corpus):
     words = [str(number) for number in range(25_000)]
     filled(corpus, [[], words, [], ["last"]])
     assert [len(line) for line in corpus] == [10_000, 10_000, 5_000, 1]
     assert [word for line in corpus for word in line] == [*words, "last"]
-    assert corpus.lines == 4
+    assert corpus.num_lines == 4
 
 
 def test_gensim_trains_on_every_word(corpus, monkeypatch):
@@ -98,19 +105,24 @@ def test_gensim_trains_on_every_word(corpus, monkeypatch):
     randomly = random.Random(0)
     lines = [["a", "b"] * randomly.choice([1, 30, 2000, 6000]) for _ in range(60)]
     filled(corpus, lines)
-    train(corpus, Method(size=1, window=1, epochs=3, minimum=1, sample=0), seed=0, workers=3)
-    assert seen == [(3 * corpus.words, 3 * corpus.words)]  # trained, read
+    train_word2vec(
+        corpus,
+        Word2VecSettings(vector_size=1, window=1, epochs=3, min_count=1, sample=0),
+        seed=0,
+        num_workers=3,
+    )
+    assert seen == [(3 * corpus.num_words, 3 * corpus.num_words)]  # trained, read
 
 
 @pytest.mark.parametrize("count", [3, 100_000])
-def test_a_full_disk_is_told_with_its_folder(tmp_path, count):
+def test_a_full_disk_is_an_error_with_the_folder(tmp_path, count):
     """Here a limit on the size of files stands for it."""
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (4, before[1]))
     try:
         with (
             pytest.raises(OSError, match=f"{tmp_path}: cannot be written: File too large"),
-            Corpus(tmp_path) as corpus,
+            TokenCorpus(tmp_path) as corpus,
         ):
             filled(corpus, [["word"]] * count)
             list(corpus)  # a few lines are written no earlier
@@ -118,8 +130,8 @@ def test_a_full_disk_is_told_with_its_folder(tmp_path, count):
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
-def test_the_corpus_has_no_name_and_leaves_nothing(tmp_path):
-    with filled(Corpus(tmp_path / "new"), story(10)) as corpus:
+def test_the_corpus_leaves_no_file(tmp_path):
+    with filled(TokenCorpus(tmp_path / "new"), story(10)) as corpus:
         assert list((tmp_path / "new").iterdir()) == []
         lines = iter(corpus)
         next(lines)
@@ -127,31 +139,31 @@ def test_the_corpus_has_no_name_and_leaves_nothing(tmp_path):
     assert list(corpus) == []
 
 
-def test_a_folder_that_cannot_be_written_to_is_named(tmp_path, monkeypatch):
+def test_refuses_a_folder_without_write_permission(tmp_path, monkeypatch):
     def refused(dir):
         raise PermissionError(13, "Permission denied", f"{dir}/tmpabc")
 
     monkeypatch.setattr(word_training.tempfile, "TemporaryFile", refused)
     with pytest.raises(OSError, match=rf"^{tmp_path}: cannot be written: Permission denied$"):
-        Corpus(tmp_path)
+        TokenCorpus(tmp_path)
 
 
-def test_texts_become_words_in_lower_case(tmp_path):
+def test_texts_are_tokenized_in_lower_case(tmp_path):
     (tmp_path / "one").write_text("The Cat's mat.\n\n...\nÉTÉ")
     (tmp_path / "two").write_text("Stop-sign\n")
-    with gather([tmp_path / "one", tmp_path / "two"], tmp_path) as corpus:
+    with read_corpus([tmp_path / "one", tmp_path / "two"], tmp_path) as corpus:
         assert list(corpus) == [["the", "cat's", "mat"], ["été"], ["stop-sign"]]
 
 
 @pytest.mark.parametrize("text", ["", "\n\n", "... -- '_'\n"])
-def test_a_text_without_words_is_refused_also_beside_others(tmp_path, text):
+def test_refuses_a_text_without_words(tmp_path, text):
     (tmp_path / "one").write_text("The cat.\n")
     (tmp_path / "two").write_text(text)
     with pytest.raises(FormatError, match="two: there is no word in it"):
-        gather([tmp_path / "one", tmp_path / "two"], tmp_path)
+        read_corpus([tmp_path / "one", tmp_path / "two"], tmp_path)
 
 
-def plain_joined(lines, phrases, minimum):
+def plain_joined(lines, phrases, min_count):
     """Every time from the beginning, without what was too rare the time before."""
     stands = Counter(
         tuple(line[start:end])
@@ -159,84 +171,90 @@ def plain_joined(lines, phrases, minimum):
         for start in range(len(line))
         for end in range(start + 1, len(line) + 1)
     )
-    phrases = {phrase for phrase in phrases if stands[phrase] >= minimum}
+    phrases = {phrase for phrase in phrases if stands[phrase] >= min_count}
     while True:
-        told = [Joiner(phrases)(line) for line in lines]
+        told = [PhraseJoiner(phrases)(line) for line in lines]
         counts = Counter(word for line in told for word in line)
-        rare = {phrase for phrase in phrases if 0 < counts["_".join(phrase)] < minimum}
+        rare = {phrase for phrase in phrases if 0 < counts["_".join(phrase)] < min_count}
         if not rare:
             return told
         phrases -= rare
 
 
 @pytest.mark.parametrize("seed", range(20))
-def test_only_phrases_that_come_often_enough_are_joined(tmp_path, seed):
+def test_only_frequent_phrases_are_joined(tmp_path, seed):
     randomly = random.Random(seed)
     phrases = {tuple(randomly.choices("abcde", k=randomly.choice([2, 3]))) for _ in range(25)}
     lines = [randomly.choices("abcde", k=randomly.randrange(1, 12)) for _ in range(60)]
-    with joined(filled(Corpus(tmp_path), lines), phrases, minimum=4) as corpus:
+    with join_phrases(filled(TokenCorpus(tmp_path), lines), phrases, min_count=4) as corpus:
         assert list(corpus) == plain_joined(lines, phrases, 4)
         assert all(count == 0 or count >= 4 for word, count in corpus.counts.items() if "_" in word)
         assert any("_" in word for word in corpus.counts)
 
 
-def test_the_words_of_a_rare_phrase_stay_and_shorter_phrases_in_it_are_joined(tmp_path):
+def test_shorter_phrases_within_a_rare_one_are_joined(tmp_path):
     lines = [["pit", "bull", "terrier"], ["bull", "terrier"], ["a", "bull", "terrier"]]
     phrases = {("pit", "bull", "terrier"), ("bull", "terrier"), ("a", "bull")}
-    with joined(filled(Corpus(tmp_path), lines), phrases, minimum=2) as corpus:
+    with join_phrases(filled(TokenCorpus(tmp_path), lines), phrases, min_count=2) as corpus:
         assert list(corpus) == [["pit", "bull_terrier"], ["bull_terrier"], ["a", "bull_terrier"]]
 
 
-def test_a_phrase_that_mostly_stands_in_longer_ones_is_too_rare(tmp_path):
+def test_a_phrase_mostly_within_longer_ones_is_rare(tmp_path):
     lines = [["pit", "bull", "terrier"]] * 3 + [["bull", "terrier"]]
     phrases = {("pit", "bull", "terrier"), ("bull", "terrier")}
-    with joined(filled(Corpus(tmp_path), lines), phrases, minimum=2) as corpus:
+    with join_phrases(filled(TokenCorpus(tmp_path), lines), phrases, min_count=2) as corpus:
         assert list(corpus) == [["pit_bull_terrier"]] * 3 + [["bull", "terrier"]]
 
 
-def plain_pairs(lines, minimum, threshold):
+def plain_pairs(lines, min_count, threshold):
     words = Counter(word for line in lines for word in line)
     pairs = Counter(pair for line in lines for pair in pairwise(line))
     types = len(words) + len(pairs)
     return {
         pair
         for pair, count in pairs.items()
-        if (count - minimum) * types / (words[pair[0]] * words[pair[1]]) > threshold
+        if (count - min_count) * types / (words[pair[0]] * words[pair[1]]) > threshold
     }
 
 
 @pytest.mark.parametrize("seed", range(5))
-@pytest.mark.parametrize(("minimum", "threshold"), [(1, 0.4), (2, 0.2), (5, 0.05)])
-def test_frequent_pairs_are_those_of_the_formula(tmp_path, seed, minimum, threshold):
+@pytest.mark.parametrize(("min_count", "threshold"), [(1, 0.4), (2, 0.2), (5, 0.05)])
+def test_frequent_pairs_agree_with_the_formula(tmp_path, seed, min_count, threshold):
     randomly = random.Random(seed)
     letters = [*"abc", "d_e", "d", "e_f"]  # some are phrases already
     lines = [randomly.choices(letters, k=randomly.randrange(9)) for _ in range(200)]
     lines += [["new", "york", "city"]] * 9
-    with filled(Corpus(tmp_path), lines) as corpus:
-        pairs = frequent_pairs(corpus, minimum=minimum, threshold=threshold)
-    assert pairs == plain_pairs(lines, minimum, threshold)
+    with filled(TokenCorpus(tmp_path), lines) as corpus:
+        pairs = frequent_pairs(corpus, min_count=min_count, threshold=threshold)
+    assert pairs == plain_pairs(lines, min_count, threshold)
     assert pairs
 
 
-def test_words_are_ordered_by_count_and_then_alphabet(corpus):
+def test_words_are_sorted_by_count_and_alphabet(corpus):
     filled(corpus, [["c", "b", "a"], ["b", "a", "d"], ["e", "e", "e"]])
-    assert train(corpus, SMALL, seed=0, workers=1).index_to_key == ["e", "a", "b", "c", "d"]
+    assert train_word2vec(corpus, SMALL, seed=0, num_workers=1).index_to_key == [
+        "e",
+        "a",
+        "b",
+        "c",
+        "d",
+    ]
 
 
-def test_words_below_the_minimum_get_no_vector(corpus):
+def test_words_below_the_least_count_have_no_vector(corpus):
     filled(corpus, [["c", "b", "a"], ["b", "a", "d"], ["b"]])
-    vectors = train(corpus, SMALL._replace(minimum=2), seed=0, workers=1)
+    vectors = train_word2vec(corpus, SMALL._replace(min_count=2), seed=0, num_workers=1)
     assert vectors.index_to_key == ["b", "a"]
-    for minimum, message in (
-        (3, "only one word comes 3 times or more, and there must be two; .* 3 times"),
-        (4, "no word comes 4 times or more, and there must be two; .* 3 times"),
+    for min_count, message in (
+        (3, "only one word occurs 3 times"),
+        (4, "no word occurs 4 times.* 3 times"),
     ):
         with pytest.raises(ValueError, match=message):
-            train(corpus, SMALL._replace(minimum=minimum), seed=0, workers=1)
+            train_word2vec(corpus, SMALL._replace(min_count=min_count), seed=0, num_workers=1)
 
 
 @pytest.mark.parametrize("where", ["_do_train_job", "_job_producer"])
-def test_a_failing_thread_of_gensim_ends_the_training(corpus, monkeypatch, where):
+def test_a_failing_thread_of_gensim_ends_training(corpus, monkeypatch, where):
     """Left to itself, gensim would wait for it for ever."""
 
     def fail(self, *_, **__):
@@ -245,14 +263,14 @@ def test_a_failing_thread_of_gensim_ends_the_training(corpus, monkeypatch, where
     monkeypatch.setattr(word_training.Word2Vec, where, fail)
     before = threading.excepthook
     with pytest.raises(OSError, match="Input/output error"):
-        train(filled(corpus, story(10)), SMALL, seed=0, workers=2)
+        train_word2vec(filled(corpus, story(10)), SMALL, seed=0, num_workers=2)
     assert threading.excepthook is before
 
 
-def trained(tmp_path, seed, name, *, text=False):
-    with filled(Corpus(tmp_path), story()) as corpus:
-        vectors = train(corpus, SMALL, seed=seed, workers=1)
-    save(vectors, tmp_path / name, text=text)
+def trained(tmp_path, seed, name, *, text_format=False):
+    with filled(TokenCorpus(tmp_path), story()) as corpus:
+        vectors = train_word2vec(corpus, SMALL, seed=seed, num_workers=1)
+    save_word2vec(vectors, tmp_path / name, text_format=text_format)
     return vectors
 
 
@@ -264,8 +282,8 @@ def test_the_same_seed_and_one_worker_give_the_same_file(tmp_path):
 
 
 @pytest.mark.parametrize("text", [False, True])
-def test_gensim_reads_what_was_saved_and_so_do_we(tmp_path, text):
-    vectors = trained(tmp_path, 0, "words", text=text)
+def test_saved_vectors_are_read_by_gensim_and_by_us(tmp_path, text):
+    vectors = trained(tmp_path, 0, "words", text_format=text)
     read = KeyedVectors.load_word2vec_format(str(tmp_path / "words"), binary=not text)
     assert read.index_to_key == vectors.index_to_key
     np.testing.assert_array_equal(read.vectors, vectors.vectors)
@@ -274,7 +292,7 @@ def test_gensim_reads_what_was_saved_and_so_do_we(tmp_path, text):
     np.testing.assert_allclose(ours.matrix, vectors.get_normed_vectors(), atol=1e-6)
 
 
-def test_a_disk_that_fills_up_leaves_the_old_file_whole(tmp_path, monkeypatch):
+def test_a_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     (tmp_path / "words").write_text("old")
 
     def full(self, path, **_):
@@ -285,5 +303,5 @@ def test_a_disk_that_fills_up_leaves_the_old_file_whole(tmp_path, monkeypatch):
     with monkeypatch.context() as patch:
         patch.setattr(KeyedVectors, "save_word2vec_format", full)
         with pytest.raises(OSError, match="No space left"):
-            save(KeyedVectors(2), tmp_path / "words")
+            save_word2vec(KeyedVectors(2), tmp_path / "words")
     assert [path.read_text() for path in tmp_path.iterdir()] == ["old"]

@@ -60,8 +60,7 @@ from vl.labelling.recipe import (
     SplitConfig,
 )
 from vl.labelling.training import train_labeller
-from vl.labelling.word_training import Method, gather, save
-from vl.labelling.word_training import train as train_word_vectors
+from vl.labelling.word_training import Word2VecSettings, train_word_vectors
 from vl.metrics.significance import Resampling
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
@@ -166,10 +165,8 @@ class Demo:
 
     def train_words(self) -> None:
         """Train word vectors; a single worker, for reproducibility."""
-        method = Method(size=100, window=5, negative=10, epochs=5, minimum=2)
-        with gather([self.world / "text.txt"], self.folder) as corpus:
-            vectors = train_word_vectors(corpus, method, seed=self.seed, workers=1)
-        save(vectors, self.words)
+        settings = Word2VecSettings(vector_size=100, window=5, negative=10, epochs=5, min_count=2)
+        train_word_vectors([self.world / "text.txt"], self.words, settings, seed=self.seed)
 
     def train_encoder(self) -> None:
         """Train the multi-attribute classifier; save it with its classifier of kinds alone."""

@@ -1,6 +1,6 @@
-"""Word vectors trained on plain text through gensim, as DeViSE's were (Frome et al. 2013).
+"""Train word vectors on plain text with gensim, as DeViSE's were (Frome et al. 2013).
 
-It does not know the command's flags, nor how a label gets its vector.
+It does not know how a label gets its vector.
 """
 
 import contextlib
@@ -8,7 +8,7 @@ import logging
 import tempfile
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence, Set
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,25 +16,24 @@ from gensim.models import KeyedVectors, Phrases, Word2Vec
 
 from vl.data.errors import FormatError
 from vl.data.files import atomic_write
-from vl.data.words.phrases import Joiner, Phrase
+from vl.data.words.phrases import Phrase, PhraseJoiner
 from vl.data.words.texts import plain_words, text_lines
 from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
-LONGEST = 10_000  # words; gensim trains on no more of a line, and says nothing of the rest
-_CHUNK = 1 << 17  # bytes of lines that are read at once
+MAX_LINE_WORDS = 10_000  # gensim silently ignores the rest of a longer line
+_READ_SIZE = 1 << 17  # bytes of lines
 _MEGABYTE = 1 << 20
 _POLL_SECONDS = 0.1
 
 
-class Corpus:
-    """Lines of words on disk, in a file without a name: nothing is left of it after a kill.
+class TokenCorpus:
+    """Lines of words in an unnamed temporary file, which disappears even if the process is killed.
 
-    The file is as gensim's LineSentence wants it: words parted by spaces, a paragraph a line.
-    Training goes through it several times, so that the cutting and joining is done once.
+    Training reads it several times; tokenizing and joining phrases is done once.
 
     Args:
-        folder: on whose disk the file is; it takes about as much as the text, unpacked.
+        folder: where the file is; it takes about as much as the uncompressed text.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -43,112 +42,112 @@ class Corpus:
         try:
             self._file = tempfile.TemporaryFile(dir=folder)  # noqa: SIM115 - close() is ours
         except OSError as cause:
-            raise self._refused(cause) from cause
+            raise self._write_error(cause) from cause
         self._lock = threading.Lock()
         self._advance: Callable[[int], object] = lambda words: None
         self.counts: Counter[str] = Counter()
-        self.lines = 0
+        self.num_lines = 0
 
-    def __enter__(self) -> "Corpus":
+    def __enter__(self) -> "TokenCorpus":
         return self
 
     def __exit__(self, *_: object) -> None:
         self.close()
 
     def close(self) -> None:
-        """Give the disk back; who still goes through the lines finds no more of them."""
-        # gensim's reading thread lives on when an interruption ends the training, hence the lock;
-        # what a full disk did not take is wanted no more.
+        """Delete the file; iterators that are still running end."""
+        # gensim's reading thread survives an interrupted training, hence the lock; a full disk may
+        # refuse the last write.
         with self._lock, contextlib.suppress(OSError):
             self._file.close()
 
     @property
-    def words(self) -> int:
-        """Words in all lines, a joined phrase being one."""
+    def num_words(self) -> int:
+        """Words in all lines, a joined phrase counted as one."""
         return self.counts.total()
 
     def __iter__(self) -> Iterator[list[str]]:
-        """The lines from the first to the last; one at a time can go through them."""
-        place = 0
+        """The lines in order; one iterator at a time."""
+        offset = 0
         while True:
             with self._lock:
                 if self._file.closed:
                     return
                 try:
-                    self._file.seek(place)  # writes what is not written yet
+                    self._file.seek(offset)  # flushes
                 except OSError as cause:
-                    raise self._refused(cause) from cause
-                lines = self._file.readlines(_CHUNK)
-                place = self._file.tell()
+                    raise self._write_error(cause) from cause
+                lines = self._file.readlines(_READ_SIZE)
+                offset = self._file.tell()
             if not lines:
                 return
-            split = [line.decode().split() for line in lines]
-            self._advance(sum(map(len, split)))
-            yield from split
+            tokens = [line.decode().split() for line in lines]
+            self._advance(sum(map(len, tokens)))
+            yield from tokens
 
     def add(self, words: list[str]) -> None:
-        """One more line, if there are words; of a longer one than gensim takes several."""
-        for start in range(0, len(words), LONGEST):
-            part = words[start : start + LONGEST]
+        """Append a line, unless it is empty; one too long for gensim becomes several."""
+        for start in range(0, len(words), MAX_LINE_WORDS):
+            part = words[start : start + MAX_LINE_WORDS]
             self.counts.update(part)
             try:
                 self._file.write((" ".join(part) + "\n").encode())
             except OSError as cause:
-                raise self._refused(cause) from cause
-            self.lines += 1
+                raise self._write_error(cause) from cause
+            self.num_lines += 1
 
-    def _refused(self, cause: OSError) -> OSError:
-        """Names the folder, for of the file nobody has heard."""
+    def _write_error(self, cause: OSError) -> OSError:
+        """Names the folder, as the file has no name."""
         return OSError(f"{self._folder}: cannot be written: {cause.strerror}")
 
-    def bar(self, task: str, *, times: int = 1) -> ProgressBar:
-        """Progress of going so many times through the lines."""
-        bar = ProgressBar(task, times * self.words, unit="words")
+    def progress_bar(self, task: str, *, epochs: int = 1) -> ProgressBar:
+        """A progress bar of reading the lines so many times."""
+        bar = ProgressBar(task, epochs * self.num_words, unit="words")
         self._advance = bar.advance
         return bar
 
-    def rewritten(self, write: Callable[[list[str]], list[str]]) -> "Corpus":
-        """The same lines, each written anew; this corpus is closed."""
-        corpus = Corpus(self._folder)
+    def map_lines(self, function: Callable[[list[str]], list[str]]) -> "TokenCorpus":
+        """A new corpus of the function's lines; this one is closed."""
+        corpus = TokenCorpus(self._folder)
         try:
-            with self, self.bar("join"):
+            with self, self.progress_bar("join"):
                 for line in self:
-                    corpus.add(write(line))
+                    corpus.add(function(line))
         except BaseException:
             corpus.close()
             raise
         return corpus
 
 
-def gather(paths: Sequence[Path], folder: Path) -> Corpus:
-    """The words of these texts in lower case.
+def read_corpus(paths: Sequence[Path], folder: Path) -> TokenCorpus:
+    """Tokenize texts into words in lower case.
 
     Args:
         paths: see ``vl.data.words.texts.text_lines``.
         folder: of the corpus.
 
     Raises:
-        FormatError: a file is no text, is damaged, or there is no word in it.
-        OSError: one cannot be read, or the corpus not be written.
+        FormatError: a file is not text, is damaged, or has no word.
+        OSError: a file cannot be read, or the corpus cannot be written.
     """
     total = sum(path.stat().st_size for path in paths)
-    corpus = Corpus(folder)
+    corpus = TokenCorpus(folder)
     try:
         with ProgressBar("read", -(-total // _MEGABYTE), unit="MB") as bar:
-            seen = 0
+            num_bytes = 0
 
             def advance(count: int) -> None:
-                nonlocal seen
-                begun = -(-(seen + count) // _MEGABYTE) - -(-seen // _MEGABYTE)
-                if begun:
-                    bar.advance(begun)
-                seen += count
+                nonlocal num_bytes
+                megabytes = -(-(num_bytes + count) // _MEGABYTE) - -(-num_bytes // _MEGABYTE)
+                if megabytes:
+                    bar.advance(megabytes)
+                num_bytes += count
 
             for path in paths:
-                before = corpus.lines
+                before = corpus.num_lines
                 for line in text_lines(path, advance=advance):
                     corpus.add(plain_words(line.lower()))
-                if corpus.lines == before:
+                if corpus.num_lines == before:
                     raise FormatError(path, "there is no word in it")
     except BaseException:
         corpus.close()
@@ -156,159 +155,266 @@ def gather(paths: Sequence[Path], folder: Path) -> Corpus:
     return corpus
 
 
-def joined(corpus: Corpus, phrases: set[Phrase], *, minimum: int) -> Corpus:
-    """The same text, with those phrases as one word that then come often enough.
+def join_phrases(corpus: TokenCorpus, phrases: set[Phrase], *, min_count: int) -> TokenCorpus:
+    """Join phrases into single words where these are frequent enough.
 
-    Of a rarer phrase the words stay apart, for as one word it would get no vector and its words
-    would lose a place they stand in; shorter phrases in it are joined then.
+    A rarer phrase is not joined, since as one word it would get no vector and its words would lose
+    an occurrence; shorter phrases within it are joined then.
 
     Args:
         corpus: the lines; it is closed.
-        phrases: what to join.
-        minimum: times a phrase must come.
+        phrases: to be joined.
+        min_count: least count of a joined phrase.
     """
-    with corpus.bar("count phrases"):
-        found = Joiner(phrases).counted(corpus)
-    phrases = {phrase for phrase in phrases if found[phrase] >= minimum}
-    corpus = corpus.rewritten(Joiner(phrases))
-    # Some of them stand mostly in longer ones.
-    while rare := {phrase for phrase in phrases if 0 < corpus.counts["_".join(phrase)] < minimum}:
-        apart = {"_".join(phrase): phrase for phrase in phrases}
+    with corpus.progress_bar("count phrases"):
+        counts = PhraseJoiner(phrases).count(corpus)
+    phrases = {phrase for phrase in phrases if counts[phrase] >= min_count}
+    corpus = corpus.map_lines(PhraseJoiner(phrases))
+    # Some occur mostly within longer ones.
+    while rare := {phrase for phrase in phrases if 0 < corpus.counts["_".join(phrase)] < min_count}:
+        words_of = {"_".join(phrase): phrase for phrase in phrases}
         phrases = phrases - rare
-        corpus = corpus.rewritten(_again(apart, {"_".join(phrase) for phrase in rare}, phrases))
+        rejoin = _rejoin(words_of, {"_".join(phrase) for phrase in rare}, phrases)
+        corpus = corpus.map_lines(rejoin)
     return corpus
 
 
-def _again(
-    apart: dict[str, Phrase], rare: set[str], phrases: set[Phrase]
+def _rejoin(
+    words_of: dict[str, Phrase], rare: set[str], phrases: set[Phrase]
 ) -> Callable[[list[str]], list[str]]:
-    """Join lines anew that have a rare phrase; all others stay the same without it."""
-    join = Joiner(phrases)
+    """Split lines with a rare phrase into words and join them again; the other lines stay."""
+    join = PhraseJoiner(phrases)
 
-    def write(line: list[str]) -> list[str]:
+    def rejoin(line: list[str]) -> list[str]:
         if rare.isdisjoint(line):
             return line
-        return join([part for word in line for part in apart.get(word, (word,))])
+        return join([part for word in line for part in words_of.get(word, (word,))])
 
-    return write
+    return rejoin
 
 
-def frequent_pairs(corpus: Corpus, *, minimum: int, threshold: float) -> set[Phrase]:
-    """Pairs of words that stand together far more often than their counts would have it.
+def frequent_pairs(corpus: TokenCorpus, *, min_count: int, threshold: float) -> set[Phrase]:
+    """Pairs of words that occur together far more often than by chance.
 
     Args:
         corpus: the lines.
-        minimum: pairs below this count are none.
-        threshold: of (count(a, b) - minimum) * types / (count(a) * count(b)), where types are those
-            of single words and pairs; higher gives fewer.
+        min_count: least count of a pair.
+        threshold: of (count(a, b) - min_count) * types / (count(a) * count(b)), where types are
+            distinct words and pairs; higher gives fewer pairs.
 
     Source:
         Mikolov et al. 2013 ("Distributed Representations of Words and Phrases"), equation 6, times
         the types, as gensim counts it.
     """
-    # A space between the two: gensim takes a pair apart again at what joins it, and words that are
-    # phrases already have underscores.
-    with corpus.bar("count pairs"):
-        phrases = Phrases(corpus, min_count=minimum, threshold=threshold, delimiter=" ")
+    # Joined by a space: gensim splits a pair at its delimiter, and joined phrases have underscores.
+    with corpus.progress_bar("count pairs"):
+        phrases = Phrases(corpus, min_count=min_count, threshold=threshold, delimiter=" ")
     if phrases.min_reduce > 1:
-        _log.warning("there are more pairs than gensim holds; it forgot rare ones on its way")
+        _log.warning("gensim dropped rare pairs to limit its memory")
     return {tuple(pair.split(" ")) for pair in phrases.export_phrases()}
 
 
-class Method(NamedTuple):
-    """How vectors are trained; DeViSE's settings where it gives one."""
+class Word2VecSettings(NamedTuple):
+    """Settings of word2vec; the defaults are DeViSE's where it gives one."""
 
-    size: int = 500
-    """Numbers in a vector; 500 or 1,000 in DeViSE."""
+    vector_size: int = 500
+    """Dimension of the vectors; 500 or 1,000 in DeViSE."""
     window: int = 20
-    """Words to either side, at most; 20 in DeViSE."""
+    """Context words on either side, at most; 20 in DeViSE."""
     cbow: bool = False
-    """Predict a word from its neighbours, not the neighbours from the word."""
+    """Predict a word from its context (CBOW), not the context from the word (skip-gram)."""
     negative: int = 0
-    """Noise words a word is told from; 0 for hierarchical softmax, as in DeViSE."""
+    """Negative samples; 0 for hierarchical softmax, as in DeViSE."""
     epochs: int = 1
     """Passes over the text; 1 in DeViSE."""
-    minimum: int = 5
-    """Times a word must come."""
+    min_count: int = 5
+    """Least count of a word."""
     sample: float = 1e-3
-    """Share of the text from which on a word is sometimes left out; 1e-3 in word2vec; 0: never."""
-    rate: float = 0.025
-    """Learning rate at first; it falls to 0.0001 in a line (word2vec)."""
+    """Threshold of subsampling frequent words; 1e-3 in word2vec; 0: none."""
+    learning_rate: float = 0.025
+    """Initial learning rate; it decays linearly to 0.0001 (word2vec)."""
 
 
-def train(corpus: Corpus, method: Method, *, seed: int, workers: int) -> KeyedVectors:
-    """Vectors of all words that come often enough, the most frequent first.
+class PhraseDetection(NamedTuple):
+    """Settings of joining frequent pairs of words."""
 
-    gensim hands lines out to its workers one by one. Its other way, ``corpus_file``, starts workers
-    at any byte, so that some words are read twice and others not at all; it trains on at most
-    10,000 words of those it takes at a time, and does not say how far it is.
+    passes: int = 0
+    """Passes that join pairs; two find up to four words."""
+    min_count: int = 5
+    """Least count of a pair; 5 in gensim."""
+    threshold: float = 10.0
+    """Least score of a pair; see ``frequent_pairs``."""
+
+
+def train_word_vectors(
+    texts: Sequence[Path],
+    output: Path,
+    settings: Word2VecSettings,
+    *,
+    phrases: Set[Phrase] = frozenset(),
+    detection: PhraseDetection | None = None,
+    text_format: bool = False,
+    seed: int = 0,
+    num_workers: int = 1,
+) -> None:
+    """Train word vectors on texts and save them in word2vec's format.
+
+    Args:
+        texts: see ``vl.data.words.texts.text_lines``.
+        output: the file of vectors.
+        settings: of word2vec.
+        phrases: terms of several words that become one word.
+        detection: of further phrases; none by default.
+        text_format: word2vec's text format, not its binary one.
+        seed: of the initial vectors and the sampling; with one worker the result is reproducible.
+        num_workers: threads.
+
+    Raises:
+        FormatError: a text is not text, is damaged, or has no word.
+        ValueError: fewer than two words are frequent enough.
+        OSError: a text cannot be read, or the output cannot be written.
+    """
+    folder = output.resolve().parent
+    detection = detection or PhraseDetection()
+    with _joined_corpus(texts, folder, settings, phrases, detection) as corpus:
+        _log_counts(corpus, settings.min_count, phrases)
+        vectors = train_word2vec(corpus, settings, seed=seed, num_workers=num_workers)
+    save_word2vec(vectors, output, text_format=text_format)
+    _log.info("%d vectors of size %d in %s", len(vectors), settings.vector_size, output)
+
+
+def train_word2vec(
+    corpus: TokenCorpus, settings: Word2VecSettings, *, seed: int, num_workers: int
+) -> KeyedVectors:
+    """Vectors of all words that are frequent enough, the most frequent first.
+
+    gensim's ``corpus_file`` is not used: its workers start at arbitrary bytes, so that some words
+    are read twice and others not at all, and it reports no progress.
 
     Args:
         corpus: the lines.
-        method: the settings.
-        seed: of the first vectors and the sampling; with one worker it makes the result repeat.
-        workers: threads.
+        settings: of word2vec.
+        seed: see ``train_word_vectors``.
+        num_workers: threads.
 
     Raises:
-        ValueError: fewer than two words come often enough.
+        ValueError: fewer than two words are frequent enough.
         OSError: the lines cannot be read.
     """
-    # Ordered here, by count and then alphabet, so that the order is the same everywhere.
-    often = [(word, count) for word, count in corpus.counts.items() if count >= method.minimum]
-    if len(often) < 2:  # of one word gensim makes no tree
+    min_count = settings.min_count
+    # Sorted here, by count and then alphabet, so that the order is the same everywhere.
+    frequent = [(word, count) for word, count in corpus.counts.items() if count >= min_count]
+    if len(frequent) < 2:  # gensim builds no tree of one word
         most = max(corpus.counts.values(), default=0)
         raise ValueError(
-            f"{'only one' if often else 'no'} word comes {method.minimum} times or more, and there "
-            f"must be two; the most frequent comes {most} times"
+            f"{'only one' if frequent else 'no'} word occurs {min_count} times or more, and there "
+            f"must be two; the most frequent occurs {most} times"
         )
-    often.sort(key=lambda counted: (-counted[1], counted[0]))
-    total = corpus.words
-    # In a short text gensim's usual 10,000 words at a time would leave the rate no time to fall.
-    at_once = max(1, min(LONGEST, total * method.epochs // (20 * workers)))
+    frequent.sort(key=lambda item: (-item[1], item[0]))
+    num_words = corpus.num_words
+    # With gensim's 10,000 words a batch the learning rate could not decay on a short text.
+    batch_words = max(1, min(MAX_LINE_WORDS, num_words * settings.epochs // (20 * num_workers)))
     model = Word2Vec(
-        sg=0 if method.cbow else 1,
-        hs=0 if method.negative else 1,
-        negative=method.negative,
-        window=method.window,
-        vector_size=method.size,
-        epochs=method.epochs,
+        sg=0 if settings.cbow else 1,
+        hs=0 if settings.negative else 1,
+        negative=settings.negative,
+        window=settings.window,
+        vector_size=settings.vector_size,
+        epochs=settings.epochs,
         min_count=1,  # they are chosen
-        sample=method.sample,
-        alpha=method.rate,
-        min_alpha=min(1e-4, method.rate),
+        sample=settings.sample,
+        alpha=settings.learning_rate,
+        min_alpha=min(1e-4, settings.learning_rate),
         seed=seed,
-        workers=workers,
+        workers=num_workers,
         sorted_vocab=0,
-        batch_words=at_once,
+        batch_words=batch_words,
     )
-    model.build_vocab_from_freq(dict(often))
-    with corpus.bar("train", times=method.epochs):
-        named = {"total_examples": corpus.lines, "total_words": total, "epochs": method.epochs}
-        _in_thread(lambda: model.train(corpus, **named))
+    model.build_vocab_from_freq(dict(frequent))
+    with corpus.progress_bar("train", epochs=settings.epochs):
+        _run_in_thread(
+            lambda: model.train(
+                corpus,
+                total_examples=corpus.num_lines,
+                total_words=num_words,
+                epochs=settings.epochs,
+            )
+        )
     return model.wv
 
 
-def _in_thread(train: Callable[[], object]) -> None:
-    """Run gensim's training, which would wait for ever for a thread of its own that has failed."""
-    failures: list[BaseException | None] = []
-    before = threading.excepthook
-    threading.excepthook = lambda failed: failures.append(failed.exc_value)
-    try:
-        thread = threading.Thread(target=train, daemon=True)
-        thread.start()
-        while thread.is_alive() and not failures:
-            thread.join(_POLL_SECONDS)
-    finally:
-        threading.excepthook = before
-    for failure in failures:
-        raise failure or RuntimeError("a thread of the training failed")
-
-
-def save(vectors: KeyedVectors, path: Path, *, text: bool = False) -> None:
-    """Write in word2vec's binary format, or as text; whole or not at all.
+def save_word2vec(vectors: KeyedVectors, path: Path, *, text_format: bool = False) -> None:
+    """Write vectors in word2vec's binary or text format, atomically.
 
     Raises:
         OSError: the file cannot be written.
     """
-    with atomic_write(path) as beside:
-        vectors.save_word2vec_format(str(beside), binary=not text)
+    with atomic_write(path) as partial_path:
+        vectors.save_word2vec_format(str(partial_path), binary=not text_format)
+
+
+def _joined_corpus(
+    texts: Sequence[Path],
+    folder: Path,
+    settings: Word2VecSettings,
+    phrases: Set[Phrase],
+    detection: PhraseDetection,
+) -> TokenCorpus:
+    """All texts, with phrases joined."""
+    corpus = read_corpus(texts, folder)
+    terms = {"_".join(phrase) for phrase in phrases}
+    try:
+        if phrases:
+            corpus = join_phrases(corpus, set(phrases), min_count=settings.min_count)
+        for index in range(1, detection.passes + 1):
+            pairs = frequent_pairs(
+                corpus, min_count=detection.min_count, threshold=detection.threshold
+            )
+            # Or a label that occurs mostly within some pair would lose its word.
+            pairs = {pair for pair in pairs if terms.isdisjoint(pair)}
+            _log.info("pass %d joins %d pairs of words", index, len(pairs))
+            if not pairs:
+                break
+            corpus = join_phrases(corpus, pairs, min_count=settings.min_count)
+    except BaseException:
+        corpus.close()
+        raise
+    return corpus
+
+
+def _log_counts(corpus: TokenCorpus, min_count: int, phrases: Set[Phrase]) -> None:
+    rare = [count for count in corpus.counts.values() if count < min_count]
+    _log.info(
+        "%d words in %d lines; of %d distinct words %d occur fewer than %d times and get no vector "
+        "(%.1f %% of the text)",
+        corpus.num_words,
+        corpus.num_lines,
+        len(corpus.counts),
+        len(rare),
+        min_count,
+        100 * sum(rare) / corpus.num_words,
+    )
+    if phrases:
+        counts = [corpus.counts["_".join(phrase)] for phrase in phrases]
+        _log.info(
+            "of %d terms of several words %d occur %d times or more and are joined",
+            len(phrases),
+            sum(count > 0 for count in counts),
+            min_count,
+        )
+
+
+def _run_in_thread(function: Callable[[], object]) -> None:
+    """Run gensim's training, which would wait forever for a thread of its own that has failed."""
+    failures: list[BaseException | None] = []
+    hook = threading.excepthook
+    threading.excepthook = lambda failure: failures.append(failure.exc_value)
+    try:
+        thread = threading.Thread(target=function, daemon=True)
+        thread.start()
+        while thread.is_alive() and not failures:
+            thread.join(_POLL_SECONDS)
+    finally:
+        threading.excepthook = hook
+    for failure in failures:
+        raise failure or RuntimeError("a thread of the training failed")

@@ -5,7 +5,7 @@ from collections import Counter
 
 import pytest
 
-from vl.data.words.phrases import Joiner, label_phrases
+from vl.data.words.phrases import PhraseJoiner, label_phrases
 
 
 def plain_join(words, phrases):
@@ -27,7 +27,7 @@ def test_it_joins_as_a_plain_slow_joiner_does(seed):
     phrases = {
         tuple(randomly.choices(letters, k=randomly.choice([2, 2, 3, 4, 5]))) for _ in range(8)
     }
-    join = Joiner(phrases)
+    join = PhraseJoiner(phrases)
     for length in (*range(8), 50, 200):
         words = randomly.choices(letters, k=length)
         before = list(words)
@@ -49,7 +49,7 @@ def test_it_joins_as_a_plain_slow_joiner_does(seed):
     ],
 )
 def test_the_longest_phrase_that_begins_at_a_word_is_joined(text, joined):
-    join = Joiner([("stop", "sign"), ("stop", "sign", "post"), ("york", "stop")])
+    join = PhraseJoiner([("stop", "sign"), ("stop", "sign", "post"), ("york", "stop")])
     assert join(text.split()) == joined.split()
 
 
@@ -58,7 +58,7 @@ def test_phrases_are_counted_wherever_they_stand(seed):
     randomly = random.Random(seed)
     phrases = {tuple(randomly.choices("abc", k=randomly.choice([2, 3, 4]))) for _ in range(9)}
     lines = [randomly.choices("abc", k=randomly.randrange(20)) for _ in range(30)]
-    found = Joiner(phrases).counted(iter(lines))
+    found = PhraseJoiner(phrases).count(iter(lines))
     assert dict(found) == Counter(
         phrase
         for line in lines
@@ -69,8 +69,8 @@ def test_phrases_are_counted_wherever_they_stand(seed):
 
 
 def test_a_word_alone_is_no_phrase():
-    with pytest.raises(ValueError, match=r"\('cat',\) is no phrase; it must have two words"):
-        Joiner([("cat",)])
+    with pytest.raises(ValueError, match=r"\('cat',\) is not a phrase; it must have two words"):
+        PhraseJoiner([("cat",)])
 
 
 def test_the_phrases_of_labels_are_all_their_terms_of_several_words():

@@ -1,27 +1,38 @@
-"""The photographs that a command line asks for."""
+"""Images that a command line names."""
+
+import io
+from types import SimpleNamespace
 
 import pytest
 
 from tests.helpers.tiny_captioner import drawings
 from vl.data.errors import FormatError
-from vl.inputs import error_message, photographs
+from vl.inputs import error_message, find_inputs, find_labelled_images, report_failures
 
 
-def test_files_come_in_the_order_of_the_paths_and_failures_apart(tmp_path):
-    paths = drawings(tmp_path / "photos", 3)
-    empty, gone = tmp_path / "empty", tmp_path / "gone.png"
+def test_files_keep_the_order_of_the_paths(tmp_path):
+    paths = drawings(tmp_path / "images", 3)
+    empty, missing = tmp_path / "empty", tmp_path / "missing.png"
     empty.mkdir()
-    files, failures = photographs([paths[2], empty, tmp_path / "photos", gone])
+    files, failures = find_inputs([paths[2], empty, tmp_path / "images", missing])
     assert files == [paths[2], *paths]
     assert [type(error) for error in failures] == [ValueError, FileNotFoundError]
-    assert photographs([gone]).files == []
+    assert find_inputs([missing]).files == []
 
 
-def test_nothing_to_do_is_an_error(tmp_path):
-    with pytest.raises(ValueError, match="no photographs are given"):
-        photographs([])
-    with pytest.raises(ValueError, match="the folder has no image"):
-        photographs([tmp_path])
+def test_stdin_lists_paths(tmp_path, monkeypatch):
+    paths = drawings(tmp_path, 2)
+    content = f"{paths[1]}\r\n\n{paths[0]}\n".encode()
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    assert find_inputs([type(paths[0])("-")]).files == [paths[1], paths[0]]
+
+
+def test_refuses_to_read_nothing(tmp_path):
+    for find in (find_inputs, find_labelled_images):
+        with pytest.raises(ValueError, match="no images"):
+            find([])
+    with pytest.raises(ValueError, match="no image"):
+        find_inputs([tmp_path])
 
 
 @pytest.mark.parametrize(
@@ -29,10 +40,14 @@ def test_nothing_to_do_is_an_error(tmp_path):
     [
         (FileNotFoundError(2, "No such file or directory", "a.png"), "a.png: No such file or dir"),
         (FormatError("a.png", "cut\nshort"), "a.png: cut short"),
-        (OSError("a.png: gone"), "a.png: gone"),
+        (OSError("a.png: missing"), "a.png: missing"),
     ],
+    ids=["missing", "malformed", "other"],
 )
-def test_a_complaint_is_one_line(error, line):
-    assert error_message(error).startswith(f"vl: error: {line}")
-    assert "\n" not in error_message(error)
-    assert "Errno" not in error_message(error)
+def test_errors_are_one_line(error, line):
+    lines = []
+    assert report_failures([error, error], lines.append) == 2
+    assert lines == [error_message(error)] * 2
+    assert lines[0].startswith(f"vl: error: {line}")
+    assert "\n" not in lines[0]
+    assert "Errno" not in lines[0]

@@ -1,4 +1,4 @@
-"""Images to captions and labels, and the scores of both: the public names of vl."""
+"""Captions and labels for images, and metrics for both: the public names of vl."""
 
 import importlib
 from typing import TYPE_CHECKING, Any
@@ -10,6 +10,7 @@ __all__ = [
     "Caption",
     "CaptionEvaluation",
     "Captioner",
+    "Embedder",
     "Index",
     "Labeller",
     "Prediction",
@@ -23,6 +24,7 @@ _MODULES = {  # where each public name is defined
     "Caption": "captioning.captioner",
     "CaptionEvaluation": "evaluation.output",
     "Captioner": "captioning.captioner",
+    "Embedder": "encoding.embedder",
     "Index": "search.index",
     "Labeller": "labelling.labeller",
     "Prediction": "labelling.candidates",
@@ -33,6 +35,7 @@ _MODULES = {  # where each public name is defined
 if TYPE_CHECKING:
     from vl.captioning.captioner import Caption, Captioner
     from vl.captioning.search import SearchSettings
+    from vl.encoding.embedder import Embedder
     from vl.evaluation.evaluate import evaluate_captions
     from vl.evaluation.output import CaptionEvaluation
     from vl.labelling.candidates import Answer, Prediction
@@ -41,7 +44,7 @@ if TYPE_CHECKING:
 
 
 def __getattr__(name: str) -> Any:
-    """Import a public name when it is first used: PyTorch takes seconds to import."""
+    """Import a public name at its first use, as PyTorch takes seconds to import."""
     if name in _MODULES:
         return getattr(importlib.import_module(f"vl.{_MODULES[name]}"), name)
     raise AttributeError(f"module 'vl' has no attribute {name!r}")

@@ -1,9 +1,9 @@
-"""The photographs that a command line asks for, and the paths of it that give none."""
+"""Images that a command line names, and the errors of those that cannot be read."""
 
 import logging
 import os
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -14,67 +14,74 @@ _log = logging.getLogger(__name__)
 
 
 class Inputs(NamedTuple):
-    """What paths stand for."""
+    """Image files, and the errors of paths that gave none."""
 
     files: list[Path]  # in the order of the paths, those of a folder sorted
-    failures: list[Exception]  # why a path gives none
+    failures: list[Exception]
 
 
-def photographs(paths: Iterable[Path]) -> Inputs:
-    """The files of all paths, those that cannot be used apart.
+def find_inputs(paths: Iterable[Path]) -> Inputs:
+    """The image files of paths.
 
     Args:
-        paths: photographs, and folders of them; see ``vl.data.images.decode.find``.
+        paths: images, folders of images, or ``-`` for a list of paths on stdin.
 
     Raises:
-        ValueError: no path, or only folders that hold no image: there is nothing to do.
+        ValueError: there is no path, or there are only folders without images.
     """
     files: list[Path] = []
     failures: list[Exception] = []
-    for path in paths:
+    for path in _expand_stdin(paths):
         try:
             files += find_images([path])
         except (OSError, ValueError) as error:
             failures.append(error)
     if not files and not any(isinstance(error, OSError) for error in failures):
-        raise ValueError("; ".join(map(str, failures)) or "no photographs are given")
+        raise ValueError("; ".join(map(str, failures)) or "no images to read")
     return Inputs(files, failures)
 
 
-def labelled_photographs(sources: Sequence[Path]) -> list[LabelledImage]:
-    """The photographs of folders of classes and of lists, in order; what is left out is logged.
+def find_labelled_images(sources: Sequence[Path]) -> list[LabelledImage]:
+    """The images of folders of classes and of lists, in order; logs what is left out.
 
     Raises:
-        ValueError: there is none, one is in two sources, or see
-            ``vl.data.labelled.folders.read_labelled_images``.
-        OSError: a source is not there, or cannot be read.
+        ValueError: there is none, one is in two sources, or as ``read_labelled_images``.
+        OSError: a source does not exist, or cannot be read.
     """
-    found: dict[Path, LabelledImage] = {}
+    images: dict[Path, LabelledImage] = {}
     for source in sources:
-        read = read_labelled_images(source)
-        for note in read.warnings:
-            _log.info("%s: %s", source, note)
-        for each in read.images:
-            if found.setdefault(each.path, each) is not each:
-                raise ValueError(f"{source}: {each.path} is in an earlier source already")
-    if not found:
-        raise ValueError("no photographs are given")
-    return list(found.values())
+        content = read_labelled_images(source)
+        for warning in content.warnings:
+            _log.info("%s: %s", source, warning)
+        for image in content.images:
+            if images.setdefault(image.path, image) is not image:
+                raise ValueError(f"{source}: {image.path} is also in an earlier source")
+    if not images:
+        raise ValueError("no images to read")
+    return list(images.values())
 
 
-def listed(paths: Iterable[Path]) -> Iterator[Path]:
-    """The paths, and in the place of ``-`` those that stdin lists, one a line."""
-    for path in paths:
-        if str(path) == "-":
-            text = os.fsdecode(sys.stdin.buffer.read())  # names are bytes, whatever the locale
-            yield from (Path(line.rstrip("\r")) for line in text.split("\n") if line.strip())
-        else:
-            yield path
+def report_failures(failures: Iterable[Exception], print_line: Callable[[str], None]) -> int:
+    """Print an error line for each failure; returns their count."""
+    count = 0
+    for failure in failures:
+        print_line(error_message(failure))
+        count += 1
+    return count
 
 
 def error_message(error: Exception) -> str:
-    """One line for stderr about an input that failed."""
+    """The error line of an input that failed."""
     text = " ".join(str(error).split())
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         text = f"{error.filename}: {error.strerror}"
     return f"vl: error: {text}"
+
+
+def _expand_stdin(paths: Iterable[Path]) -> Iterator[Path]:
+    for path in paths:
+        if str(path) == "-":
+            text = os.fsdecode(sys.stdin.buffer.read())  # file names are bytes, whatever the locale
+            yield from (Path(line.rstrip("\r")) for line in text.split("\n") if line.strip())
+        else:
+            yield path

@@ -225,7 +225,7 @@ def test_nothing_to_do_is_wrong_use(weights, tmp_path, capsys, paths):
     assert run(weights, out, *folders) == 2
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    expected = "the folder has no image" if paths else "no photographs are given"
+    expected = "the folder has no image" if paths else "no images to read"
     assert expected in stderr
     assert all(str(folder) in stderr for folder in folders)
     assert not out.exists()

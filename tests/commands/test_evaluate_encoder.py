@@ -240,7 +240,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(photographs, model, tmp_p
     blobs = tmp_path / "blobs.safetensors"
     save_file({"x": torch.zeros(1)}, blobs)
     cases = [
-        ([], "no photographs are given"),
+        ([], "no images to read"),
         ([photographs], "give --model, or --weights with --encoder and --classes"),
         ([photographs, "--weights", blobs], "give --model, or --weights with"),
         ([photographs, "--model", model, "--classes", names], "--model has its own encoder and"),

@@ -70,11 +70,11 @@ def run(flags: AttackRun) -> int:
     from vl.attacks.attack import AttackConfig
     from vl.attacks.images import STAGES, attack_images, output_files
     from vl.attacks.load import load_target_model
-    from vl.inputs import error_message, listed, photographs
+    from vl.inputs import error_message, find_inputs
     from vl.terminal import ProgressBar, print_line
 
     config = AttackConfig(flags.epsilon, flags.steps, flags.step_size)
-    inputs = photographs(listed(flags.paths))
+    inputs = find_inputs(flags.paths)
     files = output_files(inputs.files, flags.output_dir)
     model = load_target_model(
         flags.model,

@@ -64,7 +64,7 @@ def run(flags: CaptionFlags) -> int:
     from vl.data.files import check_writable
     from vl.devices import resolve_device
     from vl.evaluation.read import write_results
-    from vl.inputs import error_message, listed, photographs
+    from vl.inputs import error_message, find_inputs
     from vl.terminal import ProgressBar, print_line
 
     captioner = Captioner.load(*flags.model, device=resolve_device(flags.device))
@@ -75,7 +75,7 @@ def run(flags: CaptionFlags) -> int:
         captioner.save(flags.save_model)
         if not flags.paths:
             return 0
-    inputs = photographs(listed(flags.paths))
+    inputs = find_inputs(flags.paths)
     if flags.output:
         ids = image_ids(inputs.files)
         check_writable(flags.output)

@@ -18,7 +18,7 @@ from vl.encoders.weights import fingerprint
 from vl.encoding.embedder import COMPILE_FROM, Embedder
 from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
 from vl.encoding.pretrained import load_encoder
-from vl.inputs import error_message, photographs
+from vl.inputs import error_message, find_inputs
 from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
@@ -55,7 +55,7 @@ class EmbedRun(DeviceOptions):
 def run(flags: EmbedRun) -> int:
     """Embed what is not embedded yet; 1 if a photograph could not be read."""
     device = devices.resolve_device(flags.device)
-    inputs = photographs(flags.paths)
+    inputs = find_inputs(flags.paths)
     files = list(dict.fromkeys(inputs.files))  # a folder and a file of it give that file twice
     names = _names(flags.paths, files)
     bfloat16 = flags.precision == "bfloat16"

@@ -24,7 +24,7 @@ from vl.encoding.classes import check_same_classes, places, read_classes
 from vl.encoding.evaluation import TOP, Classifier, Pair, Tally, interval, ranked
 from vl.encoding.openvino import OPENVINO_FROM, Engine, problem
 from vl.encoding.pretrained import load_encoder
-from vl.inputs import error_message, labelled_photographs
+from vl.inputs import error_message, find_labelled_images
 from vl.terminal import ProgressBar, print_line
 from vl.version import __version__
 
@@ -93,7 +93,7 @@ def run(flags: EncoderEvaluation) -> int:
         if file and not file.absolute().parent.is_dir():  # rather now than after hours
             raise FileNotFoundError(f"{file}: there is no folder {file.parent} to write it into")
     device = devices.resolve_device(flags.device)
-    photographs = labelled_photographs(flags.photographs)
+    photographs = find_labelled_images(flags.photographs)
     paths = [each.path for each in photographs]
     models = _models(flags)
     check_same_classes({model.file: model.classes for model in models})

@@ -49,11 +49,11 @@ def run(flags: RobustnessEvaluation) -> int:
     from vl.attacks.targets import TargetClassifier
     from vl.encoders.weights import fingerprint
     from vl.encoding import encoder_file
-    from vl.inputs import error_message, labelled_photographs
+    from vl.inputs import error_message, find_labelled_images
     from vl.terminal import ProgressBar, print_line
 
     attacks = attack_grid(flags.epsilon, steps=flags.steps, step_size=flags.step_size)
-    images = labelled_photographs(flags.paths)
+    images = find_labelled_images(flags.paths)
     trained = encoder_file.load(flags.model)
     model = TargetClassifier(
         trained, resize=flags.resize, device=devices.resolve_device(flags.device)

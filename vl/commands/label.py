@@ -75,12 +75,12 @@ def run(flags: LabelFlags) -> int:
     if flags.labels is not None:
         find_label_file(flags.labels)  # refused before PyTorch is imported
     from vl import devices
-    from vl.inputs import error_message, listed, photographs
+    from vl.inputs import error_message, find_inputs
     from vl.labelling.labeller import Labeller
     from vl.labelling.sheet import MAX_LABELLED
     from vl.terminal import ProgressBar, print_line
 
-    inputs = photographs(listed(flags.paths))
+    inputs = find_inputs(flags.paths)
     labeller = Labeller.load(flags.model, device=devices.resolve_device(flags.device))
     labeller.embedder.batch_size = flags.batch_size
     candidates = _candidates(flags, labeller)

@@ -37,7 +37,7 @@ COMMANDS = {
     "label": Command("vl.commands.label:LabelFlags", "Label images"),
     "search": Command(
         "vl.commands.search:SearchFlags",
-        "Search embedded images by text, by image, or by sums of both",
+        "Search images by words, by images, or by sums",
     ),
     "embed": Command("vl.commands.embed:EmbedRun", "Embed images with an encoder"),
     "encoders": Command("vl.commands.encoders:EncodersRun", "List the encoders"),

@@ -12,6 +12,7 @@ from vl.attacks.targets import Output, TargetCaptioner, TargetLabeller
 from vl.captioning.search import SearchSettings
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.words.label_space import LabelSpace
+from vl.data.words.labels import Label
 from vl.decoders.conse import Conse
 from vl.training.adversarial import basic_iterative
 
@@ -37,7 +38,7 @@ def ensemble_labeller():
 
 def target_labeller(*, stacking=False, csls=False, **options):
     model = labeller(**options)
-    return TargetLabeller(model, model.candidates(LABELS, stacking=stacking, csls=csls))
+    return TargetLabeller(model, model.candidates(LABELS, calibrated_stacking=stacking, csls=csls))
 
 
 def target_captioner(**options):
@@ -49,12 +50,12 @@ def target_captioner(**options):
 )
 def test_label_confidences_are_the_labellers(options):
     model = target_labeller(**options)
-    answers = model.labeller(list(squares()), labels=model.candidates, top=len(LABELS))
+    answers = model.labeller(list(squares()), labels=model.candidates, top_k=len(LABELS))
     for output, answer in zip(model.predict(squares()), answers, strict=True):
-        assert output == (answer.labels[0].text, (answer.labels[0].number,))
+        assert output == (answer.predictions[0].text, (answer.predictions[0].label_index,))
     for rank in range(len(LABELS) - 1):  # one has no vector
-        labels = [answer.labels[rank] for answer in answers]
-        targets = [Output(label.text, (label.number,)) for label in labels]
+        labels = [answer.predictions[rank] for answer in answers]
+        targets = [Output(label.text, (label.label_index,)) for label in labels]
         nlls = model.loss(targets)(squares()).tolist()
         confidences = model.confidence(squares(), targets)
         for confidence, label, nll in zip(confidences, labels, nlls, strict=True):
@@ -70,7 +71,7 @@ def test_only_seen_labels_have_their_own_temperature():
     answers = model(list(squares()), labels=target.candidates)
     confidences = target.confidence(squares(), target.predict(squares()))
     assert [confidence["probability"] for confidence in confidences] == pytest.approx(
-        [answer.labels[0].probability for answer in answers], abs=1e-5
+        [answer.predictions[0].probability for answer in answers], abs=1e-5
     )
 
 
@@ -80,7 +81,7 @@ def test_ensemble_of_projections_has_the_labellers_cosines_and_gradients():
     answers = model(list(squares()), labels=target.candidates)
     confidences = target.confidence(squares(), target.predict(squares()))
     assert [confidence["cosine"] for confidence in confidences] == pytest.approx(
-        [answer.labels[0].cosine for answer in answers], abs=1e-5
+        [answer.predictions[0].cosine for answer in answers], abs=1e-5
     )
     loss = target.loss([target.target("ball")] * 4)
     adversarial = basic_iterative(squares(), loss, epsilon=0.01, steps=1)
@@ -111,7 +112,7 @@ def test_refuses_unknown_ambiguous_and_vectorless_target_labels():
     with pytest.raises(ValueError, match="no word vector"):
         model.target("nothing known")
     ambiguous = labeller(LabelSpace(words(), wordnet=wordnet()))
-    candidates = ambiguous.candidates(["ring", "ring"], ["n00000006", "n00000007"])
+    candidates = ambiguous.candidates([Label("ring", "n00000006"), Label("ring", "n00000007")])
     with pytest.raises(ValueError, match="2 labels"):
         TargetLabeller(ambiguous, candidates).target("ring")
 

@@ -70,7 +70,9 @@ def predict(model, images):
     """The model's own outputs with their probability or log-probability."""
     if "--labels" in model:
         answers = Labeller.load(model[1])(images, labels=LABELS)
-        return [(answer.labels[0].text, answer.labels[0].probability) for answer in answers]
+        return [
+            (answer.predictions[0].text, answer.predictions[0].probability) for answer in answers
+        ]
     return [(best.text, best.log_prob) for best, *_ in Captioner.load(model[1])(images)]
 
 
@@ -175,7 +177,7 @@ def test_uncalibrated_labeller_has_cosines(tmp_path, images, output, capsys):
     labeller(calibration=None).save(tmp_path / "labeller.safetensors")
     model = ["--model", tmp_path / "labeller.safetensors", "--labels", "ball, box"]
     assert run(images[0], *model, "--output-dir", output) == 0
-    best = Labeller.load(model[1])([images[0]], labels=["ball", "box"])[0].labels[0]
+    best = Labeller.load(model[1])([images[0]], labels=["ball", "box"])[0].predictions[0]
     assert rows(capsys.readouterr().out)[0][2:4] == [best.text, f"{best.cosine:.4f}"]
 
 

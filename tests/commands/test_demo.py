@@ -29,7 +29,7 @@ def test_small_demo_writes_page_and_models_and_prints_results(tmp_path, capsys):
     image = output / "world" / "pictures" / "test" / "test-000000.jpg"
     assert captioner([image])[0][0].text in stdout
     labeller = Labeller.load(output / "labeller-devise" / "labeller.safetensors")
-    assert labeller([image], labels=["wheel", "moon"])[0].labels
+    assert labeller([image], labels=["wheel", "moon"])[0].predictions
     assert (output / "report.html").read_text().count("data:image/jpeg") == 36
     assert main(flags) == 2
     assert "--output-dir" in capsys.readouterr().err

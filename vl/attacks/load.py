@@ -10,6 +10,7 @@ from vl.attacks.targets import TargetCaptioner, TargetClassifier, TargetLabeller
 from vl.captioning import captioner
 from vl.captioning.captioner import Captioner
 from vl.data.choices import Resize
+from vl.data.files import first_few
 from vl.data.words.label_lists import read_labels
 from vl.encoding import encoder_file
 from vl.labelling import labeller_file
@@ -61,9 +62,8 @@ def _load_labeller(path: Path, labels: str, device: torch.device | str) -> Targe
     for note in label_list.notes:
         _log.info("labels: %s", note)
     candidates = labeller.candidates(label_list.labels)
-    missing = [repr(candidates.labels[index].text) for index in candidates.without_vector]
+    missing = [candidates.labels[index].text for index in candidates.without_vector]
     if missing:
-        more = f" and {len(missing) - _MAX_NAMES} more" if len(missing) > _MAX_NAMES else ""
-        names = ", ".join(missing[:_MAX_NAMES])
-        _log.warning("labels without a word vector are never predicted: %s%s", names, more)
+        names = first_few(missing, limit=_MAX_NAMES)
+        _log.warning("labels without a word vector are never predicted: %s", names)
     return TargetLabeller(labeller, candidates)

@@ -100,7 +100,7 @@ class TargetLabeller:
             ValueError: no label or several match, or the label has no vector.
         """
         texts = self.candidates.texts
-        matches = LabelIndex(map(Label, texts)).find_closest(Label(text))
+        matches = LabelIndex(self.candidates.labels).find_closest(Label(text))
         if not matches:
             raise ValueError(f"target {text!r} is not among the {len(texts)} labels")
         if len(matches) > 1:

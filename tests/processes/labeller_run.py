@@ -1,6 +1,6 @@
-"""`vl train labeller` with the little encoder, as a process of its own, to be killed or to be shared.
+"""`vl train labeller` with the tiny encoder, in a process to be killed or to train with others.
 
-python -m tests.devise_run [--die-at BATCH] FLAGS
+python -m tests.processes.labeller_run [--die-at BATCH] FLAGS
 """
 
 import os
@@ -13,27 +13,27 @@ from torch import Tensor
 
 from tests.helpers.tiny_captioner import Tiny
 from vl.__main__ import main
-from vl.commands import train_labeller as train_devise
-from vl.data.batches import ImageSource
+from vl.data.batches import ImageSource, random_view
 from vl.encoders.table import ENCODERS
+from vl.labelling import training
 
 
-def dying(random_view: type[ImageSource], at: int) -> object:
-    """A source of images that kills the process when it is asked for a batch for the n-th time."""
+def dying_source(batch: int) -> object:
+    """Replaces ``random_view``: its source kills the process when asked for a batch."""
 
-    def made(vectors: Tensor) -> ImageSource:
-        asked = 0
+    def make(vectors: Tensor) -> ImageSource:
+        source, count = random_view(vectors), 0
 
-        def source(rows: Tensor, draws: Tensor) -> Tensor:
-            nonlocal asked
-            asked += 1
-            if asked == at:
+        def dying(rows: Tensor, draws: Tensor) -> Tensor:
+            nonlocal count
+            count += 1
+            if count == batch:
                 os.kill(os.getpid(), signal.SIGKILL)
-            return random_view(vectors)(rows, draws)
+            return source(rows, draws)
 
-        return source
+        return dying
 
-    return made
+    return make
 
 
 def run(arguments: Sequence[str]) -> int:
@@ -41,7 +41,7 @@ def run(arguments: Sequence[str]) -> int:
     ENCODERS["tiny"] = Tiny
     flags = list(arguments)
     if flags[:1] == ["--die-at"]:
-        setattr(train_devise, "one_view", dying(train_devise.random_view, int(flags[1])))  # noqa: B010
+        setattr(training, "random_view", dying_source(int(flags[1])))  # noqa: B010
         flags = flags[2:]
     return main(["train", "labeller", *flags])
 

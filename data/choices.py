@@ -18,6 +18,11 @@ Engine = Literal["pytorch", "openvino"]
 AutoEngine = Literal["auto", Engine]
 """For a flag: ``auto`` is OpenVINO on a CPU if it is installed."""
 
+Compile = Literal["auto", "always", "never"]
+"""With torch.compile; ``auto`` compiles if there are enough images to save time."""
+CropCount = Literal[1, 10, 144]
+"""Crops of an image to classify: 10 as Krizhevsky et al. 2012, 144 as Szegedy et al. 2015."""
+
 Optimizer = Literal["sgd", "adam", "adagrad", "muon"]
 Schedule = Literal["constant", "staircase", "cosine"]
 """Of the learning rate."""

@@ -1,94 +1,71 @@
-"""How large an encoder is, and how many multiply-adds one image costs it; nothing is computed."""
+"""The size of an encoder: its parameters, and its multiply-adds for one image."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.module import register_module_parameter_registration_hook
 from torch.utils.flop_counter import FlopCounterMode
 
-from vl.encoders.table import encoder, whole_torchvision_network
+from vl.encoders.table import create_encoder, on_meta
+from vl.encoders.torchvision_features import torchvision_network
 
 
 class ModelSize(NamedTuple):
     """Of an encoder with its classifier and without auxiliary heads."""
 
     parameters: int
-    embedding_parameters: int  # those that the embedding needs: all but the classifier's
-    multiply_adds: int  # of one image at the encoder's image size
+    embedding_parameters: int  # all but the classifier's
+    multiply_adds: int  # for one image of the encoder's image size
     image_size: int  # pixels a side
     width: int  # of the embedding
 
 
 def model_size(name: str, *, classes: int | None = None, width_factor: float = 1.0) -> ModelSize:
-    """Count an encoder of the table, with its classifier as published unless told otherwise.
+    """The size of an encoder by its name, without allocating or computing anything.
 
     Args:
-        name: in the table.
-        classes: as ``encoder`` takes it.
-        width_factor: as ``encoder`` takes it.
+        name: as ``create_encoder`` takes it.
+        classes: as ``create_encoder`` takes it; by default the published classifier.
+        width_factor: as ``create_encoder`` takes it.
 
     Raises:
-        ValueError: as ``encoder``.
+        ValueError: as ``create_encoder``.
     """
     with on_meta():
-        built = encoder(name, classes=classes, width_factor=width_factor).to("meta").eval()
-        if built.classifier is None:
-            whole = whole_torchvision_network(name).to("meta").eval()
-            embedding_parameters = parameter_count(built)
-            answer: Callable[[Tensor], object] = whole
+        encoder = create_encoder(name, classes=classes, width_factor=width_factor)
+        encoder = encoder.to("meta").eval()
+        classifying: nn.Module = encoder
+        if encoder.classifier is None:
+            classifying = torchvision_network(name).to("meta").eval()
+            embedding_parameters = parameter_count(encoder)
+            forward: Callable[[Tensor], object] = classifying
         else:
-            whole = built
-            embedding_parameters = parameter_count(built) - parameter_count(built.classifier)
-            answer = built.classify
+            embedding_parameters = parameter_count(encoder) - parameter_count(encoder.classifier)
+            forward = encoder.classify
     return ModelSize(
-        parameter_count(whole),
+        parameter_count(classifying),
         embedding_parameters,
-        multiply_adds(answer, built.image_size),
-        built.image_size,
-        built.width,
+        multiply_adds(forward, encoder.image_size),
+        encoder.image_size,
+        encoder.width,
     )
 
 
 def parameter_count(module: nn.Module) -> int:
-    """How many numbers of the module are learnt; one that has two names counts once."""
+    """The number of parameters; shared ones count once."""
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def multiply_adds(answer: Callable[[Tensor], object], image_size: int) -> int:
-    """The multiply-adds of convolutions and of products of matrices, for one image.
+def multiply_adds(forward: Callable[[Tensor], object], image_size: int) -> int:
+    """Multiply-adds of convolutions and matrix products for one image.
 
-    Additions of biases, norms, pools and squashing functions are not among them, as usual.
+    Biases, normalizations, pools and activations are left out, as is usual.
 
     Args:
-        answer: a network on the meta device, or one of its methods; called once.
+        forward: a network on the meta device, or one of its methods; called once.
         image_size: pixels a side.
     """
     with FlopCounterMode(display=False) as counter:
-        answer(torch.empty(1, 3, image_size, image_size, device="meta"))
+        forward(torch.empty(1, 3, image_size, image_size, device="meta"))
     return counter.get_total_flops() // 2  # a multiplication and an addition
-
-
-@contextmanager
-def on_meta() -> Iterator[None]:
-    """Networks built in here know their shapes and have no numbers, so that they are there at once.
-
-    ``torch.device("meta")`` would be plainer, but torchvision's regnets compute their widths with
-    tensors, which then have no numbers either.
-    """
-
-    def emptied(
-        module: nn.Module, name: str, parameter: nn.Parameter | None
-    ) -> nn.Parameter | None:
-        if parameter is None:
-            return None
-        return nn.Parameter(parameter.to("meta"), requires_grad=parameter.requires_grad)
-
-    # The hook may answer, though its annotation in PyTorch says None.
-    handle = register_module_parameter_registration_hook(emptied)  # type: ignore[arg-type]
-    try:
-        yield
-    finally:
-        handle.remove()

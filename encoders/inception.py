@@ -1,10 +1,11 @@
 """GoogLeNet, the Inception network of Szegedy et al. 2015 ("Going Deeper with Convolutions").
 
-It knows nothing of files: encoders/weights.py brings trained numbers in.
+Pretrained weights are loaded by encoders/weights.py.
 """
 
 import math
-from typing import Literal, NamedTuple
+from collections.abc import Mapping
+from typing import Literal, NamedTuple, Protocol
 
 import torch
 import torch.nn.functional as F
@@ -15,8 +16,8 @@ from vl.encoders.response_norm import ResponseNorm
 Norm = Literal["response", "batch"]
 Topology = Literal["published", "torchvision"]
 
-# Table 1 of the paper: the widths of the six convolutions of each module.
-# name: (inputs, 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection)
+# Table 1 of the paper: input channels and output channels of the six convolutions of each module.
+# name: (input, 1x1, 3x3 reduce, 3x3, 5x5 reduce, 5x5, pool projection)
 MODULES = {
     "3a": (192, 64, 96, 128, 16, 32, 32),
     "3b": (256, 128, 128, 192, 32, 96, 64),
@@ -28,53 +29,68 @@ MODULES = {
     "5a": (832, 256, 160, 320, 32, 128, 128),
     "5b": (832, 384, 192, 384, 48, 128, 128),
 }
-STEM_WIDTHS = (64, 64, 192)  # of the three convolutions before the first module
+STEM_WIDTHS = (64, 64, 192)  # output channels of the three convolutions before the first module
 HEAD_WIDTHS = (128, 1024)  # of an auxiliary head's convolution and hidden layer
-AUXILIARY_AFTER = ("4a", "4d")  # the modules whose output the auxiliary heads hear
+AUXILIARY_AFTER = ("4a", "4d")  # modules whose output feeds an auxiliary head
 IMAGE_SIZE = 224
 
-# ImageNet's mean colour as BVLC subtracted it, (123, 117, 104) of 255 in R, G, B; BVLC divides by
-# nothing, so one unit of its input is 1/255 of ours.
+# ImageNet's mean color as BVLC subtracted it, (123, 117, 104) of 255 in R, G, B. BVLC does not
+# divide by a standard deviation, so one unit of its input is 1/255 of ours.
 BVLC_MEAN = (123 / 255, 117 / 255, 104 / 255)
 BVLC_STD = (1 / 255, 1 / 255, 1 / 255)
 
-# torchvision's transform_input turns pixels less ImageNet's mean and over its deviation into these.
+# torchvision's transform_input undoes ImageNet's mean and std in favor of these.
 TORCHVISION_MEAN = (0.5, 0.5, 0.5)
 TORCHVISION_STD = (0.5, 0.5, 0.5)
 
 
 class Logits(NamedTuple):
-    """What the classifiers say of a batch, before any softmax."""
+    """Outputs of the classifiers, before the softmax."""
 
     main: Tensor  # (B, classes)
-    auxiliary: tuple[Tensor, ...]  # each (B, classes); empty without the heads
+    auxiliary: tuple[Tensor, ...]  # (B, classes) for each auxiliary head
+
+
+class InceptionNetwork(Protocol):
+    """What GoogLeNet and BN-Inception share: a stem, modules in a row, and classifiers.
+
+    ``embed`` and ``classify`` run any network of this form.
+    """
+
+    training: bool
+    mean: Tensor
+    std: Tensor
+    stem: nn.Sequential
+    inception: nn.ModuleDict
+    pool_after: nn.ModuleDict  # by the name of the module before the pool
+    dropout: nn.Module
+    classifier: nn.Linear
+    auxiliary: nn.ModuleDict  # heads by the name of the module that feeds them
 
 
 class Inception(nn.Module):
     """GoogLeNet: pixels to an embedding of width 1024, and to class logits.
 
-    A width factor other than 1 makes every layer wider or narrower by it, as ``round_channels`` says, and
-    the embedding too: a narrow one is for small data.
-
     Args:
-        classes: width of the classifiers.
-        norm: ``"response"`` is the published network (two local response normalisations, biases
-            in every convolution); ``"batch"`` has batch normalisation before every ReLU and no
+        classes: outputs of the classifiers.
+        norm: ``"response"`` is the published network (two local response normalizations, biases
+            in every convolution); ``"batch"`` has batch normalization before every ReLU and no
             biases in the convolutions.
-        topology: ``"published"`` is table 1; ``"torchvision"`` is what torchvision's weights were
-            trained in. There the 5x5 convolutions are 3x3 (pytorch/vision#906), the pool after 4e
-            is 2x2, the auxiliary heads pool to 4 x 4 adaptively, and the last dropout is 0.2.
-        auxiliary: whether the two heads that help training are there.
-        width_factor: 1 is the published network.
-        mean: subtracted from each colour, pixels in [0, 1].
-        std: each colour is divided by it after the mean is gone.
+        topology: ``"published"`` is table 1; ``"torchvision"`` is the network of torchvision's
+            weights, where the 5x5 convolutions are 3x3 (pytorch/vision#906), the pool after 4e is
+            2x2, the auxiliary heads pool adaptively to 4 x 4, and the last dropout is 0.2.
+        auxiliary: whether to add the two auxiliary heads, which are for training only.
+        width_factor: scales the channels of every layer, see ``round_channels``; the embedding
+            too. A narrow network is for small data.
+        mean: of each color, subtracted from pixels in [0, 1].
+        std: of each color, the divisor after that.
 
     Raises:
-        ValueError: an unknown norm or topology, or a width factor that is not above 0 and finite.
+        ValueError: an unknown norm or topology, or an invalid width factor.
 
     Source:
-        Szegedy et al. 2015, table 1; paddings, ceil-mode pools, the normalisation's numbers and
-        the first weights from BVLC's train_val.prototxt; torchvision/models/googlenet.py.
+        Szegedy et al. 2015, table 1; paddings, ceil-mode pools, the normalization's constants and
+        the initialization from BVLC's train_val.prototxt; torchvision/models/googlenet.py.
     """
 
     image_size = IMAGE_SIZE
@@ -116,60 +132,66 @@ class Inception(nn.Module):
             pool,
         )
         self.inception = nn.ModuleDict()
-        inputs, tapped = third, {}
-        for name, (_, *widths) in MODULES.items():
+        channels, widths = third, {}
+        for name, (_, *row) in MODULES.items():
             module = InceptionModule(
-                inputs,
-                *(round_channels(width, width_factor) for width in widths),
+                channels,
+                *(round_channels(width, width_factor) for width in row),
                 norm=norm,
-                fifth_side=5 if published else 3,
+                five_kernel=5 if published else 3,
             )
             self.inception[name] = module
-            inputs = tapped[name] = module.width
-        self.width = inputs
+            channels = widths[name] = module.width
+        self.width = channels
         last = pool if published else nn.MaxPool2d(2, stride=2, ceil_mode=True)
         self.pool_after = nn.ModuleDict({"3b": pool, "4e": last})
-        self.dropout = nn.Dropout(0.4 if published else 0.2)  # table 1
+        self.dropout: nn.Module = nn.Dropout(0.4 if published else 0.2)  # table 1
         self.classifier = nn.Linear(self.width, classes)
         self.auxiliary = nn.ModuleDict()
         if auxiliary:
-            for name in AUXILIARY_AFTER:
-                self.auxiliary[name] = AuxiliaryHead(
-                    tapped[name], classes, norm=norm, topology=topology, width_factor=width_factor
-                )
+            self.auxiliary = auxiliary_heads(
+                widths, classes, norm=norm, topology=topology, width_factor=width_factor
+            )
         if norm == "response":
-            self.apply(_initialise)
+            self.apply(_initialize)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """``(B, 3, H, W)`` RGB in [0, 1] to ``(B, width)``; trained at 224 x 224."""
-        return self._features(pixels)[0]
+        return embed(self, pixels)[0]
 
     def classify(self, pixels: Tensor) -> Logits:
-        """``(B, 3, H, W)`` to logits; the auxiliary heads answer while training only."""
-        embedding, taps = self._features(pixels)
-        auxiliary = ()
-        if self.training:
-            auxiliary = tuple(head(taps[name]) for name, head in self.auxiliary.items())
-        return Logits(self.classifier(self.dropout(embedding)), auxiliary)
+        """``(B, 3, H, W)`` to logits; those of the auxiliary heads in training mode only."""
+        return classify(self, pixels)
 
-    def _features(self, pixels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
-        x = self.stem((pixels - self.mean) / self.std)  # (B, 192, H/8, W/8)
-        taps: dict[str, Tensor] = {}
-        for name, module in self.inception.items():
-            x = module(x)
-            if name in self.pool_after:
-                x = self.pool_after[name](x)
-            if name in self.auxiliary:
-                taps[name] = x
-        return x.mean((2, 3)), taps  # (B, width)
+
+def embed(network: InceptionNetwork, pixels: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+    """``(B, 3, H, W)`` to embeddings ``(B, width)``, and the inputs of the auxiliary heads."""
+    x = network.stem((pixels - network.mean) / network.std)  # (B, C, H/8, W/8)
+    head_inputs: dict[str, Tensor] = {}
+    for name, module in network.inception.items():
+        x = module(x)
+        if name in network.pool_after:
+            x = network.pool_after[name](x)
+        if name in network.auxiliary:
+            head_inputs[name] = x
+    return x.mean((2, 3)), head_inputs
+
+
+def classify(network: InceptionNetwork, pixels: Tensor) -> Logits:
+    """``(B, 3, H, W)`` to logits; those of the auxiliary heads in training mode only."""
+    embedding, head_inputs = embed(network, pixels)
+    auxiliary = ()
+    if network.training:
+        auxiliary = tuple(head(head_inputs[name]) for name, head in network.auxiliary.items())
+    return Logits(network.classifier(network.dropout(embedding)), auxiliary)
 
 
 class InceptionModule(nn.Module):
-    """Four branches side by side, joined along the channels."""
+    """Four parallel branches, concatenated along the channels."""
 
     def __init__(
         self,
-        inputs: int,
+        in_channels: int,
         one: int,
         three_reduce: int,
         three: int,
@@ -178,20 +200,20 @@ class InceptionModule(nn.Module):
         projection: int,
         *,
         norm: Norm,
-        fifth_side: int,
+        five_kernel: int,
     ) -> None:
         super().__init__()
-        self.one = Convolution(inputs, one, 1, norm=norm)
-        self.three_reduce = Convolution(inputs, three_reduce, 1, norm=norm)
+        self.one = Convolution(in_channels, one, 1, norm=norm)
+        self.three_reduce = Convolution(in_channels, three_reduce, 1, norm=norm)
         self.three = Convolution(three_reduce, three, 3, norm=norm)
-        self.five_reduce = Convolution(inputs, five_reduce, 1, norm=norm)
-        self.five = Convolution(five_reduce, five, fifth_side, norm=norm)
+        self.five_reduce = Convolution(in_channels, five_reduce, 1, norm=norm)
+        self.five = Convolution(five_reduce, five, five_kernel, norm=norm)
         self.pool = nn.MaxPool2d(3, stride=1, padding=1)
-        self.projection = Convolution(inputs, projection, 1, norm=norm)
+        self.projection = Convolution(in_channels, projection, 1, norm=norm)
         self.width = one + three + five + projection
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, inputs, H, W)`` to ``(B, width, H, W)``."""
+        """``(B, in_channels, H, W)`` to ``(B, width, H, W)``."""
         return torch.cat(
             [
                 self.one(x),
@@ -204,30 +226,35 @@ class InceptionModule(nn.Module):
 
 
 class Convolution(nn.Module):
-    """A convolution that keeps the side (over its stride), batch norm or nothing, then ReLU."""
+    """A convolution with "same" padding, batch normalization or none, then ReLU."""
 
     def __init__(
-        self, inputs: int, outputs: int, side: int, *, norm: Norm, stride: int = 1
+        self, in_channels: int, out_channels: int, kernel_size: int, *, norm: Norm, stride: int = 1
     ) -> None:
         super().__init__()
         self.convolution = nn.Conv2d(
-            inputs, outputs, side, stride=stride, padding=side // 2, bias=norm == "response"
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride=stride,
+            padding=kernel_size // 2,
+            bias=norm == "response",
         )
         # The eps of torchvision's googlenet.py, `BatchNorm2d(out_channels, eps=0.001)`, with which
         # its weights were trained, and the default of TF-slim's batch_norm.
-        self.norm = nn.BatchNorm2d(outputs, eps=0.001) if norm == "batch" else nn.Identity()
+        self.norm = nn.BatchNorm2d(out_channels, eps=0.001) if norm == "batch" else nn.Identity()
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, inputs, H, W)`` to ``(B, outputs, H / stride, W / stride)``."""
+        """``(B, in_channels, H, W)`` to ``(B, out_channels, H / stride, W / stride)``."""
         return F.relu(self.norm(self.convolution(x)), inplace=True)
 
 
 class AuxiliaryHead(nn.Module):
-    """The small classifier that feeds gradient into the middle of the network while it trains."""
+    """A small classifier that feeds gradient into the middle of the network during training."""
 
     def __init__(
         self,
-        inputs: int,
+        in_channels: int,
         classes: int,
         *,
         norm: Norm,
@@ -239,47 +266,66 @@ class AuxiliaryHead(nn.Module):
         if topology == "torchvision":
             self.pool = nn.AdaptiveAvgPool2d(4)
         convolved, hidden = (round_channels(width, width_factor) for width in HEAD_WIDTHS)
-        self.convolution = Convolution(inputs, convolved, 1, norm=norm)
+        self.convolution = Convolution(in_channels, convolved, 1, norm=norm)
         self.hidden = nn.Linear(convolved * 4 * 4, hidden)
         self.dropout = nn.Dropout(0.7)  # section 5 of the paper
         self.classifier = nn.Linear(hidden, classes)
 
     def forward(self, x: Tensor) -> Tensor:
-        """``(B, inputs, 14, 14)`` to ``(B, classes)``."""
+        """``(B, in_channels, 14, 14)`` to ``(B, classes)``."""
         x = self.convolution(self.pool(x))  # (B, C, 4, 4)
         return self.classifier(self.dropout(F.relu(self.hidden(x.flatten(1)))))
 
 
-def round_channels(channels: int, width_factor: float) -> int:
-    """Channels times the factor, to the nearest multiple of 8 (a half goes up), and 8 at least.
+def auxiliary_heads(
+    widths: Mapping[str, int],
+    classes: int,
+    *,
+    norm: Norm,
+    topology: Topology,
+    width_factor: float,
+) -> nn.ModuleDict:
+    """The two heads after ``AUXILIARY_AFTER``; ``widths`` has each module's output channels."""
+    return nn.ModuleDict(
+        {
+            name: AuxiliaryHead(
+                widths[name], classes, norm=norm, topology=topology, width_factor=width_factor
+            )
+            for name in AUXILIARY_AFTER
+        }
+    )
 
-    Processors take channels in eights, and the published widths are such multiples: a factor of 1
-    leaves them as they are.
+
+def round_channels(channels: int, width_factor: float) -> int:
+    """Channels times the factor, rounded to the nearest multiple of 8 (halves up), at least 8.
+
+    CPUs process channels in groups of eight. The published widths are such multiples, so that a
+    factor of 1 changes nothing.
 
     Raises:
-        ValueError: the factor is not a finite number above 0.
+        ValueError: the factor is not positive and finite.
     """
     if not (math.isfinite(width_factor) and width_factor > 0):
-        raise ValueError(f"width factor is {width_factor}; a finite number above 0 was expected")
+        raise ValueError(f"width factor is {width_factor}; it must be positive and finite")
     return max(8, 8 * math.floor(channels * width_factor / 8 + 0.5))
 
 
 def inception_v1(
     *, classes: int = 1000, auxiliary: bool = False, width_factor: float = 1.0
 ) -> Inception:
-    """GoogLeNet as published: 6,998,552 numbers, 13,378,280 with the auxiliary heads."""
+    """GoogLeNet as published: 6,998,552 parameters, 13,378,280 with the auxiliary heads."""
     return Inception(classes=classes, auxiliary=auxiliary, width_factor=width_factor)
 
 
 def inception_v1_bn(
     *, classes: int = 1000, auxiliary: bool = False, width_factor: float = 1.0
 ) -> Inception:
-    """The same with batch normalisation and no biases in the convolutions: 7,005,832 numbers."""
+    """GoogLeNet with batch normalization and no convolution biases: 7,005,832 parameters."""
     return Inception(classes=classes, norm="batch", auxiliary=auxiliary, width_factor=width_factor)
 
 
 def inception_v1_torchvision(*, classes: int = 1000, auxiliary: bool = False) -> Inception:
-    """What torchvision calls googlenet, fed as its pretrained weights want: 6,624,904 numbers."""
+    """The googlenet of torchvision with the preprocessing of its weights: 6,624,904 parameters."""
     return Inception(
         classes=classes,
         norm="batch",
@@ -290,14 +336,12 @@ def inception_v1_torchvision(*, classes: int = 1000, auxiliary: bool = False) ->
     )
 
 
-def _initialise(module: nn.Module) -> None:
-    """Draw the first weights as Caffe's "xavier" does, and set the convolutions' biases to 0.2.
+def _initialize(module: nn.Module) -> None:
+    """Caffe's "xavier" for weights, 0.2 for the biases of convolutions, 0 for those of classifiers.
 
-    Both are what BVLC's train_val.prototxt says: each convolution's ``weight_filler`` is xavier and
-    its ``bias_filler`` the constant 0.2; the last classifier's bias is 0.
-
-    With PyTorch's own start, made for other networks, what one image has that another has not
-    shrinks more than ten-thousandfold from the stem to the embedding, and nothing is learnt.
+    As in BVLC's train_val.prototxt (``weight_filler``, ``bias_filler``). With PyTorch's default
+    initialization the differences between images shrink more than ten-thousandfold from the stem
+    to the embedding, and the network does not train.
     """
     if isinstance(module, nn.Conv2d | nn.Linear):
         fan_in = module.weight[0].numel()

@@ -1,10 +1,9 @@
-"""Inception v3 (Szegedy et al. 2016, "Rethinking the Inception Architecture"), by torchvision.
+"""Inception v3 (Szegedy et al. 2016, "Rethinking the Inception Architecture"), from torchvision.
 
-torchvision has the network; this gives it the face that our encoders have.
+A wrapper that gives torchvision's network the interface of our encoders.
 """
 
 import torch
-import torchvision
 from torch import Tensor, nn
 
 from vl.encoders.inception import Logits
@@ -16,18 +15,18 @@ IMAGE_SIZE = 299
 class InceptionV3(nn.Module):
     """Inception v3: pixels to an embedding of width 2048, and to class logits.
 
-    Its first weights are PyTorch's own: torchvision's truncated normal takes many seconds.
+    Initialized as PyTorch does by default: torchvision's truncated normal takes many seconds.
 
     Args:
-        classes: width of the classifiers.
-        auxiliary: whether the head that helps training is there; while training it is computed
-            by ``forward`` too, and its batch normalisation learns from that.
-        mean: subtracted from each colour, pixels in [0, 1].
-        std: each colour is divided by it after the mean is gone.
+        classes: outputs of the classifiers.
+        auxiliary: whether to add the auxiliary head, which is for training only; in training mode
+            ``forward`` computes it too, and its batch normalization updates its statistics.
+        mean: of each color, subtracted from pixels in [0, 1].
+        std: of each color, the divisor after that.
 
     Source:
-        Szegedy et al. 2016; torchvision/models/inception.py, whose ``transform_input`` turns
-        pixels less ImageNet's mean and over its deviation into the mean and std here.
+        Szegedy et al. 2016; torchvision/models/inception.py, whose ``transform_input`` undoes
+        ImageNet's mean and std in favor of the ones here.
     """
 
     width = EMBEDDING_WIDTH
@@ -42,6 +41,8 @@ class InceptionV3(nn.Module):
         std: tuple[float, float, float] = (0.5, 0.5, 0.5),
     ) -> None:
         super().__init__()
+        import torchvision  # it imports torch._dynamo, which takes 2 s
+
         self.mean: Tensor
         self.std: Tensor
         self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
@@ -53,7 +54,7 @@ class InceptionV3(nn.Module):
             transform_input=False,
             init_weights=False,
         )
-        # The last two steps move out of the body, which leaves the embedding as its answer.
+        # Without its last two layers the body outputs the embedding.
         self.dropout: nn.Module = self.body.dropout
         self.classifier: nn.Linear = self.body.fc
         self.body.dropout = nn.Identity()
@@ -64,17 +65,17 @@ class InceptionV3(nn.Module):
         return self._features(pixels)[0]
 
     def classify(self, pixels: Tensor) -> Logits:
-        """``(B, 3, H, W)`` to logits; the auxiliary head answers while training only."""
+        """``(B, 3, H, W)`` to logits; those of the auxiliary head in training mode only."""
         embedding, auxiliary = self._features(pixels)
         return Logits(self.classifier(self.dropout(embedding)), auxiliary)
 
     def _features(self, pixels: Tensor) -> tuple[Tensor, tuple[Tensor, ...]]:
-        answer = self.body((pixels - self.mean) / self.std)
-        if isinstance(answer, Tensor):
-            return answer, ()
-        return answer.logits, (answer.aux_logits,)  # (B, 2048), ((B, classes),)
+        output = self.body((pixels - self.mean) / self.std)
+        if isinstance(output, Tensor):
+            return output, ()
+        return output.logits, (output.aux_logits,)  # (B, 2048), ((B, classes),)
 
 
 def inception_v3(*, classes: int = 1000, auxiliary: bool = False) -> InceptionV3:
-    """Inception v3 as published: 23,834,568 numbers, 27,161,264 with the auxiliary head."""
+    """Inception v3 as published: 23,834,568 parameters, 27,161,264 with the auxiliary head."""
     return InceptionV3(classes=classes, auxiliary=auxiliary)

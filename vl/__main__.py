@@ -39,8 +39,8 @@ COMMANDS = {
         "vl.commands.search:SearchFlags",
         "Search images by words, by images, or by sums",
     ),
-    "embed": Command("vl.commands.embed:EmbedRun", "Embed images with an encoder"),
-    "encoders": Command("vl.commands.encoders:EncodersRun", "List the encoders"),
+    "embed": Command("vl.commands.embed:EmbedRun", "Embed images"),
+    "encoders": Command("vl.commands.encoders:EncodersRun", "List encoders"),
     "attack": Command(
         "vl.commands.attack:AttackRun",
         "Attack images with the fast gradient sign method, and write the adversarial images",
@@ -61,7 +61,10 @@ COMMANDS = {
     "finetune labeller": Command(
         "vl.commands.finetune_labeller:FinetuneLabellerFlags", "Fine-tune a labeller"
     ),
-    "train encoder": Command("vl.commands.train_encoder:EncoderRun", "Train an encoder"),
+    "train encoder": Command("vl.commands.train_encoder:EncoderTraining", "Train an encoder"),
+    "finetune encoder": Command(
+        "vl.commands.finetune_encoder:EncoderFinetuning", "Fine-tune an encoder"
+    ),
     "train words": Command("vl.commands.train_words:WordTraining", "Train word vectors"),
     "evaluate": Command(
         "vl.commands.evaluate:EvaluateFlags", "Evaluate captions against references"

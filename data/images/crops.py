@@ -3,14 +3,13 @@
 Szegedy et al. 2015 for 144 crops, Krizhevsky et al. 2012 for 10.
 """
 
-from typing import Literal, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from vl.data.choices import CropCount
 from vl.data.images.decode import resize_pixels
-
-CropCount = Literal[1, 10, 144]
 
 # Length of the image's shorter side before crops of SIDE pixels are cut; for another crop size the
 # scales grow in proportion.

@@ -21,7 +21,7 @@ from vl.devices import bfloat16_is_faster
 from vl.encoders.inception import Inception, inception_v1, inception_v1_bn
 from vl.encoders.weights import load_caffe
 from vl.encoding.embedder import Embedder
-from vl.encoding.openvino import problem
+from vl.encoding.openvino import unsupported_reason
 
 _BASE = "torchvision float32 eager"
 _EXPORTED = "exported, on"  # rivals that run our own network
@@ -107,7 +107,7 @@ def _inference(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
 
 
 def _problem(ours: Inception, device: torch.device) -> str | None:
-    return problem(ours) if device.type == "cpu" else "not on the processor"
+    return unsupported_reason(ours) if device.type == "cpu" else "not on the processor"
 
 
 def _engines(ours: Inception, pixels: Tensor) -> Runs:

@@ -18,7 +18,7 @@ from vl.data.batches import LabelledBatch, prefetch
 from vl.data.images.augmentation import Augmentation
 from vl.data.images.decode import find_images
 from vl.data.labelled.loader import ImageBatches
-from vl.encoders.table import encoder
+from vl.encoders.table import create_encoder
 
 CLASSES = 1000
 _NAMES = ("loader", "step", "both")
@@ -66,7 +66,7 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
     second to that limit; CPU seconds tell which of the two applies.
     """
     paths = list(islice(find_images(flags.images), flags.num_images))
-    network = encoder(flags.encoder, classes=CLASSES, width_factor=flags.width_factor)
+    network = create_encoder(flags.encoder, classes=CLASSES, width_factor=flags.width_factor)
     network = network.to(flags.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     batches = ImageBatches(

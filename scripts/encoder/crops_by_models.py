@@ -21,7 +21,7 @@ from vl.data.files import write_text
 from vl.data.images.decode import find_images
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.classes import read_classes
-from vl.encoding.evaluation import interval
+from vl.encoding.evaluation import wilson_interval
 from vl.encoding.pretrained import load_encoder
 
 NAME = "inception_v1"
@@ -101,7 +101,7 @@ def _row(
     cells = []
     for name in ("top1", "top5"):
         hits = sum(round(entry["results"][0][name] * entry["images"]) for entry in results)
-        low, high = interval(hits, images)
+        low, high = wilson_interval(hits, images)
         cells += [f"{100 * hits / images:.1f}", f"{100 * low:.1f} to {100 * high:.1f}"]
     print(f"| {count} | {crops} | {' | '.join(cells)} |", flush=True)
 

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import numpy as np
 from PIL import Image
-from sklearn.datasets import load_digits  # type: ignore[import-untyped]  # it has no annotations
+from sklearn.datasets import load_digits
 
 SPLITS = {"training": 1000, "development": 297, "test": 500}
 SEED = 0

@@ -8,7 +8,7 @@ import torch
 from tests.helpers.tiny_captioner import encoder
 from vl.attacks.attack import AttackConfig
 from vl.attacks.robustness import AttackResult, attack_errors, attack_grid, robustness_table
-from vl.encoding.evaluation import interval
+from vl.encoding.evaluation import wilson_interval
 from vl.training.adversarial import basic_iterative, classifier_loss
 
 EPSILONS = (0.01, 0.05, 0.2)
@@ -127,7 +127,7 @@ def test_record_has_settings_and_rates():
         "images": 40,
         "errors": 10,
         "error_rate": 0.25,
-        "error_interval": pytest.approx(interval(10, 40)),
+        "error_interval": pytest.approx(wilson_interval(10, 40)),
         "confidence": 0.75,
     }
     assert AttackResult(AttackConfig(0.1), 40, 10, 0.75).record()["step_size"] == 0.1
@@ -146,7 +146,7 @@ def test_table_has_percentages_and_wilson_intervals():
     assert heading.split()[:4] == ["epsilon", "steps", "images", "errors"]
     # Wilson's upper bound of 0 of n is z^2 / (n + z^2) = 3.8415 / 503.8415.
     assert clean.split() == ["0", "0", "500", "0", "0.0", "0.0", "to", "0.8", "-"]
-    low, high = interval(447, 500)
+    low, high = wilson_interval(447, 500)
     interval_cells = [f"{100 * low:.1f}", "to", f"{100 * high:.1f}"]
     assert attacked.split() == ["0.25", "10", "500", "447", "89.4", *interval_cells, "97.6"]
     assert len({len(line) for line in (heading, clean, attacked)}) == 1

@@ -18,7 +18,7 @@ from tests.processes.encoder_run import encoder as trained_apart
 from vl import bundle
 from vl.__main__ import main
 from vl.commands.encoder_flags import EncoderRun, recipe_of
-from vl.encoders.table import ENCODERS, encoder
+from vl.encoders.table import ENCODERS, create_encoder
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.training import checkpoint
@@ -48,7 +48,7 @@ def first_rung(photos, tmp_path_factory):
     """The encoder of the rung "last", and the one that it borrowed."""
     folder = tmp_path_factory.mktemp("rung")
     torch.manual_seed(4)
-    network = encoder("lenet5", classes=2)
+    network = create_encoder("lenet5", classes=2)
     trained = TrainedEncoder(network, "lenet5", ("odd", "even"), {})
     encoder_bundle.save(folder / "borrowed.safetensors", trained)
     flags = [photos, "--out", folder, "--from", folder / "borrowed.safetensors", *LAST]
@@ -358,7 +358,7 @@ def test_a_rung_of_other_classes_begins_with_a_solved_layer(first_rung, photos, 
 
 @pytest.mark.slow
 def test_a_captioner_s_encoder_can_be_begun_with(photos, place):
-    network = encoder("lenet5", classes=3)
+    network = create_encoder("lenet5", classes=3)
     captioner(encoder=network, encoder_name="lenet5", decoders=[decoder(width=84)]).save(
         "captioner"
     )
@@ -459,7 +459,7 @@ def test_files_that_cannot_be_meant_are_refused(photos, place, capsys):
     refused(capsys, photos, "nothing: there is no such file", "--from", "nothing", *LAST)
     (place / "text").write_text("some text")
     refused(capsys, photos, "text: not a safetensors file", "--from", "text", *LAST)
-    trained = TrainedEncoder(encoder("lenet5", classes=2), "lenet5", ("a", "b"), {})
+    trained = TrainedEncoder(create_encoder("lenet5", classes=2), "lenet5", ("a", "b"), {})
     encoder_bundle.save("held", trained)
     given = ["--from", "held", "--encoder", "alexnet", *LAST]
     refused(capsys, photos, "holds an encoder 'lenet5', not 'alexnet'", *given)
@@ -501,7 +501,7 @@ def test_an_encoder_is_trained_at_the_image_size_that_is_told(photos, place):
     assert train(photos, *flags, "--epochs", 1, "--batch-size", 20, *PLAIN) == 0
     trained = encoder_bundle.load(Path("run/encoder.safetensors"))
     assert trained.encoder.image_size == 32
-    assert trained.encoder.width == encoder("inception_v1_bn", width_factor=0.05).width
+    assert trained.encoder.width == create_encoder("inception_v1_bn", width_factor=0.05).width
 
 
 def test_a_run_is_not_resumed_on_other_pictures(tmp_path, place, capsys):

@@ -6,7 +6,7 @@ import torch
 from tests.helpers import coloured_pictures as coloured
 from vl.__main__ import main
 from vl.commands import train_encoder
-from vl.encoders.table import encoder
+from vl.encoders.table import create_encoder
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.encoder_file import TrainedEncoder
 
@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch):
 
 def network(classes=4):
     torch.manual_seed(3)
-    return encoder("lenet5", classes=classes)
+    return create_encoder("lenet5", classes=classes)
 
 
 def test_the_encoder_has_all_of_the_classes(run, tmp_path):

@@ -4,7 +4,7 @@ from torch import nn
 from torchvision import models
 
 from vl.encoders.flops import ModelSize, model_size, multiply_adds, on_meta, parameter_count
-from vl.encoders.table import TORCHVISION_NAMES, encoder
+from vl.encoders.table import TORCHVISION_NAMES, create_encoder
 
 
 @pytest.mark.parametrize(
@@ -102,11 +102,11 @@ def test_a_number_with_two_names_counts_once():
 
 def test_networks_have_numbers_again_afterwards():
     with pytest.raises(ValueError, match="no encoder"), on_meta():
-        assert encoder("lenet5").c1.weight.is_meta
+        assert create_encoder("lenet5").c1.weight.is_meta
         frozen = nn.Linear(2, 2, bias=False).requires_grad_(False)
         assert frozen.weight.is_meta
         assert frozen.bias is None
-        encoder("nothing of this name")
+        create_encoder("nothing of this name")
     assert not nn.Linear(2, 2).weight.is_meta
 
 

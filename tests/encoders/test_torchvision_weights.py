@@ -87,7 +87,7 @@ def test_googlenet_s_state_is_checked_before_anything_is_written(googlenet):
     with pytest.raises(ValueError, match=r"fc\.weight: expected shape \(10, 1024\), got \(1,\)"):
         from_torchvision_googlenet({**state, "fc.weight": torch.zeros(1)}, ours)
     assert fingerprint(ours) == before
-    from_torchvision_googlenet(plain, ours, heads_may_be_missing=True)
+    from_torchvision_googlenet(plain, ours, allow_missing_heads=True)
     assert torch.equal(ours.classifier.weight, state["fc.weight"])
 
 
@@ -119,7 +119,7 @@ def test_inception_v3_without_its_head_is_missed_unless_told():
     ours = inception_v3(classes=CLASSES, auxiliary=True)
     with pytest.raises(ValueError, match=r"inception_v3: AuxLogits\.conv0\.conv\.weight: missing"):
         from_torchvision_inception_v3(theirs.state_dict(), ours)
-    from_torchvision_inception_v3(theirs.state_dict(), ours, heads_may_be_missing=True)
+    from_torchvision_inception_v3(theirs.state_dict(), ours, allow_missing_heads=True)
     assert torch.equal(ours.classifier.weight, theirs.fc.weight)
 
 

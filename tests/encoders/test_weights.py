@@ -154,7 +154,7 @@ def test_heads_that_the_file_lacks_are_missed_unless_told(tmp_path):
         load_caffe(network, path)
     assert fingerprint(network) == before
     heads = fingerprint(network.auxiliary)
-    load_caffe(network, path, heads_may_be_missing=True)
+    load_caffe(network, path, allow_missing_heads=True)
     assert fingerprint(network.auxiliary) == heads
     plain = inception_v1(classes=CLASSES)
     load_caffe(plain, path)
@@ -165,7 +165,7 @@ def test_half_of_the_heads_is_not_enough_even_if_they_may_be_missing(tmp_path):
     blobs = {n: blob for n, blob in random_blobs().items() if not n.startswith("loss2")}
     network = inception_v1(classes=CLASSES, auxiliary=True)
     with pytest.raises(FormatError, match=r"loss2/conv\.weight: missing; 6 of 128 are"):
-        load_caffe(network, saved(blobs, tmp_path), heads_may_be_missing=True)
+        load_caffe(network, saved(blobs, tmp_path), allow_missing_heads=True)
 
 
 def without(name):

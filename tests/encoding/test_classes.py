@@ -3,7 +3,7 @@
 import pytest
 
 from vl.data.errors import FormatError
-from vl.encoding.classes import check_same_classes, places, read_classes
+from vl.encoding.classes import check_same_classes, class_indices, read_classes
 
 IMAGENET = (
     "n01440764 tench, Tinca tinca",
@@ -35,12 +35,12 @@ IMAGENET = (
     ],
 )
 def test_a_class_is_found_by_its_text_its_id_its_words_or_a_synonym(asked, classes, number):
-    assert places([asked], classes) == {asked: number}
+    assert class_indices([asked], classes) == {asked: number}
 
 
 def test_several_are_found_at_once():
-    assert places(["stage", "n01440764"], IMAGENET) == {"stage": 3, "n01440764": 0}
-    assert places([], IMAGENET) == {}
+    assert class_indices(["stage", "n01440764"], IMAGENET) == {"stage": 3, "n01440764": 0}
+    assert class_indices([], IMAGENET) == {}
 
 
 @pytest.mark.parametrize(
@@ -57,12 +57,12 @@ def test_several_are_found_at_once():
 )
 def test_a_class_that_is_none_or_could_be_several_is_refused(asked, classes, message):
     with pytest.raises(ValueError, match=message):
-        places([asked], classes)
+        class_indices([asked], classes)
 
 
 def test_of_many_missing_classes_some_are_named():
     with pytest.raises(ValueError, match=r"4 of 5 classes .* 'a', 'b', 'c', \.\.\.$"):
-        places(["a", "b", "tench", "c", "d"], IMAGENET)
+        class_indices(["a", "b", "tench", "c", "d"], IMAGENET)
 
 
 def test_a_file_of_classes_is_read_in_order(tmp_path):

@@ -9,7 +9,7 @@ from tests.helpers.tiny_captioner import Tiny, alter
 from tests.helpers.tiny_captioner import encoder as tiny_encoder
 from vl import bundle
 from vl.data.errors import FormatError
-from vl.encoders.table import ENCODERS, configuration, encoder
+from vl.encoders.table import ENCODERS, configuration, create_encoder
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.encoder_file import TrainedEncoder
@@ -52,7 +52,7 @@ def test_what_was_saved_comes_back(path):
     ],
 )
 def test_an_encoder_answers_as_before_without_its_auxiliary_heads(tmp_path, name, told):
-    built = encoder(name, **told).eval()
+    built = create_encoder(name, **told).eval()
     path = tmp_path / "encoder.safetensors"
     encoder_bundle.save(path, TrainedEncoder(built, name, named(4), {}))
     loaded = encoder_bundle.load(path)
@@ -71,7 +71,7 @@ def test_an_encoder_answers_as_before_without_its_auxiliary_heads(tmp_path, name
 
 def test_the_file_says_how_the_encoder_is_built(tmp_path):
     path = tmp_path / "encoder.safetensors"
-    built = encoder("inception_v1", classes=2, width_factor=0.125, auxiliary=True)
+    built = create_encoder("inception_v1", classes=2, width_factor=0.125, auxiliary=True)
     encoder_bundle.save(path, TrainedEncoder(built, "inception_v1", named(2), {"epochs": 1}))
     held = bundle.read(path, kind="encoder")
     bare = encoder_bundle.load(path).encoder
@@ -106,7 +106,7 @@ def test_classes_that_are_not_the_classifier_s_are_not_saved_nor_loaded(path, cl
 
 
 def test_an_embedding_alone_is_no_classifier(tmp_path):
-    bare = encoder("shufflenet_v2_x0_5")
+    bare = create_encoder("shufflenet_v2_x0_5")
     with pytest.raises(ValueError, match="the encoder has no classifier"):
         encoder_bundle.save(tmp_path / "x", TrainedEncoder(bare, "shufflenet_v2_x0_5", (), {}))
 

@@ -12,7 +12,7 @@ from vl.data.images.augmentation import CenterCrop
 from vl.data.labelled.dataset import open_dataset
 from vl.data.labelled.loader import ImageBatches
 from vl.encoders.flops import on_meta
-from vl.encoders.table import ENCODERS, OPTIONS, encoder
+from vl.encoders.table import ENCODERS, OPTIONS, create_encoder
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.encoder_file import TrainedEncoder
@@ -43,7 +43,7 @@ def built(name, classes=3, **choices):
     if "width_factor" in OPTIONS.get(name, ()):
         choices = {**NARROW, **choices}
     with on_meta():
-        return encoder(name, classes=classes, **choices)
+        return create_encoder(name, classes=classes, **choices)
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def built(name, classes=3, **choices):
     ],
 )
 def test_new_classes_leave_all_but_the_classifier_bit_for_bit(name, choices):
-    borrowed = encoder(name, classes=3, **choices)
+    borrowed = create_encoder(name, classes=3, **choices)
     before = {key: value.clone() for key, value in borrowed.state_dict().items()}
     made = with_classes(name, borrowed, 5)
     assert made.classifier.out_features == 5
@@ -76,7 +76,7 @@ def test_new_classes_leave_all_but_the_classifier_bit_for_bit(name, choices):
 
 
 def test_an_embedding_alone_gets_a_classifier():
-    borrowed = encoder("shufflenet_v2_x0_5")
+    borrowed = create_encoder("shufflenet_v2_x0_5")
     made = with_classes("shufflenet_v2_x0_5", borrowed, 4)
     assert made.classifier.out_features == 4
     assert torch.equal(made.body.conv1[0].weight, borrowed.body.conv1[0].weight)
@@ -155,7 +155,7 @@ def solved(network, photos, **choices):
 
 def test_the_solved_layer_has_no_slope(photos):
     """Its loss, decay included, is least where the gradient is zero."""
-    network = encoder("lenet5", classes=len(COLOURS))
+    network = create_encoder("lenet5", classes=len(COLOURS))
     before = {key: value.clone() for key, value in network.state_dict().items()}
     solved(network, photos, decays=[0.01])
     for key, value in network.state_dict().items():
@@ -174,7 +174,7 @@ def test_the_solved_layer_has_no_slope(photos):
 
 
 def test_views_are_rows_of_their_own(photos):
-    one, other = (encoder("lenet5", classes=len(COLOURS)) for _ in range(2))
+    one, other = (create_encoder("lenet5", classes=len(COLOURS)) for _ in range(2))
     other.load_state_dict(one.state_dict())
     solved(one, photos, decays=[0.01])
     solved(other, photos, decays=[0.01], views=("plain", "top-left"))
@@ -183,7 +183,7 @@ def test_views_are_rows_of_their_own(photos):
 
 @pytest.mark.slow
 def test_the_decay_is_chosen_by_folds_and_the_seed(photos):
-    network = encoder("lenet5", classes=len(COLOURS))
+    network = create_encoder("lenet5", classes=len(COLOURS))
     weights = []
     for _ in range(2):
         solved(network, photos, seed=3)

@@ -52,7 +52,7 @@ def test_a_labeller_lends_its_encoder(tmp_path):
 
 
 def test_a_narrow_encoder_of_other_classes_survives_a_captioner_s_file(tmp_path):
-    built = table.encoder("inception_v1", **NARROW)
+    built = table.create_encoder("inception_v1", **NARROW)
     path = tmp_path / "captioner.safetensors"
     made = captioner(encoder=built, encoder_name="inception_v1", decoders=[decoder(width=WIDTH)])
     made.save(path)
@@ -63,7 +63,7 @@ def test_a_narrow_encoder_of_other_classes_survives_a_captioner_s_file(tmp_path)
 
 
 def test_a_narrow_encoder_of_other_classes_survives_a_labeller_s_file(tmp_path):
-    built = table.encoder("inception_v1", **NARROW)
+    built = table.create_encoder("inception_v1", **NARROW)
     path = tmp_path / "labeller.safetensors"
     little = labeller()
     made = Labeller(
@@ -101,7 +101,7 @@ def test_an_encoder_without_heads_is_itself():
 
 
 def test_an_encoder_with_heads_shares_its_numbers_without_them():
-    built = table.encoder("inception_v3", classes=2, auxiliary=True).train()
+    built = table.create_encoder("inception_v3", classes=2, auxiliary=True).train()
     bare = drop_auxiliary("inception_v3", built)
     assert bare.training
     assert configuration(bare) == {"classes": 2, "auxiliary": False}

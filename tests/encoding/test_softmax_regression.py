@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from vl.encoding.softmax_regression import (
-    chosen_decay,
-    cross_validated,
+    choose_decay,
+    cross_validate,
     folds_of,
     softmax_regression,
 )
@@ -178,12 +178,12 @@ def test_half_precision_is_as_good_as_its_numbers():
         (torch.ones(3), torch.zeros(3, dtype=torch.int64), r"shape \(3,\), not \(N, D\)"),
         (torch.ones(3, 2), torch.zeros(2, dtype=torch.int64), r"3 embeddings .* labels \(2,\)"),
         (torch.ones(0, 2), torch.zeros(0, dtype=torch.int64), "there is no embedding"),
-        (torch.ones(2, 2), torch.tensor([0, 3]), "a label is 3; 3 classes go from 0"),
-        (torch.ones(2, 2), torch.tensor([-1, 0]), "a label is -1; 3 classes go from 0"),
+        (torch.ones(2, 2), torch.tensor([0, 3]), "a label is 3"),
+        (torch.ones(2, 2), torch.tensor([-1, 0]), "a label is -1"),
         (
             torch.tensor([[1.0, 2.0], [math.nan, 0.0]]),
             torch.tensor([0, 1]),
-            "embedding 1 has a number that is not finite",
+            "embedding 1 is not finite",
         ),
     ],
 )
@@ -192,16 +192,16 @@ def test_what_cannot_be_learnt_from_is_named(images, labels, message):
         softmax_regression(images, labels, classes=3, decay=0.1)
     with pytest.raises(ValueError, match=message):
         groups = torch.arange(len(labels))
-        chosen_decay(images, labels, groups, classes=3, decays=[0.1], folds=2, seed=0)
+        choose_decay(images, labels, groups, classes=3, decays=[0.1], folds=2, seed=0)
 
 
 @pytest.mark.parametrize("decay", [-0.1, math.nan, math.inf])
 def test_a_decay_below_0_is_refused(decay):
     images, labels = clouds()
-    with pytest.raises(ValueError, match=f"decay is {decay}; it must be a finite number"):
+    with pytest.raises(ValueError, match=f"decay is {decay}"):
         softmax_regression(images, labels, classes=3, decay=decay)
-    with pytest.raises(ValueError, match=f"decay is {decay}; it must be a finite number"):
-        chosen_decay(images, labels, labels, classes=3, decays=[1.0, decay], folds=2, seed=0)
+    with pytest.raises(ValueError, match=f"decay is {decay}"):
+        choose_decay(images, labels, labels, classes=3, decays=[1.0, decay], folds=2, seed=0)
 
 
 def views(photographs_a_class=(5, 4, 7), views_each=3):
@@ -254,15 +254,15 @@ def test_the_only_photograph_of_a_class_is_never_held_out():
     ("labels", "groups", "folds", "message"),
     [
         ([0, 1], [0, 1], 1, "folds are 1; there must be at least 2"),
-        ([0, 0, 0, 0], [1, 1, 2, 2], 3, "2 photographs cannot make 3 folds$"),
+        ([0, 0, 0, 0], [1, 1, 2, 2], 3, "2 images cannot make 3 folds$"),
         (
             [0, 0, 1, 2],
             [0, 1, 2, 3],
             3,
-            "2 photographs cannot make 3 folds, as 2 are the only one of their class",
+            "2 images cannot make 3 folds, as 2 are the only one of their class",
         ),
-        ([0, 1, 0], [4, 9, 9], 2, "views of photograph 9 have different labels"),
-        ([0, 1, 0], [4, 9], 2, "3 labels come with photographs of 2 views"),
+        ([0, 1, 0], [4, 9, 9], 2, "views of image 9 have different labels"),
+        ([0, 1, 0], [4, 9], 2, "3 labels come with images of 2 views"),
     ],
 )
 def test_photographs_that_make_no_folds_are_named(labels, groups, folds, message):
@@ -281,7 +281,7 @@ def several_views(count=18, views_each=2, **choices):
 def test_decays_are_judged_as_a_plain_loop_over_folds_judges_them():
     images, labels, groups = several_views()
     decays = [0.01, 1.0, 0.1]
-    found = cross_validated(images, labels, groups, classes=3, decays=decays, folds=3, seed=4)
+    found = cross_validate(images, labels, groups, classes=3, decays=decays, folds=3, seed=4)
     assert [each.decay for each in found] == [1.0, 0.1, 0.01]
     fold_of = folds_of(labels, groups, folds=3, seed=4)
     for each in found:
@@ -301,17 +301,17 @@ def test_the_decay_of_least_cross_entropy_is_chosen():
     images, labels, groups = several_views(noise=2.5)
     decays = [1e-3, 0.01, 0.1, 1.0, 10.0, 1000.0]
     choices = {"classes": 3, "decays": decays, "folds": 3, "seed": 0}
-    judged = {each.decay: each for each in cross_validated(images, labels, groups, **choices)}
-    best = chosen_decay(images, labels, groups, **choices)
+    judged = {each.decay: each for each in cross_validate(images, labels, groups, **choices)}
+    best = choose_decay(images, labels, groups, **choices)
     assert judged[best].cross_entropy == min(each.cross_entropy for each in judged.values())
     assert 1e-3 < best < 1000
-    assert chosen_decay(images, labels, groups, **{**choices, "decays": decays[::-1]}) == best
+    assert choose_decay(images, labels, groups, **{**choices, "decays": decays[::-1]}) == best
 
 
 def test_of_equal_decays_the_greater_is_chosen():
     images, labels = torch.ones(8, 2), torch.tensor([0, 1] * 4)
     choices = {"classes": 2, "decays": [0.1, 1.0, 0.01], "folds": 2, "seed": 0}
-    assert chosen_decay(images, labels, torch.arange(8), **choices) == 1.0
+    assert choose_decay(images, labels, torch.arange(8), **choices) == 1.0
 
 
 def test_a_photograph_s_own_view_does_not_give_it_away():
@@ -320,8 +320,8 @@ def test_a_photograph_s_own_view_does_not_give_it_away():
     images, labels = torch.randn(40, 60, generator=generator), torch.arange(40) % 2
     twice, both = images.repeat(2, 1), labels.repeat(2)
     choices = {"classes": 2, "decays": [1e-3], "folds": 4, "seed": 0}
-    honest = cross_validated(twice, both, torch.arange(40).repeat(2), **choices)[0]
-    given_away = cross_validated(twice, both, torch.arange(80), **choices)[0]
+    honest = cross_validate(twice, both, torch.arange(40).repeat(2), **choices)[0]
+    given_away = cross_validate(twice, both, torch.arange(80), **choices)[0]
     assert honest.top_1 < 0.75
     assert given_away.top_1 > 0.85
 
@@ -330,7 +330,7 @@ def test_photographs_that_are_never_held_out_are_trained_on_and_not_judged():
     images, labels, groups = several_views()
     lonely = torch.cat([images, images[:1] + 500]), torch.cat([labels, torch.tensor([3])])
     given = *lonely, torch.cat([groups, torch.tensor([99])])
-    judged = cross_validated(*given, classes=4, decays=[0.1], folds=3, seed=0)[0]
+    judged = cross_validate(*given, classes=4, decays=[0.1], folds=3, seed=0)[0]
     assert judged.top_1 * 36 == pytest.approx(round(judged.top_1 * 36))
     assert judged.cross_entropy < math.log(4)
 
@@ -338,12 +338,12 @@ def test_photographs_that_are_never_held_out_are_trained_on_and_not_judged():
 def test_without_a_decay_there_is_nothing_to_choose():
     images, labels, groups = several_views()
     with pytest.raises(ValueError, match="there is no decay to choose from"):
-        chosen_decay(images, labels, groups, classes=3, decays=[], folds=3, seed=0)
+        choose_decay(images, labels, groups, classes=3, decays=[], folds=3, seed=0)
 
 
 def test_what_was_judged_is_told(caplog):
     images, labels, groups = several_views()
     with caplog.at_level(logging.INFO):
-        chosen_decay(images, labels, groups, classes=3, decays=[0.1, 1.0], folds=3, seed=0)
+        choose_decay(images, labels, groups, classes=3, decays=[0.1, 1.0], folds=3, seed=0)
     told = [line.split(":")[0] for line in caplog.messages]
     assert told == ["decay 1", "decay 0.1"]

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vl.attacks.attack import AttackConfig, read_batches
 from vl.attacks.targets import TargetClassifier
-from vl.encoding.classes import places
-from vl.encoding.evaluation import interval
+from vl.encoding.classes import class_indices
+from vl.encoding.evaluation import wilson_interval
 from vl.training.adversarial import classifier_loss
 
 
@@ -37,7 +37,7 @@ class AttackResult(NamedTuple):
             "images": self.images,
             "errors": self.errors,
             "error_rate": self.error_rate,
-            "error_interval": interval(self.errors, self.images),
+            "error_interval": wilson_interval(self.errors, self.images),
             "confidence": self.confidence,
         }
 
@@ -71,7 +71,7 @@ def evaluate_robustness(
         ValueError: a class is unknown to the classifier, or no image can be read.
     """
     paths, names = [path for path, _ in images], [name for _, name in images]
-    class_of = places(list(dict.fromkeys(names)), model.classes)
+    class_of = class_indices(list(dict.fromkeys(names)), model.classes)
     failures: list[Exception] = []
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:

@@ -18,9 +18,10 @@ from vl.data.images.crops import crops_without_flips
 from vl.data.images.decode import square
 from vl.data.words.labels import Label, LabelIndex
 from vl.decoders import constraints
-from vl.encoding.classes import places
-from vl.encoding.embedder import VIEWS, Embedder
+from vl.encoding.classes import class_indices
+from vl.encoding.embedder import Embedder
 from vl.encoding.encoder_file import TrainedEncoder
+from vl.encoding.views import VIEWS
 from vl.labelling.candidates import Candidates
 from vl.labelling.labeller import Labeller
 from vl.training.adversarial import Loss, classifier_loss, own_labels
@@ -275,7 +276,7 @@ class TargetClassifier:
             ValueError: no class or several match.
         """
         try:
-            index = places([text], self.classes)[text]
+            index = class_indices([text], self.classes)[text]
         except ValueError as cause:
             raise ValueError(
                 f"target {text!r} does not name one of the encoder's {len(self.classes)} classes"

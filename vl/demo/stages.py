@@ -25,7 +25,6 @@ from vl.captioning.recipe import (
     TeacherForcingRecipe,
 )
 from vl.captioning.training import train_captioner
-from vl.commands import embed
 from vl.data.captions.captions import ImageId
 from vl.data.embeddings import EmbeddingWriter, load_embeddings
 from vl.data.images.decode import decode_uint8
@@ -42,8 +41,10 @@ from vl.demo.encoder import (
 from vl.demo.report import StageTime
 from vl.devices import resolve_device, resolve_precision
 from vl.encoders.inception import Inception
-from vl.encoders.table import encoder
+from vl.encoders.table import create_encoder
 from vl.encoding import encoder_file
+from vl.encoding.embedder import Embedder
+from vl.encoding.embedding import embed_files
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.evaluation.evaluate import EvaluationRequest, evaluate_files
 from vl.evaluation.read import read_results, write_results
@@ -173,7 +174,7 @@ class Demo:
         torch.manual_seed(self.seed)
         config = self.config
         images, scenes = self.images("training")
-        network = encoder(
+        network = create_encoder(
             ENCODER,
             classes=sum(IMAGE_HEADS.values()),
             width_factor=WIDTH_FACTOR,
@@ -218,16 +219,10 @@ class Demo:
 
     def embed(self) -> None:
         """Embed all images, under their paths for labels and their file names for captions."""
-        embed.run(
-            embed.EmbedRun(
-                [self.world],
-                self.embeddings,
-                weights=self.encoder,
-                encoder=ENCODER,
-                batch_size=_BATCH_SIZE,
-                device=str(self.device),
-            )
+        embedder = Embedder.load(
+            ENCODER, weights=self.encoder, device=self.device, batch_size=_BATCH_SIZE
         )
+        embed_files([self.world], self.embeddings, embedder)
         embeddings = load_embeddings(self.embeddings)
         writer = EmbeddingWriter(self.caption_embeddings, embeddings.provenance)
         names = embeddings.names

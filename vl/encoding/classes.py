@@ -1,4 +1,4 @@
-"""What a classifier's outputs are called, and which of them the classes of photographs are."""
+"""The classes of a classifier's outputs, and which of them the classes of images are."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -11,81 +11,79 @@ from vl.data.words.texts import text_lines
 
 
 def read_classes(path: Path) -> tuple[str, ...]:
-    """A classifier's classes from a file: one a line, in the order of its outputs.
+    """A classifier's classes from a text file: one a line, in the order of the outputs.
 
     A class may begin with its WordNet id, as in ImageNet's ``n01440764 tench, Tinca tinca``.
 
     Raises:
-        FormatError: the file is no text, has no class, or a line is empty or there already.
+        FormatError: the file is not text or has no classes, or a line is empty or repeated.
         OSError: the file cannot be read.
     """
     lines = [line.strip() for line in text_lines(path)]
     while lines and not lines[-1]:
         lines.pop()
     if not lines:
-        raise FormatError(path, "there is no class in it")
+        raise FormatError(path, "there are no classes in it")
     first: dict[str, int] = {}
-    for number, line in enumerate(lines, 1):
-        problem = "" if line else "empty, and the lines count the classifier's outputs"
-        if first.setdefault(line, number) != number:
-            problem = problem or f"the class {line!r} is on line {first[line]} already"
+    for line_number, line in enumerate(lines, 1):
+        problem = "" if line else "empty, but lines are counted as the classifier's outputs"
+        if first.setdefault(line, line_number) != line_number:
+            problem = problem or f"the class {line!r} is already on line {first[line]}"
         if problem:
-            raise FormatError(path, problem, record=f"line {number}")
+            raise FormatError(path, problem, record=f"line {line_number}")
     return tuple(lines)
 
 
-def places(asked: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
-    """Which of a classifier's classes those of photographs are.
+def class_indices(names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:
+    """The index of a classifier's class for each class of images.
 
-    A class that is written the same comes first, then what ``LabelIndex.find_closest`` gives.
+    A class with the same spelling comes first, then what ``LabelIndex.find_closest`` finds.
 
     Args:
-        asked: as folders or lists call them: ``"n01440764"``, ``"n01440764_tench"``, ``"tench"``.
-        classes: the classifier's.
+        names: in folders or lists: ``"n01440764"``, ``"n01440764_tench"``, ``"tench"``.
+        classes: of the classifier.
 
     Raises:
-        ValueError: one is none of them, or could be several.
+        ValueError: a name is none of the classes, or ambiguous.
     """
-    exact = {text: number for number, text in enumerate(classes)}
-    index = LabelIndex(map(read_class, classes))
-    found: dict[str, int] = {}
+    exact = {text: index for index, text in enumerate(classes)}
+    label_index = LabelIndex(map(read_class, classes))
+    index_of: dict[str, int] = {}
     missing = []
-    for name in asked:
-        numbers = [exact[name]] if name in exact else index.find_closest(read_class(name))
-        if len(numbers) > 1:
-            several = " and ".join(repr(classes[number]) for number in numbers[:2])
-            raise ValueError(f"class {name!r} of photographs could be {several} of the encoder's")
-        if numbers:
-            found[name] = numbers[0]
+    for name in names:
+        matches = [exact[name]] if name in exact else label_index.find_closest(read_class(name))
+        if len(matches) > 1:
+            candidates = " and ".join(repr(classes[index]) for index in matches[:2])
+            raise ValueError(f"class {name!r} of images is ambiguous: the encoder has {candidates}")
+        if matches:
+            index_of[name] = matches[0]
         else:
             missing.append(name)
     if missing:
-        shown = first_few(missing)
         raise ValueError(
-            f"{len(missing)} of {len(asked)} classes of photographs are none of the encoder's "
-            f"{len(classes)}: {shown}"
+            f"{len(missing)} of {len(names)} classes of images are not among the encoder's "
+            f"{len(classes)}: {first_few(missing)}"
         )
-    return found
+    return index_of
 
 
-def check_same_classes(of: Mapping[str, Sequence[str]]) -> None:
-    """See that several models have the same classes in the same order.
+def check_same_classes(classes_of: Mapping[str, Sequence[str]]) -> None:
+    """Check that several classifiers have the same classes in the same order.
 
     Args:
-        of: the classes of each, by what the model is called.
+        classes_of: the classes of each classifier, by its name.
 
     Raises:
         ValueError: two differ.
     """
-    (first, own), *others = of.items()
+    (first, expected), *others = classes_of.items()
     for name, classes in others:
-        if len(classes) != len(own):
-            differ = f"{len(classes)} there, {len(own)} here"
-        else:
-            at = [(a, b) for a, b in zip(classes, own, strict=True) if a != b]
-            differ = f"{at[0][0]!r} there is {at[0][1]!r} here" if at else ""
-        if differ:
+        difference = ""
+        if len(classes) != len(expected):
+            difference = f"{len(classes)} and {len(expected)}"
+        elif pair := next((pair for pair in zip(classes, expected) if pair[0] != pair[1]), None):
+            difference = f"{pair[0]!r} and {pair[1]!r}"
+        if difference:
             raise ValueError(
-                f"{name} has other classes than {first}, or in another order: {differ}; "
-                "they cannot answer together"
+                f"{name} and {first} cannot be averaged: their classes differ ({difference})"
             )

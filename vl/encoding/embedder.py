@@ -6,12 +6,10 @@ It does not know what the embeddings are for.
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from itertools import islice
 from pathlib import Path
-from typing import Any, NamedTuple, TypeVar, cast, get_args
+from typing import Any, NamedTuple, cast, get_args
 
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from vl import bundle as bundles
@@ -19,26 +17,20 @@ from vl.data.batches import ImageSource
 from vl.data.choices import Precision, Resize
 from vl.data.errors import FormatError
 from vl.data.images.decode import ImageLike, as_pixels, decode, square
-from vl.encoders.table import ENCODERS, Network
+from vl.data.images.read_ahead import THREADS, batched, read_ahead
+from vl.encoders.table import Network, is_encoder
 from vl.encoders.weights import fingerprint
 from vl.encoding.openvino import EngineError, on_openvino
 from vl.encoding.pretrained import (
     drop_auxiliary,
     encoder_config,
+    encoder_from_bundle,
     encoder_name_of,
-    encoder_of,
     load_encoder,
 )
+from vl.encoding.views import VIEWS
 
 _log = logging.getLogger(__name__)
-
-Item = TypeVar("Item")
-Result = TypeVar("Result")
-
-# torch.compile takes about 25 s on two cores and then spares about 10 ms an image with GoogLeNet
-# (36 to 26 ms in float32): below this many it does not pay.
-COMPILE_FROM = 2500
-_THREADS = 4  # that decode
 
 
 class EmbeddedBatch(NamedTuple):
@@ -132,13 +124,13 @@ class Embedder:
             OSError: a file cannot be read, or nothing could be downloaded.
             ValueError: there is no such encoder, see ``load_encoder``; or see the class.
         """
-        if str(name_or_path) in ENCODERS:
+        if not Path(name_or_path).is_file() and is_encoder(str(name_or_path)):
             name = str(name_or_path)
             encoder = load_encoder(name, weights)
         else:
             bundle = bundles.read(Path(name_or_path), kind=("encoder", "captioner", "labeller"))
             if bundle.configuration["kind"] == "encoder":
-                name, encoder = encoder_name_of(bundle), encoder_of(bundle)
+                name, encoder = encoder_name_of(bundle), encoder_from_bundle(bundle)
             else:
                 stored = cls.from_bundle(bundle)
                 name, encoder = stored.encoder_name, stored.encoder
@@ -163,7 +155,7 @@ class Embedder:
             FormatError: the description or the weights are not what they should be.
         """
         name, (views, resize) = encoder_name_of(bundle), _stored_views(bundle)
-        encoder = encoder_of(bundle)
+        encoder = encoder_from_bundle(bundle)
         try:
             return cls(encoder, encoder_name=name, views=views, resize=resize, device=device)
         except ValueError as cause:
@@ -239,7 +231,7 @@ class Embedder:
         if not squares:
             return torch.empty(0, len(self.views), self.width, device=self.device)
         return torch.cat(
-            [self.encode(torch.stack(part)) for part in _batches(squares, self.batch_size)]
+            [self.encode(torch.stack(part)) for part in batched(squares, self.batch_size)]
         )
 
     @torch.inference_mode()
@@ -307,24 +299,6 @@ class Embedder:
         self._run, self._engine = self._eager, ""
 
 
-def read_ahead(
-    items: Iterable[Item], read: Callable[[Item], Result], *, batch_size: int
-) -> Iterator[list[Result]]:
-    """What ``read`` gives for items, batch by batch in order, the next batch read by threads.
-
-    Decoding releases the interpreter's lock, so that threads suffice.
-    """
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        submitted = (
-            [pool.submit(read, item) for item in batch] for batch in _batches(items, batch_size)
-        )
-        pending = list(islice(submitted, 2))
-        while pending:
-            results = [future.result() for future in pending.pop(0)]
-            pending += islice(submitted, 1)
-            yield results
-
-
 def _stored_views(bundle: bundles.Bundle) -> tuple[list[str], Resize]:
     """Views and resize mode of a captioner's or labeller's file."""
     config = bundles.required(bundle, "embedder", dict)
@@ -340,52 +314,8 @@ def _stored_views(bundle: bundles.Bundle) -> tuple[list[str], Resize]:
     return views, cast(Resize, resize)
 
 
-def _batches(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
-    iterator = iter(items)
-    while batch := list(islice(iterator, size)):
-        yield batch
-
-
 def _first_line(error: Exception) -> str:
     return (str(error).strip().splitlines() or [type(error).__name__])[0]
-
-
-def _corner(top: int, left: int) -> Callable[[Tensor], Tensor]:
-    """A window of 7/8 of the side, enlarged to the side: 224 of 256, as Krizhevsky et al. 2012.
-
-    Args:
-        top: 0 for the upper edge, 1 for the middle, 2 for the lower edge.
-        left: the same from left to right.
-    """
-
-    def crop(squares: Tensor) -> Tensor:
-        side = squares.shape[-1]
-        window = side * 7 // 8
-        y, x = (side - window) * top // 2, (side - window) * left // 2
-        part = squares[:, :, y : y + window, x : x + window]
-        return F.interpolate(part, size=(side, side), mode="bilinear", align_corners=False)
-
-    return crop
-
-
-def _flipped(view: Callable[[Tensor], Tensor]) -> Callable[[Tensor], Tensor]:
-    return lambda squares: view(squares).flip(-1)
-
-
-# Views of square images, (B, 3, S, S) to the same shape: the whole, the four corners and the
-# center, and the mirror image of each.
-VIEWS: dict[str, Callable[[Tensor], Tensor]] = {
-    "plain": lambda squares: squares,
-    "top-left": _corner(0, 0),
-    "top-right": _corner(0, 2),
-    "bottom-left": _corner(2, 0),
-    "bottom-right": _corner(2, 2),
-    "center": _corner(1, 1),
-}
-VIEWS |= {
-    ("flip" if name == "plain" else f"{name}-flip"): _flipped(view)
-    for name, view in list(VIEWS.items())
-}
 
 
 def image_file_source(
@@ -412,7 +342,7 @@ def image_file_source(
         return VIEWS[views[draw % len(views)]](pixels[None])[0]
 
     def source(rows: Tensor, draws: Tensor) -> Tensor:
-        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        with ThreadPoolExecutor(max_workers=THREADS) as pool:
             pixels = torch.stack(list(pool.map(read, rows.tolist(), draws.tolist())))
         return pixels.contiguous(memory_format=torch.channels_last)
 

@@ -1,41 +1,46 @@
-"""A trained encoder as one file: the encoder with its classifier, and the classes it tells apart.
+"""A trained encoder as one file: the encoder with its classifier, and the names of the classes.
 
-Auxiliary heads are for training only, and are not in the file.
+Auxiliary heads are for training only and not stored.
 """
 
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from vl import bundle
+from vl import bundle as bundles
 from vl.data.errors import FormatError
 from vl.encoders.table import Network
-from vl.encoding.pretrained import drop_auxiliary, encoder_config, encoder_name_of, encoder_of
+from vl.encoding.pretrained import (
+    drop_auxiliary,
+    encoder_config,
+    encoder_from_bundle,
+    encoder_name_of,
+)
 
 KIND = "encoder"
 
 
 class TrainedEncoder(NamedTuple):
-    """An encoder that classifies, and what its file says of it."""
+    """An encoder with a classifier, and its description."""
 
     encoder: Network
-    name: str  # in the table of encoders
+    name: str  # see ``create_encoder``
     classes: tuple[str, ...]  # in the order of the classifier's outputs
-    training: dict[str, Any]  # what it was trained on and how, for people to read
+    training: dict[str, Any]  # data and settings, for readers
 
 
 def save(path: Path | str, trained: TrainedEncoder) -> None:
-    """Write an encoder as one file, whole or not at all; its auxiliary heads stay behind.
+    """Write an encoder to a file, atomically and without auxiliary heads.
 
     Raises:
-        OSError: the place cannot be written to.
-        ValueError: the classes are not as many as the classifier's outputs, or one is there twice.
+        OSError: the file cannot be written.
+        ValueError: the classes do not match the classifier's outputs, or one is repeated.
     """
-    problem = _disagreement(trained.encoder, trained.classes)
+    problem = _mismatch(trained.encoder, trained.classes)
     if problem:
         raise ValueError(problem)
     encoder = drop_auxiliary(trained.name, trained.encoder)
-    bundle.write(
+    bundles.write(
         path,
         kind=KIND,
         configuration={
@@ -48,36 +53,37 @@ def save(path: Path | str, trained: TrainedEncoder) -> None:
 
 
 def load(path: Path | str) -> TrainedEncoder:
-    """A trained encoder from its file, built without auxiliary heads.
+    """Read a trained encoder from its file.
 
     Raises:
-        FormatError: the file is no trained encoder, is not whole, or its parts disagree.
+        FormatError: the file is not a trained encoder, is damaged, or its parts do not match.
         FileNotFoundError: there is no such file.
     """
-    held = bundle.read(path, kind=KIND)
-    classes = bundle.required(held, "classes", list)
-    training = bundle.required(held, "training", dict)
-    for number, text in enumerate(classes):
-        if not isinstance(text, str):
-            problem = f"number {number} is {text!r}; a text was expected"
-            raise FormatError(held.path, problem, record="configuration 'classes'")
-    bundle.check_nothing_left(held, ["encoder"])
-    encoder = encoder_of(held)
-    problem = _disagreement(encoder, classes)
+    bundle = bundles.read(path, kind=KIND)
+    classes = bundles.required(bundle, "classes", list)
+    training = bundles.required(bundle, "training", dict)
+    record = "configuration 'classes'"
+    for index, name in enumerate(classes):
+        if not isinstance(name, str):
+            problem = f"class {index} is {name!r}; expected a string"
+            raise FormatError(bundle.path, problem, record=record)
+    bundles.check_nothing_left(bundle, ["encoder"])
+    encoder = encoder_from_bundle(bundle)
+    problem = _mismatch(encoder, classes)
     if problem:
-        raise FormatError(held.path, problem, record="configuration 'classes'")
-    return TrainedEncoder(encoder, encoder_name_of(held), tuple(classes), training)
+        raise FormatError(bundle.path, problem, record=record)
+    return TrainedEncoder(encoder, encoder_name_of(bundle), tuple(classes), training)
 
 
-def _disagreement(encoder: Network, classes: Sequence[str]) -> str:
-    """Why these are not the encoder's classes; empty if they can be."""
+def _mismatch(encoder: Network, classes: Sequence[str]) -> str:
+    """Why these cannot be the encoder's classes; empty if they can."""
     if encoder.classifier is None:
         return "the encoder has no classifier"
     outputs = encoder.classifier.out_features
     if len(classes) != outputs:
         return f"there are {len(classes)} classes, the classifier has {outputs} outputs"
-    seen: dict[str, int] = {}
-    for number, text in enumerate(classes):
-        if seen.setdefault(text, number) != number:
-            return f"{text!r} is number {seen[text]} and number {number}; each must be there once"
+    first: dict[str, int] = {}
+    for index, name in enumerate(classes):
+        if first.setdefault(name, index) != index:
+            return f"{name!r} is class {first[name]} and class {index}"
     return ""

@@ -1,100 +1,117 @@
-"""How often encoders, alone or several together, find the class of photographs.
+"""Top-1 and top-5 accuracy of classifying encoders, single or averaged.
 
-Each photograph is cut into crops; the mean of the softmax over its crops, and over the encoders,
-is what is judged (Szegedy et al. 2015, section 7). Which file an encoder is from does not matter.
+Each image is cut into crops; the softmax is averaged over its crops and over the encoders (Szegedy
+et al. 2015, section 7).
 """
 
 import logging
 import math
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
 
-from vl.data.choices import Resize
+from vl.data.choices import AutoEngine, CropCount, Precision, Resize
 from vl.data.errors import FormatError
-from vl.data.images.crops import CropCount, crops_without_flips
+from vl.data.images.crops import crops_without_flips
 from vl.data.images.decode import decode, square
+from vl.data.images.read_ahead import THREADS, read_ahead
+from vl.data.labelled.folders import LabelledImage
 from vl.encoders.table import Network
-from vl.encoding.openvino import EngineError, on_openvino
+from vl.encoders.torchvision_features import TorchvisionFeatures
+from vl.encoding import encoder_file
+from vl.encoding.classes import check_same_classes, class_indices, read_classes
+from vl.encoding.openvino import EngineError, on_openvino, openvino_pays
+from vl.encoding.pretrained import load_encoder
+from vl.inputs import error_message
+from vl.terminal import ProgressBar
+from vl.version import __version__
 
 TOP = 5
-_THREADS = 4  # that decode and cut
-_NORMAL = 1.959964  # within so many deviations of its mean a normal variable is 95 % of the time
+_NORMAL = 1.959964  # 97.5 % quantile of the standard normal distribution
 
 _log = logging.getLogger(__name__)
 _Logits = Callable[[Tensor], Tensor]  # (B, 3, S, S) to (B, classes)
-_Cut = dict[int, dict[int, Tensor]]  # crops without mirror images, by their side and number
+_Crops = dict[int, dict[int, Tensor]]  # crops without flips, by image size and crop count
 
 
-class Classified(NamedTuple):
-    """Some of the photographs."""
+class Classifying(NamedTuple):
+    """An encoder with a classifier, and the file that it is from."""
 
-    indices: list[int]  # of the paths that were read
-    probabilities: dict[CropCount, Tensor]  # by number of crops: (len(indices), classes), float32
-    failures: list[tuple[int, Exception]]  # of the paths that were not, and why
+    file: str
+    name: str  # see ``create_encoder``
+    encoder: Network
+    classes: tuple[str, ...]
 
 
-class Pair(NamedTuple):
-    """A class that was taken for another."""
+class ClassifiedBatch(NamedTuple):
+    """A batch of files as class probabilities."""
+
+    indices: list[int]  # of the files that were read
+    probabilities: dict[CropCount, Tensor]  # by crop count: (len(indices), classes), float32
+    failures: list[tuple[int, Exception]]  # of the files that were not, and why
+
+
+class ConfusedPair(NamedTuple):
+    """A class of images, another that was predicted for them, and how often."""
 
     truth: int
-    answer: int
+    predicted: int
     images: int
 
 
-class Tally:
-    """Counts hits, the probabilities not kept.
-
-    Args:
-        classes: how many there are.
-    """
+class HitCounts:
+    """Counts of top-1 and top-5 hits and of predictions, by class."""
 
     def __init__(self, classes: int) -> None:
         self.top = min(TOP, classes)
         self.images = torch.zeros(classes, dtype=torch.int64)  # of each class
-        self.first = torch.zeros(classes, dtype=torch.int64)  # of these, found as the likeliest
-        self.among = torch.zeros(classes, dtype=torch.int64)  # or among the ``top`` likeliest
-        self._answers: dict[tuple[int, int], int] = {}
+        self.top_1 = torch.zeros(classes, dtype=torch.int64)
+        self.top_5 = torch.zeros(classes, dtype=torch.int64)
+        self._predictions: dict[tuple[int, int], int] = {}
 
-    def add(self, ranked: Tensor, truths: Tensor) -> None:
-        """Count photographs.
+    def add(self, ranking: Tensor, truths: Tensor) -> None:
+        """Count images.
 
         Args:
-            ranked: classes from the likeliest on, ``(B, top or more)``.
-            truths: their classes, ``(B,)``.
+            ranking: classes by probability, ``(B, top or more)``.
+            truths: true classes, ``(B,)``.
         """
         classes = len(self.images)
-        hits = ranked[:, : self.top] == truths[:, None]  # (B, top)
+        hits = ranking[:, : self.top] == truths[:, None]  # (B, top)
         self.images += torch.bincount(truths, minlength=classes)
-        self.first += torch.bincount(truths[hits[:, 0]], minlength=classes)
-        self.among += torch.bincount(truths[hits.any(1)], minlength=classes)
-        for pair in zip(truths.tolist(), ranked[:, 0].tolist(), strict=True):
-            self._answers[pair] = self._answers.get(pair, 0) + 1
+        self.top_1 += torch.bincount(truths[hits[:, 0]], minlength=classes)
+        self.top_5 += torch.bincount(truths[hits.any(1)], minlength=classes)
+        for pair in zip(truths.tolist(), ranking[:, 0].tolist(), strict=True):
+            self._predictions[pair] = self._predictions.get(pair, 0) + 1
 
-    def confused(self, most: int) -> list[Pair]:
-        """The pairs of classes that were taken for each other most often, those first."""
-        pairs = [Pair(*pair, count) for pair, count in self._answers.items() if pair[0] != pair[1]]
+    def confused_pairs(self, most: int) -> list[ConfusedPair]:
+        """The most frequent pairs of a true and another predicted class."""
+        pairs = [
+            ConfusedPair(*pair, count)
+            for pair, count in self._predictions.items()
+            if pair[0] != pair[1]
+        ]
         return sorted(pairs, key=lambda pair: (-pair.images, pair))[:most]
 
-    def confusion(self) -> Tensor:
-        """How many photographs of each class got each answer, ``(classes, classes)``."""
+    def confusion_matrix(self) -> Tensor:
+        """Images by true and predicted class, ``(classes, classes)``, int64."""
         counts = torch.zeros(len(self.images), len(self.images), dtype=torch.int64)
-        for pair, count in self._answers.items():
+        for pair, count in self._predictions.items():
             counts[pair] = count
         return counts
 
 
-def ranked(probabilities: Tensor) -> Tensor:
-    """``(B, classes)`` to the classes from the likeliest on; of equals the earlier one is first."""
+def rank_classes(probabilities: Tensor) -> Tensor:
+    """``(B, classes)`` to classes by descending probability; of equal ones the first is first."""
     return probabilities.argsort(dim=1, descending=True, stable=True)
 
 
-def interval(hits: int, count: int) -> tuple[float, float]:
-    """Wilson's 95 % interval of a share: which true shares make ``hits`` of ``count`` likely.
+def wilson_interval(hits: int, count: int) -> tuple[float, float]:
+    """Wilson's 95 % confidence interval of a proportion.
 
     Source:
         Wilson 1927, "Probable inference, the law of succession, and statistical inference".
@@ -105,48 +122,60 @@ def interval(hits: int, count: int) -> tuple[float, float]:
     return max(0.0, middle - half), min(1.0, middle + half)
 
 
-class Classifier:
-    """Encoders that are ready to classify files together.
-
-    Args:
-        encoders: of the same classes, in the same order; put into evaluation mode on the device.
-        crops: how many crops of each photograph; several numbers are several answers.
-        resize: of one crop, its middle, or all of the photograph out of shape.
-        device: where the encoders run.
-        bfloat16: run them in bfloat16 where PyTorch's autocast does.
-        batch_size: crops at once, at most.
+@dataclass(frozen=True)
+class ClassifierSettings:
+    """How images are classified.
 
     Raises:
-        ValueError: no encoder, a number of crops that is not 1, 10 or 144 or is there twice, an
-            unknown fit, or an empty batch.
+        ValueError: crop counts that are not 1, 10 or 144, or repeated; an unknown resize mode; an
+            empty batch.
+    """
+
+    crops: tuple[CropCount, ...] = (1,)
+    """Crops of each image; several counts give several results."""
+    resize: Resize = "center-crop"
+    """Of a single crop."""
+    device: torch.device | str = "cpu"
+    """Where the encoders run."""
+    precision: Precision = "float32"
+    """Of the encoders' arithmetic; ``"bfloat16"`` is PyTorch's autocast."""
+    batch_size: int = 32
+    """Crops at once, at most."""
+
+    def __post_init__(self) -> None:
+        if (
+            not self.crops
+            or set(self.crops) - {1, 10, 144}
+            or len(set(self.crops)) < len(self.crops)
+        ):
+            counts = " ".join(map(str, self.crops))
+            raise ValueError(f"crops are {counts!r}; there can be 1, 10 and 144, each once")
+        if self.resize not in get_args(Resize):
+            choices = ", ".join(get_args(Resize))
+            raise ValueError(f"resize is {self.resize!r}; it must be one of {choices}")
+        if self.batch_size < 1:
+            raise ValueError(f"batch size is {self.batch_size}; it must be at least 1")
+
+
+class Classifier:
+    """Encoders that classify files together, by the mean of their probabilities.
+
+    Args:
+        encoders: with the same classes in the same order; put into evaluation mode on the device.
+        settings: by default one central crop.
+
+    Raises:
+        ValueError: there is no encoder.
     """
 
     def __init__(
-        self,
-        encoders: Sequence[Network],
-        *,
-        crops: Sequence[CropCount] = (1,),
-        resize: Resize = "center-crop",
-        device: torch.device | str = "cpu",
-        bfloat16: bool = False,
-        batch_size: int = 32,
+        self, encoders: Sequence[Network], settings: ClassifierSettings | None = None
     ) -> None:
         if not encoders:
             raise ValueError("there is no encoder to evaluate")
-        if not crops or set(crops) - {1, 10, 144} or len(set(crops)) < len(crops):
-            numbers = " ".join(map(str, crops))
-            raise ValueError(f"crops are {numbers!r}; each of 1, 10 and 144 can be there once")
-        if resize not in get_args(Resize):
-            raise ValueError(
-                f"resize is {resize!r}; it must be one of {', '.join(get_args(Resize))}"
-            )
-        if batch_size < 1:
-            raise ValueError(f"batch size is {batch_size}; it must be at least 1")
-        self._crops: tuple[CropCount, ...] = tuple(crops)
-        self._resize: Resize = resize
-        self._device = torch.device(device)
-        self._bfloat16 = bfloat16
-        self._batch_size = batch_size
+        self.settings = settings or ClassifierSettings()
+        self.engine = "PyTorch"
+        self._device = torch.device(self.settings.device)
         self._encoders = list(encoders)
         for encoder in self._encoders:
             encoder.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
@@ -156,111 +185,225 @@ class Classifier:
         """Let OpenVINO run the encoders, with the weights that they have at this moment.
 
         Returns:
-            Whether it does; if not, the log says why, and PyTorch goes on as before.
+            Whether it does; if not, a warning says why, and PyTorch goes on.
         """
         try:
             if self._device.type != "cpu":
-                raise EngineError(f"OpenVINO runs on the processor here, not on {self._device}")
+                raise EngineError(f"OpenVINO runs on the CPU here, not on {self._device}")
             self._logits = [self._with_openvino(encoder) for encoder in self._encoders]
         except EngineError as error:
             _log.warning("%s; going on with PyTorch", error)
             return False
+        self.engine = "OpenVINO"
         return True
 
-    def files(self, paths: Sequence[Path]) -> Iterator[Classified]:
-        """Read and classify files, in order; a bad one is reported, not raised.
+    def stream(self, paths: Sequence[Path]) -> Iterator[ClassifiedBatch]:
+        """Read and classify files in order; a bad one is reported, not raised.
 
         Raises:
-            ValueError: an answer is not a number.
+            ValueError: a probability is not finite.
         """
-        # Enough to fill a batch and to give each thread something. Two groups are held at most; a
-        # photograph of 144 crops is 43 MB at GoogLeNet's side, before its mirror images are made.
-        group = max(_THREADS, self._batch_size // max(1, max(self._crops) // 2))
-        spans = [range(i, min(i + group, len(paths))) for i in range(0, len(paths), group)]
-        with ThreadPoolExecutor(max_workers=_THREADS) as pool:
+        # Enough to fill a batch and to occupy each thread. Two groups are in memory at most; the
+        # 144 crops of an image are 43 MB at GoogLeNet's size, before they are flipped.
+        group = max(THREADS, self.settings.batch_size // max(1, max(self.settings.crops) // 2))
+        first = 0
+        for batch in read_ahead(paths, self._read, batch_size=group):
+            good = [i for i, item in enumerate(batch) if not isinstance(item, Exception)]
+            crops = [item for item in batch if not isinstance(item, Exception)]
+            failures = [
+                (first + i, item) for i, item in enumerate(batch) if isinstance(item, Exception)
+            ]
+            probabilities = {}
+            for count in self.settings.crops if crops else ():
+                probabilities[count] = self._probabilities(count, crops)
+                finite = probabilities[count].isfinite().all(1)
+                if not bool(finite.all()):
+                    path = paths[first + good[int((~finite).nonzero()[0])]]
+                    raise ValueError(
+                        f"{path}: the probabilities over {count} crops are not finite; the "
+                        "encoder overflows its precision"
+                    )
+            yield ClassifiedBatch([first + i for i in good], probabilities, failures)
+            first += len(batch)
 
-            def begun(number: int) -> list[Future[_Cut | Exception]]:
-                return [
-                    pool.submit(self._read, paths[i]) for span in spans[number:][:1] for i in span
-                ]
-
-            prefetch = begun(0)
-            for number, span in enumerate(spans):
-                futures, prefetch = prefetch, begun(number + 1)
-                yield self._classified(paths, span, futures)
-
-    def _classified(
-        self, paths: Sequence[Path], span: range, futures: list[Future[_Cut | Exception]]
-    ) -> Classified:
-        good: list[int] = []
-        cuts: list[_Cut] = []
-        failures: list[tuple[int, Exception]] = []
-        for index, future in zip(span, futures, strict=True):
-            read = future.result()
-            if isinstance(read, Exception):
-                failures.append((index, read))
-            else:
-                good.append(index)
-                cuts.append(read)
-        found = {number: self._probabilities(number, cuts) for number in self._crops if cuts}
-        for number, answer in found.items():
-            if not bool(answer.isfinite().all()):
-                row = int((~answer.isfinite()).any(1).nonzero()[0])
-                raise ValueError(
-                    f"{paths[good[row]]}: of {number} crops the answer is not a number; "
-                    "the encoder's numbers leave the range of their precision"
-                )
-        return Classified(good, found, failures)
-
-    def _read(self, path: Path) -> _Cut | Exception:
+    def _read(self, path: Path) -> _Crops | Exception:
         try:
             pixels = decode(path)
             return {
-                side: {number: self._cut(pixels, side, number) for number in self._crops}
-                for side in {encoder.image_size for encoder in self._encoders}
+                size: {count: self._cut(pixels, size, count) for count in self.settings.crops}
+                for size in {encoder.image_size for encoder in self._encoders}
             }
         except (FormatError, OSError) as error:
             return error
 
-    def _cut(self, pixels: Tensor, side: int, number: CropCount) -> Tensor:
-        if number == 1 and self._resize == "squash":
-            return square(pixels, side, "squash")[None]
-        return crops_without_flips(pixels, size=side, num_crops=number)
+    def _cut(self, pixels: Tensor, size: int, count: CropCount) -> Tensor:
+        if count == 1 and self.settings.resize == "squash":
+            return square(pixels, size, "squash")[None]
+        return crops_without_flips(pixels, size=size, num_crops=count)
 
     @torch.inference_mode()
-    def _probabilities(self, number: CropCount, cuts: list[_Cut]) -> Tensor:
-        """The mean over crops, then over encoders: ``(len(cuts), classes)``, float32."""
+    def _probabilities(self, count: CropCount, crops: list[_Crops]) -> Tensor:
+        """The mean over crops, then over encoders: ``(len(crops), classes)``, float32."""
         total = torch.zeros(())
         for encoder, logits in zip(self._encoders, self._logits, strict=True):
-            squares = torch.cat([cut[encoder.image_size][number] for cut in cuts])
-            parts = math.ceil(len(squares) / self._batch_size)
-            answers = [
-                self._softmax(logits, part, mirrored=number > 1)
-                for part in squares.tensor_split(parts)
-            ]
-            answer = torch.cat(answers)  # (len(cuts) * crops, classes)
-            total = total + answer.view(len(cuts), -1, answer.shape[1]).mean(1)
+            squares = torch.cat([sizes[encoder.image_size][count] for sizes in crops])
+            parts = math.ceil(len(squares) / self.settings.batch_size)
+            softmax = torch.cat(
+                [
+                    self._softmax(logits, part, with_flips=count > 1)
+                    for part in squares.tensor_split(parts)
+                ]
+            )  # (len(crops) * count, classes)
+            total = total + softmax.view(len(crops), -1, softmax.shape[1]).mean(1)
         return total / len(self._encoders)
 
-    def _softmax(self, logits: _Logits, squares: Tensor, *, mirrored: bool) -> Tensor:
-        """``(B, 3, S, S)`` to ``(B, classes)``, the mean with that of the mirror images."""
+    def _softmax(self, logits: _Logits, squares: Tensor, *, with_flips: bool) -> Tensor:
+        """``(B, 3, S, S)`` to ``(B, classes)``, averaged with the flipped images'."""
         squares = squares.to(self._device)
-        views = (squares, squares.flip(-1)) if mirrored else (squares,)
+        views = (squares, squares.flip(-1)) if with_flips else (squares,)
         total = torch.zeros((), device=self._device)
         for view in views:
             total = total + logits(view).float().softmax(1)
         return (total / len(views)).cpu()
 
     def _with_torch(self, encoder: Network) -> _Logits:
+        bfloat16 = self.settings.precision == "bfloat16"
+
         def logits(squares: Tensor) -> Tensor:
             squares = squares.contiguous(memory_format=torch.channels_last)
-            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=self._bfloat16):
+            with torch.autocast(self._device.type, dtype=torch.bfloat16, enabled=bfloat16):
                 return encoder.classify(squares).main
 
         return logits
 
     def _with_openvino(self, encoder: Network) -> _Logits:
-        embed = on_openvino(encoder, bfloat16=self._bfloat16)
-        head = encoder.classifier
-        assert head is not None  # whoever is evaluated has one
-        return lambda squares: head(embed(squares))
+        embed = on_openvino(encoder, bfloat16=self.settings.precision == "bfloat16")
+        classifier = encoder.classifier
+        assert classifier is not None  # see Classifying
+        return lambda squares: classifier(embed(squares))
+
+
+class EncoderEvaluation(NamedTuple):
+    """The accuracy of encoders on images."""
+
+    models: Sequence[Classifying]
+    results: dict[CropCount, HitCounts]  # by crop count
+    images: int  # that were read
+    failures: int
+    signature: str
+    predictions: list[dict[str, Any]]  # the top 5 of each image with the last crop count
+
+    @property
+    def classes(self) -> tuple[str, ...]:
+        """Of the classifiers."""
+        return self.models[0].classes
+
+    @property
+    def last(self) -> HitCounts:
+        """Of the last crop count."""
+        return list(self.results.values())[-1]
+
+
+def load_classifying(paths: Sequence[Path]) -> list[Classifying]:
+    """Trained encoders from their files, to be evaluated together.
+
+    Raises:
+        FormatError: a file is not a trained encoder.
+        ValueError: there is none, one is repeated, or their classes differ.
+    """
+    if not paths or len(set(paths)) < len(paths):
+        raise ValueError("expected the files of trained encoders, each once")
+    trained = [(str(path), encoder_file.load(path)) for path in paths]
+    check_same_classes({file: each.classes for file, each in trained})
+    return [Classifying(file, each.name, each.encoder, each.classes) for file, each in trained]
+
+
+def load_classifying_weights(name: str, weights: Path | None, classes: Path) -> Classifying:
+    """An encoder with its weights, see ``load_encoder``, and the classes of its classifier.
+
+    Args:
+        name: of the encoder.
+        weights: None downloads torchvision's.
+        classes: see ``read_classes``.
+
+    Raises:
+        ValueError: the encoder has no classifier, or one of another number of classes.
+    """
+    names = read_classes(classes)
+    encoder = load_encoder(name, weights, classifier=True)
+    convolution = isinstance(encoder, TorchvisionFeatures) and not encoder.last_layer_is_linear
+    if encoder.classifier is None or (weights is None and convolution):
+        raise ValueError(f"{weights or name} has no classifier on the embedding")
+    outputs = encoder.classifier.out_features
+    if len(names) != outputs:
+        raise ValueError(f"{classes} has {len(names)} classes, the classifier {outputs} outputs")
+    return Classifying(str(weights or "torchvision"), name, encoder, names)
+
+
+def evaluate_encoders(
+    models: Sequence[Classifying],
+    images: Sequence[LabelledImage],
+    settings: ClassifierSettings,
+    *,
+    engine: AutoEngine = "auto",
+) -> EncoderEvaluation:
+    """Evaluate encoders together: top-1 and top-5 accuracy, confusions, predictions.
+
+    Files that cannot be read are reported on stderr and left out.
+
+    Args:
+        models: with the same classes.
+        images: with their classes, see ``class_indices``.
+        settings: how images are classified.
+        engine: ``"auto"`` is OpenVINO if it is installed, can run the encoders and saves time.
+
+    Raises:
+        ValueError: a class of images is not among the encoders', or no image can be read.
+    """
+    classes = models[0].classes
+    index_of = class_indices(list(dict.fromkeys(image.label for image in images)), classes)
+    truths = torch.tensor([index_of[image.label] for image in images])
+    if len(classes) < TOP:
+        _log.info("there are %d classes: top-5 accuracy is always 1", len(classes))
+    encoders = [model.encoder for model in models]
+    classifier = Classifier(encoders, settings)
+    crops = len(images) * sum(settings.crops)
+    if engine == "openvino" or (
+        engine == "auto" and openvino_pays(encoders, images=crops, device=settings.device)
+    ):
+        classifier.use_openvino()
+    results = {count: HitCounts(len(classes)) for count in settings.crops}
+    predictions: list[dict[str, Any]] = []
+    failures = 0
+    with ProgressBar("evaluate", len(images), unit="images") as bar:
+        for batch in classifier.stream([image.path for image in images]):
+            for _, error in batch.failures:
+                bar.print(error_message(error))
+            for count, probabilities in batch.probabilities.items():
+                ranking = rank_classes(probabilities)
+                results[count].add(ranking, truths[batch.indices])
+                if count == settings.crops[-1]:
+                    predictions += [
+                        {
+                            "image": str(images[index].path),
+                            "class": classes[int(truths[index])],
+                            "top": [
+                                {"class": classes[best], "probability": float(row[best])}
+                                for best in order[:TOP].tolist()
+                            ],
+                        }
+                        for index, row, order in zip(batch.indices, probabilities, ranking)
+                    ]
+            failures += len(batch.failures)
+            bar.advance(len(batch.indices) + len(batch.failures))
+    if failures == len(images):
+        raise ValueError(f"none of {failures} images can be read")
+    signature = f"{' + '.join(model.name for model in models)} | {len(classes)} classes"
+    signature += f" | crops {' '.join(map(str, settings.crops))}"
+    signature += f" | resize {settings.resize}" if settings.crops == (1,) else ""
+    signature += f" | {settings.precision}"
+    signature += " on OpenVINO" if classifier.engine == "OpenVINO" else ""
+    signature += f" | vl {__version__}"
+    return EncoderEvaluation(
+        models, results, len(images) - failures, failures, signature, predictions
+    )

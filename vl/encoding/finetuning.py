@@ -1,19 +1,19 @@
-"""Fine-tuning's ladder: which parts of a borrowed encoder are trained on new pictures.
+"""Fine-tuning a pretrained encoder: its last layer in closed form, its last blocks, or all of it.
 
-Borrow it as it is; train the last layer, which is solved and not stepped towards; the last blocks;
-all of it at a small rate. Each rung begins where the one below it ended.
+Each depth starts where the one before ended: first fit the last layer, then train the last blocks,
+then all at a low learning rate.
 """
 
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Literal
+from typing import NamedTuple
 
 import torch
 from torch import nn
 
-from vl import bundle
-from vl.data.choices import Resize
+from vl import bundle as bundles
+from vl.data.choices import Depth, Precision
 from vl.data.errors import FormatError
 from vl.data.images.augmentation import CenterCrop
 from vl.data.labelled.dataset import ImageDataset
@@ -21,182 +21,275 @@ from vl.data.labelled.loader import ImageBatches
 from vl.encoders.bn_inception import BNInception
 from vl.encoders.inception import Inception
 from vl.encoders.inception_v3 import InceptionV3
-from vl.encoders.table import Configuration, Network, TorchvisionFeatures, configuration, encoder
-from vl.encoding import encoder_file as encoder_bundle
+from vl.encoders.table import EncoderConfig, Network, configuration, create_encoder
+from vl.encoders.torchvision_features import TorchvisionFeatures
+from vl.encoding import encoder_file
+from vl.encoding.config import EncoderFinetuningConfig
 from vl.encoding.embedder import Embedder
-from vl.encoding.pretrained import encoder_name_of, encoder_of, load_encoder
-from vl.encoding.softmax_regression import chosen_decay, softmax_regression
-from vl.encoding.training import pixels_of
+from vl.encoding.encoder_file import TrainedEncoder
+from vl.encoding.pretrained import encoder_from_bundle, encoder_name_of, load_encoder
+from vl.encoding.training import (
+    FILE_NAME,
+    EncoderTask,
+    Splits,
+    format_metrics,
+    make_validator,
+    pixels_of,
+    resumes,
+    save_trained,
+    train_encoder,
+)
 from vl.terminal import ProgressBar
+from vl.training.parallel import Processes
 
 _log = logging.getLogger(__name__)
-Depth = Literal["last", "blocks", "all"]
-# Half a decade apart, around what photographs by the dozen a class like.
+# Half a decade apart, around what suits a dozen images a class.
 DECAYS = tuple(10.0 ** (power / 2) for power in range(-10, 1))
 _FOLDS = 4
 
 
-def load_pretrained(path: Path, name: str | None) -> tuple[str, Network, tuple[str, ...]]:
-    """An encoder to begin with: its name, itself, and its classes where the file says them.
+class Pretrained(NamedTuple):
+    """An encoder to start from."""
+
+    name: str
+    encoder: Network
+    classes: tuple[str, ...]  # of its classifier; empty if the file does not name them
+
+
+def load_pretrained(path: Path, name: str | None) -> Pretrained:
+    """Load an encoder to start from.
 
     Args:
-        path: the bundle of an encoder, a captioner or a labeller, or BVLC's blobs.
-        name: of the encoder; None takes the one in the bundle, or GoogLeNet for BVLC's blobs.
+        path: the file of an encoder, captioner or labeller, or BVLC's blobs.
+        name: of the encoder; by default the one in the file, or GoogLeNet for BVLC's blobs.
 
     Raises:
-        FormatError: the file is none of these, or holds another encoder.
+        FormatError: the file is none of these, or contains another encoder.
         FileNotFoundError: there is no such file.
     """
-    if not bundle.is_bundle(path):
+    if not bundles.is_bundle(path):
         name = name or "inception_v1"
-        return name, load_encoder(name, path), ()
-    held = bundle.read(path, kind=("encoder", "captioner", "labeller"))
-    found = encoder_name_of(held)
-    if name not in (None, found):
-        raise FormatError(path, f"holds an encoder {found!r}, not {name!r}")
-    if held.configuration["kind"] != encoder_bundle.KIND:
-        return found, encoder_of(held), ()
-    trained = encoder_bundle.load(path)
-    return found, trained.encoder, trained.classes
+        return Pretrained(name, load_encoder(name, path), ())
+    bundle = bundles.read(path, kind=("encoder", "captioner", "labeller"))
+    stored_name = encoder_name_of(bundle)
+    if name not in (None, stored_name):
+        raise FormatError(path, f"contains the encoder {stored_name!r}, not {name!r}")
+    if bundle.configuration["kind"] != encoder_file.KIND:
+        return Pretrained(stored_name, encoder_from_bundle(bundle), ())
+    trained = encoder_file.load(path)
+    return Pretrained(stored_name, trained.encoder, trained.classes)
 
 
-def with_classes(name: str, borrowed: Network, classes: int) -> Network:
-    """The same encoder with a new classifier for so many classes, all else as it was.
+def has_classes(pretrained: Pretrained, classes: Sequence[str], *, all_classes: bool) -> bool:
+    """Whether the classifier of a pretrained encoder is of these classes.
 
     Args:
-        name: of the encoder.
-        borrowed: not written into.
-        classes: outputs of the classifier, whose weights are random.
+        pretrained: to start from.
+        classes: in the order of a classifier's outputs.
+        all_classes: whether a file of classes was given: then a classifier of as many outputs in a
+            file that does not name its classes is taken to be of these.
     """
-    told: Configuration = {**configuration(borrowed), "classes": classes, "auxiliary": False}
-    built = encoder(name, **told)
-    held = built.state_dict()
-    given = {
+    if tuple(classes) == pretrained.classes:
+        return True
+    classifier = pretrained.encoder.classifier
+    outputs = classifier.out_features if classifier else 0
+    return all_classes and not pretrained.classes and outputs == len(classes)
+
+
+def with_classes(name: str, pretrained: Network, classes: int) -> Network:
+    """A copy of an encoder with a randomly initialized classifier of so many classes."""
+    config: EncoderConfig = {**configuration(pretrained), "classes": classes, "auxiliary": False}
+    encoder = create_encoder(name, **config)
+    state = encoder.state_dict()
+    state |= {
         key: value
-        for key, value in borrowed.state_dict().items()
-        if key in held and not key.startswith("classifier.")
+        for key, value in pretrained.state_dict().items()
+        if key in state and not key.startswith("classifier.")
     }
-    built.load_state_dict({**held, **given})
-    return built
+    encoder.load_state_dict(state)
+    return encoder
 
 
-def blocks_of(built: Network) -> list[nn.Module]:
-    """The parts of an encoder from its first to its last, without its classifier.
+def blocks_of(encoder: Network) -> list[nn.Module]:
+    """The blocks of an encoder from input to output, without its classifier.
 
-    Those of Inception networks are the stem and the modules, those of others what they are made of,
-    sequences taken apart. Of torchvision's transformers all layers are one block.
+    Of Inception networks the stem and the modules, of others their children, with sequential ones
+    taken apart. All layers of torchvision's transformers are one block.
     """
-    if isinstance(built, Inception | BNInception):
-        return [built.stem, *built.inception.values()]
-    body = built.body if isinstance(built, InceptionV3 | TorchvisionFeatures) else built
-    heads = (built.classifier, getattr(body, "AuxLogits", None))
-    parts = [part for child in body.children() if child not in heads for part in _pieces(child)]
-    return [part for part in parts if any(True for _ in part.parameters())]
+    if isinstance(encoder, Inception | BNInception):
+        return [encoder.stem, *encoder.inception.values()]
+    body = encoder.body if isinstance(encoder, InceptionV3 | TorchvisionFeatures) else encoder
+    heads = (encoder.classifier, getattr(body, "AuxLogits", None))
+    blocks = [part for child in body.children() if child not in heads for part in _parts(child)]
+    return [block for block in blocks if any(True for _ in block.parameters())]
 
 
-def unfreeze(built: Network, rung: Depth, *, blocks: int) -> None:
-    """Let gradients flow to the classifier and to what a rung trains, and to nothing else.
+def unfreeze(encoder: Network, depth: Depth, *, blocks: int) -> None:
+    """Require gradients of the classifier and of what is fine-tuned, and of nothing else.
 
     Args:
-        built: with a classifier.
-        rung: ``"last"`` trains the classifier alone.
-        blocks: how many of the last ones ``"blocks"`` trains.
+        encoder: with a classifier.
+        depth: ``"last"`` is the classifier alone.
+        blocks: number of last blocks for ``"blocks"``.
 
     Raises:
-        ValueError: there are not so many.
+        ValueError: there are fewer blocks.
     """
-    parts = blocks_of(built)
-    if rung == "blocks" and not 1 <= blocks <= len(parts):
-        raise ValueError(f"blocks is {blocks}; this encoder has {len(parts)}")
-    built.requires_grad_(rung == "all")
-    if rung == "blocks":
-        for part in parts[-blocks:]:
-            part.requires_grad_(True)
-    assert built.classifier is not None
-    built.classifier.requires_grad_(True)
+    all_blocks = blocks_of(encoder)
+    if depth == "blocks" and not 1 <= blocks <= len(all_blocks):
+        raise ValueError(f"blocks is {blocks}; this encoder has {len(all_blocks)}")
+    encoder.requires_grad_(depth == "all")
+    if depth == "blocks":
+        for block in all_blocks[-blocks:]:
+            block.requires_grad_(True)
+    assert encoder.classifier is not None
+    encoder.classifier.requires_grad_(True)
 
 
-def solve_last_layer(
-    built: Network,
-    pictures: ImageDataset,
+def unfreeze_used_parameters(encoder: Network) -> None:
+    """Require gradients of the parameters that the embedding depends on, and of no others.
+
+    DistributedDataParallel waits for a gradient of every parameter that requires one.
+    """
+    parameters = list(encoder.requires_grad_(True).eval().parameters())
+    embedding = encoder(torch.zeros(1, 3, encoder.image_size, encoder.image_size))
+    gradients = torch.autograd.grad(embedding.sum(), parameters, allow_unused=True)
+    for parameter, gradient in zip(parameters, gradients, strict=True):
+        parameter.requires_grad_(gradient is not None)
+    encoder.to(memory_format=torch.channels_last)
+
+
+def finetune_encoder(
+    pretrained: Pretrained,
+    splits: Splits,
+    config: EncoderFinetuningConfig,
+    output_dir: Path,
     *,
-    views: Sequence[str],
-    resize: Resize,
-    device: torch.device,
-    bfloat16: bool = False,
+    processes: Processes,
+    precision: Precision = "float32",
+    all_classes: bool = False,
+) -> Path:
+    """Fine-tune an encoder on images, and save it.
+
+    Args:
+        pretrained: see ``load_pretrained``.
+        splits: see ``open_splits``.
+        config: how it is fine-tuned.
+        output_dir: gets encoder.safetensors; with steps of an optimizer also the log and the
+            checkpoint.
+        processes: that train together; the last layer is fitted by each of them.
+        precision: of the encoder's arithmetic.
+        all_classes: see ``has_classes``.
+
+    Returns:
+        The file of the encoder.
+
+    Raises:
+        ValueError: the last layer cannot be fitted, or see ``train_encoder``.
+    """
+    name, encoder, classes = pretrained
+    fitted = has_classes(pretrained, splits.training.classes, all_classes=all_classes)
+    if not fitted:
+        outputs = encoder.classifier.out_features if encoder.classifier else 0
+        if all_classes:  # a last layer cannot be fitted for classes without images
+            other = f"{outputs} others" if outputs == len(splits.training.classes) else outputs
+            raise ValueError(
+                f"there are {len(splits.training.classes)} classes, and the pretrained classifier "
+                f"is of {other}"
+            )
+        encoder = with_classes(name, encoder, len(splits.training.classes))
+    if config.depth == "last" and not processes.first:
+        return output_dir / FILE_NAME
+    if config.depth == "last" or not (fitted or resumes(config, output_dir)):
+        embedder = Embedder(
+            encoder,
+            encoder_name=name,
+            views=config.views,
+            resize=config.resize,
+            device=processes.device,
+            precision=precision,
+        )
+        fit_last_layer(embedder, splits.training, seed=config.seed, quiet=not processes.first)
+    if config.depth != "last":
+        unfreeze(encoder, config.depth, blocks=config.blocks)
+        return train_encoder(
+            name,
+            encoder,
+            splits,
+            config,
+            output_dir,
+            processes=processes,
+            precision=precision,
+            finetuning=True,
+        )
+    validation = None
+    if validate := make_validator(encoder, splits, config, device=processes.device):
+        with torch.no_grad():
+            validation = validate(EncoderTask(encoder).to(processes.device).eval())
+        _log.info("last layer: %s", format_metrics(validation))
+    save_trained(output_dir, TrainedEncoder(encoder, name, classes, {}), splits, config, validation)
+    return output_dir / FILE_NAME
+
+
+def fit_last_layer(
+    embedder: Embedder,
+    dataset: ImageDataset,
+    *,
     seed: int = 0,
     decays: Sequence[float] = DECAYS,
     quiet: bool = False,
 ) -> None:
-    """Fill an encoder's classifier with the softmax regression on its embeddings of pictures.
+    """Replace an encoder's classifier by the softmax regression on its embeddings of images.
+
+    Images that cannot be read are warned of and left out.
 
     Args:
-        built: its classifier has an output for each class; it is put into evaluation mode on the
-            device.
-        pictures: labelled; those that cannot be read are warned of and left out.
-        views: what of each picture is encoded, by name in ``vl.encoding.embedder.VIEWS``.
-        resize: how a picture becomes a square, as for judging.
-        device: where the encoder runs.
-        bfloat16: of the encoder's arithmetic.
+        embedder: its encoder has a classifier of the images' classes; each view is an example.
+        dataset: with labels.
         seed: of the folds by which the weight decay is chosen.
-        decays: to choose from.
-        quiet: say nothing.
+        decays: weight decays to choose from.
+        quiet: whether to print and log nothing.
 
     Raises:
-        ValueError: too many cannot be read, or there are too few to choose a decay by.
+        ValueError: too many images cannot be read, or there are too few to choose a decay.
     """
-    embedder = Embedder(
-        built,
-        encoder_name="",
-        views=views,
-        resize=resize,
-        device=device,
-        precision="bfloat16" if bfloat16 else "float32",
-    )
+    from vl.encoding.softmax_regression import choose_decay, softmax_regression  # scikit-learn
+
+    encoder, views = embedder.encoder, len(embedder.views)
     batches = ImageBatches(
-        pictures, CenterCrop(built.image_size, resize), batch_size=embedder.batch_size, seed=seed
+        dataset,
+        CenterCrop(embedder.image_size, embedder.resize),
+        batch_size=embedder.batch_size,
+        seed=seed,
     )
-    vectors, truth = [], []
-    with ProgressBar("embed", len(pictures.labels), unit="images", quiet=quiet) as bar:
+    embeddings, labels_of_images = [], []
+    with ProgressBar("embed", len(dataset.labels), unit="images", quiet=quiet) as bar:
         for batch in batches.epoch(0):
             if len(batch.labels):
-                vectors.append(embedder.encode(pixels_of(batch.images)).cpu())  # (B, views, width)
-                truth.append(batch.labels)
+                embeddings.append(embedder.encode(pixels_of(batch.images)).cpu())  # (B, views, D)
+                labels_of_images.append(batch.labels)
             bar.advance(len(batch.labels))
-    labels = torch.cat(truth).repeat_interleave(len(views))
-    groups = torch.arange(len(labels)) // len(views)
-    images = torch.cat(vectors).flatten(0, 1)  # (N views, width)
-    assert built.classifier is not None
-    classes = built.classifier.out_features
+    labels = torch.cat(labels_of_images).repeat_interleave(views)
+    groups = torch.arange(len(labels)) // views
+    examples = torch.cat(embeddings).flatten(0, 1)  # (B views, D)
+    assert encoder.classifier is not None
+    classes = encoder.classifier.out_features
     decay = decays[0]
     if len(decays) > 1:
-        decay = chosen_decay(
-            images, labels, groups, classes=classes, decays=decays, folds=_FOLDS, seed=seed
+        decay = choose_decay(
+            examples, labels, groups, classes=classes, decays=decays, folds=_FOLDS, seed=seed
         )
         if not quiet:
-            edge = ", at the edge of those tried" if decay in (min(decays), max(decays)) else ""
-            _log.info("last layer: weight decay %.1e, chosen on %d folds%s", decay, _FOLDS, edge)
-    found = softmax_regression(images, labels, classes=classes, decay=decay)
+            limit = ", at the limit of those tried" if decay in (min(decays), max(decays)) else ""
+            _log.info("last layer: weight decay %.1e, chosen on %d folds%s", decay, _FOLDS, limit)
+    regression = softmax_regression(examples, labels, classes=classes, decay=decay)
     with torch.no_grad():
-        built.classifier.weight.copy_(found.weight)
-        built.classifier.bias.copy_(found.bias)
+        encoder.classifier.weight.copy_(regression.weight)
+        encoder.classifier.bias.copy_(regression.bias)
 
 
-def _pieces(part: nn.Module) -> list[nn.Module]:
-    """A sequence's parts, and those of the sequences in it; anything else is one."""
-    if type(part) is not nn.Sequential:  # what is made from it has an idea of its own
-        return [part]
-    return [piece for child in part.children() for piece in _pieces(child)]
-
-
-def unfreeze_used_parameters(encoder: Network) -> None:
-    """Let gradients flow to what the embedding depends on, and to nothing else.
-
-    DistributedDataParallel waits for a gradient of every parameter that wants one.
-    """
-    parameters = list(encoder.requires_grad_(True).eval().parameters())
-    answer = encoder(torch.zeros(1, 3, encoder.image_size, encoder.image_size))
-    gradients = torch.autograd.grad(answer.sum(), parameters, allow_unused=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.requires_grad_(gradient is not None)
-    encoder.to(memory_format=torch.channels_last)
+def _parts(module: nn.Module) -> list[nn.Module]:
+    """A sequential module's children, recursively; any other module is one part."""
+    if type(module) is not nn.Sequential:  # subclasses may have a forward of their own
+        return [module]
+    return [part for child in module.children() for part in _parts(child)]

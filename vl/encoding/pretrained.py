@@ -1,4 +1,4 @@
-"""An encoder by name with trained weights in it, wherever they are."""
+"""Pretrained encoders: by name with published weights, or from the file of a model."""
 
 from contextlib import AbstractContextManager
 from pathlib import Path
@@ -6,162 +6,168 @@ from typing import Any
 
 import torch
 
-from vl import bundle
+from vl import bundle as bundles
+from vl.bundle import Bundle
 from vl.data.errors import FormatError
-from vl.encoders.flops import on_meta
 from vl.encoders.inception import Inception
 from vl.encoders.table import (
-    ENCODERS,
     OPTIONS,
     Network,
     build,
-    choices,
     configuration,
-    encoder,
+    create_encoder,
+    is_encoder,
+    on_meta,
+    options,
     validated_options,
 )
 from vl.encoders.weights import fingerprint, load_caffe, load_torchvision
 
-_FROM_FILES = ("inception_v1", "inception_v1_bn")  # torchvision publishes nothing for them
+# torchvision publishes no weights for these; checked before anything is built.
+_FROM_FILES = ("inception_v1", "inception_v1_bn")
 
 
 def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -> Network:
-    """Build an encoder and fill it.
+    """Build an encoder and load its weights.
 
     Args:
-        name: in the table of encoders.
-        weights: BVLC's blobs as a safetensors file, or the bundle of a captioner, a labeller or an
-            encoder, whose encoder is taken with the classes and the width that it has there; None
-            fetches what torchvision publishes (from download.pytorch.org).
-        classifier: what is fetched keeps its classifier of ImageNet's 1000 classes; of those that
-            torchvision has by name only the embedding is wanted otherwise.
+        name: of the encoder, see ``create_encoder``.
+        weights: BVLC's blobs as a safetensors file; or the file of an encoder, captioner or
+            labeller, whose encoder may have another width or other classes than published. None
+            downloads torchvision's weights.
+        classifier: whether a downloaded network of torchvision keeps its classifier of ImageNet's
+            1000 classes.
 
     Raises:
-        FormatError: the file is neither, or holds another encoder.
+        FormatError: the file is neither, or contains another encoder.
         FileNotFoundError: there is no such file.
-        OSError: nothing could be fetched.
-        ValueError: there is no such encoder, or no weights for it are published.
+        OSError: the download failed.
+        ValueError: there is no such encoder, or no weights are published for it.
     """
     validated_options(name)
     if weights is None:
         if name in _FROM_FILES:
             raise ValueError(f"no weights are published for {name}: give a file with --weights")
-        wanted = 1000 if classifier and name not in OPTIONS else None
-        built = encoder(name, classes=wanted)
-        load_torchvision(built, progress=True)
-        return built
-    if bundle.is_bundle(weights):
-        held = bundle.read(weights, kind=("captioner", "labeller", "encoder"))
-        found = encoder_name_of(held)
-        if found != name:
-            raise FormatError(weights, f"holds an encoder {found!r}, not {name!r}")
-        return encoder_of(held)
-    built = encoder(name)
-    if not isinstance(built, Inception):
-        raise FormatError(weights, f"holds Caffe's blobs, which fit inception_v1, not {name}")
-    load_caffe(built, weights)
-    return built
+        classes = 1000 if classifier and name not in OPTIONS else None
+        encoder = create_encoder(name, classes=classes)
+        load_torchvision(encoder, progress=True)
+        return encoder
+    if bundles.is_bundle(weights):
+        bundle = bundles.read(weights, kind=("captioner", "labeller", "encoder"))
+        stored_name = encoder_name_of(bundle)
+        if stored_name != name:
+            raise FormatError(weights, f"contains the encoder {stored_name!r}, not {name!r}")
+        return encoder_from_bundle(bundle)
+    encoder = create_encoder(name)
+    if not isinstance(encoder, Inception):
+        raise FormatError(weights, f"contains Caffe blobs, which are for inception_v1, not {name}")
+    load_caffe(encoder, weights)
+    return encoder
 
 
-def encoder_config(name: str, built: Network) -> dict[str, Any]:
-    """What a bundle's configuration says of its encoder, from which ``encoder_of`` builds it.
+def encoder_config(name: str, encoder: Network) -> dict[str, Any]:
+    """The description of an encoder in a model's file, for ``encoder_from_bundle``.
 
     Args:
-        name: in the table of encoders.
-        built: the encoder, without auxiliary heads.
+        name: of the encoder.
+        encoder: without auxiliary heads.
     """
-    told = {key: value for key, value in configuration(built).items() if key in choices(name)}
-    return {"name": name, "fingerprint": fingerprint(built), "configuration": told}
+    return {
+        "name": name,
+        "fingerprint": fingerprint(encoder),
+        "configuration": _options_of(name, encoder),
+    }
 
 
-def drop_auxiliary(name: str, built: Network) -> Network:
-    """The same encoder, sharing its numbers, without the heads that are for training only."""
-    if not configuration(built).get("auxiliary"):
-        return built
-    told = {key: value for key, value in configuration(built).items() if key in choices(name)}
+def drop_auxiliary(name: str, encoder: Network) -> Network:
+    """The same encoder, sharing its weights, without auxiliary heads."""
+    if not configuration(encoder).get("auxiliary"):
+        return encoder
     with on_meta():
-        bare = build(name, {**told, "auxiliary": False})
-    numbers = built.state_dict()
-    bare.load_state_dict({key: numbers[key] for key in bare.state_dict()}, assign=True)
-    return bare.train(built.training)
+        bare = build(name, {**_options_of(name, encoder), "auxiliary": False})
+    state = encoder.state_dict()
+    bare.load_state_dict({key: state[key] for key in bare.state_dict()}, assign=True)
+    return bare.train(encoder.training)
 
 
-def encoder_name_of(held: bundle.Bundle) -> str:
-    """What the encoder in a bundle is called.
+def encoder_name_of(bundle: Bundle) -> str:
+    """The name of the encoder in a model's file.
 
     Raises:
-        FormatError: the bundle does not say, or this version has none of that name.
+        FormatError: it is missing or unknown.
     """
-    name = _encoder_part(held).get("name")
-    if not isinstance(name, str) or name not in ENCODERS:
-        raise FormatError(
-            held.path, f"made with encoder {name!r}, which this version does not have"
-        )
+    name = _description(bundle).get("name")
+    if not isinstance(name, str) or not is_encoder(name):
+        raise FormatError(bundle.path, f"unknown encoder {name!r}; another version has made it")
     return name
 
 
-def encoder_of(held: bundle.Bundle) -> Network:
-    """The encoder in a bundle, built as it says there; without a word there, as published.
+def encoder_from_bundle(bundle: Bundle) -> Network:
+    """The encoder in a model's file, without auxiliary heads.
 
-    It never has auxiliary heads.
+    Without a configuration in the file it is built as published.
 
     Raises:
-        FormatError: it is unknown, cannot be built as the file says, or its weights are not whole
-            or not those it was made with.
+        FormatError: it is unknown, cannot be built from its configuration, or its weights are not
+            complete or do not match their fingerprint.
     """
-    name = encoder_name_of(held)
-    said = _encoder_part(held)
-    told = said.get("configuration", {})
+    name, description = encoder_name_of(bundle), _description(bundle)
+    config = description.get("configuration", {})
     record = "configuration 'encoder'"
-    if not isinstance(told, dict):
-        problem = f"its configuration is of type {type(told).__name__}; expected an object"
-        raise FormatError(held.path, problem, record=record)
-    if told.get("auxiliary"):
-        told = {**told, "auxiliary": False}
+    if not isinstance(config, dict):
+        problem = f"its configuration is of type {type(config).__name__}; expected an object"
+        raise FormatError(bundle.path, problem, record=record)
+    if config.get("auxiliary"):
+        config = {**config, "auxiliary": False}
     try:
         # First without memory: a file may ask for more than there is.
-        with _shapes_alone(name):
-            shapes = build(name, told)
-        bundle.check(held, "encoder", shapes)
-        built = build(name, told)
+        with _without_memory(name):
+            shapes = build(name, config)
+        bundles.check(bundle, "encoder", shapes)
+        encoder = build(name, config)
     except FormatError:
         raise
-    # The last two: too many numbers to count, and a factor beyond all of them.
+    # The last two: more elements than an integer counts, and an infinite width factor.
     except (TypeError, ValueError, RuntimeError, OverflowError) as cause:
         problem = f"cannot be built: {' '.join(str(cause).split())}"
-        raise FormatError(held.path, problem, record=record) from cause
-    bundle.fill(held, "encoder", built)
-    if fingerprint(built) != said.get("fingerprint"):
-        raise FormatError(held.path, "the encoder's weights are not those it was made with")
-    return built
+        raise FormatError(bundle.path, problem, record=record) from cause
+    bundles.fill(bundle, "encoder", encoder)
+    if fingerprint(encoder) != description.get("fingerprint"):
+        raise FormatError(bundle.path, "the encoder's weights do not match their fingerprint")
+    return encoder
 
 
-def _encoder_part(held: bundle.Bundle) -> dict[str, Any]:
-    """What a bundle says of its encoder: a captioner's and labeller's as a part of the embedder."""
-    if held.configuration.get("kind") == "encoder":
-        config: dict[str, Any] = bundle.required(held, "encoder", dict)
-        return config
-    config = bundle.required(held, "embedder", dict).get("encoder")
-    if not isinstance(config, dict):
-        raise FormatError(held.path, "expected an encoder in it", record="configuration 'embedder'")
-    return config
-
-
-def check_fingerprint(built: Network, expected: str, *, made: Path) -> None:
-    """Refuse an encoder that is not the one which made a file.
+def check_fingerprint(encoder: Network, expected: str, *, made: Path) -> None:
+    """Check that a file was made by this encoder.
 
     Raises:
-        ValueError: it is another.
+        ValueError: it was made by another.
     """
-    own = fingerprint(built)
-    if own != expected:
-        raise ValueError(f"{made} was made by an encoder {expected}, these weights are {own}")
+    actual = fingerprint(encoder)
+    if actual != expected:
+        raise ValueError(f"{made} was made by an encoder {expected}, these weights are {actual}")
 
 
-def _shapes_alone(name: str) -> AbstractContextManager[object]:
-    """Where an encoder of this name is built without numbers.
+def _description(bundle: Bundle) -> dict[str, Any]:
+    """The encoder's description, in captioners and labellers a part of the embedder's."""
+    if bundle.configuration.get("kind") == "encoder":
+        description: dict[str, Any] = bundles.required(bundle, "encoder", dict)
+        return description
+    description = bundles.required(bundle, "embedder", dict).get("encoder")
+    if not isinstance(description, dict):
+        problem = f"expected an encoder, it is {description!r}"
+        raise FormatError(bundle.path, problem, record="configuration 'embedder'")
+    return description
 
-    A width factor is the one choice that makes buffers large, and these only the device "meta"
-    leaves out; but there not every encoder can be built.
+
+def _options_of(name: str, encoder: Network) -> dict[str, Any]:
+    return {key: value for key, value in configuration(encoder).items() if key in options(name)}
+
+
+def _without_memory(name: str) -> AbstractContextManager[object]:
+    """A context that builds an encoder of this name without allocating memory.
+
+    The device "meta" leaves out buffers too, which a width factor makes large; but not every
+    encoder can be built there.
     """
-    return torch.device("meta") if "width_factor" in choices(name) else on_meta()
+    return torch.device("meta") if "width_factor" in options(name) else on_meta()

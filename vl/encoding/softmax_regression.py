@@ -1,73 +1,68 @@
-"""Softmax regression on embeddings, and the weight decay that photographs held out like best.
-
-It does not know what the classes are called, nor which encoder the embeddings are from.
-"""
+"""Softmax regression on embeddings by scikit-learn; weight decay chosen by cross-validation."""
 
 import logging
 import math
-from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
-import torch.nn.functional as F
+from numpy.typing import NDArray
+from sklearn.linear_model import LogisticRegression
 from torch import Tensor
 
 _log = logging.getLogger(__name__)
-_STEPS = 200  # of L-BFGS at most; a thousand classes of few photographs are done in fewer
-_LEAST_CHANGE = 1e-7  # of the loss from step to step: what float32 can tell of a loss near 1
-_LEAST_SCALE = 1e-6  # embeddings that are all the same have a deviation of 0
-_ALWAYS_TRAINED_ON = -1  # the fold of a photograph that is never held out
+_ITERATIONS = 300  # of L-BFGS at most
+_TOLERANCE = 1e-5  # of the gradient, per row
+_LEAST_SCALE = 1e-6  # identical embeddings have a standard deviation of 0
+_NEVER_HELD_OUT = -1  # the fold of such an image
+_ABSENT = 30.0  # nats by which the logit of a class without images is below the least bias
 
 
 class Regression(NamedTuple):
-    """A linear classifier of raw embeddings: logits are ``images @ weight.T + bias``."""
+    """A linear classifier of embeddings: logits are ``images @ weight.T + bias``."""
 
     weight: Tensor  # (classes, D) float32
     bias: Tensor  # (classes,) float32
 
 
-class HeldOut(NamedTuple):
-    """How a decay does on photographs that were not trained on, each of them held out once."""
+class CrossValidation(NamedTuple):
+    """The results of a weight decay on images that were not trained on."""
 
     decay: float
     cross_entropy: float  # mean over rows, nats
-    top_1: float  # share of rows whose class comes first, 0 to 1
+    top_1: float  # accuracy, 0 to 1
 
 
 def softmax_regression(images: Tensor, labels: Tensor, *, classes: int, decay: float) -> Regression:
-    """The classifier of least mean cross-entropy plus ``decay / 2`` times the squared weights.
+    """The classifier that minimizes mean cross-entropy plus ``decay / 2`` times squared weights.
 
-    The weights that count are those for embeddings less their mean and in units of their
-    deviation, one scale for all numbers; so neither a shift nor a unit of the embeddings changes
-    an answer. Biases are free: that of a class without a photograph goes down as far as the
-    solver's steps take it.
+    The penalized weights are those of standardized embeddings (zero mean, unit deviation, one scale
+    for all dimensions), so that the result does not depend on the embeddings' offset and unit.
+    Biases are not penalized.
 
     Args:
-        images: embeddings, ``(N, D)``, of any float type.
-        labels: class of each one, ``(N,)``, int64, below ``classes``.
-        classes: how many there are.
-        decay: at least 0; at 0 classes that a plane can part have weights without a limit.
+        images: embeddings, ``(N, D)``, float.
+        labels: classes, ``(N,)``, int64, below ``classes``.
+        classes: their count.
+        decay: at least 0; with 0 the weights of separable classes are unbounded.
 
     Returns:
-        In the units of the embeddings as they came.
+        For embeddings that are not standardized.
 
     Raises:
-        ValueError: shapes that do not belong together, no embedding, a number that is not finite,
-            a label that is no class, or a decay below 0.
-
-    Source:
-        L-BFGS with a line search for the strong Wolfe conditions: Nocedal and Wright 2006,
-        algorithms 7.5 and 3.5, as ``torch.optim.LBFGS`` has them.
+        ValueError: shapes do not match, there is no embedding or one is not finite, a label is not
+            a class, or the decay is negative.
     """
     _check(images, labels, classes)
     _check_decay(decay)
-    standard = _standardised(images)
-    start = _undecided(standard, classes)
-    return standard.folded(_solved(standard.images, labels, start=start, decay=decay))
+    standardizer = _Standardizer.fit(images)
+    solver = _Solver(classes)
+    solver.fit(standardizer(images), labels.cpu().numpy(), decay)
+    return solver.regression(standardizer, images.device)
 
 
-def chosen_decay(
+def choose_decay(
     images: Tensor,
     labels: Tensor,
     groups: Tensor,
@@ -77,23 +72,20 @@ def chosen_decay(
     folds: int,
     seed: int,
 ) -> float:
-    """The decay of least cross-entropy on photographs held out; the greater of equal ones.
+    """The decay with the lowest cross-entropy in cross-validation; of equal ones the greatest.
 
-    Cross-entropy and not hits: with few photographs many decays have the same hits, and which of
-    them has one more is chance.
-
-    All that it is given is as ``cross_validated`` has it.
+    Cross-entropy rather than accuracy: with few images many decays have the same accuracy.
 
     Raises:
-        ValueError: see ``cross_validated``.
+        ValueError: see ``cross_validate``.
     """
-    judged = cross_validated(
+    results = cross_validate(
         images, labels, groups, classes=classes, decays=decays, folds=folds, seed=seed
     )
-    return min(judged, key=lambda held: (held.cross_entropy, -held.decay)).decay
+    return min(results, key=lambda result: (result.cross_entropy, -result.decay)).decay
 
 
-def cross_validated(
+def cross_validate(
     images: Tensor,
     labels: Tensor,
     groups: Tensor,
@@ -102,26 +94,28 @@ def cross_validated(
     decays: Sequence[float],
     folds: int,
     seed: int,
-) -> tuple[HeldOut, ...]:
-    """Each decay judged on every fold by a classifier of the other folds.
+) -> tuple[CrossValidation, ...]:
+    """Evaluate weight decays by stratified cross-validation; an image's views share a fold.
 
-    Mean and deviation are those of the other folds as well. Each next decay starts where the one
-    above it ended, which spares steps and leaves the answer.
+    Each decay starts from the solution of the next greater one, which saves iterations.
+    ``LogisticRegressionCV`` does the same but fails for a class that is missing from a fold: here
+    the only image of a class is always trained on.
 
     Args:
-        images: embeddings, ``(N, D)``, of any float type.
-        labels: class of each one, ``(N,)``, int64, below ``classes``.
-        groups: which photograph each row is a view of, ``(N,)``, int64, any numbers.
-        classes: how many there are.
-        decays: to be judged, at least one.
-        folds: see ``folds_of``.
-        seed: says which photograph comes into which fold.
+        images: embeddings, ``(N, D)``, float.
+        labels: classes, ``(N,)``, int64, below ``classes``.
+        groups: the image that each row is a view of, ``(N,)``, int64.
+        classes: their count.
+        decays: at least one.
+        folds: at least 2.
+        seed: of the assignment of images to folds.
 
     Returns:
         One for each decay, the greatest first.
 
     Raises:
-        ValueError: see ``softmax_regression`` and ``folds_of``, or there is no decay.
+        ValueError: see ``softmax_regression``; or no decay, fewer than 2 folds, too few images that
+            can be held out, or views of an image with different labels.
     """
     _check(images, labels, classes)
     for decay in decays:
@@ -130,121 +124,129 @@ def cross_validated(
         raise ValueError("there is no decay to choose from")
     fold_of = folds_of(labels, groups, folds=folds, seed=seed).to(images.device)
     descending = sorted(set(decays), reverse=True)
-    nll, right = dict.fromkeys(descending, 0.0), dict.fromkeys(descending, 0)
+    nll, hits = dict.fromkeys(descending, 0.0), dict.fromkeys(descending, 0)
     for fold in range(folds):
-        held = fold_of == fold
-        standard = _standardised(images[~held])
-        found = _undecided(standard, classes)
+        held_out = fold_of == fold
+        training = images[~held_out]
+        standardizer, solver = _Standardizer.fit(training), _Solver(classes)
+        inputs, targets = standardizer(training), labels[~held_out].cpu().numpy()
+        validation, truth = images[held_out].float(), labels[held_out]
         for decay in descending:
-            found = _solved(standard.images, labels[~held], start=found, decay=decay)
-            weight, bias = standard.folded(found)
-            logits = images[held].float() @ weight.T + bias  # (held, classes)
-            nll[decay] += float(F.cross_entropy(logits, labels[held], reduction="sum"))
-            right[decay] += int((logits.argmax(1) == labels[held]).sum())
-    count = int((fold_of != _ALWAYS_TRAINED_ON).sum())
-    judged = tuple(HeldOut(decay, nll[decay] / count, right[decay] / count) for decay in descending)
-    for each in judged:
-        _log.info("decay %g: held out, cross-entropy %.4f, top-1 %.4f", *each)
-    return judged
+            solver.fit(inputs, targets, decay)
+            weight, bias = solver.regression(standardizer, images.device)
+            logits = validation @ weight.T + bias  # (held out, classes)
+            nll[decay] += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
+            hits[decay] += int((logits.argmax(1) == truth).sum())
+    count = int((fold_of != _NEVER_HELD_OUT).sum())
+    results = tuple(
+        CrossValidation(decay, nll[decay] / count, hits[decay] / count) for decay in descending
+    )
+    for result in results:
+        _log.info("decay %g: cross-validated cross-entropy %.4f, top-1 %.4f", *result)
+    return results
 
 
 def folds_of(labels: Tensor, groups: Tensor, *, folds: int, seed: int) -> Tensor:
-    """The fold of each row: the views of a photograph together, each class dealt out evenly.
+    """The fold of each row: an image's views together, each class evenly.
+
+    ``StratifiedGroupKFold`` refuses classes of fewer images than folds.
 
     Args:
         labels: ``(N,)``, int64.
-        groups: which photograph each row is a view of, ``(N,)``, int64, any numbers.
+        groups: the image that each row is a view of, ``(N,)``, int64.
         folds: at least 2.
-        seed: of the shuffle within each class. The order of rows plays no part.
+        seed: of the shuffle within each class. The order of rows does not matter.
 
     Returns:
-        ``(N,)``, int64, from 0; -1 for the only photograph of a class, which is never held out,
-        as nothing would be left to know its class by.
+        ``(N,)``, int64, from 0; -1 for the only image of a class, which is never held out.
 
     Raises:
-        ValueError: fewer than 2 folds, fewer photographs that can be held out than folds, a view
-            without a photograph, or views of one photograph with different labels.
+        ValueError: fewer than 2 folds, fewer images that can be held out than folds, or views of
+            an image with different labels.
     """
     if folds < 2:
         raise ValueError(f"folds are {folds}; there must be at least 2")
     if labels.shape != groups.shape:
-        raise ValueError(f"{len(labels)} labels come with photographs of {len(groups)} views")
+        raise ValueError(f"{len(labels)} labels come with images of {len(groups)} views")
     names, inverse = np.unique(groups.cpu().numpy(), return_inverse=True)
-    photographs, photograph = torch.from_numpy(names), torch.from_numpy(inverse)  # (P,), (N,)
-    label_of = torch.zeros_like(photographs)
-    label_of[photograph] = labels.cpu()
-    mixed = photograph[label_of[photograph] != labels.cpu()]
+    images, image_of = torch.from_numpy(names), torch.from_numpy(inverse)  # (P,), (N,)
+    label_of = torch.zeros_like(images)
+    label_of[image_of] = labels.cpu()
+    mixed = image_of[label_of[image_of] != labels.cpu()]
     if len(mixed):
-        raise ValueError(f"views of photograph {int(photographs[mixed[0]])} have different labels")
+        raise ValueError(f"views of image {int(images[mixed[0]])} have different labels")
     generator = torch.Generator().manual_seed(seed)
-    fold_of = torch.full_like(photographs, _ALWAYS_TRAINED_ON)
+    fold_of = torch.full_like(images, _NEVER_HELD_OUT)
     dealt = 0
     for label in sorted(set(label_of.tolist())):
-        its = torch.nonzero(label_of == label)[:, 0]
-        if len(its) == 1:
-            continue
-        its = its[torch.randperm(len(its), generator=generator)]
-        # Dealing goes on where the class before ended: the folds differ by one photograph at most.
-        fold_of[its] = (dealt + torch.arange(len(its))) % folds
-        dealt += len(its)
+        members = torch.nonzero(label_of == label)[:, 0]
+        if len(members) > 1:
+            members = members[torch.randperm(len(members), generator=generator)]
+            # Continues where the class before ended: folds differ by one image at most.
+            fold_of[members] = (dealt + torch.arange(len(members))) % folds
+            dealt += len(members)
     if dealt < folds:
-        alone = len(photographs) - dealt
-        rest = f", as {alone} are the only one of their class" if alone else ""
-        raise ValueError(f"{dealt} photographs cannot make {folds} folds{rest}")
-    return fold_of[photograph].to(labels.device)
+        singles = len(images) - dealt
+        rest = f", as {singles} are the only one of their class" if singles else ""
+        raise ValueError(f"{dealt} images cannot make {folds} folds{rest}")
+    return fold_of[image_of].to(labels.device)
 
 
-class _Standardised(NamedTuple):
-    """Embeddings less their mean and in units of their deviation."""
+class _Standardizer(NamedTuple):
+    """Zero mean, unit deviation; one scale for all dimensions."""
 
-    images: Tensor  # (N, D) float32
     mean: Tensor  # (D,)
     scale: Tensor  # ()
 
-    def folded(self, found: Regression) -> Regression:
-        """The classifier of raw embeddings that answers as ``found`` does of standardised ones."""
-        weight = found.weight / self.scale
-        return Regression(weight, found.bias - weight @ self.mean)
+    @classmethod
+    def fit(cls, images: Tensor) -> "_Standardizer":
+        images = images.detach().float()
+        mean = images.mean(0)
+        return cls(mean, (images - mean).square().mean().sqrt().clamp(min=_LEAST_SCALE))
+
+    def __call__(self, images: Tensor) -> NDArray[np.float64]:
+        standardized = (images.detach().float() - self.mean) / self.scale
+        return standardized.double().cpu().numpy()
 
 
-def _standardised(images: Tensor) -> _Standardised:
-    images = images.detach().float()
-    mean = images.mean(0)
-    scale = (images - mean).square().mean().sqrt().clamp(min=_LEAST_SCALE)
-    return _Standardised((images - mean) / scale, mean, scale)
+class _Solver:
+    """L-BFGS on standardized embeddings, each fit from the solution of the one before."""
 
+    def __init__(self, classes: int) -> None:
+        self._classes = classes
+        self._model: Any = None  # scikit-learn has no annotations
+        self._present: NDArray[np.int64] = np.arange(0)
 
-def _undecided(standard: _Standardised, classes: int) -> Regression:
-    """The classifier to which all classes are equally likely."""
-    width = standard.images.shape[1]
-    return Regression(standard.images.new_zeros(classes, width), standard.images.new_zeros(classes))
+    def fit(self, images: NDArray[np.float64], labels: NDArray[np.int64], decay: float) -> None:
+        self._present = np.array(sorted(set(labels.tolist())))
+        if len(self._present) == 1:
+            return
+        # Of two classes scikit-learn has one row of weights, the difference of our two.
+        strength = decay * len(images) / (2 if len(self._present) == 2 else 1)
+        if self._model is None:
+            self._model = LogisticRegression(
+                solver="lbfgs", max_iter=_ITERATIONS, tol=_TOLERANCE, warm_start=True
+            )
+        self._model.set_params(C=1 / strength if strength else np.inf)
+        self._model.fit(images, labels)
 
-
-def _solved(given: Tensor, labels: Tensor, *, start: Regression, decay: float) -> Regression:
-    """L-BFGS from ``start``, for embeddings that are standardised."""
-    # A great decay makes the valley narrow for weights alone, and the search would stop before the
-    # biases have moved: in these units its part of the curvature is 1 at most.
-    unit = max(1.0, math.sqrt(decay))
-    scaled = (start.weight * unit).requires_grad_()
-    bias = start.bias.clone().requires_grad_()
-    truth = labels.clone()  # what was made in inference mode cannot be part of a gradient
-    optimizer = torch.optim.LBFGS(
-        [scaled, bias],
-        max_iter=_STEPS,
-        line_search_fn="strong_wolfe",
-        tolerance_change=_LEAST_CHANGE,
-    )
-
-    def loss() -> Tensor:
-        weight = scaled / unit
-        value = F.cross_entropy(given @ weight.T + bias, truth)
-        value = value + decay / 2 * weight.square().sum()
-        scaled.grad, bias.grad = torch.autograd.grad(value, (scaled, bias))
-        return value.detach()
-
-    step: Callable[[Callable[[], Tensor]], object] = optimizer.step
-    step(loss)
-    return Regression(scaled.detach() / unit, bias.detach())
+    def regression(self, standardizer: _Standardizer, device: torch.device) -> Regression:
+        """The classifier of embeddings that are not standardized."""
+        width = len(standardizer.mean)
+        weight = torch.zeros(self._classes, width, dtype=torch.float64)
+        bias = torch.zeros(self._classes, dtype=torch.float64)
+        if len(self._present) > 1:
+            rows = torch.from_numpy(self._model.coef_)
+            offsets = torch.from_numpy(self._model.intercept_)
+            if len(self._present) == 2:
+                rows, offsets = torch.cat([-rows, rows]) / 2, torch.cat([-offsets, offsets]) / 2
+            weight[self._present], bias[self._present] = rows, offsets
+        absent = torch.ones(self._classes, dtype=torch.bool)
+        absent[self._present] = False
+        bias[absent] = bias[~absent].min() - _ABSENT
+        weight /= standardizer.scale.cpu()
+        bias -= weight @ standardizer.mean.cpu().double()
+        return Regression(weight.float().to(device), bias.float().to(device))
 
 
 def _check(images: Tensor, labels: Tensor, classes: int) -> None:
@@ -256,12 +258,12 @@ def _check(images: Tensor, labels: Tensor, classes: int) -> None:
         raise ValueError("there is no embedding to learn from")
     if not bool(torch.isfinite(images).all()):
         row = int(torch.nonzero(~torch.isfinite(images).all(1))[0])
-        raise ValueError(f"embedding {row} has a number that is not finite")
-    strange = labels[(labels < 0) | (labels >= classes)]
-    if len(strange):
-        raise ValueError(f"a label is {int(strange[0])}; {classes} classes go from 0")
+        raise ValueError(f"embedding {row} is not finite")
+    unknown = labels[(labels < 0) | (labels >= classes)]
+    if len(unknown):
+        raise ValueError(f"a label is {int(unknown[0])}; {classes} classes are counted from 0")
 
 
 def _check_decay(decay: float) -> None:
     if not (math.isfinite(decay) and decay >= 0):
-        raise ValueError(f"decay is {decay}; it must be a finite number of at least 0")
+        raise ValueError(f"decay is {decay}; it must be finite and at least 0")

@@ -1,43 +1,61 @@
-"""What the training loop needs to know of an encoder: the loss, and what it is worth.
+"""Encoder training: data, loss, validation, and the run that leaves the best encoder in a file."""
 
-It does not know files, nor how pictures were distorted.
-"""
-
+import hashlib
 import logging
-from collections.abc import Callable
+import math
+from array import array
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchvision.transforms.v2 import MixUp
 
 from vl.data.batches import LabelledBatch, LossSum
+from vl.data.choices import Precision
+from vl.data.images.augmentation import Augmentation, CenterCrop
+from vl.data.labelled.dataset import DatasetSubset, ImageDataset, open_dataset, split_dataset
 from vl.data.labelled.loader import ImageBatches
 from vl.encoders.inception import Logits
 from vl.encoders.table import Network
+from vl.encoding import encoder_file
+from vl.encoding.classes import class_indices
+from vl.encoding.config import EncoderTrainingConfig, settings_of
+from vl.encoding.encoder_file import TrainedEncoder
 from vl.training.adversarial import adversarial_loss
-from vl.training.loop import Validation
+from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
+from vl.training.optimizers import optimizer, schedule
+from vl.training.parallel import Processes, restarted, shard
 
-_log = logging.getLogger(__name__)
+FILE_NAME = "encoder.safetensors"  # of the result, in the output folder
 AUXILIARY_WEIGHT = 0.3  # of each auxiliary head's loss (Szegedy et al. 2015, section 5)
 _TOP = 5
+_log = logging.getLogger(__name__)
+
+
+class Splits(NamedTuple):
+    """Images of the same classes."""
+
+    training: ImageDataset
+    development: ImageDataset | None  # to validate on
 
 
 class EncoderTask(nn.Module):
-    """An encoder with its classifier, as one module whose forward is the loss.
+    """An encoder with its classifier as one module whose forward is the loss.
 
     Args:
         encoder: with a classifier.
-        smoothing: share of the truth that is spread evenly over all classes (Szegedy et al. 2016).
-        mixup: parameter of the beta distribution by which pairs of pictures, and their classes,
-            are mixed (Zhang et al. 2018); 0 mixes none.
-        adversarial: how far, of a range of 1, pixels are moved along the gradient's sign for
-            adversarial training; 0 trains on clean pictures alone.
-        clean_weight: weight of the clean pictures in adversarial training.
-        frozen_norms: batch normalisation keeps its statistics.
+        label_smoothing: share of the target that is spread over all classes (Szegedy et al. 2016).
+        mixup: parameter of the beta distribution by which pairs of images and of their targets are
+            mixed (Zhang et al. 2018); 0 turns it off.
+        adversarial_epsilon: of the fast gradient sign method, of pixels in [0, 1]; 0 trains on
+            clean images alone.
+        clean_weight: weight of clean images in adversarial training.
+        freeze_norms: whether batch normalization keeps its statistics.
 
     Raises:
-        ValueError: the encoder has no classifier, or a number is out of its range.
+        ValueError: the encoder has no classifier, or a value is out of range.
     """
 
     unit = "images"
@@ -46,11 +64,11 @@ class EncoderTask(nn.Module):
         self,
         encoder: Network,
         *,
-        smoothing: float = 0.0,
+        label_smoothing: float = 0.0,
         mixup: float = 0.0,
-        adversarial: float = 0.0,
+        adversarial_epsilon: float = 0.0,
         clean_weight: float = 0.5,
-        frozen_norms: bool = False,
+        freeze_norms: bool = False,
     ) -> None:
         super().__init__()
         classifier = encoder.classifier
@@ -59,17 +77,25 @@ class EncoderTask(nn.Module):
         if mixup < 0:
             raise ValueError(f"mixup is {mixup}; it must be at least 0")
         if mixup and classifier.out_features < 2:
-            raise ValueError("mixup wants two classes or more")
-        shares = {"smoothing": smoothing, "adversarial": adversarial, "clean_weight": clean_weight}
+            raise ValueError("mixup needs at least two classes")
+        shares = {
+            "label_smoothing": label_smoothing,
+            "adversarial_epsilon": adversarial_epsilon,
+            "clean_weight": clean_weight,
+        }
         for name, value in shares.items():
             if not 0 <= value <= 1:
                 raise ValueError(f"{name} is {value}; it must be from 0 to 1")
         self.encoder = encoder
-        self._smoothing = smoothing
-        self._adversarial = adversarial
+        self._label_smoothing = label_smoothing
+        self._adversarial_epsilon = adversarial_epsilon
         self._clean_weight = clean_weight
-        self._frozen_norms = frozen_norms
-        self._mix = MixUp(alpha=mixup, num_classes=classifier.out_features) if mixup else None
+        self._freeze_norms = freeze_norms
+        self._mixup: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None
+        if mixup:
+            from torchvision.transforms.v2 import MixUp  # slow to import
+
+            self._mixup = MixUp(alpha=mixup, num_classes=classifier.out_features)
         self._classify: Callable[[Tensor], Logits] = encoder.classify
         self._compiled = False
 
@@ -79,55 +105,55 @@ class EncoderTask(nn.Module):
         self._compiled = True
 
     def train(self, mode: bool = True) -> "EncoderTask":
-        """Training or evaluation; with ``frozen_norms`` batch normalisation stays at rest."""
+        """Set training or evaluation mode; frozen norms stay in evaluation mode."""
         super().train(mode)
-        if self._frozen_norms:
+        if self._freeze_norms:
             self._train_norms(False)
         return self
 
     def forward(self, batch: LabelledBatch, step: int) -> LossSum:
-        """The sum of the cross-entropy over a batch, auxiliary heads' included, and its images.
+        """The total cross-entropy of a batch, with that of auxiliary heads, and its image count.
 
         Args:
             batch: pixels ``(B, 3, H, W)``, float in [0, 1] or uint8.
-            step: not used.
+            step: has no effect.
         """
         count = torch.tensor(len(batch.images), device=batch.images.device)
         if len(batch.images) > 0:
-            return LossSum(self._every(pixels_of(batch.images), batch.labels).sum(), count)
-        # None could be read. The other processes wait for this one's part of each layer and of the
-        # gradient: a black picture goes the same way, and counts for nothing.
+            return LossSum(self._objective(pixels_of(batch.images), batch.labels).sum(), count)
+        # No image could be read. Other processes wait for this one's part of each layer and of the
+        # gradient: a black image takes the same way, with weight 0.
         black = batch.images.new_zeros(1, *batch.images.shape[1:], dtype=torch.float32)
         self._train_norms(False)
-        nothing = self._every(pixels_of(black), batch.labels.new_zeros(1)).sum() * 0.0
-        self._train_norms(self.training and not self._frozen_norms)
-        return LossSum(nothing, count)
+        zero = self._objective(pixels_of(black), batch.labels.new_zeros(1)).sum() * 0.0
+        self._train_norms(self.training and not self._freeze_norms)
+        return LossSum(zero, count)
 
-    def _every(self, pixels: Tensor, truth: Tensor) -> Tensor:
-        """The loss of each picture, ``(B,)``, by the objective that was chosen."""
-        if self._mix is not None and self.training:
-            pixels, truth = self._mix(pixels, truth)
+    def _objective(self, pixels: Tensor, targets: Tensor) -> Tensor:
+        """The loss of each image, ``(B,)``, with mixup and adversarial training."""
+        if self._mixup is not None and self.training:
+            pixels, targets = self._mixup(pixels, targets)
 
-        def losses(given: Tensor) -> Tensor:
-            return self._losses(given, truth)
+        def losses(inputs: Tensor) -> Tensor:
+            return self._cross_entropy(inputs, targets)
 
-        if self._adversarial and self.training:
+        if self._adversarial_epsilon and self.training:
             return adversarial_loss(
-                pixels, losses, epsilon=self._adversarial, alpha=self._clean_weight
+                pixels, losses, epsilon=self._adversarial_epsilon, alpha=self._clean_weight
             )
         return losses(pixels)
 
-    def _losses(self, pixels: Tensor, truth: Tensor) -> Tensor:
-        """The cross-entropy of each picture, ``(B,)``, with the auxiliary heads' share."""
+    def _cross_entropy(self, pixels: Tensor, targets: Tensor) -> Tensor:
+        """The cross-entropy of each image, ``(B,)``, with that of the auxiliary heads."""
         logits = self._logits(pixels)
-        every = F.cross_entropy(
-            logits.main, truth, reduction="none", label_smoothing=self._smoothing
+        losses = F.cross_entropy(
+            logits.main, targets, reduction="none", label_smoothing=self._label_smoothing
         )
         for auxiliary in logits.auxiliary:
-            every = every + AUXILIARY_WEIGHT * F.cross_entropy(
-                auxiliary, truth, reduction="none", label_smoothing=self._smoothing
+            losses = losses + AUXILIARY_WEIGHT * F.cross_entropy(
+                auxiliary, targets, reduction="none", label_smoothing=self._label_smoothing
             )
-        return every
+        return losses
 
     def _logits(self, pixels: Tensor) -> Logits:
         try:
@@ -135,7 +161,7 @@ class EncoderTask(nn.Module):
         except Exception as error:
             if not self._compiled:
                 raise
-            # No C++ compiler, most often. What is only faster must not stop what works.
+            # Most often there is no C++ compiler. Compilation must not stop what works without.
             reason = (str(error).strip().splitlines() or [type(error).__name__])[0]
             _log.warning("torch.compile failed, going on without it: %s", reason)
             self._classify, self._compiled = self.encoder.classify, False
@@ -147,6 +173,225 @@ class EncoderTask(nn.Module):
                 module.train(mode)
 
 
+def train_encoder(
+    name: str,
+    encoder: Network,
+    splits: Splits,
+    config: EncoderTrainingConfig,
+    output_dir: Path,
+    *,
+    processes: Processes,
+    precision: Precision = "float32",
+    finetuning: bool = False,
+) -> Path:
+    """Train an encoder and save it after each epoch that is the best so far.
+
+    Args:
+        name: of the encoder, see ``create_encoder``.
+        encoder: parameters that require gradients are trained; its classifier has the classes of
+            the images.
+        splits: see ``open_splits``.
+        config: how it is trained.
+        output_dir: gets encoder.safetensors, the log and the checkpoint.
+        processes: that train together.
+        precision: of the forward pass.
+        finetuning: whether the recipe is that of fine-tuning; batch normalization is frozen if a
+            part of the encoder is.
+
+    Returns:
+        The file of the encoder.
+
+    Raises:
+        ValueError: the folder has a run and it is not resumed, or the training diverges.
+        FileNotFoundError: there is no run to resume.
+    """
+    recipe = config.resolved_recipe(finetuning=finetuning)
+    if config.sync_batch_norm:
+        convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm  # it has no annotations
+        encoder = convert(encoder)
+    task = EncoderTask(
+        encoder,
+        label_smoothing=recipe.label_smoothing,
+        mixup=config.mixup,
+        adversarial_epsilon=config.adversarial_epsilon,
+        clean_weight=config.clean_weight,
+        freeze_norms=not all(parameter.requires_grad for parameter in encoder.parameters()),
+    ).to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
+    batches = ImageBatches(
+        splits.training,
+        Augmentation(
+            encoder.image_size,
+            crop_area=(config.min_crop_area, 1.0),
+            color_jitter=config.color_jitter,
+            flip=config.flip_probability,
+        ),
+        batch_size=config.batch_size,
+        seed=config.seed,
+        rank=processes.rank,
+        world_size=processes.size,
+        num_workers=config.num_workers,
+    )
+    full_model = shard(task, processes) if config.fsdp and processes.size > 1 else None
+    if config.compile:
+        task.compile_classifier()
+    parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    epoch_steps = math.ceil(len(batches) / config.gradient_accumulation)
+    torch.manual_seed(config.seed + 1 + processes.rank)  # of dropout, different in each process
+    result = train(
+        task,
+        batches,
+        optimizer=optimizer(
+            config.optimizer,
+            [(parameters, recipe.learning_rate)],
+            weight_decay=recipe.weight_decay,
+            momentum=config.momentum,
+        ),
+        schedule=schedule(
+            recipe.schedule,
+            steps=config.epochs * epoch_steps,
+            warmup_steps=round(recipe.warmup_epochs * epoch_steps),
+            decay_every=max(1, round(recipe.decay_every * epoch_steps)),
+            decay_factor=recipe.decay_factor,
+        ),
+        epochs=config.epochs,
+        checkpoints=CheckpointConfig(
+            output_dir,
+            {**settings_of(config), "data hash": _data_hash(splits.training)},
+            config.checkpoint_seconds,
+            resumes(config, output_dir),
+        ),
+        steps=StepConfig(
+            processes,
+            gradient_accumulation=config.gradient_accumulation,
+            grad_clip=config.grad_clip,
+            bfloat16=precision == "bfloat16",
+            ema_decay=recipe.ema_decay or None,
+            local_steps=config.local_steps,
+            full_model=full_model,
+        ),
+        validation=ValidationConfig(
+            make_validator(encoder, splits, config, device=processes.device),
+            lambda task, validation: save_trained(
+                output_dir, TrainedEncoder(task.encoder, name, (), {}), splits, config, validation
+            ),
+            config.patience,
+        ),
+    )
+    if processes.first and result.best:
+        metrics = format_metrics(result.best)
+        _log.info("best of %d epochs: %d  %s", result.epochs, result.best_epoch, metrics)
+    return output_dir / FILE_NAME
+
+
+def resumes(config: EncoderTrainingConfig, output_dir: Path) -> bool:
+    """Whether a training continues from a checkpoint; torchrun restarts with the same flags."""
+    return config.resume or (restarted() and (output_dir / "state.pt").exists())
+
+
+def open_splits(
+    data: Path,
+    development: Path | None = None,
+    *,
+    development_share: float = 0.0,
+    seed: int = 0,
+    classes: Sequence[str] = (),
+    quiet: bool = False,
+) -> Splits:
+    """Open the images to train on and to validate on; what is left out is logged.
+
+    Args:
+        data: see ``open_dataset``.
+        development: images to validate on; their classes are matched by name.
+        development_share: or a share of each class of ``data``; 0 for none.
+        seed: of that split.
+        classes: of the classifier, if ``data`` has only some of them, see ``class_indices``; by
+            default those of ``data``.
+        quiet: whether to log nothing.
+
+    Raises:
+        ValueError: there are fewer than two classes, or a class of one data set is missing from the
+            other or from ``classes``; or see ``open_dataset`` and ``split_dataset``.
+        OSError: a data set is missing or cannot be read.
+    """
+    dataset: ImageDataset = open_dataset(data)
+    notes = list(dataset.warnings)
+    if classes:
+        dataset = _with_classes(dataset, classes)
+    if len(dataset.classes) < 2:
+        raise ValueError(f"{data} has one class; at least two are needed")
+    training, validation = dataset, None
+    if development_share:
+        training, validation = split_dataset(dataset, development_share, seed=seed)
+    if development:
+        other = open_dataset(development)
+        notes += other.warnings
+        unknown = [name for name in other.classes if name not in set(dataset.classes)]
+        if unknown and not classes:
+            raise ValueError(
+                f"{development}: {len(unknown)} classes are not in {data}, the first {unknown[0]!r}"
+            )
+        validation = _with_classes(other, dataset.classes)
+    if not quiet:
+        for note in notes:
+            _log.warning("%s", note)
+    return Splits(training, validation)
+
+
+def make_validator(
+    encoder: Network,
+    splits: Splits,
+    config: EncoderTrainingConfig,
+    *,
+    device: torch.device | str,
+) -> Callable[[EncoderTask], Validation] | None:
+    """A validation by top-1 and top-5 accuracy in percent; None without development images."""
+    if splits.development is None:
+        return None
+    # In the first process alone, in batches of one size whatever that of the training is.
+    transform = CenterCrop(encoder.image_size, config.resize)
+    batches = ImageBatches(splits.development, transform, batch_size=32, max_corrupt=1.0)
+
+    def validate(task: EncoderTask) -> Validation:
+        top_1 = top_5 = count = 0
+        for batch in batches.epoch(0):
+            if not len(batch.labels):
+                continue
+            batch = batch.to(device)
+            logits = task.encoder.classify(pixels_of(batch.images)).main  # (B, classes)
+            hits = logits.topk(min(_TOP, logits.shape[1])).indices == batch.labels[:, None]
+            top_1 += int(hits[:, 0].sum())
+            top_5 += int(hits.any(1).sum())
+            count += len(batch.labels)
+        if not count:
+            raise ValueError("no image to validate on can be read")
+        metrics = {"top-1": 100 * top_1 / count, "top-5": 100 * top_5 / count}
+        return Validation(metrics["top-1"], metrics)
+
+    return validate
+
+
+def save_trained(
+    output_dir: Path,
+    trained: TrainedEncoder,
+    splits: Splits,
+    config: EncoderTrainingConfig,
+    validation: Validation | None,
+) -> None:
+    """Write an encoder with the classes of its training images and a description of its training."""
+    training = {
+        "settings": settings_of(config),
+        "images": len(splits.training.labels),
+        "development": validation.metrics if validation else None,
+    }
+    classes = tuple(splits.training.classes)
+    encoder_file.save(output_dir / FILE_NAME, trained._replace(classes=classes, training=training))
+
+
+def format_metrics(validation: Validation) -> str:
+    """Metrics in one line, for the log."""
+    return "  ".join(f"{name} {value:.1f}" for name, value in validation.metrics.items())
+
+
 def pixels_of(images: Tensor) -> Tensor:
     """``(B, 3, H, W)``, uint8 or float, to float in [0, 1], channels last."""
     if images.dtype == torch.uint8:
@@ -154,35 +399,16 @@ def pixels_of(images: Tensor) -> Tensor:
     return images.contiguous(memory_format=torch.channels_last)
 
 
-def make_validator(
-    batches: ImageBatches, *, device: torch.device | str
-) -> Callable[[EncoderTask], Validation]:
-    """A judge of an encoder in training, by pictures that it is not trained on.
+def _with_classes(dataset: ImageDataset, classes: Sequence[str]) -> DatasetSubset:
+    """The same images with labels among more classes."""
+    index_of = class_indices(dataset.classes, classes)
+    labels = array("q", (index_of[dataset.classes[label]] for label in dataset.labels))
+    return DatasetSubset(dataset, range(len(labels)), labels=labels, classes=classes)
 
-    Args:
-        batches: of them, not distorted.
-        device: where the encoder is.
 
-    Returns:
-        Judges by top-1; its figures are hundredths.
-    """
-
-    def validate(task: EncoderTask) -> Validation:
-        encoder = task.encoder
-        first = among = seen = 0
-        for batch in batches.epoch(0):
-            if not len(batch.labels):
-                continue
-            moved = batch.to(device)
-            logits = encoder.classify(pixels_of(moved.images)).main  # (B, classes)
-            order = logits.topk(min(_TOP, logits.shape[1])).indices
-            found = order == moved.labels[:, None]
-            first += int(found[:, 0].sum())
-            among += int(found.any(1).sum())
-            seen += len(batch.labels)
-        if not seen:
-            raise ValueError("no picture to judge by can be read")
-        figures = {"top-1": 100 * first / seen, "top-5": 100 * among / seen}
-        return Validation(figures["top-1"], figures)
-
-    return validate
+def _data_hash(dataset: ImageDataset) -> str:
+    """Of names and labels, so that a run is not resumed with other images."""
+    digest = hashlib.sha256()
+    for texts in (dataset.names, dataset.classes, map(str, dataset.labels)):
+        digest.update("\0".join(texts).encode("utf-8", "surrogateescape") + b"\1")
+    return digest.hexdigest()[:16]

@@ -1,4 +1,4 @@
-"""Caption files of three kinds into one record type: COCO, Flickr8k and Karpathy's splits."""
+"""Caption files in three formats, read into one record type: COCO, Flickr8k, Karpathy's splits."""
 
 import contextlib
 import io
@@ -11,31 +11,38 @@ from pycocotools.coco import COCO
 from vl.data.errors import FormatError
 from vl.data.files import decode_text, first_few, json_type, parse_json, split_lines
 
+ImageId = int | str  # COCO's are integers, Flickr8k's are file names
+
 
 class CaptionedImage(NamedTuple):
-    """An image and what people said of it."""
+    """An image and its reference captions."""
 
-    image_id: int | str  # COCO's number, Karpathy's cocoid or else imgid, Flickr8k's file name
-    file_name: str  # with the folder in front where the file has one for it
-    captions: tuple[str, ...]  # as they stand in the file; at least one
+    image_id: ImageId  # COCO's id, Karpathy's cocoid or else imgid, Flickr8k's file name
+    file_name: str  # with its folder, where the file gives one
+    captions: tuple[str, ...]  # unchanged, at least one
     split: str  # "" where unknown
 
 
 def read_captions(
     path: Path, *, split: str | None = None, images: Path | None = None, text: str | None = None
 ) -> list[CaptionedImage]:
-    """The captions in a file of any of the three kinds, told apart by content.
+    """Read a caption file; the format is detected from the content.
 
     Args:
-        path: the file; gzip is unpacked, whatever its name.
-        split: only this split, where the file knows splits; see ``read_karpathy``.
-        images: a file with one file name a line: only these images, in its order.
-        text: the file's content if it is read already: a pipe can be read but once.
+        path: COCO's captions, one of Karpathy's ``dataset_*.json``, or Flickr8k's lines of
+            ``name.jpg#0``, a tab and a caption; may be compressed by gzip.
+        split: only this split, where the file has splits; see ``select_split``.
+        images: a list of file names, one a line: only these images, in its order.
+        text: the file's content if it has been read already, as a pipe can be read only once.
 
     Raises:
-        FormatError: the content is none of the three, or not what it should be.
-        ValueError: the file does not know the split.
+        FormatError: the content has none of the three formats; a record is broken, or an image has
+            no captions.
+        ValueError: no image is of that split.
         OSError: a file cannot be read.
+
+    Source:
+        Karpathy and Fei-Fei 2015 for the splits that came with its code.
     """
     text = _text(path) if text is None else text
     records: list[CaptionedImage]
@@ -45,85 +52,41 @@ def read_captions(
         content = _json(path, text)
         records = _coco(path, content) if "annotations" in content else _karpathy(path, content)
     if split is not None:
-        records = of_split(path, records, split)
+        records = select_split(path, records, split)
     return records if images is None else _listed(path, records, images)
 
 
-def read_coco(path: Path) -> list[CaptionedImage]:
-    """COCO's captions file, read through pycocotools; images in the file's order.
-
-    Raises:
-        FormatError: the content is not what it should be; an image without captions is an error.
-        OSError: the file cannot be read.
-    """
-    return _coco(path, _json(path, _text(path)))
-
-
-def read_flickr8k(tokens_path: Path, images: Path | None = None) -> list[CaptionedImage]:
-    """Flickr8k's token file: lines of ``name.jpg#0``, a tab, and a caption.
+def select_split(path: Path, records: Sequence[CaptionedImage], split: str) -> list[CaptionedImage]:
+    """The images of one split.
 
     Args:
-        tokens_path: ``Flickr8k.token.txt``.
-        images: one of the split lists, a file name a line: only these, in its order.
-
-    Raises:
-        FormatError: a line is not of that form, or a listed image has no captions.
-        OSError: a file cannot be read.
-    """
-    records = _flickr8k(tokens_path, _text(tokens_path))
-    return records if images is None else _listed(tokens_path, records, images)
-
-
-def read_karpathy(path: Path, split: str | None = None) -> list[CaptionedImage]:
-    """One of Karpathy's ``dataset_*.json``.
-
-    Args:
-        path: the file.
-        split: only images of it; ``"train"`` takes those of ``"restval"`` too, which are the part
-            of COCO's validation images that Karpathy left over for training.
-
-    Raises:
-        FormatError: the content is not what it should be.
-        ValueError: no image is of that split.
-        OSError: the file cannot be read.
-
-    Source:
-        Karpathy and Fei-Fei 2015, and the splits that came with its code.
-    """
-    records = _karpathy(path, _json(path, _text(path)))
-    return records if split is None else of_split(path, records, split)
-
-
-def of_split(path: Path, records: Sequence[CaptionedImage], split: str) -> list[CaptionedImage]:
-    """The images of one split; see ``read_karpathy``.
-
-    Args:
-        path: where they are from, for the message.
+        path: their file, for the message.
         records: of all splits.
-        split: its name.
+        split: its name; ``"train"`` includes ``"restval"``, the part of COCO's validation images
+            that Karpathy's splits add to training.
 
     Raises:
         ValueError: no image is of that split.
     """
-    wanted = {"train", "restval"} if split == "train" else {split}
-    chosen = [record for record in records if record.split in wanted]
-    if not chosen:
-        there = ", ".join(sorted({record.split for record in records} - {""})) or "none"
-        raise ValueError(f"{path}: no image is of split {split!r}; the splits there are: {there}")
-    return chosen
+    splits = {"train", "restval"} if split == "train" else {split}
+    selected = [record for record in records if record.split in splits]
+    if not selected:
+        available = ", ".join(sorted({record.split for record in records} - {""})) or "none"
+        raise ValueError(f"{path}: no image is of split {split!r}; its splits are: {available}")
+    return selected
 
 
 def check_disjoint(
     training: Sequence[CaptionedImage], evaluation: Sequence[CaptionedImage]
 ) -> None:
-    """See that no image is in both, by file name without its folder.
+    """Check that no image is in both, by file name without its folder.
 
     Raises:
-        ValueError: some are; it names up to three.
+        ValueError: some are; up to three are named.
     """
-    known = {PurePosixPath(image.file_name).name for image in training}
+    training_names = {PurePosixPath(image.file_name).name for image in training}
     names = dict.fromkeys(PurePosixPath(image.file_name).name for image in evaluation)
-    shared = [name for name in names if name in known]
+    shared = [name for name in names if name in training_names]
     if shared:
         some = first_few(shared)
         raise ValueError(f"{len(shared)} images are in both training and evaluation: {some}")
@@ -131,11 +94,11 @@ def check_disjoint(
 
 def _coco(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
     images = _entries(path, content, "images")
-    known: set[int] = set()
+    ids: set[int] = set()
     for position, image in enumerate(images):
         record = _record("image", image, position)
         _field(path, image, "file_name", str, record)
-        _add(path, known, _field(path, image, "id", int, record), record)
+        _add(path, ids, _field(path, image, "id", int, record), record)
     annotations = _entries(path, content, "annotations")
     annotation_ids: set[int] = set()
     for position, annotation in enumerate(annotations):
@@ -143,8 +106,8 @@ def _coco(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
         _add(path, annotation_ids, _field(path, annotation, "id", int, record), record)
         _field(path, annotation, "caption", str, record)
         image_id = _field(path, annotation, "image_id", int, record)
-        if image_id not in known:
-            raise FormatError(path, f"it is of image {image_id}, which is not there", record=record)
+        if image_id not in ids:
+            raise FormatError(path, f"there is no image {image_id}", record=record)
     with contextlib.redirect_stdout(io.StringIO()):  # pycocotools prints its progress
         coco = COCO()
         coco.dataset = {"images": images, "annotations": annotations}
@@ -153,7 +116,7 @@ def _coco(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
     for image_id, image in coco.imgs.items():
         captions = tuple(annotation["caption"] for annotation in coco.imgToAnns[image_id])
         if not captions:
-            raise FormatError(path, "it has no captions", record=f"image {image_id}")
+            raise FormatError(path, "no captions", record=f"image {image_id}")
         records.append(CaptionedImage(image_id, image["file_name"], captions, ""))
     return records
 
@@ -174,12 +137,12 @@ def _flickr8k(path: Path, text: str) -> list[CaptionedImage]:
         captions.setdefault(name, []).append(caption)
     if not captions:
         raise FormatError(path, "there are no captions in it")
-    return [CaptionedImage(name, name, tuple(said), "") for name, said in captions.items()]
+    return [CaptionedImage(name, name, tuple(texts), "") for name, texts in captions.items()]
 
 
 def _karpathy(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
     records = []
-    known: set[int] = set()
+    ids: set[int] = set()
     for position, image in enumerate(_entries(path, content, "images")):
         record = f"image at position {position}"
         name = _field(path, image, "filename", str, record)
@@ -187,10 +150,10 @@ def _karpathy(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
             name = f"{_field(path, image, 'filepath', str, record)}/{name}"
         key = "cocoid" if "cocoid" in image else "imgid"
         image_id = _field(path, image, key, int, record)
-        _add(path, known, image_id, record)
+        _add(path, ids, image_id, record)
         sentences = _field(path, image, "sentences", list, record)
         if not sentences:
-            raise FormatError(path, "it has no captions", record=record)
+            raise FormatError(path, "no captions", record=record)
         captions = tuple(
             _field(path, sentence, "raw", str, f"{record}, sentence {number}")
             for number, sentence in enumerate(sentences)
@@ -202,19 +165,19 @@ def _karpathy(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
 
 def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[CaptionedImage]:
     by_name = {record.file_name: record for record in records}
-    chosen: dict[str, CaptionedImage] = {}
+    selected: dict[str, CaptionedImage] = {}
     for number, line in _lines(_text(images)):
         name = line.strip()
         if name not in by_name:
             raise FormatError(
                 images, f"{name!r} has no captions in {path}", record=f"line {number}"
             )
-        if name in chosen:
+        if name in selected:
             raise FormatError(images, f"{name!r} is there twice", record=f"line {number}")
-        chosen[name] = by_name[name]
-    if not chosen:
+        selected[name] = by_name[name]
+    if not selected:
         raise FormatError(images, "there are no images in it")
-    return list(chosen.values())
+    return list(selected.values())
 
 
 def _text(path: Path) -> str:
@@ -222,9 +185,9 @@ def _text(path: Path) -> str:
 
 
 def _lines(text: str) -> Iterable[tuple[int, str]]:
-    """Lines with their numbers from 1; a file may end in blank ones.
+    """Lines with their numbers from 1, without trailing blank ones.
 
-    Not ``splitlines``, which would also cut at the rarer separators a caption may hold.
+    ``splitlines`` would also split at the rarer separators that a caption may contain.
     """
     return enumerate(split_lines(text.rstrip()), 1)
 
@@ -244,8 +207,8 @@ def _entries(path: Path, content: dict[str, Any], key: str) -> list[Any]:
 
 
 def _record(name: str, entry: Any, position: int) -> str:
-    known = isinstance(entry, dict) and type(entry.get("id")) is int
-    return f"{name} {entry['id']}" if known else f"{name} at position {position}"
+    has_id = isinstance(entry, dict) and type(entry.get("id")) is int
+    return f"{name} {entry['id']}" if has_id else f"{name} at position {position}"
 
 
 def _field(path: Path, entry: Any, key: str, expected: type, record: str | None) -> Any:
@@ -259,13 +222,10 @@ def _field(path: Path, entry: Any, key: str, expected: type, record: str | None)
     return entry[key]
 
 
-def _add(path: Path, known: set[int], number: int, record: str) -> None:
-    if number in known:
-        raise FormatError(path, f"the id {number} is there twice", record=record)
-    known.add(number)
+def _add(path: Path, ids: set[int], new_id: int, record: str) -> None:
+    if new_id in ids:
+        raise FormatError(path, f"the id {new_id} is there twice", record=record)
+    ids.add(new_id)
 
 
 _NAMES = {str: "a string", int: "an integer", list: "a list"}
-
-
-ImageId = int | str  # COCO numbers its images, Flickr8k names them by their file

@@ -1,4 +1,4 @@
-"""Words and their numbers, counted from training captions only."""
+"""The vocabulary of a captioner: words and their ids, counted on training captions only."""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -14,14 +14,14 @@ SPECIAL = (START, END, UNKNOWN)  # in the order of their ids, from 0
 
 
 class Vocabulary:
-    """Every word a captioner can say, each with an id.
+    """The words a captioner can generate and their ids.
 
     Args:
-        words: in the order of their ids, which begin after those of ``SPECIAL``.
+        words: in the order of their ids, which follow those of ``SPECIAL``.
 
     Raises:
-        ValueError: a word is there twice, is spelled like a special one, is not one word, or holds
-            a control character, with which it could command the terminal that shows it.
+        ValueError: a word is there twice, is a special one, has a space, or has a control
+            character, with which it could send commands to a terminal.
     """
 
     start = SPECIAL.index(START)
@@ -35,50 +35,50 @@ class Vocabulary:
             if word.split() != [word]:
                 raise ValueError(f"{word!r} is not one word")
             if not UNPRINTABLE.isdisjoint(word):
-                raise ValueError(f"{word!r} holds a control character")
-        # Without the special ones: a caption's "</s>" must not end it.
-        self._ids = {word: number for number, word in enumerate(words, len(SPECIAL))}
+                raise ValueError(f"{word!r} has a control character")
+        # Without the special ones: a "</s>" within a caption must not end it.
+        self._ids = {word: index for index, word in enumerate(words, len(SPECIAL))}
         if len(self._ids) < len(words):
             word, count = Counter(words).most_common(1)[0]
             raise ValueError(f"{word!r} is there {count} times")
         self.words: tuple[str, ...] = (*SPECIAL, *words)  # by id
 
     @classmethod
-    def counted(
+    def from_captions(
         cls,
         training: Sequence[CaptionedImage],
         *,
-        minimum: int = 5,
+        min_count: int = 5,
         evaluation: Sequence[CaptionedImage] = (),
     ) -> "Vocabulary":
-        """The words of the training captions, the most frequent first, equals by alphabet.
+        """The words of the training captions, the most frequent first, ties by alphabet.
 
         Args:
-            training: whose captions are counted.
-            minimum: least number of times a word is there; 5 in the paper, 4 in im2txt.
-            evaluation: only looked at for images that are in training too.
+            training: images whose captions are counted.
+            min_count: least count of a word; 5 in the paper, 4 in im2txt.
+            evaluation: checked to share no image with training.
 
         Raises:
-            ValueError: the two share an image, or no word is there often enough.
+            ValueError: the two share an image, or no word is frequent enough.
 
         Source:
             Vinyals et al. 2015, section 4.3.1.
         """
         check_disjoint(training, evaluation)
-        count = Counter(
+        counts = Counter(
             word for image in training for caption in image.captions for word in words_of(caption)
         )
-        kept = [
+        words = [
             word
-            for word in count
-            if count[word] >= minimum and word not in SPECIAL and UNPRINTABLE.isdisjoint(word)
+            for word, count in counts.items()
+            if count >= min_count and word not in SPECIAL and UNPRINTABLE.isdisjoint(word)
         ]
-        if not kept:
-            raise ValueError(f"no word is in the training captions {minimum} times")
-        return cls(sorted(kept, key=lambda word: (-count[word], word)))
+        if not words:
+            raise ValueError(f"no word occurs {min_count} times in the training captions")
+        return cls(sorted(words, key=lambda word: (-counts[word], word)))
 
     def __len__(self) -> int:
-        """Number of words, the special ones among them."""
+        """Number of words, including the special ones, ``V``."""
         return len(self.words)
 
     def __eq__(self, other: object) -> bool:
@@ -90,24 +90,24 @@ class Vocabulary:
         return hash(self.words)
 
     def encode(self, caption_words: Sequence[str]) -> list[int]:
-        """The ids of a caption's words between start and end; a word not known is ``unknown``."""
-        inside = [self._ids.get(word, self.unknown) for word in caption_words]
-        return [self.start, *inside, self.end]
+        """The ids of a caption's words between start and end; other words are ``unknown``."""
+        ids = [self._ids.get(word, self.unknown) for word in caption_words]
+        return [self.start, *ids, self.end]
 
     def decode(self, ids: Sequence[int]) -> str:
-        """The words with spaces between, start and end left out.
+        """The words separated by spaces, without start and end.
 
         Raises:
-            ValueError: an id is not the vocabulary's.
+            ValueError: an id is out of range.
         """
-        for number in ids:
-            if not 0 <= number < len(self):
-                raise ValueError(f"id {number} is not among the vocabulary's 0 to {len(self) - 1}")
-        return " ".join(self.words[n] for n in ids if n not in (self.start, self.end))
+        for index in ids:
+            if not 0 <= index < len(self):
+                raise ValueError(f"id {index} is not among the vocabulary's 0 to {len(self) - 1}")
+        return " ".join(self.words[i] for i in ids if i not in (self.start, self.end))
 
     @classmethod
     def from_words(cls, words: Sequence[str]) -> "Vocabulary":
-        """A vocabulary from all its ``words``, the special ones first.
+        """A vocabulary from its ``words``, the special ones first.
 
         Raises:
             ValueError: the special words are not first; or see the class.

@@ -76,7 +76,7 @@ def test_logs_what_is_left_out_of_the_labels(text, tmp_path, capsys):
     assert train(tmp_path / "words.bin", text, "--labels", labels) == 0
     stderr = capsys.readouterr().err
     assert f"{labels}: left out: an empty line, first line 2" in stderr
-    assert f"{labels}: a repeated label, first 'Stop  Sign'" in stderr
+    assert f"{labels}: left out: a repeated label, first 'Stop  Sign'" in stderr
 
 
 def test_no_pair_takes_away_a_term_of_the_labels(tmp_path, capsys):

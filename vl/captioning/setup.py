@@ -71,7 +71,9 @@ def read_splits(files: CaptionFiles) -> CaptionSplits:
     development = read_captions(
         files.dev_captions or files.captions, split=files.dev_split, images=files.dev_list
     )
-    vocabulary = Vocabulary.counted(training, minimum=files.min_count, evaluation=development)
+    vocabulary = Vocabulary.from_captions(
+        training, min_count=files.min_count, evaluation=development
+    )
     return CaptionSplits(training, development, vocabulary)
 
 

@@ -15,7 +15,7 @@ from vl.data.captions.captions import (
     CaptionedImage,
     ImageId,
     check_disjoint,
-    of_split,
+    select_split,
     read_captions,
 )
 from vl.data.errors import FormatError
@@ -144,7 +144,7 @@ def read_training_captions(
         return [line for line in split_lines(text) if line.strip()]
     training = read_captions(path, images=image_list, text=text)
     if image_list is None and any(image.split for image in training):
-        training = of_split(path, training, "train")
+        training = select_split(path, training, "train")
     try:
         check_disjoint(training, [image for image in evaluation if image.file_name])
     except ValueError as error:

@@ -1,4 +1,4 @@
-"""Captions into words as the PTB tokeniser has them and coco-caption keeps them, without Java."""
+"""The PTB tokenizer as coco-caption uses it, without Java: captions to words."""
 
 import re
 import sys
@@ -7,78 +7,79 @@ from functools import cache
 from vl.data.captions.ptb.rules import DEFINITIONS, TOKEN_RULES
 from vl.data.captions.ptb.scanner import Scanner
 
-# What coco-caption takes out. Its list has -LRB- and the other brackets too, in capitals, which
-# never meet the tokeniser's lower-case -lrb-; hence brackets stay in the scores.
+# What coco-caption removes. Its list has -LRB- and the other brackets too, in capitals, which
+# never match the tokenizer's lower-case -lrb-; hence brackets count in the scores.
 PUNCTUATION = frozenset(["''", "'", "``", "`", ".", "?", "!", ",", ":", "-", "--", "...", ";"])
-# What stands between two spaces and whose tokens do not depend on what stands around it. Not so
-# numbers ("2 1/2" is one token), tags, addresses, and a single letter with its full stop.
+# Between two spaces, with tokens that do not depend on the context. Excluded are numbers ("2 1/2"
+# is one token), tags, addresses, and a single letter with its full stop.
 _PLAIN = re.compile(
     r"""(?!.*(?<![A-Za-z])[A-Za-z]\.)"?[A-Za-z]+(?:['-][A-Za-z]+)*[.,!?;"]*|[.,!?;&"-]"""
 )
 _UTF_16 = "utf-16-le" if sys.byteorder == "little" else "utf-16-be"
-_MOST_PLAIN = 1_000_000  # pieces remembered, some 200 MB: more than all of COCO's captions have
+_MAX_CACHED = 1_000_000  # pieces, some 200 MB: more than all of COCO's captions have
 
 
 def words(caption: str) -> list[str]:
     """The words of a caption, in lower case; punctuation is left out.
 
-    Left out are the marks ``'' ' `` ` . ? ! , : - -- ... ;`` and nothing else: signs such as
+    Removed are the marks ``'' ' `` ` . ? ! , : - -- ... ;`` and nothing else: signs such as
     ``&`` or ``%`` are words, and so are brackets, which become ``-lrb-`` and the like. Web and mail
-    addresses and tags can hold control characters; elsewhere those end a word and are dropped.
+    addresses and tags can contain control characters; elsewhere those end a word and are dropped.
 
     Source:
         Stanford CoreNLP 3.4.1, ``PTBTokenizer -preserveLines -lowerCase``, and the punctuation
-        that coco-caption's ``ptbtokenizer.py`` takes out. Where they differ: docs/metrics.md.
+        that coco-caption's ``ptbtokenizer.py`` removes. docs/metrics.md has the differences.
     """
     return " ".join(tokens(caption)).split()
 
 
 def tokens(caption: str) -> list[str]:
-    """The same, but that a token can hold no-break spaces: the fraction ``2 1/2`` is one token."""
-    found: list[str] = []
+    """As ``words``, but a token can contain no-break spaces: the fraction ``2 1/2`` is one."""
+    result: list[str] = []
     for piece in caption.split(" "):
-        known = _plain[piece]
-        if known is None:
-            return _scanned(caption)
-        found += known
-    return found
+        piece_tokens = _piece_cache[piece]
+        if piece_tokens is None:
+            return scan(caption)
+        result += piece_tokens
+    return result
 
 
-class _Plain(dict[str, tuple[str, ...] | None]):
-    """The tokens of each plain piece seen so far; none where a piece is not plain."""
+class _PieceCache(dict[str, tuple[str, ...] | None]):
+    """The tokens of pieces between spaces; None where they depend on the context."""
 
     def __missing__(self, piece: str) -> tuple[str, ...] | None:
-        plain = not piece or _PLAIN.fullmatch(piece)
-        found = tuple(_scanned(piece)) if plain else None
-        if plain and len(self) < _MOST_PLAIN:
-            self[piece] = found
-        return found
+        is_plain = not piece or _PLAIN.fullmatch(piece)
+        piece_tokens = tuple(scan(piece)) if is_plain else None
+        if is_plain and len(self) < _MAX_CACHED:
+            self[piece] = piece_tokens
+        return piece_tokens
 
 
-_plain = _Plain()
+_piece_cache = _PieceCache()
 
 
-def _scanned(caption: str) -> list[str]:
-    # The tokeniser sees lines, and some rules ask what follows.
+def scan(caption: str) -> list[str]:
+    """As ``tokens``, by the scanner alone, without the cache of pieces."""
+    # The tokenizer reads lines, and some rules have a right context.
     text = _code_units(caption.replace("\n", " ")) + "\n"
-    scanner, found, place = _scanner(), [], 0
-    vain: set[tuple[int, int]] = set()
-    while place < len(text):
-        match = scanner.match(text, place, vain)
+    scanner, result, position = _scanner(), [], 0
+    dead_ends: set[tuple[int, int]] = set()
+    while position < len(text):
+        match = scanner.match(text, position, dead_ends)
         if match is None:  # an unknown character, or the line's end
-            place += 1
+            position += 1
             continue
         rule = TOKEN_RULES[match.rule]
         end = match.end - rule.give_back
-        found.append(rule.token(text[place:end]))
-        place = end
-    # coco-caption strips the line; an address can end in a wider space, and then loses it.
-    line = _characters(" ".join(found)).lower().rstrip()
+        result.append(rule.token(text[position:end]))
+        position = end
+    # coco-caption strips the line, and with it a wide space at the end of an address.
+    line = _characters(" ".join(result)).lower().rstrip()
     return [token for token in line.split(" ") if token and token not in PUNCTUATION]
 
 
 def _code_units(text: str) -> str:
-    """As Java reads it: a character beyond U+FFFF is two. Half of one alone is dropped."""
+    """UTF-16 code units as in Java, one character each; lone surrogates are dropped."""
     if text.isascii():
         return text
     units = memoryview(text.encode(_UTF_16, "ignore")).cast("H")
@@ -93,5 +94,5 @@ def _characters(units: str) -> str:
 
 @cache
 def _scanner() -> Scanner:
-    """Made when first needed: it takes some 20 ms."""
+    """Built on first use, which takes some 20 ms."""
     return Scanner([each.rule for each in TOKEN_RULES], DEFINITIONS)

@@ -8,9 +8,6 @@ from vl.data.captions.captions import (
     CaptionedImage,
     check_disjoint,
     read_captions,
-    read_coco,
-    read_flickr8k,
-    read_karpathy,
 )
 from vl.data.errors import FormatError
 
@@ -71,29 +68,29 @@ def write(tmp_path):
 
 
 def test_coco_gives_images_in_order_with_their_captions(write, capfd):
-    assert read_coco(write(COCO)) == COCO_IMAGES
+    assert read_captions(write(COCO)) == COCO_IMAGES
     assert capfd.readouterr() == ("", "")  # pycocotools prints
 
 
 def test_flickr8k_gives_images_in_order_with_their_captions(write):
-    assert read_flickr8k(write(FLICKR)) == FLICKR_IMAGES
-    assert read_flickr8k(write(FLICKR.replace("\n", "\r\n") + "\r\n")) == FLICKR_IMAGES
+    assert read_captions(write(FLICKR)) == FLICKR_IMAGES
+    assert read_captions(write(FLICKR.replace("\n", "\r\n") + "\r\n")) == FLICKR_IMAGES
 
 
 def test_a_list_chooses_images_and_their_order(write):
-    assert read_flickr8k(write(FLICKR), write("a.jpg\nb.jpg\n", "l")) == FLICKR_IMAGES[::-1]
-    assert read_flickr8k(write(FLICKR), write("a.jpg", "l")) == FLICKR_IMAGES[1:]
+    assert read_captions(write(FLICKR), images=write("a.jpg\nb.jpg\n", "l")) == FLICKR_IMAGES[::-1]
+    assert read_captions(write(FLICKR), images=write("a.jpg", "l")) == FLICKR_IMAGES[1:]
     assert read_captions(write(COCO), images=write("a.jpg", "l")) == COCO_IMAGES[1:]
 
 
 def test_karpathys_splits_are_told_apart_and_restval_is_for_training(write):
     path = write(KARPATHY)
-    assert read_karpathy(path) == KARPATHY_IMAGES
-    assert read_karpathy(path, "train") == KARPATHY_IMAGES[1:]
-    assert read_karpathy(path, "restval") == KARPATHY_IMAGES[1:2]
-    assert read_karpathy(path, "test") == KARPATHY_IMAGES[:1]
-    with pytest.raises(ValueError, match="'val'; the splits there are: restval, test, train"):
-        read_karpathy(path, "val")
+    assert read_captions(path) == KARPATHY_IMAGES
+    assert read_captions(path, split="train") == KARPATHY_IMAGES[1:]
+    assert read_captions(path, split="restval") == KARPATHY_IMAGES[1:2]
+    assert read_captions(path, split="test") == KARPATHY_IMAGES[:1]
+    with pytest.raises(ValueError, match="'val'; its splits are: restval, test, train"):
+        read_captions(path, split="val")
 
 
 @pytest.mark.parametrize("mark", ["", "\ufeff"])  # some editors put the second before a text
@@ -106,7 +103,7 @@ def test_the_kind_of_file_is_told_by_content(write, mark):
 @pytest.mark.parametrize("name", ["captions.json.gz", "captions"])
 def test_gzip_is_unpacked_whatever_its_name(write, name):
     assert read_captions(write(gzip.compress(json.dumps(COCO).encode()), name)) == COCO_IMAGES
-    assert read_flickr8k(write(gzip.compress(FLICKR.encode()), name)) == FLICKR_IMAGES
+    assert read_captions(write(gzip.compress(FLICKR.encode()), name)) == FLICKR_IMAGES
 
 
 def test_a_gzip_that_is_cut_short_or_damaged_is_named(write):
@@ -154,16 +151,16 @@ def changed(content: dict, place: list, value: object) -> dict:
         (["annotations", 2, "caption"], ..., "annotation 12: no 'caption'"),
         (["annotations", 2, "caption"], None, "annotation 12: 'caption' is null, not a string"),
         (["annotations", 2, "caption"], ["a"], "annotation 12: 'caption' is a list, not a string"),
-        (["annotations", 2, "image_id"], 8, "annotation 12: it is of image 8, which is not there"),
+        (["annotations", 2, "image_id"], 8, "annotation 12: there is no image 8"),
         (["annotations", 2, "image_id"], "3", "'image_id' is a string, not an integer"),
         (["annotations", 2, "id"], 1, "annotation 1: the id 1 is there twice"),
-        (["annotations", 1, "image_id"], 3, "image 7: it has no captions"),
+        (["annotations", 1, "image_id"], 3, "image 7: no captions"),
     ],
 )
 def test_a_fault_in_a_coco_file_is_named_with_its_record(write, place, value, message):
     path = write(changed(COCO, place, value))
     with pytest.raises(FormatError) as caught:
-        read_coco(path)
+        read_captions(path)
     assert str(caught.value).startswith(f"{path}: ") and message in str(caught.value)
 
 
@@ -177,7 +174,7 @@ def test_a_fault_in_a_coco_file_is_named_with_its_record(write, place, value, me
         (["images", 1, "cocoid"], 0, "image at position 1: the id 0 is there twice"),
         (["images", 2, "imgid"], ..., "image at position 2: no 'imgid'"),
         (["images", 2, "split"], None, "'split' is null, not a string"),
-        (["images", 2, "sentences"], [], "image at position 2: it has no captions"),
+        (["images", 2, "sentences"], [], "image at position 2: no captions"),
         (["images", 2, "sentences", 1], "two", "position 2, sentence 1: expected an object"),
         (["images", 2, "sentences", 1, "raw"], ..., "position 2, sentence 1: no 'raw'"),
     ],
@@ -225,7 +222,7 @@ def test_what_is_no_captions_file_is_refused(write, text, message):
 def test_a_fault_in_a_list_of_images_is_named(write, text, message):
     listed = write(text, "list")
     with pytest.raises(FormatError) as caught:
-        read_flickr8k(write(FLICKR), listed)
+        read_captions(write(FLICKR), images=listed)
     assert str(caught.value).startswith(f"{listed}: ") and message in str(caught.value)
 
 
@@ -253,7 +250,7 @@ def test_sets_that_share_an_image_are_refused_whatever_the_folder():
 def test_the_real_files_are_read(shared_data):
     flickr = shared_data / "flickr8k"
     tokens = flickr / "Flickr8k.token.txt"
-    training = read_flickr8k(tokens, flickr / "Flickr_8k.trainImages.txt")
+    training = read_captions(tokens, images=flickr / "Flickr_8k.trainImages.txt")
     development = read_captions(tokens, images=flickr / "Flickr_8k.devImages.txt")
     assert len(training) == 6000 and len(development) == 1000
     assert {len(image.captions) for image in training + development} == {5}

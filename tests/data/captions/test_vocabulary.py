@@ -24,44 +24,50 @@ def test_special_words_come_first():
 
 def test_words_are_counted_and_ordered_by_count_then_alphabet():
     # By hand: a 4; cat, dog, the, zebra 2 each; and 1.
-    assert Vocabulary.counted(TRAINING, minimum=1).words[3:] == (
+    assert Vocabulary.from_captions(TRAINING, min_count=1).words[3:] == (
         *("a", "cat", "dog", "the", "zebra"),
         "and",
     )
-    assert Vocabulary.counted(TRAINING, minimum=2).words[3:] == ("a", "cat", "dog", "the", "zebra")
-    assert Vocabulary.counted(TRAINING, minimum=4).words[3:] == ("a",)
+    assert Vocabulary.from_captions(TRAINING, min_count=2).words[3:] == (
+        "a",
+        "cat",
+        "dog",
+        "the",
+        "zebra",
+    )
+    assert Vocabulary.from_captions(TRAINING, min_count=4).words[3:] == ("a",)
 
 
 def test_the_order_of_the_images_changes_nothing():
-    one = Vocabulary.counted(TRAINING, minimum=1)
-    assert one == Vocabulary.counted(TRAINING[::-1], minimum=1)
+    one = Vocabulary.from_captions(TRAINING, min_count=1)
+    assert one == Vocabulary.from_captions(TRAINING[::-1], min_count=1)
 
 
 def test_five_times_are_enough_by_default():
     training = [image("a.jpg", *["cat"] * 5, *["dog"] * 4)]
-    assert Vocabulary.counted(training).words[3:] == ("cat",)
+    assert Vocabulary.from_captions(training).words[3:] == ("cat",)
 
 
 def test_no_caption_brings_a_control_character_in():
     training = [image("a.jpg", "a \x1b[31mred\x07 \x1b ball\u202e http://x.com/\x1b[2Jx")]
-    counted = Vocabulary.counted(training, minimum=1).words
+    counted = Vocabulary.from_captions(training, min_count=1).words
     assert {"a", "31mred", "ball"} <= set(counted)
     assert all(word.isprintable() for word in counted)
 
 
-def test_no_word_often_enough_is_an_error():
-    with pytest.raises(ValueError, match="no word is in the training captions 5 times"):
-        Vocabulary.counted(TRAINING)
+def test_refuses_captions_without_a_frequent_word():
+    with pytest.raises(ValueError, match="no word occurs 5 times"):
+        Vocabulary.from_captions(TRAINING)
     with pytest.raises(ValueError, match="no word"):
-        Vocabulary.counted([], minimum=1)
+        Vocabulary.from_captions([], min_count=1)
 
 
-def test_captions_of_the_evaluation_are_not_counted_and_its_images_must_be_others():
+def test_evaluation_captions_are_not_counted_and_images_must_differ():
     evaluation = [image("c.jpg", "Ten penguins, ten penguins.")]
-    vocabulary = Vocabulary.counted(TRAINING, minimum=1, evaluation=evaluation)
-    assert vocabulary == Vocabulary.counted(TRAINING, minimum=1)
-    with pytest.raises(ValueError, match=r"both training and evaluation: b\.jpg"):
-        Vocabulary.counted(TRAINING, minimum=1, evaluation=[image("val/b.jpg", "A zebra.")])
+    vocabulary = Vocabulary.from_captions(TRAINING, min_count=1, evaluation=evaluation)
+    assert vocabulary == Vocabulary.from_captions(TRAINING, min_count=1)
+    with pytest.raises(ValueError, match=r"both training and evaluation: 'b\.jpg'"):
+        Vocabulary.from_captions(TRAINING, min_count=1, evaluation=[image("val/b.jpg", "A zebra.")])
 
 
 def test_a_caption_comes_back_from_its_ids():
@@ -95,10 +101,10 @@ def test_an_id_that_is_not_there_is_refused(number):
         (["a", "</s>"], "'</s>' is a special word"),
         (["a cat"], "'a cat' is not one word"),
         ([""], "'' is not one word"),
-        (["\x1b[31mred"], r"'\\x1b\[31mred' holds a control character"),
-        (["a\x9b2J"], r"'a\\x9b2J' holds a control character"),
-        (["\u202ecat"], r"'\\u202ecat' holds a control character"),
-        (["\ud83d"], r"'\\ud83d' holds a control character"),
+        (["\x1b[31mred"], r"'\\x1b\[31mred' has a control character"),
+        (["a\x9b2J"], r"'a\\x9b2J' has a control character"),
+        (["\u202ecat"], r"'\\u202ecat' has a control character"),
+        (["\ud83d"], r"'\\ud83d' has a control character"),
     ],
 )
 def test_words_that_cannot_be_a_vocabulary_are_refused(words, message):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from vl.data.captions.ptb.tokens import PUNCTUATION, _scanned, tokens, words
+from vl.data.captions.ptb.tokens import PUNCTUATION, scan, tokens, words
 from vl.data.files import UNPRINTABLE
 
 FIXTURES = Path(__file__).parents[3] / "fixtures"
@@ -126,7 +126,7 @@ def test_tokens_of_pieces_are_those_of_the_whole(seed):
     for _ in range(300):
         pieces = [draw.choice(plain if draw.random() < 0.8 else other) for _ in range(6)]
         caption = " ".join(pieces)
-        assert tokens(caption) == _scanned(caption), caption
+        assert tokens(caption) == scan(caption), caption
 
 
 def test_a_line_break_counts_as_a_space():
@@ -171,7 +171,7 @@ def test_reading_takes_time_linear_in_the_length(piece):
             return Counted(str.__add__(self, other))
 
     text = Counted(piece * (100_000 // len(piece)))
-    _scanned(text)
+    scan(text)
     assert steps >= len(text)
 
 

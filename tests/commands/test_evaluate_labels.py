@@ -7,8 +7,8 @@ import pytest
 import torch
 import torch.nn.functional as F
 
-from tests.helpers import coloured_pictures as coloured
-from tests.helpers.coloured_pictures import COLOURS, IDS
+from tests.helpers import colored_images as coloured
+from tests.helpers.colored_images import COLOURS, IDS
 from tests.helpers.tiny_captioner import Tiny, embedder, encoder
 from tests.helpers.tiny_labeller import units, write_embeddings
 from vl.__main__ import main

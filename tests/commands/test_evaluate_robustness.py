@@ -87,8 +87,10 @@ def test_attack_has_the_outputs_of_the_encoders_evaluation(resize, model, tmp_pa
     flags += ["--resize", resize] if resize == "squash" else []
     lines = [line.split("\t") for line in run(capsys, "attack", *images, *flags).out.splitlines()]
     files = [tmp_path / "output" / path.name for path in images]
-    (clean,) = Classifier([classifying_encoder()], resize=resize).files(images)
-    (saved,) = Classifier([classifying_encoder()], resize="squash").files(files)
+    (clean,) = Classifier([classifying_encoder()], ClassifierSettings(resize=resize)).stream(images)
+    (saved,) = Classifier([classifying_encoder()], ClassifierSettings(resize="squash")).stream(
+        files
+    )
     for index, path in enumerate(images):
         rows = lines[3 * index : 3 * index + 3]
         assert [row[:2] for row in rows] == [

@@ -11,7 +11,7 @@ from tests.commands.test_train_labeller import (
     tiny,
     trained,
 )
-from tests.helpers import coloured_pictures as coloured
+from tests.helpers import colored_images as coloured
 from vl import bundle
 from vl.__main__ import main
 from vl.encoders.weights import fingerprint

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 import torch
 
-from tests.helpers import coloured_pictures as coloured
-from tests.helpers.coloured_pictures import COLOURS, IDS
+from tests.helpers import colored_images as coloured
+from tests.helpers.colored_images import COLOURS, IDS
 from tests.helpers.tiny_captioner import Tiny, embedder
 from tests.helpers.tiny_labeller import write_embeddings
 from vl import bundle

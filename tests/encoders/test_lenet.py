@@ -5,7 +5,14 @@ import torch
 import torch.nn.functional as F
 
 from vl.encoders.flops import model_size, parameter_count
-from vl.encoders.lenet import SEEN, LeNet5, PartialConvolution, Subsampling, lenet5, squashed
+from vl.encoders.lenet import (
+    CONNECTIONS,
+    LeNet5,
+    PartialConvolution,
+    Subsampling,
+    lenet5,
+    scaled_tanh,
+)
 from vl.encoders.weights import load_torchvision
 
 
@@ -34,20 +41,20 @@ def test_the_connections_are_the_paper_s():
 
 
 def test_c3_s_maps_see_as_many_as_in_table_1():
-    assert [len(seen) for seen in SEEN] == [3] * 6 + [4] * 9 + [6]
-    assert len(set(SEEN)) == 16
+    assert [len(seen) for seen in CONNECTIONS] == [3] * 6 + [4] * 9 + [6]
+    assert len(set(CONNECTIONS)) == 16
     for size in (3, 4, 6):  # every map of S2 is seen equally often by each kind
-        sources = [source for seen in SEEN for source in seen if len(seen) == size]
+        sources = [source for seen in CONNECTIONS for source in seen if len(seen) == size]
         assert {sources.count(source) for source in range(6)} == {len(sources) // 6}
-    for first, seen in enumerate(SEEN[:6]):  # neighbours, round and round
+    for first, seen in enumerate(CONNECTIONS[:6]):  # neighbours, round and round
         assert set(seen) == {first, (first + 1) % 6, (first + 2) % 6}
-    for first, seen in enumerate(SEEN[6:12]):
+    for first, seen in enumerate(CONNECTIONS[6:12]):
         assert set(seen) == {(first + step) % 6 for step in range(4)}
 
 
 def test_a_partial_convolution_is_a_whole_one_with_zeros():
     seen = ((0, 2), (1,), (0, 1, 2))
-    layer = PartialConvolution(seen, side=3)
+    layer = PartialConvolution(seen, kernel_size=3)
     torch.nn.init.normal_(layer.bias)
     kernels = iter(layer.kernels.weight[:, 0])
     whole = torch.zeros(3, 3, 3, 3)
@@ -74,7 +81,7 @@ def test_subsampling_adds_four_and_begins_as_a_mean():
 def test_squashing_keeps_one_and_minus_one():
     x = torch.tensor([-50.0, -1.0, 0.0, 1.0, 50.0])
     torch.testing.assert_close(
-        squashed(x), torch.tensor([-1.7159, -1.0, 0.0, 1.0, 1.7159]), rtol=0, atol=1e-4
+        scaled_tanh(x), torch.tensor([-1.7159, -1.0, 0.0, 1.0, 1.7159]), rtol=0, atol=1e-4
     )
 
 

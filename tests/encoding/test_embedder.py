@@ -14,9 +14,10 @@ from vl.data.errors import FormatError
 from vl.data.images.decode import decode, square
 from vl.encoders.table import ENCODERS
 from vl.encoding import encoder_file
-from vl.encoding.embedder import VIEWS, Embedder, image_file_source
+from vl.encoding.embedder import Embedder, image_file_source
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.openvino import EngineError
+from vl.encoding.views import VIEWS
 
 
 class Pixels(nn.Module):

@@ -93,7 +93,7 @@ def test_the_file_says_how_the_encoder_is_built(tmp_path):
     [
         (CLASSES[:4], "there are 4 classes, the classifier has 5 outputs"),
         ((*CLASSES, "one more"), "there are 6 classes, the classifier has 5 outputs"),
-        (("a", "b", "c", "b", "d"), "'b' is number 1 and number 3; each must be there once"),
+        (("a", "b", "c", "b", "d"), "'b' is class 1 and class 3"),
     ],
 )
 def test_classes_that_are_not_the_classifier_s_are_not_saved_nor_loaded(path, classes, message):
@@ -120,14 +120,14 @@ def told(**configuration):
     [
         (lambda c, t: c.pop("classes"), "configuration 'classes': expected list, it is missing"),
         (lambda c, t: c.pop("training"), "configuration 'training': expected dict"),
-        (lambda c, t: c.update(classes=["a", 2, "c", "d", "e"]), "number 1 is 2; a text"),
+        (lambda c, t: c.update(classes=["a", 2, "c", "d", "e"]), "class 1 is 2"),
         (lambda c, t: c.update(kind="captioner"), "of kind 'captioner', not 'encoder'"),
-        (lambda c, t: t["encoder.mean"].add_(1), "weights are not those it was made with"),
+        (lambda c, t: t["encoder.mean"].add_(1), "fingerprint"),
         (lambda c, t: t.update(more=torch.zeros(1)), "tensor more: not a part of this model"),
         (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
-        (lambda c, t: c["encoder"].pop("fingerprint"), "not those it was made with"),
-        (told(classes=7), "cannot be built: tiny has no choice of classes"),
-        (told(width=7), "cannot be built: an encoder's configuration has 'width'"),
+        (lambda c, t: c["encoder"].pop("fingerprint"), "fingerprint"),
+        (told(classes=7), "cannot be built: tiny has no option classes"),
+        (told(width=7), "cannot be built: unknown option 'width'"),
         (lambda c, t: c["encoder"].update(configuration=[]), "of type list; expected an object"),
     ],
 )

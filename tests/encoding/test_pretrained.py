@@ -44,10 +44,10 @@ def test_a_labeller_lends_its_encoder(tmp_path):
     labeller().save(path)
     built = load_encoder("tiny", path)
     assert fingerprint(built) == fingerprint(labeller().embedder.encoder)
-    with pytest.raises(FormatError, match=r"labeller\.safetensors: holds an encoder 'tiny', not"):
+    with pytest.raises(FormatError, match=r"labeller\.safetensors: .*'tiny', not"):
         load_encoder("other", path)
     alter(path, lambda c, t: t["encoder.body.0.bias"].add_(1))
-    with pytest.raises(FormatError, match="weights are not those it was made with"):
+    with pytest.raises(FormatError, match="fingerprint"):
         load_encoder("tiny", path)
 
 
@@ -111,7 +111,7 @@ def test_an_encoder_with_heads_shares_its_numbers_without_them():
 
 
 def test_another_name_is_refused(bundled):
-    with pytest.raises(FormatError, match=r"captioner\.safetensors: holds an encoder 'tiny', not"):
+    with pytest.raises(FormatError, match=r"captioner\.safetensors: .*'tiny', not"):
         load_encoder("other", bundled)
     with pytest.raises(ValueError, match="no encoder 'tinny'; close to it are tiny"):
         load_encoder("tinny", bundled)
@@ -120,12 +120,12 @@ def test_another_name_is_refused(bundled):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c, t: t["encoder.mean"].add_(1), "weights are not those it was made with"),
+        (lambda c, t: t["encoder.mean"].add_(1), "fingerprint"),
         (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
         (lambda c, t: t["encoder.mean"].fill_(torch.nan), "not finite"),
         (
             lambda c, t: c["embedder"].update(encoder={"name": "gone"}),
-            "made with encoder 'gone', which this",
+            "unknown encoder 'gone'",
         ),
         (lambda c, t: c.update(kind="thing"), "of kind 'thing', not 'captioner' or 'labeller' or"),
     ],
@@ -142,7 +142,7 @@ def test_files_that_are_something_else_are_refused(tmp_path):
     with pytest.raises(FormatError, match="not a safetensors file"):
         load_encoder("tiny", path)
     save_file({"conv1/7x7_s2.weight": torch.zeros(1)}, path)
-    with pytest.raises(FormatError, match="Caffe's blobs, which fit inception_v1, not tiny"):
+    with pytest.raises(FormatError, match="Caffe blobs"):
         load_encoder("tiny", path)
     with pytest.raises(FormatError, match="blob"):
         load_encoder("inception_v1", path)

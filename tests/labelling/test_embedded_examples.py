@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.helpers import coloured_pictures as coloured
+from tests.helpers import colored_images as coloured
 from tests.helpers.tiny_captioner import Tiny, alter, embedder
 from tests.helpers.tiny_labeller import labeller, write_embeddings
 from vl.data.errors import FormatError

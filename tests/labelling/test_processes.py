@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from tests.helpers import coloured_pictures as coloured
+from tests.helpers import colored_images as coloured
 from tests.helpers.tiny_captioner import Tiny
 from vl.encoders.table import ENCODERS
 from vl.labelling.labeller import Labeller

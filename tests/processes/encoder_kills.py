@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from tests.commands.test_train_encoder import COLOURS, QUICK, assert_same_run
-from tests.helpers.coloured_pictures import folders
+from tests.helpers.colored_images import folders
 from tests.processes.encoder_run import counted, encoder, killed, together
 
 

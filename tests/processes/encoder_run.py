@@ -16,12 +16,12 @@ from typing import Any, NamedTuple
 import torch
 
 from vl.__main__ import main
-from vl.commands import train_encoder  # imported once, before processes are forked
 from vl.encoding import encoder_file as encoder_bundle
+from vl.encoding import finetuning  # imported once, before processes are forked
 from vl.training import checkpoint
 from vl.training import loop as training
 
-assert train_encoder
+assert finetuning
 _SECONDS = 100  # a process that takes longer hangs
 _KILLED = signal.SIGKILL
 

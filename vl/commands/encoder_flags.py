@@ -62,6 +62,7 @@ def check_start(flags: EncoderDataFlags, config: EncoderTrainingConfig, *, steps
         ValueError: flags exclude each other, or the output folder has an encoder or a run.
         FileNotFoundError: there is no run to resume.
     """
+    from vl.devices import resolve_device
     from vl.encoding.training import resumes
 
     if flags.development and flags.development.resolve() == flags.data.resolve():
@@ -69,7 +70,7 @@ def check_start(flags: EncoderDataFlags, config: EncoderTrainingConfig, *, steps
     if flags.development and flags.development_share:
         raise ValueError("give either --development or --development-share")
     validation = bool(flags.development or flags.development_share)
-    config.check(validation=validation, device=flags.device)
+    config.check(validation=validation, device=resolve_device(flags.device).type)
     output = flags.output_dir
     if output.exists() and not output.is_dir():
         raise ValueError(f"{output} is a file, not a folder")

@@ -20,6 +20,8 @@ def run(flags: EncoderFinetuning) -> int:
     from vl.encoders.table import validated_options
     from vl.encoding.finetuning import finetune_encoder, load_pretrained
 
+    if flags.classes and flags.depth == "last":
+        raise ValueError("--depth last fits the classes of DATA; leave out --classes")
     if flags.encoder:
         validated_options(flags.encoder)
     check_start(flags, flags, steps=flags.depth != "last")

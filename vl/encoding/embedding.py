@@ -68,7 +68,7 @@ def embed_files(
     )
     writer = EmbeddingWriter(output, provenance)
     missing = [index for index, name in enumerate(names) if name not in writer]
-    _choose_engine(embedder, engine, compile, images=len(missing) * len(embedder.views))
+    choose_engine(embedder, engine, compile, images=len(missing) * len(embedder.views))
     failed: set[int] = set()
     saved = time.monotonic()
     with ProgressBar("embed", len(files), unit="images") as bar:
@@ -104,9 +104,8 @@ def resume_precision(precision: AutoPrecision, device: torch.device, output: Pat
     return resolve_precision(precision, device)
 
 
-def _choose_engine(
-    embedder: Embedder, engine: AutoEngine, compile: Compile, *, images: int
-) -> None:
+def choose_engine(embedder: Embedder, engine: AutoEngine, compile: Compile, *, images: int) -> None:
+    """Let OpenVINO or torch.compile run an encoder, where flags ask for it or it saves time."""
     use_openvino = engine == "openvino"
     if engine == "auto" and compile != "always":
         use_openvino = openvino_pays([embedder.encoder], images=images, device=embedder.device)

@@ -32,8 +32,8 @@ from vl.encoding.training import (
     FILE_NAME,
     EncoderTask,
     Splits,
+    development_validator,
     format_metrics,
-    make_validator,
     pixels_of,
     resumes,
     save_trained,
@@ -223,7 +223,7 @@ def finetune_encoder(
             finetuning=True,
         )
     validation = None
-    if validate := make_validator(encoder, splits, config, device=processes.device):
+    if validate := development_validator(encoder, splits, config, device=processes.device):
         with torch.no_grad():
             validation = validate(EncoderTask(encoder).to(processes.device).eval())
         _log.info("last layer: %s", format_metrics(validation))

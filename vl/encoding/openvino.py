@@ -18,7 +18,7 @@ from vl.encoders.response_norm import ResponseNorm
 
 # Building and compiling the graph take about 2 s on two cores, and spare about 10 ms an image
 # compared with eager PyTorch: below this many images they do not pay.
-_LEAST_IMAGES = 250
+LEAST_IMAGES = 250
 _PIECE = 8  # images that a thread takes at a time; 4 to 16 differ little
 
 
@@ -40,7 +40,7 @@ def openvino_pays(
 ) -> bool:
     """Whether OpenVINO can run the encoders and saves more time than it takes to start."""
     on_cpu = torch.device(device).type == "cpu"
-    return on_cpu and images >= _LEAST_IMAGES and not any(map(unsupported_reason, encoders))
+    return on_cpu and images >= LEAST_IMAGES and not any(map(unsupported_reason, encoders))
 
 
 def on_openvino(encoder: nn.Module, *, bfloat16: bool = False) -> Callable[[Tensor], Tensor]:

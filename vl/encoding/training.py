@@ -270,7 +270,7 @@ def train_encoder(
             full_model=full_model,
         ),
         validation=ValidationConfig(
-            make_validator(encoder, splits, config, device=processes.device),
+            development_validator(encoder, splits, config, device=processes.device),
             lambda task, validation: save_trained(
                 output_dir, TrainedEncoder(task.encoder, name, (), {}), splits, config, validation
             ),
@@ -337,19 +337,26 @@ def open_splits(
     return Splits(training, validation)
 
 
-def make_validator(
+def development_validator(
     encoder: Network,
     splits: Splits,
     config: EncoderTrainingConfig,
     *,
     device: torch.device | str,
 ) -> Callable[[EncoderTask], Validation] | None:
-    """A validation by top-1 and top-5 accuracy in percent; None without development images."""
+    """A validation on the development images; None without any."""
     if splits.development is None:
         return None
     # In the first process alone, in batches of one size whatever that of the training is.
     transform = CenterCrop(encoder.image_size, config.resize)
     batches = ImageBatches(splits.development, transform, batch_size=32, max_corrupt=1.0)
+    return make_validator(batches, device=device)
+
+
+def make_validator(
+    batches: ImageBatches, *, device: torch.device | str
+) -> Callable[[EncoderTask], Validation]:
+    """A validation by top-1 and top-5 accuracy in percent."""
 
     def validate(task: EncoderTask) -> Validation:
         top_1 = top_5 = count = 0

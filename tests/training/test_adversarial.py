@@ -1,4 +1,4 @@
-"""The gradient sign: by hand, against another's, and what no attack may do."""
+"""FGSM, BIM and adversarial training: by hand, against torchattacks, and their laws."""
 
 import itertools
 import math
@@ -17,7 +17,7 @@ from vl.training.adversarial import (
     classifier_loss,
     default_step_size,
     fast_gradient_sign,
-    own_labels,
+    predicted_labels,
 )
 
 ATTACKS = {
@@ -30,7 +30,7 @@ EPSILONS = (0.001, 0.007, 0.25, 1.0)
 
 
 class Classifier(nn.Module):
-    """The little encoder with its classifier."""
+    """The tiny encoder with its classifier."""
 
     def __init__(self, seed=0):
         super().__init__()
@@ -40,15 +40,15 @@ class Classifier(nn.Module):
         return self.encoder.classifier(self.encoder(pixels))
 
 
-def pictures(count=4):
-    """Drawings, each with pixels at 0 and at 1."""
+def images(count=4):
+    """Drawings, all with pixels at 0 and at 1."""
     made = torch.stack([draw_shape(number, side=Tiny.image_size)[0] for number in range(count)])
     made[:, :, 0, :4], made[:, :, 0, 4:8] = 0.0, 1.0
     return made
 
 
-def own(model, pixels):
-    return classifier_loss(model, own_labels(model, pixels))
+def loss_of(model, pixels):
+    return classifier_loss(model, predicted_labels(model, pixels))
 
 
 @pytest.fixture(params=ATTACKS)
@@ -61,7 +61,7 @@ def model():
     return Classifier()
 
 
-def test_the_sign_of_a_linear_model_is_that_of_its_weights():
+def test_fgsm_of_a_linear_model_follows_its_weights():
     weights = torch.tensor([[1.0, -2.0], [0.0, 0.5]]).expand(1, 3, 2, 2)
     pixels = torch.full((1, 3, 2, 2), 0.5)
     pixels[0, 1] = torch.tensor([[0.95, 0.05], [0.3, 1.0]])
@@ -81,7 +81,7 @@ def test_the_sign_of_a_linear_model_is_that_of_its_weights():
     assert torch.equal(lowered[0, 0], torch.tensor([[0.375, 0.625], [0.5, 0.375]]))
 
 
-def test_steps_go_to_the_edge_and_stay_there():
+def test_iterations_stay_within_epsilon():
     pixels = torch.full((1, 3, 1, 1), 0.5)
     # The loss is greatest at 0.5625, which the steps pass and come back to.
     found = [
@@ -105,8 +105,8 @@ def test_steps_go_to_the_edge_and_stay_there():
 
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("epsilon", EPSILONS)
-def test_one_step_of_epsilon_is_the_fast_form(model, epsilon, targeted):
-    pixels, loss = pictures(), own(model, pictures())
+def test_one_iteration_of_size_epsilon_is_fgsm(model, epsilon, targeted):
+    pixels, loss = images(), loss_of(model, images())
     fast = fast_gradient_sign(pixels, loss, epsilon=epsilon, targeted=targeted)
     for size in (epsilon, None):
         once = basic_iterative(
@@ -116,8 +116,8 @@ def test_one_step_of_epsilon_is_the_fast_form(model, epsilon, targeted):
 
 
 @pytest.mark.parametrize("epsilon", EPSILONS)
-def test_another_implementation_gives_the_same_pixels(model, epsilon):
-    pixels = pictures()
+def test_fgsm_matches_torchattacks(model, epsilon):
+    pixels = images()
     labels = torch.tensor([0, 3, 1, 4])
     loss = classifier_loss(model, labels)
     ours = fast_gradient_sign(pixels, loss, epsilon=epsilon)
@@ -130,8 +130,8 @@ def test_another_implementation_gives_the_same_pixels(model, epsilon):
 
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize(("epsilon", "size", "steps"), [(0.007, 0.003, 5), (0.25, 0.02, 20)])
-def test_another_implementation_iterates_to_the_same_pixels(model, epsilon, size, steps, targeted):
-    pixels = pictures()
+def test_bim_matches_torchattacks(model, epsilon, size, steps, targeted):
+    pixels = images()
     labels = torch.tensor([2, 0, 1, 4])
     theirs = torchattacks.BIM(model, eps=epsilon, alpha=size, steps=steps)
     if targeted:
@@ -147,19 +147,19 @@ def test_another_implementation_iterates_to_the_same_pixels(model, epsilon, size
     torch.testing.assert_close(ours, theirs(pixels, labels), rtol=0, atol=1e-6)
 
 
-def test_epsilon_0_changes_no_bit(model, attack):
-    pixels = pictures()
+def test_epsilon_0_is_the_identity(model, attack):
+    pixels = images()
     pixels[0, 0, 0, 0] = -0.0
-    changed = attack(pixels, own(model, pixels), epsilon=0.0)
+    changed = attack(pixels, loss_of(model, pixels), epsilon=0.0)
     assert torch.equal(changed.view(torch.int32), pixels.view(torch.int32))
     assert changed.data_ptr() != pixels.data_ptr()
 
 
 @pytest.mark.parametrize("targeted", [False, True])
 @pytest.mark.parametrize("epsilon", EPSILONS)
-def test_no_pixel_leaves_its_range_or_goes_further_than_epsilon(model, attack, epsilon, targeted):
-    pixels = pictures()
-    changed = attack(pixels, own(model, pixels), epsilon=epsilon, targeted=targeted)
+def test_pixels_stay_in_range_and_within_epsilon(model, attack, epsilon, targeted):
+    pixels = images()
+    changed = attack(pixels, loss_of(model, pixels), epsilon=epsilon, targeted=targeted)
     assert 0 <= float(changed.min()) <= float(changed.max()) <= 1
     assert float((changed.double() - pixels.double()).abs().max()) <= epsilon + 2**-24
     assert changed.shape == pixels.shape
@@ -167,9 +167,9 @@ def test_no_pixel_leaves_its_range_or_goes_further_than_epsilon(model, attack, e
     assert not torch.equal(changed, pixels)
 
 
-def test_raised_is_higher_and_lowered_lower(model, attack):
-    pixels = pictures()
-    loss = own(model, pixels)
+def test_untargeted_attacks_increase_the_loss_and_targeted_ones_decrease_it(model, attack):
+    pixels = images()
+    loss = loss_of(model, pixels)
     with torch.no_grad():
         before = loss(pixels)
         raised = loss(attack(pixels, loss, epsilon=0.02))
@@ -178,18 +178,18 @@ def test_raised_is_higher_and_lowered_lower(model, attack):
     assert bool((lowered < before).all())
 
 
-def test_the_result_has_no_graph_and_nobody_gets_a_gradient(model, attack):
-    pixels = pictures().requires_grad_()
-    changed = attack(pixels, own(model, pixels), epsilon=0.1)
+def test_result_is_detached_and_no_gradient_is_set(model, attack):
+    pixels = images().requires_grad_()
+    changed = attack(pixels, loss_of(model, pixels), epsilon=0.1)
     assert not changed.requires_grad
     assert changed.grad_fn is None
     assert pixels.grad is None
     assert all(parameter.grad is None for parameter in model.parameters())
 
 
-def test_the_callers_pixels_are_never_written_into(model, attack):
-    pixels, kept = pictures(), pictures()
-    loss = own(model, pixels)
+def test_input_pixels_are_not_modified(model, attack):
+    pixels, kept = images(), images()
+    loss = loss_of(model, pixels)
     changed = attack(pixels, loss, epsilon=0.1)
     assert torch.equal(pixels, kept)
     changed.zero_()
@@ -199,72 +199,67 @@ def test_the_callers_pixels_are_never_written_into(model, attack):
 
 
 @pytest.mark.parametrize("epsilon", [0.007, 0.25])
-def test_the_batch_changes_nothing(model, attack, epsilon):
-    pixels = pictures()
-    labels = own_labels(model, pixels)
+def test_batch_size_changes_nothing(model, attack, epsilon):
+    pixels = images()
+    labels = predicted_labels(model, pixels)
     together = attack(pixels, classifier_loss(model, labels), epsilon=epsilon)
     for number, one in enumerate(pixels):
         alone = classifier_loss(model, labels[number : number + 1])
         assert torch.equal(attack(one[None], alone, epsilon=epsilon)[0], together[number])
 
 
-def test_no_images_are_no_images(model, attack):
-    none = pictures()[:0]
-    assert attack(none, own(model, none), epsilon=0.1).shape == none.shape
+def test_empty_batch(model, attack):
+    none = images()[:0]
+    assert attack(none, loss_of(model, none), epsilon=0.1).shape == none.shape
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
-def test_it_works_for_who_wants_no_gradients(model, attack, mode):
-    expected = attack(pictures(), own(model, pictures()), epsilon=0.1)
-    loss = own(model, pictures())
+def test_works_where_gradients_are_disabled(model, attack, mode):
+    expected = attack(images(), loss_of(model, images()), epsilon=0.1)
+    loss = loss_of(model, images())
     with mode():
-        assert torch.equal(attack(pictures(), loss, epsilon=0.1), expected)
+        assert torch.equal(attack(images(), loss, epsilon=0.1), expected)
 
 
-def test_a_classifiers_loss_is_its_surprise_at_the_label(model):
-    pixels, labels = pictures(), torch.tensor([1, 1, 0, 4])
-    chances = model(pixels).softmax(1).detach()
+def test_classifier_loss_is_the_cross_entropy(model):
+    pixels, labels = images(), torch.tensor([1, 1, 0, 4])
+    probabilities = model(pixels).softmax(1).detach()
     found = classifier_loss(model, labels)(pixels).detach()
     for number, label in enumerate(labels.tolist()):
-        assert float(found[number]) == pytest.approx(-math.log(chances[number, label]), abs=1e-5)
-    assert torch.equal(own_labels(model, pixels), chances.argmax(1))
+        assert float(found[number]) == pytest.approx(
+            -math.log(probabilities[number, label]), abs=1e-5
+        )
+    assert torch.equal(predicted_labels(model, pixels), probabilities.argmax(1))
 
 
-def test_the_default_step_reaches_past_any_corner_and_never_past_epsilon():
+def test_default_step_size_reaches_every_corner():
     assert default_step_size(0.1, 1) == default_step_size(0.1, 2) == 0.1
     assert default_step_size(0.1, 10) == pytest.approx(0.025)
     for steps in range(1, 30):
         assert steps * default_step_size(0.1, steps) >= 0.1
 
 
+@pytest.mark.parametrize("epsilon", [0.0, 0.1])
 @pytest.mark.parametrize("alpha", [0.0, 0.3, 1.0])
-def test_the_training_loss_is_the_mix_of_both_terms(model, alpha):
-    pixels = pictures()
+def test_adversarial_loss_mixes_both_terms(model, alpha, epsilon):
+    pixels = images()
     loss = classifier_loss(model, torch.tensor([0, 1, 2, 3]))
-    changed = fast_gradient_sign(pixels, loss, epsilon=0.1)
+    changed = fast_gradient_sign(pixels, loss, epsilon=epsilon)
     expected = alpha * loss(pixels) + (1 - alpha) * loss(changed)
-    found = adversarial_loss(pixels, loss, epsilon=0.1, alpha=alpha)
+    found = adversarial_loss(pixels, loss, epsilon=epsilon, alpha=alpha)
     assert found.shape == (4,)
     torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
 
 
-def test_half_of_each_term_unless_told():
+def test_alpha_defaults_to_one_half():
     pixels = torch.full((1, 3, 1, 1), 0.5)
     # J(x) is 3 * 0.25; at 0.75 it is 3 * 0.5625.
     found = adversarial_loss(pixels, lambda x: x.square().sum((1, 2, 3)), epsilon=0.25)
     assert found.detach().tolist() == pytest.approx([(0.75 + 1.6875) / 2])
 
 
-def test_epsilon_0_trains_as_if_there_were_none(model):
-    pixels = pictures()
-    loss = classifier_loss(model, torch.tensor([0, 1, 2, 3]))
-    torch.testing.assert_close(
-        adversarial_loss(pixels, loss, epsilon=0.0), loss(pixels), rtol=0, atol=1e-6
-    )
-
-
-def test_weights_learn_from_both_terms_and_nothing_through_the_sign(model):
-    pixels = pictures()
+def test_gradient_is_that_of_both_terms_and_not_of_the_attack(model):
+    pixels = images()
     loss = classifier_loss(model, torch.tensor([0, 1, 2, 3]))
     adversarial_loss(pixels.requires_grad_(), loss, epsilon=0.1).sum().backward()
     found = [parameter.grad.clone() for parameter in model.parameters()]
@@ -276,9 +271,9 @@ def test_weights_learn_from_both_terms_and_nothing_through_the_sign(model):
         torch.testing.assert_close(ours, parameter.grad)
 
 
-def test_the_training_loss_has_the_gradient_that_differences_give():
+def test_adversarial_loss_passes_gradcheck():
     # Smooth, so that a small change of a weight turns no sign; the sign itself is locally constant.
-    pixels = pictures(2)[:, :, ::4, ::4].double() * 0.8 + 0.1
+    pixels = images(2)[:, :, ::4, ::4].double() * 0.8 + 0.1
     labels = torch.tensor([0, 2])
     generator = torch.Generator().manual_seed(3)
     first = torch.randn(5, pixels[0].numel(), dtype=torch.double, generator=generator)
@@ -293,9 +288,9 @@ def test_the_training_loss_has_the_gradient_that_differences_give():
     assert torch.autograd.gradcheck(total, (first.requires_grad_(), second.requires_grad_()))
 
 
-def test_the_training_loss_lets_batch_normalisation_see_both_once():
+def test_batch_norm_sees_both_terms_once():
     norm = nn.BatchNorm2d(3, momentum=None)  # counts the mean over all it has seen
-    pixels = pictures()
+    pixels = images()
 
     def loss(x):
         return norm(x).square().mul(torch.linspace(0, 1, 16)).sum((1, 2, 3))
@@ -304,18 +299,18 @@ def test_the_training_loss_lets_batch_normalisation_see_both_once():
     assert int(norm.num_batches_tracked) == 2
 
 
-def test_training_against_the_sign_helps_against_it():
+def test_adversarial_training_defends_against_fgsm():
     """Four drawings are learnt with and without; the same attack is made on both."""
-    pixels, labels = pictures(), torch.tensor([0, 1, 2, 3])
+    pixels, labels = images(), torch.tensor([0, 1, 2, 3])
     harm = {}
     for epsilon in (0.0, 0.1):
         model = Classifier().train()
         loss = classifier_loss(model, labels)
-        optimiser = torch.optim.Adam(model.parameters(), lr=0.01)
+        optimizer = torch.optim.Adam(model.parameters(), lr=0.01)
         for _ in range(40):
-            optimiser.zero_grad()
+            optimizer.zero_grad()
             adversarial_loss(pixels, loss, epsilon=epsilon).mean().backward()
-            optimiser.step()
+            optimizer.step()
         changed = fast_gradient_sign(pixels, loss, epsilon=0.1)
         with torch.no_grad():
             harm[epsilon] = float((loss(changed) - loss(pixels)).mean())
@@ -333,16 +328,16 @@ def test_training_against_the_sign_helps_against_it():
         ({"step_size": math.nan}, "step size is nan"),
     ],
 )
-def test_numbers_out_of_range_are_refused(model, choices, message):
+def test_refuses_arguments_out_of_range(model, choices, message):
     given = {"epsilon": 0.1, "steps": 2, **choices}
     with pytest.raises(ValueError, match=message):
-        basic_iterative(pictures(), own(model, pictures()), **given)
+        basic_iterative(images(), loss_of(model, images()), **given)
 
 
 @pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan])
-def test_a_weight_out_of_range_is_refused(model, alpha):
+def test_refuses_alpha_out_of_range(model, alpha):
     with pytest.raises(ValueError, match=f"alpha is {alpha}; it must be from 0 to 1"):
-        adversarial_loss(pictures(), own(model, pictures()), epsilon=0.1, alpha=alpha)
+        adversarial_loss(images(), loss_of(model, images()), epsilon=0.1, alpha=alpha)
 
 
 @pytest.mark.parametrize(
@@ -356,7 +351,7 @@ def test_a_weight_out_of_range_is_refused(model, alpha):
         (torch.full((1, 3, 4, 4), math.nan), "pixels lie from nan to nan"),
     ],
 )
-def test_what_are_no_pixels_is_refused(attack, pixels, message):
+def test_refuses_invalid_pixels(attack, pixels, message):
     with pytest.raises(ValueError, match=message):
         attack(pixels, lambda x: x.sum((1, 2, 3)), epsilon=0.1)
 
@@ -364,7 +359,7 @@ def test_what_are_no_pixels_is_refused(attack, pixels, message):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (lambda x: x.sum(), r"the loss has shape \(\) for 4 images; expected one number an image"),
+        (lambda x: x.sum(), r"the loss has shape \(\) for 4 images; expected one value"),
         (lambda x: x.sum(1), r"the loss has shape \(4, 16, 16\)"),
         (lambda x: x.detach().sum((1, 2, 3)), "the loss has no gradient"),
         (
@@ -373,21 +368,21 @@ def test_what_are_no_pixels_is_refused(attack, pixels, message):
         ),
     ],
 )
-def test_a_loss_that_is_none_is_refused(attack, loss, message):
+def test_refuses_invalid_losses(attack, loss, message):
     with pytest.raises(ValueError, match=message):
-        attack(pictures(), loss, epsilon=0.1)
+        attack(images(), loss, epsilon=0.1)
     with pytest.raises(ValueError, match=message):
-        adversarial_loss(pictures(), loss, epsilon=0.1)
+        adversarial_loss(images(), loss, epsilon=0.1)
 
 
-def test_a_gradient_that_is_not_finite_is_refused_by_image(attack):
-    pixels = pictures() * 0.5 + 0.25
+def test_infinite_gradient_names_the_image(attack):
+    pixels = images() * 0.5 + 0.25
     pixels[2] = 0.0  # where the root's slope is infinite
     with pytest.raises(ValueError, match="the loss of image 2 has a gradient that is not finite"):
         attack(pixels, lambda x: x.sqrt().sum((1, 2, 3)), epsilon=0.1)
 
 
-def test_every_corner_is_within_reach_of_one_step():
+def test_fgsm_finds_the_best_corner():
     """By enumeration: of all signs of four numbers, the step takes the loss's greatest."""
     generator = torch.Generator().manual_seed(1)
     weights = torch.randn(1, 3, 1, 1, generator=generator)

@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode
-from vl.training.adversarial import Loss, basic_iterative, check_numbers, default_step_size
+from vl.training.adversarial import ImageLoss, basic_iterative, check_attack, default_step_size
 
 
 class AttackConfig(NamedTuple):
@@ -24,9 +24,9 @@ class AttackConfig(NamedTuple):
         Raises:
             ValueError: a setting is out of its range.
         """
-        check_numbers(epsilon=self.epsilon, steps=self.steps, step_size=self.step_size)
+        check_attack(epsilon=self.epsilon, steps=self.steps, step_size=self.step_size)
 
-    def apply(self, pixels: Tensor, loss: Loss, *, targeted: bool = False) -> Tensor:
+    def apply(self, pixels: Tensor, loss: ImageLoss, *, targeted: bool = False) -> Tensor:
         """Adversarial images; see ``vl.training.adversarial.basic_iterative``."""
         return basic_iterative(
             pixels,

@@ -24,7 +24,7 @@ from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.views import VIEWS
 from vl.labelling.candidates import Candidates
 from vl.labelling.labeller import Labeller
-from vl.training.adversarial import Loss, classifier_loss, own_labels
+from vl.training.adversarial import ImageLoss, classifier_loss, predicted_labels
 
 
 class Output(NamedTuple):
@@ -58,7 +58,7 @@ class TargetModel(Protocol):
         """
         ...
 
-    def loss(self, targets: Sequence[Output]) -> Loss:
+    def loss(self, targets: Sequence[Output]) -> ImageLoss:
         """Negative log-probability of each image's target in nats, differentiable by the pixels."""
         ...
 
@@ -110,7 +110,7 @@ class TargetLabeller:
             raise ValueError(f"target {text!r} has no word vector, so it is never predicted")
         return Output(texts[matches[0]], (matches[0],))
 
-    def loss(self, targets: Sequence[Output]) -> Loss:
+    def loss(self, targets: Sequence[Output]) -> ImageLoss:
         """Cross-entropy of each image's label over the candidates.
 
         The temperature is the labeller's, or 1 if the labeller is not calibrated.
@@ -195,7 +195,7 @@ class TargetCaptioner:
             )
         return Output(vocabulary.decode(ids), tuple(ids))
 
-    def loss(self, targets: Sequence[Output]) -> Loss:
+    def loss(self, targets: Sequence[Output]) -> ImageLoss:
         """Negative log-likelihood of each image's sentence, by teacher forcing."""
         vocabulary = self.captioner.vocabulary
         lengths = torch.tensor([len(target.ids) for target in targets], device=self.device)
@@ -266,7 +266,7 @@ class TargetClassifier:
 
     def predict(self, pixels: Tensor) -> list[Output]:
         """The top-1 class of each image."""
-        indices = own_labels(self.logits, pixels).tolist()
+        indices = predicted_labels(self.logits, pixels).tolist()
         return [Output(self.classes[index], (index,)) for index in indices]
 
     def target(self, text: str) -> Output:
@@ -283,7 +283,7 @@ class TargetClassifier:
             ) from cause
         return Output(self.classes[index], (index,))
 
-    def loss(self, targets: Sequence[Output]) -> Loss:
+    def loss(self, targets: Sequence[Output]) -> ImageLoss:
         """Cross-entropy of each image's class."""
         indices = [target.ids[0] for target in targets]
         return classifier_loss(self.logits, torch.tensor(indices, device=self.device))

@@ -1,6 +1,6 @@
-"""The fast gradient sign, once or iterated: pixels changed a little so that a model is much wrong.
+"""Gradient attacks and adversarial training: FGSM, the basic iterative method, the loss.
 
-It knows pixels and a loss; which models there are and what they say is vl/attacks/targets.py's.
+It knows pixels and a loss; the models that are attacked are in vl/attacks.
 """
 
 from collections.abc import Callable
@@ -9,27 +9,25 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-# What an attack raises or lowers: (B, 3, H, W) pixels in [0, 1] to the loss of each image, (B,).
-# The model's mean and scale are inside. Where no image's loss depends on another image's pixels,
-# as in evaluation mode, the batch changes no result.
-Loss = Callable[[Tensor], Tensor]
+# (B, 3, H, W) pixels in [0, 1] to the loss of each image, (B,); the model normalizes. If no image's
+# loss depends on another image, as in evaluation mode, the batch size changes no result.
+ImageLoss = Callable[[Tensor], Tensor]
 
 
 def fast_gradient_sign(
-    pixels: Tensor, loss: Loss, *, epsilon: float, targeted: bool = False
+    pixels: Tensor, loss: ImageLoss, *, epsilon: float, targeted: bool = False
 ) -> Tensor:
-    """Pixels after one step along the sign of the loss's gradient.
+    """FGSM: one step along the sign of the gradient of the loss.
 
     Args:
-        pixels: ``(B, 3, H, W)`` in [0, 1]; never written into.
-        loss: to be raised; of each image.
-        epsilon: how far each number may move, of a range of 1; 0.007 in the paper's figure 1.
-        targeted: the loss is to be lowered instead, as that of what the model shall say.
+        pixels: ``(B, 3, H, W)`` in [0, 1]; not modified.
+        loss: to increase; of each image.
+        epsilon: maximum change of a pixel value; 0.007 in the paper's figure 1.
+        targeted: decrease the loss instead, that of the target output.
 
     Returns:
-        New pixels of the same shape and dtype, on the same device, in [0, 1], each number no
-        further than ``epsilon`` from what it was. They carry no graph, and no weight's ``grad`` is
-        touched. With ``epsilon`` 0 no bit differs.
+        New pixels in [0, 1], each value within ``epsilon`` of the original; detached, and no
+        ``grad`` of a weight changes. With ``epsilon`` 0 they are bit-identical.
 
     Raises:
         ValueError: see ``basic_iterative``.
@@ -44,131 +42,127 @@ def fast_gradient_sign(
 
 def basic_iterative(
     pixels: Tensor,
-    loss: Loss,
+    loss: ImageLoss,
     *,
     epsilon: float,
     steps: int,
     step_size: float | None = None,
     targeted: bool = False,
 ) -> Tensor:
-    """Pixels after several smaller steps, each brought back to what ``epsilon`` allows.
+    """BIM: several smaller steps, each projected back into the ``epsilon`` ball.
 
     Args:
-        pixels: ``(B, 3, H, W)`` in [0, 1]; never written into.
-        loss: to be raised; of each image.
-        epsilon: how far each number may move from where it began, of a range of 1.
-        steps: how many; one of size ``epsilon`` is the fast gradient sign.
-        step_size: of a range of 1; by default see ``default_step_size``.
-        targeted: the loss is to be lowered instead.
+        pixels: ``(B, 3, H, W)`` in [0, 1]; not modified.
+        loss: to increase; of each image.
+        epsilon: maximum change of a pixel value.
+        steps: one of size ``epsilon`` is FGSM.
+        step_size: by default ``default_step_size``.
+        targeted: decrease the loss instead.
 
     Returns:
         As ``fast_gradient_sign``.
 
     Raises:
-        ValueError: pixels have another shape, are whole numbers or outside [0, 1]; a number is out
-            of its range; or the loss is not one number an image, has no gradient by the pixels, or
-            one that is not finite.
+        ValueError: invalid pixels or arguments; or the loss is not one value per image, or has no
+            finite gradient with respect to the pixels.
 
     Source:
         Kurakin et al. 2017 ("Adversarial Examples in the Physical World"), section 2.2; one step
-        is Goodfellow et al. 2015. Both here follow the label that the loss was made with; Kurakin's
-        targeted form takes the least likely one.
+        is Goodfellow et al. 2015. Here the target is that of the loss; Kurakin's targeted form
+        takes the least likely class.
     """
     _check_pixels(pixels)
-    check_numbers(epsilon=epsilon, steps=steps, step_size=step_size)
+    check_attack(epsilon=epsilon, steps=steps, step_size=step_size)
     size = default_step_size(epsilon, steps) if step_size is None else step_size
-    # A gradient is wanted even by who otherwise wants none.
+    # Callers may have disabled gradients.
     with torch.inference_mode(False), torch.enable_grad():
         origin = pixels.detach().clone()
         if epsilon == 0:  # else -0.0 would become 0.0
             return origin
         changed = origin
         for _ in range(steps):
-            given = changed.detach().requires_grad_()
-            slope = _slope(given, _losses(loss, given))
-            _check_finite(slope)
-            changed = _moved(changed, slope, size=-size if targeted else size)
-            changed = _allowed(changed, origin, epsilon)
+            variable = changed.detach().requires_grad_()
+            gradient = _gradient(variable, _losses(loss, variable))
+            _check_finite(gradient)
+            changed = _step(changed, gradient, size=-size if targeted else size)
+            changed = _project(changed, origin, epsilon)
         return changed
 
 
-def adversarial_loss(pixels: Tensor, loss: Loss, *, epsilon: float, alpha: float = 0.5) -> Tensor:
-    """What adversarial training lowers: ``alpha J(x) + (1 - alpha) J(x')`` of each image.
+def adversarial_loss(
+    pixels: Tensor, loss: ImageLoss, *, epsilon: float, alpha: float = 0.5
+) -> Tensor:
+    """The loss of adversarial training, ``alpha J(x) + (1 - alpha) J(x')``, of each image.
 
-    ``x'`` is x after the fast gradient sign, made with the weights as they are now. The weights get
-    their gradient from both terms, and none through the sign: to them ``x'`` is a constant. The
-    loss is called twice, so that batch normalisation counts the clean images and the changed ones.
+    ``x'`` is x attacked by FGSM with the current weights, and a constant to the gradient. The loss
+    is called twice, so that batch normalization sees the clean and the adversarial images.
 
     Args:
-        pixels: ``(B, 3, H, W)`` in [0, 1]; never written into, and they get no gradient. Their
-            range is not looked at, which would make a GPU wait.
+        pixels: ``(B, 3, H, W)`` in [0, 1]; not modified, and without a gradient. Their
+            range is not checked, as that would synchronize a GPU.
         loss: of each image; usually a ``classifier_loss`` with the true labels.
-        epsilon: how far each number may move, of a range of 1.
+        epsilon: maximum change of a pixel value.
         alpha: weight of the clean images; 0.5 in the paper.
 
     Returns:
-        ``(B,)``; not finite where the loss or its gradient by the pixels is not.
+        ``(B,)``; not finite where the loss or its gradient is not.
 
     Raises:
-        ValueError: pixels have another shape; a number is out of its range; or the loss is not one
-            number an image or has no gradient by the pixels.
+        ValueError: invalid shape or arguments; or the loss is not one value per image, or has no
+            gradient with respect to the pixels.
 
     Source:
         Goodfellow et al. 2015, section 6.
     """
     _check_shape(pixels)
-    check_numbers(epsilon=epsilon, steps=1, step_size=None)
+    check_attack(epsilon=epsilon, steps=1, step_size=None)
     if not 0 <= alpha <= 1:
         raise ValueError(f"alpha is {alpha}; it must be from 0 to 1")
     origin = pixels.detach().clone()
     with torch.enable_grad():
-        given = origin.clone().requires_grad_()
-        clean = _losses(loss, given)
-        slope = _slope(given, clean, again=True)
+        variable = origin.clone().requires_grad_()
+        clean = _losses(loss, variable)
+        gradient = _gradient(variable, clean, retain_graph=True)
     changed = origin
     if epsilon > 0:
-        changed = _allowed(_moved(origin, slope, size=epsilon), origin, epsilon)
+        changed = _project(_step(origin, gradient, size=epsilon), origin, epsilon)
     return alpha * clean + (1 - alpha) * _losses(loss, changed)
 
 
-def classifier_loss(logits: Callable[[Tensor], Tensor], labels: Tensor) -> Loss:
-    """The cross-entropy of a classifier, of each image.
+def classifier_loss(logits: Callable[[Tensor], Tensor], labels: Tensor) -> ImageLoss:
+    """The cross-entropy of a classifier for each image.
 
     Args:
         logits: pixels to ``(B, classes)``: ``lambda pixels: encoder.classify(pixels).main``. Where
-            a dropout or batch normalisation is not in evaluation mode, the loss varies with it.
-        labels: class of each image, ``(B,)``, int64: the true ones, those that an attack wants, or
-            ``own_labels``.
+            dropout or batch normalization is in training mode, the loss varies with it.
+        labels: class of each image, ``(B,)``, int64: true, target or ``predicted_labels``.
     """
     return lambda pixels: F.cross_entropy(logits(pixels), labels, reduction="none")
 
 
 @torch.no_grad()
-def own_labels(logits: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """The class that a classifier finds likeliest for each image, ``(B,)``, int64.
-
-    With these an attack needs no true label, and none leaks into it.
-    """
+def predicted_labels(logits: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
+    """The most likely class of each image, ``(B,)``, int64; attacks on it need no true label."""
     return logits(pixels).argmax(1)
 
 
 def default_step_size(epsilon: float, steps: int) -> float:
-    """How far each step goes if nobody says: enough to reach any corner that is allowed, and on.
+    """The default step size: large enough to reach any point of the ``epsilon`` ball.
 
     Source:
-        Madry et al. 2018, section 5: 2.5 epsilon over the steps; never beyond epsilon, which for
-        one step is the fast gradient sign.
+        Madry et al. 2018, section 5: 2.5 epsilon / steps; here at most epsilon, so that one step
+        is FGSM.
     """
     return min(epsilon, 2.5 * epsilon / steps)
 
 
-def check_numbers(*, epsilon: float, steps: int, step_size: float | None) -> None:
-    """See that an attack can have these numbers.
+def check_attack(*, epsilon: float, steps: int, step_size: float | None) -> None:
+    """Check the arguments of an attack.
 
     Raises:
-        ValueError: it cannot.
+        ValueError: one is out of range.
     """
-    if not 0 <= epsilon <= 1:  # NaN is not either
+    if not 0 <= epsilon <= 1:  # nor NaN
         raise ValueError(f"epsilon is {epsilon}; it must be from 0 to 1, the range of a pixel")
     if steps < 1:
         raise ValueError(f"steps is {steps}; it must be at least 1")
@@ -176,38 +170,34 @@ def check_numbers(*, epsilon: float, steps: int, step_size: float | None) -> Non
         raise ValueError(f"step size is {step_size}; it must be from 0 to 1, the range of a pixel")
 
 
-def _losses(loss: Loss, pixels: Tensor) -> Tensor:
+def _losses(loss: ImageLoss, pixels: Tensor) -> Tensor:
     losses = loss(pixels)
     if losses.shape != pixels.shape[:1]:
         raise ValueError(
             f"the loss has shape {tuple(losses.shape)} for {len(pixels)} images; "
-            "expected one number an image"
+            "expected one value per image"
         )
     return losses
 
 
-def _slope(pixels: Tensor, losses: Tensor, *, again: bool = False) -> Tensor:
-    """The gradient of each image's loss by its own pixels, of the pixels' shape.
-
-    Args:
-        pixels: that the losses were computed from.
-        losses: ``(B,)``.
-        again: the graph is kept, as it will be gone through once more.
-    """
+def _gradient(pixels: Tensor, losses: Tensor, *, retain_graph: bool = False) -> Tensor:
+    """The gradient of each image's loss with respect to its pixels, of their shape."""
     if not losses.requires_grad:
         raise ValueError("the loss has no gradient: it was computed without one")
-    (slope,) = torch.autograd.grad(losses.sum(), pixels, retain_graph=again, allow_unused=True)
-    if slope is None:
+    (gradient,) = torch.autograd.grad(
+        losses.sum(), pixels, retain_graph=retain_graph, allow_unused=True
+    )
+    if gradient is None:
         raise ValueError("the loss does not depend on the pixels, or its gradient was cut off")
-    return slope.detach()
+    return gradient.detach()
 
 
-def _moved(pixels: Tensor, slope: Tensor, *, size: float) -> Tensor:
-    return pixels.detach() + size * slope.sign()
+def _step(pixels: Tensor, gradient: Tensor, *, size: float) -> Tensor:
+    return pixels.detach() + size * gradient.sign()
 
 
-def _allowed(changed: Tensor, origin: Tensor, epsilon: float) -> Tensor:
-    """What of a change is within epsilon and within [0, 1]."""
+def _project(changed: Tensor, origin: Tensor, epsilon: float) -> Tensor:
+    """The nearest pixels within epsilon of the original and within [0, 1]."""
     return changed.clamp(origin - epsilon, origin + epsilon).clamp(0, 1)
 
 
@@ -221,14 +211,14 @@ def _check_shape(pixels: Tensor) -> None:
 
 def _check_pixels(pixels: Tensor) -> None:
     _check_shape(pixels)
-    if pixels.numel() and not bool(((pixels >= 0) & (pixels <= 1)).all()):  # NaN is neither
+    if pixels.numel() and not bool(((pixels >= 0) & (pixels <= 1)).all()):  # nor NaN
         raise ValueError(
             f"pixels lie from {float(pixels.min()):g} to {float(pixels.max()):g}; expected [0, 1]"
         )
 
 
-def _check_finite(slope: Tensor) -> None:
-    finite = slope.isfinite().flatten(1).all(1)  # (B,)
+def _check_finite(gradient: Tensor) -> None:
+    finite = gradient.isfinite().flatten(1).all(1)  # (B,)
     if not bool(finite.all()):
         first = int((~finite).nonzero()[0, 0])
         raise ValueError(f"the loss of image {first} has a gradient that is not finite")

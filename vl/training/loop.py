@@ -136,7 +136,7 @@ def train(
     """Train a task to the last epoch, or until its validation stops improving.
 
     Args:
-        task: the gradient is that of its total loss over its count, both as sums over all processes.
+        task: the gradient is that of its total loss over its count, each the sum over processes.
         batches: this process's share of every batch.
         optimizer: over the parameters of the task.
         schedule: factor of the optimizer's learning rates at each step.

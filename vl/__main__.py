@@ -63,7 +63,8 @@ COMMANDS = {
     ),
     "train encoder": Command("vl.commands.train_encoder:EncoderTraining", "Train an encoder"),
     "finetune encoder": Command(
-        "vl.commands.finetune_encoder:EncoderFinetuning", "Fine-tune an encoder"
+        "vl.commands.finetune_encoder:EncoderFinetuning",
+        "Fine-tune a pretrained encoder to classify images",
     ),
     "train words": Command("vl.commands.train_words:WordTraining", "Train word vectors"),
     "evaluate": Command(
@@ -73,7 +74,7 @@ COMMANDS = {
         "vl.commands.evaluate_labels:EvaluateLabelsFlags", "Evaluate a labeller"
     ),
     "evaluate-encoder": Command(
-        "vl.commands.evaluate_encoder:EncoderEvaluation", "Evaluate encoders as classifiers"
+        "vl.commands.evaluate_encoder:EncoderEvaluation", "Evaluate an encoder, or several averaged"
     ),
     "evaluate-robustness": Command(
         "vl.commands.evaluate_robustness:RobustnessEvaluation",

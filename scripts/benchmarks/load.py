@@ -50,7 +50,7 @@ def add_flags(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("images", type=Path, nargs="+")
     parser.add_argument("--encoder", default="inception_v1_bn")
     parser.add_argument("--width-factor", type=float, default=1.0)
-    parser.add_argument("--num-workers", type=int, help="processes; by default one a core")
+    parser.add_argument("--num-workers", type=int, default=0, help="processes; 0 for threads")
     parser.add_argument("--batch-size", type=int, default=32)
     parser.add_argument("--num-images", type=int, default=512, help="images in a round")
     parser.add_argument("--rounds", type=int, default=3)

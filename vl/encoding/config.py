@@ -101,9 +101,8 @@ class EncoderTrainingConfig:
     [0, 1] (Goodfellow et al. 2015); 0 turns it off."""
     clean_weight: Probability = 0.5
     """Weight of clean images in adversarial training (alpha in the paper)."""
-    num_workers: NonNegativeInt | None = None
-    """Processes that decode and augment images, for each training process; by default one a
-    core."""
+    num_workers: NonNegativeInt = 0
+    """Processes that decode and augment images, for each training process; 0 for threads."""
     compile: bool = False
     """Compile the encoder with torch.compile."""
     local_steps: PositiveInt | None = None

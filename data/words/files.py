@@ -1,4 +1,4 @@
-"""Files of word vectors: word2vec's two formats and GloVe's, told apart by content.
+"""Files of word vectors: word2vec's two formats and GloVe's, distinguished by content.
 
 gensim's readers are not used: of two vectors of a word they keep one, they leave out what is beyond
 the header's number, take one number in a line for all, and name no line.

@@ -53,7 +53,7 @@ def text_lines(path: Path, *, advance: Callable[[int], object] | None = None) ->
 
     Args:
         path: UTF-8; gzip, xz and bzip2 are unpacked, whatever the file's name. May be a pipe.
-        advance: is told from time to time how many bytes of the file have been read since; of a
+        advance: called from time to time with how many bytes of the file have been read since; of a
             pipe, how many there are in its lines.
 
     Raises:
@@ -61,14 +61,14 @@ def text_lines(path: Path, *, advance: Callable[[int], object] | None = None) ->
             names the line.
         OSError: the file cannot be read.
     """
-    number, rest, told = 1, b"", 0
+    number, rest, reported = 1, b"", 0
     with path.open("rb") as raw, unpacked(raw, lambda: f"line {number}") as file:
         while True:
             part = file.readline(_LONGEST_LINE)
-            place = raw.tell() if advance and raw.seekable() else told + len(part)
-            if advance and place > told:
-                advance(place - told)
-            told = place
+            place = raw.tell() if advance and raw.seekable() else reported + len(part)
+            if advance and place > reported:
+                advance(place - reported)
+            reported = place
             line, rest = rest + part, b""
             if not line:
                 return
@@ -91,7 +91,7 @@ def text_lines(path: Path, *, advance: Callable[[int], object] | None = None) ->
 
 @contextmanager
 def unpacked(raw: BufferedReader, where: Callable[[], str]) -> Iterator[IO[bytes]]:
-    """What a gzip, xz or bzip2 file holds, told by how it begins; any other file as it is.
+    """What a gzip, xz or bzip2 file holds, by its first bytes; any other file as it is.
 
     Args:
         raw: the file, open and at its beginning.

@@ -151,7 +151,7 @@ class WorldTask(nn.Module):
         self.register_buffer("kind_mask", color_mask.T.contiguous(), persistent=False)
 
     def forward(self, batch: WorldBatch, step: int) -> LossSum:
-        """Weighted cross-entropy of all heads, summed over the images."""
+        """Weighted cross-entropy of all heads, as a sum over the images."""
         pixels = pixels_of(batch.images)
         mixed = (torch.rand(len(pixels)) < _COLOR_MIX_PROBABILITY).to(pixels.device)
         pixels = torch.where(mixed[:, None, None, None], mix_colors(pixels), pixels)

@@ -195,8 +195,8 @@ def _cards(
     for row in np.argsort(sort_keys[sort_by], kind="stable"):
         image = images[row]
         references = [_split_tokens(caption) for caption in evaluation.evaluator.references[row]]
-        own_words = _split_tokens(evaluation.system.scored.tokens[row])
-        expected = set().union(*references) if references else own_words
+        caption_words = _split_tokens(evaluation.system.scored.tokens[row])
+        expected = set().union(*references) if references else caption_words
         caption, baseline_caption = (
             marker(system.pairs.captions[row], _split_tokens(system.scored.tokens[row]), expected)
             if system

@@ -47,7 +47,7 @@ def bleu_statistics(corpus: CaptionCorpus) -> Ints:
 
 
 def bleu(sums: Floats, *, order: int) -> Floats:
-    """BLEU of summed statistics.
+    """BLEU from sums of statistics.
 
     Args:
         sums: of `bleu_statistics`, ``(..., 10)``.

@@ -55,7 +55,7 @@ def meteor(
 ) -> Score:
     """METEOR 1.5 for English, with ``-norm``, as coco-caption calls it.
 
-    The corpus value is METEOR's own, from statistics summed over images; it is not the mean over
+    The corpus value is METEOR's own, from sums of statistics over images; it is not the mean over
     images. Java takes about ten seconds to read its table of paraphrases.
 
     Args:

@@ -1,7 +1,7 @@
 """What Stanford's PTB tokeniser takes for a token: rules for a scanner, and what becomes of each.
 
 The behaviour is that of CoreNLP 3.4.1, which docs/metrics.md compares it with. What differs only in
-punctuation, which captions lose, is not told apart.
+punctuation, which captions lose, is not distinguished.
 """
 
 from collections.abc import Callable

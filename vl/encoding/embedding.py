@@ -20,7 +20,6 @@ from vl.terminal import ProgressBar
 # torch.compile takes about 25 s on two cores and then spares about 10 ms an image with GoogLeNet
 # (36 to 26 ms in float32): below this many it does not pay.
 COMPILE_FROM = 2500
-_SAVE_SECONDS = 10.0  # what a kill costs at most
 
 
 class EmbeddingSummary(NamedTuple):
@@ -38,6 +37,7 @@ def embed_files(
     *,
     engine: AutoEngine = "auto",
     compile: Compile = "auto",
+    save_seconds: float = 10.0,
 ) -> EmbeddingSummary:
     """Write the embeddings of images to a file; those that are in it already are not made again.
 
@@ -49,6 +49,7 @@ def embed_files(
         embedder: its engine is chosen here.
         engine: ``"auto"`` is OpenVINO if it is installed, can run the encoder and saves time.
         compile: ``"auto"`` compiles if there are enough images to save time.
+        save_seconds: between saves, what a kill costs at most.
 
     Raises:
         FormatError: the file is damaged, or was made by another encoder or with other settings.
@@ -82,7 +83,7 @@ def embed_files(
                     failed.add(missing[index])
                 writer.add([names[missing[index]] for index in batch.indices], batch.vectors)
                 bar.advance(len(batch.indices) + len(batch.failures))
-                if time.monotonic() - saved >= _SAVE_SECONDS:
+                if time.monotonic() - saved >= save_seconds:
                     writer.save()
                     saved = time.monotonic()
         finally:

@@ -15,8 +15,8 @@ from vl.data.captions.captions import (
     CaptionedImage,
     ImageId,
     check_disjoint,
-    select_split,
     read_captions,
+    select_split,
 )
 from vl.data.errors import FormatError
 from vl.data.files import decode_text, json_type, parse_json, split_lines, write_text

@@ -81,7 +81,7 @@ def test_validation_metrics(selection_metric):
     vectors = torch.randn(5, Tiny.width)
     task = CaptionerTask(decoder()).eval()
     references = [[caption.split(), ["a", "ring"]] for caption in CAPTIONS]
-    validate = validator(references, lambda task: vectors, selection_metric)
+    validate = validator(references, lambda encoder: vectors, selection_metric)
     with torch.no_grad():
         result = validate(task)
         total, count = nll_by_hand(task.decoder, vectors)
@@ -103,11 +103,11 @@ def test_validation_embeds_by_the_tasks_encoder():
     validated = []
     vectors = torch.randn(5, Tiny.width)
     references = [[caption.split()] for caption in CAPTIONS]
-    validate = validator(references, lambda task: validated.append(task) or vectors, "loss")
+    validate = validator(references, lambda encoder: validated.append(encoder) or vectors, "loss")
     tasks = [CaptionerTask(decoder(seed), encoder(seed)).eval() for seed in (0, 1)]
     with torch.no_grad():
         scores = [validate(task).score for task in tasks]
-    assert validated == tasks
+    assert validated == [task.encoder for task in tasks]
     assert scores[0] != scores[1]
 
 

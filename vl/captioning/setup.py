@@ -14,7 +14,6 @@ from torch import Tensor
 
 from vl.captioning.captioner import Captioner
 from vl.captioning.recipe import CaptionFiles
-from vl.captioning.task import CaptionerTask
 from vl.data.batches import ImageSource, random_view
 from vl.data.captions.captions import CaptionedImage, read_captions
 from vl.data.captions.ptb.tokens import words
@@ -50,7 +49,7 @@ class TrainingSetup(NamedTuple):
     embedder: Embedder
     decoder: ShowAndTell
     source: ImageSource  # of the training images
-    development: Callable[[CaptionerTask], Tensor]  # the development embeddings, (images, D)
+    development: Callable[[Network | None], Tensor]  # (images, D), by the encoder in training
 
 
 def read_splits(files: CaptionFiles) -> CaptionSplits:
@@ -138,7 +137,7 @@ def setup_on_embeddings(
         decoder.standardize(vectors.flatten(0, 1))
     names = [image.file_name for image in splits.development]
     development = embeddings.select(names).mean(1).to(device)
-    return TrainingSetup(embedder, decoder, random_view(vectors), lambda task: development)
+    return TrainingSetup(embedder, decoder, random_view(vectors), lambda encoder: development)
 
 
 def setup_on_images(
@@ -161,10 +160,10 @@ def setup_on_images(
         raise FileNotFoundError(f"{len(missing)} images are missing, the first {missing[0]}")
     unfreeze_used_parameters(embedder.encoder)
 
-    def development_embeddings(task: CaptionerTask) -> Tensor:
-        assert task.encoder is not None
+    def development_embeddings(encoder: Network | None) -> Tensor:
+        assert encoder is not None
         batches = []
-        for batch in embedder.with_encoder(task.encoder).stream(development):
+        for batch in embedder.with_encoder(encoder).stream(development):
             if batch.failures:
                 raise batch.failures[0][1]
             batches.append(batch.vectors)

@@ -95,7 +95,7 @@ def make_validator(
     captioner_of: Callable[[CaptionerTask], Captioner],
     batches: CaptionBatches,
     references: Sequence[Sequence[Sequence[str]]],
-    embeddings_of: Callable[[CaptionerTask], Tensor],
+    embeddings_of: Callable[[Network | None], Tensor],
     *,
     selection_metric: SelectionMetric,
 ) -> Callable[[CaptionerTask], Validation]:
@@ -105,7 +105,7 @@ def make_validator(
         captioner_of: the captioner with the task's weights.
         batches: the split's captions, for the loss.
         references: the words of each image's reference captions, in the order of the embeddings.
-        embeddings_of: the split's embeddings by the task's encoder, ``(images, D)``.
+        embeddings_of: the split's embeddings by the encoder in training, ``(images, D)``.
         selection_metric: the score that selects the best epoch.
 
     Returns:
@@ -114,7 +114,7 @@ def make_validator(
     """
 
     def validate(task: CaptionerTask) -> Validation:
-        vectors = embeddings_of(task)
+        vectors = embeddings_of(task.encoder)
         total, count = 0.0, 0
         for batch in batches.epoch(0):
             batch = batch.to(vectors.device)

@@ -152,7 +152,8 @@ def unfreeze_used_parameters(encoder: Network) -> None:
     DistributedDataParallel waits for a gradient of every parameter that requires one.
     """
     parameters = list(encoder.requires_grad_(True).eval().parameters())
-    embedding = encoder(torch.zeros(1, 3, encoder.image_size, encoder.image_size))
+    side, device = encoder.image_size, parameters[0].device
+    embedding = encoder(torch.zeros(1, 3, side, side, device=device))
     gradients = torch.autograd.grad(embedding.sum(), parameters, allow_unused=True)
     for parameter, gradient in zip(parameters, gradients, strict=True):
         parameter.requires_grad_(gradient is not None)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from vl.captioning.search import SearchSettings
-from vl.commands.options import DeviceOptions
+from vl.commands.options import BatchOptions
 from vl.data.bounds import InputFile, NonNegativeFloat, NonNegativeInt, PositiveInt
 from vl.data.choices import RankBy
 
@@ -21,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CaptionFlags(DeviceOptions):
+class CaptionFlags(BatchOptions):
     """Caption images: one line each, or the n best captions."""
 
     paths: tyro.conf.Positional[list[Path]]
@@ -48,8 +48,6 @@ class CaptionFlags(DeviceOptions):
     """Also write COCO's results format; image ids are COCO's numbers, or else file names."""
     save_model: Path | None = None
     """Write the captioner, as an ensemble and with these settings, as one file."""
-    batch_size: PositiveInt = 32
-    """Images in a batch."""
 
 
 def run(flags: CaptionFlags) -> int:

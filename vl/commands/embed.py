@@ -7,15 +7,15 @@ from typing import Annotated
 
 import tyro
 
-from vl.commands.bounds import InputFile, PositiveInt
-from vl.commands.options import DeviceOptions
+from vl.commands.bounds import InputFile
+from vl.commands.options import BatchOptions
 from vl.data.choices import AutoEngine, AutoPrecision, Compile, Resize
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class EmbedRun(DeviceOptions):
+class EmbedRun(BatchOptions):
     """Embed images: float16 vectors in a .npy file, with names and the encoder in a .json file."""
 
     paths: tyro.conf.Positional[list[Path]]
@@ -37,8 +37,6 @@ class EmbedRun(DeviceOptions):
     """What runs the encoder; auto is OpenVINO if it is installed and saves time."""
     compile: Compile = "auto"
     """Compile the encoder with torch.compile; auto compiles if there are enough images."""
-    batch_size: PositiveInt = 32
-    """Images in a batch."""
 
 
 def run(flags: EmbedRun) -> int:

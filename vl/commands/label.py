@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from vl.commands.options import DeviceOptions
+from vl.commands.options import BatchOptions
 from vl.data.bounds import InputFile, InputPath, OpenFraction, PositiveInt
 from vl.data.words.label_lists import find_label_file, read_labels
 
@@ -28,7 +28,7 @@ _CANDIDATES = tyro.conf.create_mutex_group(required=True)
 
 
 @dataclass(frozen=True)
-class LabelFlags(DeviceOptions):
+class LabelFlags(BatchOptions):
     """Label images: a line for each image and label, the best first.
 
     A line has path, label, cosine and probability, separated by tabs. The labeller need not be
@@ -61,8 +61,6 @@ class LabelFlags(DeviceOptions):
     """Write how each label's vector was found, as tab-separated text."""
     contact_sheet: Path | None = None
     """Write a .png of the first 60 images with their labels."""
-    batch_size: PositiveInt = 32
-    """Images in a batch."""
 
 
 def run(flags: LabelFlags) -> int:

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from vl.commands.bounds import PositiveInt
+
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions:
@@ -9,3 +11,11 @@ class DeviceOptions:
 
     device: str = "auto"
     """auto (a GPU if there is one), cpu, cuda, or one GPU of several: cuda:1."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BatchOptions(DeviceOptions):
+    """Where a command computes, and on how many images at once."""
+
+    batch_size: PositiveInt = 32
+    """Images in a batch."""

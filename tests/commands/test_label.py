@@ -94,7 +94,7 @@ def test_senses_keep_their_ids(tmp_path, paths, capsys):
     found = {x["id"]: x["label"] for x in json.loads(capsys.readouterr().out)["labels"]}
     assert found == {"n00000006": "ring", "n00000007": "ring, ringing", "n00000005": "quokka"}
     assert [line.split("\t") for line in coverage.read_text().splitlines()] == [
-        ["label", "id", "way", "words", "synset", "seen"],
+        ["label", "id", "rule", "words", "synset", "seen"],
         ["ring", "n00000006", "phrase", "ring", "n00000006", "no"],
         ["ring, ringing", "n00000007", "phrase", "ring", "n00000007", "no"],
         ["quokka", "", "hypernyms", "", "n00000005", "no"],

@@ -66,17 +66,17 @@ class Candidates(NamedTuple):
 
     def coverage_table(self) -> str:
         """How each label's vector was found, as tab-separated text."""
-        lines = ["label\tid\tway\twords\tsynset\tseen"]
+        lines = ["label\tid\trule\twords\tsynset\tseen"]
         missing = set(self.without_vector)
-        for index, (label, found) in enumerate(
+        for index, (label, lookup) in enumerate(
             zip(self.labels, self.label_vectors.coverage.lookups, strict=True)
         ):
-            way = found.rule if found.vector is not None else "hypernyms"
+            rule = lookup.rule if lookup.vector is not None else "hypernyms"
             cells = (
                 label.text,
                 label.synset or "",
-                "none" if index in missing else way,
-                found.text,
+                "none" if index in missing else rule,
+                lookup.text,
                 self.label_vectors.synsets[index] or "",
                 "yes" if self.seen[index] else "no",
             )

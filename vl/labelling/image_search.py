@@ -76,11 +76,11 @@ def encode_query(query: ImageQuery, labeller: Projector, space: LabelSpace) -> T
     label_vectors = space.embed(words)  # with the hypernyms and the mean that labels have
     if label_vectors.missing:
         raise ValueError(f"no word vector for {', '.join(map(repr, label_vectors.missing))}")
-    for word, found in zip(words, label_vectors.coverage.lookups, strict=True):
-        if found.vector is None:
+    for word, lookup in zip(words, label_vectors.coverage.lookups, strict=True):
+        if lookup.vector is None:
             _log.info("%s: no vector of its own, but of its hypernyms", word)
-        elif found.rule != "phrase" or found.synonym:
-            _log.info("%s: %s: %s", word, LOOKUP_RULES[found.rule], found.text)
+        elif lookup.rule != "phrase" or lookup.synonym:
+            _log.info("%s: %s: %s", word, LOOKUP_RULES[lookup.rule], lookup.text)
     terms = list(map(QueryTerm, torch.from_numpy(label_vectors.vectors), weights))
     if query.images:
         projected = labeller.project(labeller.embedder(query.images).mean(1))  # (B, D)

@@ -196,13 +196,13 @@ class Labeller:
         """
         if not labels:
             raise ValueError("there are no labels")
-        each = [Label(label) if isinstance(label, str) else label for label in labels]
-        texts, synsets = [label.text for label in each], [label.synset for label in each]
+        parsed = [Label(label) if isinstance(label, str) else label for label in labels]
+        texts, synsets = [label.text for label in parsed], [label.synset for label in parsed]
         label_vectors = self.space.embed(texts, synsets, advance=advance)
-        if len(label_vectors.missing) == len(each):
-            raise ValueError(f"none of {len(each)} labels has a vector: {first_few(texts)}")
+        if len(label_vectors.missing) == len(parsed):
+            raise ValueError(f"none of {len(parsed)} labels has a vector: {first_few(texts)}")
         return self._candidates(
-            each, label_vectors, calibrated_stacking=calibrated_stacking, csls=csls
+            parsed, label_vectors, calibrated_stacking=calibrated_stacking, csls=csls
         )
 
     def all_words(self, *, calibrated_stacking: bool = False, csls: bool = False) -> Candidates:

@@ -12,6 +12,7 @@ MAX_LABELLED = 60  # images on a sheet of labelled images
 _MAX_LABELS = 10  # below an image
 _COLUMNS = 5
 _SEARCH_IMAGE_HEIGHT = 180  # pixels
+_GREY, _PALE_GREY = "#888888", "#dddddd"
 
 
 def label_cell(path: Path, answer: Answer, missing: Sequence[str]) -> sheets.Cell:
@@ -22,7 +23,7 @@ def label_cell(path: Path, answer: Answer, missing: Sequence[str]) -> sheets.Cel
         answer: its labels.
         missing: labels without a vector to list last.
     """
-    grey, rejected = "#888888", answer.none_of_these
+    rejected = answer.none_of_these
     lines = [sheets.Line(sheets.file_name(path), color="#666666")]
     if rejected:
         lines.append(sheets.Line("none of these", color="#b00020", bold=True))
@@ -33,13 +34,17 @@ def label_cell(path: Path, answer: Answer, missing: Sequence[str]) -> sheets.Cel
                 text,
                 f"{cosine:.2f}" if probability is None else f"{probability:.0%}",
                 cosine if probability is None else probability,
-                color=grey if rejected else "black",
-                bar_color=sheets.BAR_COLOR if best else sheets.PALE_BAR_COLOR,
+                color=_GREY if rejected else "black",
+                bar_color=_PALE_GREY
+                if rejected
+                else sheets.BAR_COLOR
+                if best
+                else sheets.PALE_BAR_COLOR,
                 bold=best,
             )
         )
     room = _MAX_LABELS - len(answer.predictions)
-    lines += [sheets.Line(text, "no vector", color=grey) for text in missing[: max(room, 0)]]
+    lines += [sheets.Line(text, "no vector", color=_GREY) for text in missing[: max(room, 0)]]
     return sheets.Cell(path, lines)
 
 

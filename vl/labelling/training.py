@@ -177,10 +177,10 @@ def finetune_labeller(
         data = prepare_training_data(
             embedded, start.space, development_share=split.development_share, seed=run.seed
         )
-        if known := [label.text for label in data.development_labels if label in start.seen]:
+        if repeated := [label.text for label in data.development_labels if label in start.seen]:
             raise ValueError(
-                f"{len(known)} labels of the development split were trained on before, the first "
-                f"{known[0]!r}: use the images, --held-out, --development-share and --seed of then"
+                f"{len(repeated)} labels of the development split were trained on before, the first "
+                f"{repeated[0]!r}: use the same images, --held-out, --development-share and --seed"
             )
         source = image_file_source(
             [data.embedded.examples.paths[row] for row in data.split.training_rows],

@@ -179,7 +179,7 @@ def finetune_labeller(
         )
         if repeated := [label.text for label in data.development_labels if label in start.seen]:
             raise ValueError(
-                f"{len(repeated)} labels of the development split were trained on before, the first "
+                f"{len(repeated)} labels of the development split were trained on before, as "
                 f"{repeated[0]!r}: use the same images, --held-out, --development-share and --seed"
             )
         source = image_file_source(

@@ -1,6 +1,7 @@
-"""Plain text files as lines of words, and labels cut the same way.
+"""Plain text files as lines of words, and labels tokenized the same way.
 
-It does not know what the words are for.
+smart_open is not used: it reads xz and bzip2 by lzma and bz2, which take a later stream with a
+damaged header for the end of the file.
 """
 
 import bz2
@@ -18,15 +19,15 @@ from typing import IO, Any, Protocol, cast
 
 from vl.data.errors import FormatError
 
-# How packed files begin: RFC 1952, the .xz file format 1.2.1, bzip2's manual.
+# First bytes of compressed files: RFC 1952, the .xz file format 1.2.1, bzip2's manual.
 _GZIP, _XZ, _BZIP2 = b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh"
-# And those that are refused: .ZIP's note 4.3.7, RFC 8878, 7-Zip's 7zFormat.txt.
+# Of those that are refused: .ZIP's note 4.3.7, RFC 8878, 7-Zip's 7zFormat.txt.
 _REFUSED = {b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7z"}
-_BLOCK = 1 << 16  # bytes that are read at once, and unpacked
-_LONGEST_LINE = 1 << 20  # bytes; of a longer line the parts come one by one
+_BLOCK = 1 << 16  # bytes read and decompressed at a time
+MAX_LINE = 1 << 20  # bytes; a longer line is read in parts
 _WORD = re.compile(r"[^\W_]+(?:['-][^\W_]+)*")
-# Apostrophes and hyphens as books print them; a soft hyphen only says where a line may be cut.
-_PRINTED = str.maketrans(
+# Typographic apostrophes and hyphens; a soft hyphen only marks where a line may break.
+_TYPOGRAPHIC = str.maketrans(
     {"\u2019": "'", "\u02bc": "'", "\u2010": "-", "\u2011": "-", "\u00ad": None}
 )
 
@@ -35,48 +36,50 @@ def plain_words(text: str) -> list[str]:
     """The words of a text: runs of letters and digits, with apostrophes and hyphens inside.
 
     ``"The T-shirt's 3.5 m (a 'no_one')"`` has the words ``The``, ``T-shirt's``, ``3``, ``5``,
-    ``m``, ``a``, ``no`` and ``one``: everything else parts words and is gone. Case stays.
+    ``m``, ``a``, ``no`` and ``one``; everything else separates words. Case is kept.
     """
     if text.isascii():
         return _WORD.findall(text)
-    text = unicodedata.normalize("NFC", text.translate(_PRINTED))
+    text = unicodedata.normalize("NFC", text.translate(_TYPOGRAPHIC))
     if any(unicodedata.category(letter)[0] == "M" for letter in set(text)):
         return _marked_word().findall(text)
     return _WORD.findall(text)
 
 
-def text_lines(path: Path, *, advance: Callable[[int], object] | None = None) -> Iterator[str]:
-    """The lines of a text file, of which only one is in memory.
+def text_lines(
+    path: Path, *, advance: Callable[[int], object] | None = None, max_line: int = MAX_LINE
+) -> Iterator[str]:
+    """The lines of a text file, one in memory at a time.
 
-    A line of more than a million bytes comes in parts, cut at spaces: there are texts that are all
-    one line.
+    A longer line than ``max_line`` is split at spaces, as some texts are a single line.
 
     Args:
-        path: UTF-8; gzip, xz and bzip2 are unpacked, whatever the file's name. May be a pipe.
-        advance: called from time to time with how many bytes of the file have been read since; of a
-            pipe, how many there are in its lines.
+        path: UTF-8, perhaps compressed by gzip, xz or bzip2, whatever its name. May be a pipe.
+        advance: called with the number of bytes read from the file since its last call; of a
+            pipe, with those of its lines.
+        max_line: longest line that is not split, in bytes.
 
     Raises:
-        FormatError: the file is not UTF-8, has a zero byte, or is packed and cut short or damaged;
-            names the line.
+        FormatError: the file is not UTF-8, has a zero byte, or its compressed data is truncated or
+            damaged; names the line.
         OSError: the file cannot be read.
     """
-    number, rest, reported = 1, b"", 0
-    with path.open("rb") as raw, unpacked(raw, lambda: f"line {number}") as file:
+    number, rest, last_offset = 1, b"", 0
+    with path.open("rb") as raw, decompressed(raw, lambda: f"line {number}") as file:
         while True:
-            part = file.readline(_LONGEST_LINE)
-            place = raw.tell() if advance and raw.seekable() else reported + len(part)
-            if advance and place > reported:
-                advance(place - reported)
-            reported = place
+            part = file.readline(max_line)
+            offset = raw.tell() if advance and raw.seekable() else last_offset + len(part)
+            if advance and offset > last_offset:
+                advance(offset - last_offset)
+            last_offset = offset
             line, rest = rest + part, b""
             if not line:
                 return
-            ended = part.endswith(b"\n") or len(part) < _LONGEST_LINE
+            ended = part.endswith(b"\n") or len(part) < max_line
             if not ended:
                 line, space, rest = line.rpartition(b" ")
                 if not space:
-                    problem = "a million bytes without a space are no text"
+                    problem = f"not text: {max_line} bytes without a space"
                     raise FormatError(path, problem, record=f"line {number}")
             if b"\0" in line:  # letters and zeros are UTF-8, and half of them would be lost
                 problem = "a zero byte: an archive, UTF-16 or no text at all; UTF-8 was expected"
@@ -90,21 +93,21 @@ def text_lines(path: Path, *, advance: Callable[[int], object] | None = None) ->
 
 
 @contextmanager
-def unpacked(raw: BufferedReader, where: Callable[[], str]) -> Iterator[IO[bytes]]:
-    """What a gzip, xz or bzip2 file holds, by its first bytes; any other file as it is.
+def decompressed(raw: BufferedReader, record: Callable[[], str]) -> Iterator[IO[bytes]]:
+    """The content of a gzip, xz or bzip2 file, detected by its first bytes; others unchanged.
 
     Args:
-        raw: the file, open and at its beginning.
-        where: the record that is being read, for the message.
+        raw: the file, open at its beginning.
+        record: the record being read, for the message.
 
     Raises:
-        FormatError: it is packed by another program; or what is packed is cut short or damaged,
-            which is raised where it is read.
+        FormatError: it is compressed in another format; or, while reading, the compressed data is
+            truncated or damaged.
     """
     head = raw.peek(len(_XZ))
     for magic, name in _REFUSED.items():
         if head.startswith(magic):
-            raise FormatError(Path(raw.name), f"packed as {name}; unpack it first")
+            raise FormatError(Path(raw.name), f"compressed as {name}; decompress it first")
     file: IO[bytes] = raw
     if head.startswith(_GZIP):
         file = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
@@ -117,14 +120,14 @@ def unpacked(raw: BufferedReader, where: Callable[[], str]) -> Iterator[IO[bytes
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's own
             raise
-        problem = f"what is packed in it is cut short or damaged: {error}"
-        raise FormatError(Path(raw.name), problem, record=where()) from error
+        problem = f"its compressed data is truncated or damaged: {error}"
+        raise FormatError(Path(raw.name), problem, record=record()) from error
     finally:
         file.close()
 
 
-class _Unpacker(Protocol):
-    """What lzma's and bz2's have in common."""
+class _Decompressor(Protocol):
+    """The common interface of lzma's and bz2's decompressors."""
 
     @property
     def eof(self) -> bool: ...
@@ -136,13 +139,10 @@ class _Unpacker(Protocol):
 
 
 class _Streams(RawIOBase):
-    """What the streams of a file hold, one after another.
+    """The concatenated content of a file's compressed streams."""
 
-    The readers of lzma and bz2 take a later stream with a damaged head for the file's end.
-    """
-
-    def __init__(self, packed: BufferedReader, start: Callable[[], _Unpacker]) -> None:
-        self._packed = packed
+    def __init__(self, compressed: BufferedReader, start: Callable[[], _Decompressor]) -> None:
+        self._compressed = compressed
         self._start = start
         self._stream = start()
 
@@ -159,7 +159,7 @@ class _Streams(RawIOBase):
                     return 0
                 self._stream = self._start()
             elif self._stream.needs_input:
-                more = self._packed.read(_BLOCK)
+                more = self._compressed.read(_BLOCK)
                 if not more:
                     raise EOFError("the end is missing")
             data = self._stream.decompress(more, len(buffer))
@@ -167,10 +167,10 @@ class _Streams(RawIOBase):
         return len(data)
 
     def _next_stream(self) -> bytes:
-        """How it begins; nothing at the file's end. Zeros may stand between streams of xz."""
+        """Its first bytes; none at the end of the file. xz allows zeros between streams."""
         more = self._stream.unused_data.lstrip(b"\0")
         while not more:
-            block = self._packed.read(_BLOCK)
+            block = self._compressed.read(_BLOCK)
             if not block:
                 break
             more = block.lstrip(b"\0")
@@ -178,19 +178,19 @@ class _Streams(RawIOBase):
 
 
 def synonyms(label: str) -> list[list[str]]:
-    """The terms of a label, which commas part, each as its words; case stays.
+    """The words of each of a label's comma-separated terms; case is kept.
 
-    ``"stop sign, traffic sign"`` has ``[["stop", "sign"], ["traffic", "sign"]]``. What has no
-    letter or digit is no term.
+    ``"stop sign, traffic sign"`` has ``[["stop", "sign"], ["traffic", "sign"]]``. A term without a
+    letter or digit is left out.
     """
     return [words for term in label.split(",") if (words := plain_words(term))]
 
 
 @cache
 def _marked_word() -> re.Pattern[str]:
-    """As ``_WORD``, but with marks that no letter takes in: Devanagari's vowel signs, for one.
+    """As ``_WORD``, but with combining marks, such as Devanagari's vowel signs.
 
-    Python's word letters are without them. Far slower on plain English, hence apart.
+    Python's word characters exclude them. Far slower on plain English, hence separate.
     """
     all_marks = [chr(c) for c in range(0x300, 0x20000) if unicodedata.category(chr(c))[0] == "M"]
     run = rf"[^\W_](?:[^\W_]|[{''.join(all_marks)}])*"

@@ -178,7 +178,7 @@ ERRORS = [
     (["FOLDER"], "FOLDER: Is a directory"),
     (["TEXT", "FOLDER/empty"], "FOLDER/empty: there is no word in it"),
     (["FOLDER/latin"], "FOLDER/latin: line 2: not UTF-8 at byte 3 of the line"),
-    (["FOLDER/cut.xz"], "FOLDER/cut.xz: line 1: what is packed in it is cut short or damaged"),
+    (["FOLDER/cut.xz"], "FOLDER/cut.xz: line 1: its compressed data is truncated or damaged"),
     (["TEXT", "--labels", "FOLDER/empty"], "FOLDER/empty: there is no label in it"),
     (["TEXT", "--labels", "FOLDER/ids"], "FOLDER/ids: line 1: n00000001 is without words"),
     (["TEXT", "--analogies", "FOLDER/latin"], "FOLDER/latin: line 1: no section"),

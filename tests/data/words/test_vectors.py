@@ -160,7 +160,7 @@ def test_a_file_is_loaded_at_unit_length(tmp_path):
     assert WordVectors.load(tmp_path / "words.bin", limit=1).words == ("cat",)
     with pytest.raises(ValueError, match="limit is 0; it must be at least 1"):
         WordVectors.load(tmp_path / "words.bin", limit=0)
-    with pytest.raises(FormatError, match="empty: there is nothing in it"):
+    with pytest.raises(FormatError, match="empty: the file is empty"):
         (tmp_path / "empty").touch()
         WordVectors.load(tmp_path / "empty")
 

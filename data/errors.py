@@ -9,7 +9,8 @@ class FormatError(ValueError):
     Args:
         path: the file.
         problem: what was expected and what came, in one clause.
-        record: where in the file: ``"line 12"``, ``"annotation 77"``.
+        record: where in the file: ``"line 12"``, ``"annotation 77"``;
+            None for the whole file.
     """
 
     def __init__(self, path: Path | str, problem: str, *, record: str | None = None) -> None:

@@ -15,6 +15,7 @@ from collections import deque
 from collections.abc import Generator, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 from itertools import islice
 from multiprocessing.connection import wait
 from typing import Any, NamedTuple, Protocol
@@ -42,6 +43,30 @@ class Transform(Protocol):
         ...
 
 
+@dataclass(frozen=True)
+class LoaderConfig:
+    """How images are loaded.
+
+    Raises:
+        ValueError: a value is out of its range.
+    """
+
+    num_workers: int = 0
+    """Worker processes of this process; 0 for threads, one a core."""
+    max_corrupt: float = 0.01
+    """Largest share of all images that may be corrupt, as far as this process sees."""
+    min_size: int | None = None
+    """See ``vl.data.images.decode.decode_uint8``."""
+
+    def __post_init__(self) -> None:
+        if self.num_workers < 0:
+            raise ValueError(f"num_workers is {self.num_workers}; it must be at least 0")
+        if not 0 <= self.max_corrupt <= 1:
+            raise ValueError(f"max_corrupt is {self.max_corrupt}; it is a share, from 0 to 1")
+        if self.min_size is not None and self.min_size < 1:
+            raise ValueError(f"min_size is {self.min_size}; it must be at least 1")
+
+
 class ImageBatches:
     """Batches of images, uint8 ``(B, 3, size, size)``, and labels, for ``vl.training.loop``.
 
@@ -56,13 +81,11 @@ class ImageBatches:
         seed: of order and transforms.
         rank: of this process.
         world_size: number of processes that share each batch.
-        num_workers: worker processes of this process; 0 for threads, one a core.
-        max_corrupt: largest share of all images that may be corrupt, as far as this process sees.
-        min_size: see ``vl.data.images.decode.decode_uint8``.
+        config: how they are loaded.
 
     Raises:
-        ValueError: there are not as many names as labels, fewer images than processes, a batch
-            smaller than their number, or an argument is out of its range.
+        ValueError: there are not as many names as labels, fewer images than processes, or a batch
+            smaller than their number.
     """
 
     def __init__(
@@ -74,18 +97,10 @@ class ImageBatches:
         seed: int = 0,
         rank: int = 0,
         world_size: int = 1,
-        num_workers: int = 0,
-        max_corrupt: float = 0.01,
-        min_size: int | None = None,
+        config: LoaderConfig | None = None,
     ) -> None:
         if len(dataset.names) != len(dataset.labels):
             raise ValueError(f"{len(dataset.names)} names, {len(dataset.labels)} labels")
-        if num_workers < 0:
-            raise ValueError(f"num_workers is {num_workers}; it must be at least 0")
-        if not 0 <= max_corrupt <= 1:
-            raise ValueError(f"max_corrupt is {max_corrupt}; it is a share, from 0 to 1")
-        if min_size is not None and min_size < 1:
-            raise ValueError(f"min_size is {min_size}; it must be at least 1")
         self._plan = BatchPlan(
             len(dataset.labels),
             batch_size=batch_size,
@@ -95,10 +110,9 @@ class ImageBatches:
             unit_name="images",
             min_per_process=2,  # batch normalization cannot estimate one image's deviation
         )
-        self.num_workers = num_workers
-        self.max_corrupt = max_corrupt
+        self.config = config or LoaderConfig()
         self.corrupt: dict[int, str] = {}  # indices of images that were left out, and why
-        self._batch_reader = _BatchReader(dataset, transform, min_size)
+        self._batch_reader = _BatchReader(dataset, transform, self.config.min_size)
         self._labels = torch.tensor(dataset.labels, dtype=torch.int64)
 
     def __len__(self) -> int:
@@ -113,8 +127,8 @@ class ImageBatches:
             ChildProcessError: a worker died.
         """
         parts = self._plan.epoch(epoch, first=first)
-        if self.num_workers:
-            loaded = _load_by_workers(self._batch_reader, parts, self.num_workers)
+        if self.config.num_workers:
+            loaded = _load_by_workers(self._batch_reader, parts, self.config.num_workers)
         else:
             loaded = _load_by_threads(self._batch_reader, parts)
         with closing(loaded) as batches:
@@ -132,10 +146,10 @@ class ImageBatches:
             self.corrupt[index] = problem
             _log.warning("left out: %s", problem)
             count = len(self._labels)
-            if len(self.corrupt) > self.max_corrupt * count:
+            if len(self.corrupt) > self.config.max_corrupt * count:
                 raise ValueError(
                     f"{len(self.corrupt)} of {count} images cannot be read, more than a share of "
-                    f"{self.max_corrupt:.3g}; the first: {next(iter(self.corrupt.values()))}"
+                    f"{self.config.max_corrupt:.3g}; the first: {next(iter(self.corrupt.values()))}"
                 )
 
 

@@ -17,7 +17,7 @@ from benchmarks.timing import in_turn, spread
 from vl.data.batches import LabelledBatch, prefetch
 from vl.data.images.augmentation import Augmentation
 from vl.data.images.decode import find_images
-from vl.data.labelled.loader import ImageBatches
+from vl.data.labelled.loader import ImageBatches, LoaderConfig
 from vl.encoders.table import create_encoder
 
 CLASSES = 1000
@@ -73,8 +73,7 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
         Unlabelled(paths),
         Augmentation(network.image_size, color_jitter=flags.colour),
         batch_size=flags.batch_size,
-        num_workers=flags.num_workers,
-        min_size=flags.min_size,
+        config=LoaderConfig(num_workers=flags.num_workers, min_size=flags.min_size),
     )
     batch = next(batches.epoch(0)).to(flags.device)
 

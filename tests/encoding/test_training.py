@@ -11,7 +11,7 @@ from torch import nn
 
 from vl.data.batches import LabelledBatch
 from vl.data.images.augmentation import CenterCrop
-from vl.data.labelled.loader import ImageBatches
+from vl.data.labelled.loader import ImageBatches, LoaderConfig
 from vl.encoders.inception import Logits
 from vl.encoding.training import (
     AUXILIARY_WEIGHT,
@@ -272,7 +272,10 @@ def test_without_a_readable_picture_nothing_is_judged():
             return b"no picture"
 
     batches = ImageBatches(
-        Broken([0, 1], ("a", "b")), CenterCrop(SIDE), batch_size=2, max_corrupt=1.0
+        Broken([0, 1], ("a", "b")),
+        CenterCrop(SIDE),
+        batch_size=2,
+        config=LoaderConfig(max_corrupt=1.0),
     )
     model = EncoderTask(Heads()).eval()
     with pytest.raises(ValueError, match="no image"):

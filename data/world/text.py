@@ -1,7 +1,7 @@
 """Plain text about the drawn world, to train word vectors on: what its kinds are, have and do.
 
 It describes kinds that no training image shows, and scenes sampled for it alone; so a word's
-neighbours tell its relatives. By chance it can contain a short caption of an image.
+neighbors tell its relatives. By chance it can contain a short caption of an image.
 """
 
 import random

@@ -1,6 +1,6 @@
-"""The letters, marks, digits and signs that Stanford's PTB tokeniser knows, as ranges of codes.
+"""The letters, marks, digits and signs that Stanford's PTB tokenizer knows, as ranges of codes.
 
-They are those of an older Unicode than Python's. Read off the tokeniser (CoreNLP 3.4.1) by asking
+They are those of an older Unicode than Python's. Read off the tokenizer (CoreNLP 3.4.1) by asking
 it about every character between two letters and between two digits.
 """
 

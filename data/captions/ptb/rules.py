@@ -1,4 +1,4 @@
-"""What Stanford's PTB tokeniser takes for a token: rules for a scanner, and what becomes of each.
+"""What Stanford's PTB tokenizer takes for a token: rules for a scanner, and what becomes of each.
 
 The behaviour is that of CoreNLP 3.4.1, which docs/metrics.md compares it with. What differs only in
 punctuation, which captions lose, is not distinguished.
@@ -12,11 +12,11 @@ from vl.data.captions.ptb.scanner import Rule
 
 
 class TokenRule(NamedTuple):
-    """A rule, and the token that comes of it."""
+    """A rule and its token's normalization."""
 
     rule: Rule
     token: Callable[[str], str] = str
-    give_back: int = 0  # of its last characters, which are read again
+    give_back: int = 0  # last characters that are scanned again
 
 
 def _any(words: str) -> str:
@@ -38,7 +38,7 @@ _CLOSING = r"""
     Pp?t[ye]s? Rd Rt Sep Sept seq sq Sr Sys tel Tenn [T]ex Thu Thurs Tue Tues Univ Va Vt [W]ash Wed
     Wisc? Wyo
 """
-# Those that a word follows as a rule, and that keep it only before what is no letter.
+# Those usually followed by a word, which keep it only before a non-letter.
 _OPENING = r"""
     Adj Adm Adv a\.k\.a Alex Assoc Asst Attys? Ave Brig Capt cf Cie Col Co?mdr Cpl Dept Det Drs?
     Elec Ens Ft Gen Govs? Hon Insp Invt Jos Lieut Lt Maj Messrs M[ft]g Mlle Mme Mr Mrs Ms Msgr Mt
@@ -63,10 +63,10 @@ DEFINITIONS = {
     "break": r"[\r\n\u2028\u2029\x0b\x0c\x85]",
     "blank": "{space}|{break}",
     "entity": "&[aeiouAEIOU](acute|grave|uml);",  # a letter with an accent
-    "spoken": r"{letter}|{mark}|\u00ad|{entity}",  # of what words are made
+    "spoken": r"{letter}|{mark}|\u00ad|{entity}",  # what words are made of
     "word": "{spoken}({spoken}|{digit})*([.!?]{spoken}({spoken}|{digit})*)*",
     "apostrophe": r"['\x92\u2019]|&apos;",
-    "quote": r"{apostrophe}|[`\x91\u2018\u201b]",  # an apostrophe, or what is written for one
+    "quote": r"{apostrophe}|[`\x91\u2018\u201b]",  # an apostrophe or its substitutes
     "verb": "{apostrophe}([msdMSD]|re|ve|ll)",  # 's, 're
     "not": "n{quote}t",
     "hyphen": r"[\-_\u058a\u2010\u2011]",
@@ -102,7 +102,7 @@ def _plain_ampersand(text: str) -> str:
 
 
 def _closed(text: str) -> str:
-    """Quotation marks as TeX writes them, those that do not say which taken for closing ones."""
+    """Quotation marks as in TeX, neutral ones as closing ones."""
     return text.replace("&apos;", "'").translate(_TEX)
 
 
@@ -134,7 +134,7 @@ _ENDINGS = """
     bat bmp c class cgi cpp dll doc docx exe gif gz h htm html jar java jpeg jpg mov mp3 pdf php pl
     png ppt ps py sql tar txt wav x xml zip
 """
-# Of equals the first wins.
+# Of ties the first rule wins.
 TOKEN_RULES = [
     TokenRule(Rule("language", r"c\+\+|(c|f)\#")),
     TokenRule(Rule("cannot", "cannot|'twas"), give_back=3),

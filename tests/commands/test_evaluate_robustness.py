@@ -16,7 +16,7 @@ from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.evaluation import Classifier, interval
+from vl.encoding.evaluation import Classifier, ClassifierSettings, wilson_interval
 from vl.training.adversarial import basic_iterative, classifier_loss
 
 CLASSES = ("ball", "box", "ring", "stop sign", "n01440764 tench, Tinca tinca")
@@ -136,7 +136,7 @@ def test_errors_are_those_of_attacks_on_single_images(folders, model, capsys):
         errors = count_errors(folders, epsilon=result["epsilon"], steps=max(1, result["steps"]))
         assert (result["errors"], result["images"]) == (errors, 12)
         assert result["error_rate"] == pytest.approx(errors / 12)
-        assert result["error_interval"] == pytest.approx(list(interval(errors, 12)))
+        assert result["error_interval"] == pytest.approx(list(wilson_interval(errors, 12)))
     assert 0 < results[0]["errors"] < results[-1]["errors"]
 
 

@@ -142,7 +142,7 @@ def plain_cell_loss(logits, scenes, pairs, mixed):
 
 
 def plain_loss(logits, cell_logits, scenes, pairs, mixed):
-    """Loss summed over images."""
+    """The sum of the loss over images."""
     images = sum(
         plain_image_loss(row, scene, pairs, is_mixed)
         for row, scene, is_mixed in zip(logits.tolist(), scenes, mixed, strict=True)

@@ -4,8 +4,9 @@ import pytest
 
 from vl.data.world.files import read_ground_truth
 from vl.data.world.kinds import SEEN
+from vl.demo.report import EVALUATION_SPLITS
 from vl.demo.results import evaluate_demo
-from vl.demo.stages import EVALUATION_SPLITS, METHODS, Demo, DemoConfig
+from vl.demo.stages import METHODS, Demo, DemoConfig
 from vl.encoding import encoder_file
 from vl.labelling.labeller import Labeller
 

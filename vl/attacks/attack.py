@@ -8,6 +8,7 @@ from torch import Tensor
 
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode
+from vl.data.images.read_ahead import read_ahead
 from vl.training.adversarial import ImageLoss, basic_iterative, check_attack, default_step_size
 
 
@@ -58,13 +59,20 @@ class ImageBatch(NamedTuple):
 def read_batches(
     paths: Sequence[Path], preprocess: Callable[[Tensor], Tensor], batch_size: int
 ) -> Iterator[ImageBatch]:
-    """Decode image files batch by batch; errors are reported, not raised."""
-    for start in range(0, len(paths), batch_size):
+    """Decode image files batch by batch, one batch ahead; errors are reported, not raised."""
+
+    def read(index: int) -> tuple[int, Tensor | Exception]:
+        try:
+            return index, preprocess(decode(paths[index]))
+        except (FormatError, OSError) as error:
+            return index, error
+
+    for results in read_ahead(range(len(paths)), read, batch_size=batch_size):
         batch = ImageBatch([], [], [])
-        for index in range(start, min(start + batch_size, len(paths))):
-            try:
-                batch.pixels.append(preprocess(decode(paths[index])))
+        for index, result in results:
+            if isinstance(result, Tensor):
                 batch.indices.append(index)
-            except (FormatError, OSError) as error:
-                batch.failures.append(error)
+                batch.pixels.append(result)
+            else:
+                batch.failures.append(result)
         yield batch

@@ -40,8 +40,9 @@ def run(flags: DemoRun) -> int:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty; choose another folder with --output-dir")
     from vl.data.world.kinds import UNSEEN
+    from vl.demo.report import EVALUATION_SPLITS
     from vl.demo.results import evaluate_demo
-    from vl.demo.stages import EVALUATION_SPLITS, Demo, DemoConfig
+    from vl.demo.stages import Demo, DemoConfig
     from vl.terminal import print_line
 
     config = DemoConfig(

@@ -26,12 +26,12 @@ from vl.version import __version__
 
 _MAX_EXAMPLES = 12  # of a split
 _IMAGE_WIDTH = 192  # approximate, in pixels of the page
-_DESCRIPTIONS = {
+_DESCRIPTIONS: dict[Split, str] = {
     "test": "Kinds and colors as in training, in new images.",
     "held-out-combinations": "Every kind and every color is in training, but never together.",
     "held-out-kinds": "No training image shows these kinds; only the text mentions them.",
 }
-_SPLIT_ORDER = (*_DESCRIPTIONS, *(split for split in SPLITS if split not in _DESCRIPTIONS))
+EVALUATION_SPLITS: tuple[Split, ...] = tuple(_DESCRIPTIONS)
 
 
 class StageTime(NamedTuple):
@@ -142,7 +142,7 @@ def _describe_group(group: Group) -> str:
 
 def _splits(examples: Sequence[Example]) -> Iterator[dict[str, object]]:
     """The examples by split."""
-    for split in dict.fromkeys((*_SPLIT_ORDER, *(example.scene.split for example in examples))):
+    for split in dict.fromkeys((*EVALUATION_SPLITS, *SPLITS)):
         in_split = [example for example in examples if example.scene.split == split]
         if in_split:
             cards = [_card(example) for example in in_split[:_MAX_EXAMPLES]]

@@ -2,17 +2,28 @@
 
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from vl.data.words.vectors import WordVectors
 from vl.data.world.files import read_ground_truth
 from vl.data.world.kinds import KIND_BY_NAME
 from vl.data.world.scenes import Split
 from vl.demo import report
-from vl.demo.report import Example, LabelScore, Report, ResultTable, StageTime, Training
-from vl.demo.stages import EVALUATION_SPLITS, METHODS, Demo
+from vl.demo.report import (
+    EVALUATION_SPLITS,
+    Example,
+    LabelScore,
+    Report,
+    ResultTable,
+    StageTime,
+    Training,
+)
 from vl.demo.truth import ATTRIBUTES, TruthScores, truth_scores
 from vl.labelling.evaluation_results import LabelEvaluation
 from vl.labelling.labeller import Labeller
+
+if TYPE_CHECKING:
+    from vl.demo.stages import Demo  # trains, which results need not know
 
 _EXAMPLES = 12  # of a split on the page
 _TOP_K = 5
@@ -24,7 +35,7 @@ _METHOD_NAMES = {
 
 
 def evaluate_demo(
-    demo: Demo, stages: list[StageTime], path: Path, *, num_examples: int = _EXAMPLES
+    demo: "Demo", stages: list[StageTime], path: Path, *, num_examples: int = _EXAMPLES
 ) -> Report:
     """Evaluate the demonstration's models and write its page.
 
@@ -39,7 +50,7 @@ def evaluate_demo(
     tables = (
         _caption_table(captions),
         _attribute_table({split: truth for split, (_, truth) in captions.items()}),
-        _label_table({method: demo.label_scores(method) for method in METHODS}),
+        _label_table({method: demo.label_scores(method) for method in _METHOD_NAMES}),
     )
     examples = [
         example for split in EVALUATION_SPLITS for example in _examples(demo, split, num_examples)
@@ -62,7 +73,7 @@ def evaluate_demo(
     return contents
 
 
-def _caption_scores(demo: Demo, split: Split) -> tuple[float, TruthScores]:
+def _caption_scores(demo: "Demo", split: Split) -> tuple[float, TruthScores]:
     """BLEU-4, and the scores against the scenes."""
     scenes, captions = read_ground_truth(demo.world / f"truth-{split}.jsonl"), demo.captions(split)
     scores = truth_scores([captions[name] for name in scenes], list(scenes.values()))
@@ -154,7 +165,7 @@ def _label_table(evaluations: dict[str, LabelEvaluation]) -> ResultTable:
     )
 
 
-def _examples(demo: Demo, split: Split, count: int) -> list[Example]:
+def _examples(demo: "Demo", split: Split, count: int) -> list[Example]:
     scenes, captions = read_ground_truth(demo.world / f"truth-{split}.jsonl"), demo.captions(split)
     names = list(scenes)[:count]
     paths = [demo.image_folder(split) / name for name in names]

@@ -38,7 +38,7 @@ from vl.demo.encoder import (
     head_accuracy,
     init_batch_norm_bias,
 )
-from vl.demo.report import StageTime
+from vl.demo.report import EVALUATION_SPLITS, StageTime
 from vl.devices import resolve_device, resolve_precision
 from vl.encoders.inception import Inception
 from vl.encoders.table import create_encoder
@@ -69,7 +69,6 @@ from vl.training.parallel import Processes
 
 ENCODER = "inception_v1_bn"
 WIDTH_FACTOR = 0.25
-EVALUATION_SPLITS: tuple[Split, ...] = ("test", "held-out-combinations", "held-out-kinds")
 METHODS = ("devise", "conse", "random")
 _BATCH_SIZE = 128
 _ENCODER_LEARNING_RATE = 0.03

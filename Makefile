@@ -1,10 +1,10 @@
-# `make test` installs into .venv, when there is something to install, and runs scripts/check.
+# `make test` installs into .venv if setup.cfg has changed, and runs scripts/check.
 
 PYTHON ?= python3
 VENV := .venv
 INSTALLED := $(VENV)/installed
 
-.PHONY: test demo clean
+.PHONY: test demo docs clean
 
 test: $(INSTALLED)
 	scripts/check
@@ -13,10 +13,13 @@ demo: $(INSTALLED)
 	rm -rf build/demo
 	$(VENV)/bin/vl demo --output-dir build/demo
 
-# pip, not python, is looked for: a venv that was interrupted has the one without the other.
+docs: $(INSTALLED)
+	$(VENV)/bin/sphinx-build -W --keep-going docs build/docs
+
+# pip, not python, is tested for: an interrupted venv has python without pip.
 $(INSTALLED): setup.cfg pyproject.toml
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -e '.[test]'
+	$(VENV)/bin/python -m pip install -e '.[test,docs]'
 	touch $@
 
 # .venv stays: torch is gigabytes to fetch again.

@@ -1,7 +1,7 @@
-"""One safetensors file a model: weights, configuration, vocabulary, and what it was made of.
+"""Model files: safetensors with the weights, and the configuration as JSON in the metadata.
 
-Nothing in it is code, and nothing is unpickled. Which parts a kind of model has is the affair of
-who writes and reads it; here is what all kinds share.
+Nothing in a file is code, and nothing is unpickled. The configuration of each kind of model is in
+the module of the model; here is what all kinds share.
 """
 
 import json
@@ -27,7 +27,7 @@ _KEY = "vl"  # of safetensors' metadata, which maps strings to strings
 
 
 class Bundle(NamedTuple):
-    """What a file holds."""
+    """The content of a model file."""
 
     path: Path
     configuration: dict[str, Any]
@@ -41,16 +41,16 @@ def write(
     configuration: Mapping[str, Any],
     modules: Mapping[str, nn.Module],
 ) -> None:
-    """Write a bundle, whole or not at all.
+    """Write a model file atomically.
 
     Args:
-        path: the file to be.
+        path: output file.
         kind: of model: ``"captioner"``.
-        configuration: anything JSON can say.
+        configuration: JSON-able.
         modules: their tensors are stored under ``name.``.
 
     Raises:
-        OSError: the place cannot be written to.
+        OSError: the file cannot be written.
     """
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous().clone()
@@ -61,16 +61,16 @@ def write(
     with atomic_write(path) as beside:
         try:
             save_file(tensors, beside, metadata={_KEY: text})
-        except SafetensorError as cause:  # a full disk comes as this
+        except SafetensorError as cause:  # its error for a full disk
             raise OSError(f"{path}: could not be written: {cause}") from cause
 
 
 def read(path: Path | str, *, kind: str | tuple[str, ...]) -> Bundle:
-    """Read a bundle of a kind, or of one of some kinds.
+    """Read a model file of one kind, or of one of several.
 
     Raises:
-        FormatError: not a bundle, damaged, of another format version, or of another kind.
-        FileNotFoundError: there is no such file.
+        FormatError: not a model file, damaged, of another format version, or of another kind.
+        FileNotFoundError: the file does not exist.
     """
     path = Path(path)
     _check_is_file(path)
@@ -81,7 +81,7 @@ def read(path: Path | str, *, kind: str | tuple[str, ...]) -> Bundle:
     except SafetensorError as cause:
         raise FormatError(path, f"not a whole safetensors file ({cause})") from cause
     if _KEY not in metadata:
-        raise FormatError(path, "a safetensors file, but not a bundle: it has no vl metadata")
+        raise FormatError(path, "a safetensors file, but not a model of vl: it has no vl metadata")
     try:
         configuration = json.loads(metadata[_KEY])
     except (ValueError, RecursionError) as cause:  # not JSON; a number of 5,000 digits; nesting
@@ -90,20 +90,21 @@ def read(path: Path | str, *, kind: str | tuple[str, ...]) -> Bundle:
         raise FormatError(path, "its vl metadata is not an object")
     version = configuration.get("format")
     if version != FORMAT or isinstance(version, bool):
-        raise FormatError(path, f"bundle format {version}, this version reads {FORMAT}")
+        raise FormatError(path, f"model format {version}; this version of vl reads {FORMAT}")
     kinds = (kind,) if isinstance(kind, str) else kind
     if configuration.get("kind") not in kinds:
-        wanted = " or ".join(map(repr, kinds))
-        raise FormatError(path, f"a bundle of kind {configuration.get('kind')!r}, not {wanted}")
+        expected = " or ".join(map(repr, kinds))
+        kind_in_file = configuration.get("kind")
+        raise FormatError(path, f"a model of kind {kind_in_file!r}; expected {expected}")
     return Bundle(path, configuration, tensors)
 
 
 def is_bundle(path: Path) -> bool:
-    """Whether a safetensors file is a bundle of any kind.
+    """Whether a safetensors file is a model file of any kind.
 
     Raises:
         FormatError: it is not a safetensors file.
-        FileNotFoundError: there is no such file.
+        FileNotFoundError: the file does not exist.
     """
     _check_is_file(path)
     try:
@@ -134,7 +135,7 @@ def parse(bundle: Bundle, config: type[Config]) -> Config:
     Args:
         bundle: the file.
         config: its fields may be ``str``, ``int``, ``float``, ``bool``, ``list``, ``dict`` (or of
-            such, as ``list[str]``), a ``Literal``, dataclasses of the same, or one of these or None.
+            such, as ``list[str]``), a ``Literal``, a dataclass of these, or None or one of these.
 
     Raises:
         FormatError: a key is missing or unknown, a value is of another type, or the dataclass
@@ -171,43 +172,42 @@ def build(bundle: Bundle, name: str, make: Callable[[], Module]) -> Module:
 
 
 def fill(bundle: Bundle, name: str, module: nn.Module) -> None:
-    """Put the tensors under ``name.`` into a module.
+    """Load the tensors under ``name.`` into a module.
 
     Raises:
-        FormatError: as ``check``; or two that the module has as one differ.
+        FormatError: as ``check``; or tensors that the module ties differ.
     """
     check(bundle, name, module)
-    found = _under(bundle, name)
-    module.load_state_dict(found)
+    tensors = _under(bundle, name)
+    module.load_state_dict(tensors)
     for key, value in module.state_dict().items():
-        if not torch.equal(value.cpu(), found[key]):
+        if not torch.equal(value.cpu(), tensors[key]):
             raise FormatError(
                 bundle.path, "not equal to the one it is tied to", record=f"tensor {name}.{key}"
             )
 
 
 def check(bundle: Bundle, name: str, module: nn.Module) -> None:
-    """See that the tensors under ``name.`` fit a module, which may be on the device "meta".
+    """Check that the tensors under ``name.`` fit a module, which may be on the meta device.
 
     Raises:
-        FormatError: one is missing, left over, of another shape or dtype, or holds a NaN or
-            infinity.
+        FormatError: one is missing, unexpected, of another shape or dtype, or not finite.
     """
-    expected, found = module.state_dict(), _under(bundle, name)
-    for key in sorted(expected.keys() ^ found.keys()):
+    expected, tensors = module.state_dict(), _under(bundle, name)
+    for key in sorted(expected.keys() ^ tensors.keys()):
         problem = "missing" if key in expected else "not a part of this model"
         raise FormatError(bundle.path, problem, record=f"tensor {name}.{key}")
-    for key, value in found.items():
-        wanted, given = _kind(expected[key]), _kind(value)
-        problem = f"expected {wanted}, found {given}" if wanted != given else ""
+    for key, value in tensors.items():
+        needed, actual = _describe(expected[key]), _describe(value)
+        problem = f"expected {needed}, found {actual}" if needed != actual else ""
         if not problem and value.is_floating_point() and not bool(torch.isfinite(value).all()):
-            problem = "a number in it is not finite"
+            problem = "not finite"
         if problem:
             raise FormatError(bundle.path, problem, record=f"tensor {name}.{key}")
 
 
 def check_nothing_left(bundle: Bundle, names: Sequence[str]) -> None:
-    """See that every tensor belongs to one of these modules.
+    """Check that every tensor belongs to one of these modules.
 
     Raises:
         FormatError: one does not.
@@ -219,8 +219,8 @@ def check_nothing_left(bundle: Bundle, names: Sequence[str]) -> None:
 
 def _check_is_file(path: Path) -> None:
     if not path.is_file():
-        found = "a folder, not a file" if path.is_dir() else "there is no such file"
-        raise FileNotFoundError(f"{path}: {found}")
+        problem = "a folder, not a file" if path.is_dir() else "the file does not exist"
+        raise FileNotFoundError(f"{path}: {problem}")
 
 
 def _under(bundle: Bundle, name: str) -> dict[str, Tensor]:
@@ -232,7 +232,7 @@ def _under(bundle: Bundle, name: str) -> dict[str, Tensor]:
     }
 
 
-def _kind(tensor: Tensor) -> str:
+def _describe(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 

@@ -146,7 +146,7 @@ def test_files_that_are_something_else_are_refused(tmp_path):
         load_encoder("tiny", path)
     with pytest.raises(FormatError, match="blob"):
         load_encoder("inception_v1", path)
-    with pytest.raises(FileNotFoundError, match="there is no such file"):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         load_encoder("tiny", tmp_path / "none")
     with pytest.raises(FileNotFoundError, match="a folder, not a file"):
         load_encoder("tiny", tmp_path)

@@ -127,7 +127,7 @@ def test_another_name_is_refused(bundled):
             lambda c, t: c["embedder"].update(encoder={"name": "gone"}),
             "unknown encoder 'gone'",
         ),
-        (lambda c, t: c.update(kind="thing"), "of kind 'thing', not 'captioner' or 'labeller' or"),
+        (lambda c, t: c.update(kind="thing"), "of kind 'thing'; expected 'captioner' or"),
     ],
 )
 def test_a_captioner_that_is_not_whole_is_refused(bundled, change, message):

@@ -5,7 +5,7 @@ the module of the model; here is what all kinds share.
 """
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -15,6 +15,7 @@ import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 
 from vl.data.errors import FormatError
 from vl.data.files import atomic_write
@@ -159,7 +160,7 @@ def build(bundle: Bundle, name: str, make: Callable[[], Module]) -> Module:
     """
     try:
         # First without memory: a file may ask for more than there is.
-        with torch.device("meta"):
+        with torch.device("meta"), _SkipInit():
             check(bundle, name, make())
         module = make()
     except FormatError:
@@ -234,6 +235,21 @@ def _under(bundle: Bundle, name: str) -> dict[str, Tensor]:
 
 def _describe(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
+
+
+class _SkipInit(TorchFunctionMode):
+    """Leaves out ``torch.nn.init``: on the device "meta" it would import torch._dynamo, for 3 s."""
+
+    def __torch_function__(
+        self,
+        func: Callable[..., Any],
+        types: Iterable[type],
+        args: tuple[Any, ...] = (),
+        kwargs: dict[str, Any] | None = None,
+    ) -> Any:
+        if getattr(func, "__module__", "") == "torch.nn.init":
+            return (kwargs or {}).get("tensor")
+        return func(*args, **(kwargs or {}))
 
 
 def _parse(path: Path, record: str, value: Any, expected: Any) -> Any:

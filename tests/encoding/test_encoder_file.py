@@ -121,7 +121,7 @@ def told(**configuration):
         (lambda c, t: c.pop("classes"), "configuration 'classes': expected list, it is missing"),
         (lambda c, t: c.pop("training"), "configuration 'training': expected dict"),
         (lambda c, t: c.update(classes=["a", 2, "c", "d", "e"]), "class 1 is 2"),
-        (lambda c, t: c.update(kind="captioner"), "of kind 'captioner', not 'encoder'"),
+        (lambda c, t: c.update(kind="captioner"), "of kind 'captioner'; expected 'encoder'"),
         (lambda c, t: t["encoder.mean"].add_(1), "fingerprint"),
         (lambda c, t: t.update(more=torch.zeros(1)), "tensor more: not a part of this model"),
         (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),

@@ -8,14 +8,14 @@ import pytest
 import tyro
 from annotated_types import Interval
 
-from vl.commands.bounds import (
+from vl.commands.bounds import check_bounds
+from vl.data.bounds import (
     InputFile,
     InputPath,
     LearningRate,
     NonNegativeFloat,
     PositiveInt,
     Probability,
-    check_bounds,
 )
 
 

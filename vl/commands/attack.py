@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from vl.commands.bounds import InputFile, PositiveInt, Probability
 from vl.commands.options import DeviceOptions
+from vl.data.bounds import InputFile, PositiveInt, Probability
 from vl.data.choices import Resize
 
 if TYPE_CHECKING:

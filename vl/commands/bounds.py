@@ -1,6 +1,6 @@
-"""Bounds of flags as types, ``batch_size: PositiveInt = 32``: what every command line must keep.
+"""The check of flags against the bounds in their types, see ``vl.data.bounds``.
 
-`vl.__main__` calls ``check_bounds`` once a command line is parsed, before the command runs.
+`vl.__main__` calls it once a command line is parsed, before the command runs.
 """
 
 import dataclasses
@@ -13,33 +13,6 @@ from types import NoneType
 from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, Predicate
-
-from vl.data.bounds import (
-    HeldOutFraction,
-    InputFile,
-    InputPath,
-    LearningRate,
-    NonNegativeFloat,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveFraction,
-    PositiveInt,
-    Probability,
-)
-
-__all__ = [
-    "HeldOutFraction",
-    "InputFile",
-    "InputPath",
-    "LearningRate",
-    "NonNegativeFloat",
-    "NonNegativeInt",
-    "PositiveFloat",
-    "PositiveFraction",
-    "PositiveInt",
-    "Probability",
-    "check_bounds",
-]
 
 
 def check_bounds(flags: object) -> None:

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 
 from annotated_types import Ge
 
-from vl.commands.bounds import NonNegativeInt
 from vl.commands.options import DeviceOptions
+from vl.data.bounds import NonNegativeInt
 
 if TYPE_CHECKING:
     from vl.demo.report import ResultTable  # needs PyTorch

@@ -7,7 +7,7 @@ from typing import Annotated
 
 from annotated_types import Interval
 
-from vl.commands.bounds import NonNegativeInt, PositiveInt
+from vl.data.bounds import NonNegativeInt, PositiveInt
 
 _log = logging.getLogger(__name__)
 

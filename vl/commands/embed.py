@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from vl.commands.bounds import InputFile
 from vl.commands.options import BatchOptions
+from vl.data.bounds import InputFile
 from vl.data.choices import AutoEngine, AutoPrecision, Compile, Resize
 
 _log = logging.getLogger(__name__)

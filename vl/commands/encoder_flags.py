@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import tyro
 
-from vl.commands.bounds import HeldOutFraction, InputFile, InputPath
 from vl.commands.options import DeviceOptions
+from vl.data.bounds import HeldOutFraction, InputFile, InputPath
 from vl.data.choices import AutoPrecision, Precision
 from vl.encoding.config import EncoderTrainingConfig
 

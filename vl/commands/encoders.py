@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from vl.commands.bounds import PositiveFloat
+from vl.data.bounds import PositiveFloat
 
 if TYPE_CHECKING:
     from vl.encoders.flops import ModelSize

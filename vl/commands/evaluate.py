@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from annotated_types import Interval
 
-from vl.commands.bounds import InputPath, NonNegativeInt
+from vl.data.bounds import InputPath, NonNegativeInt
 from vl.metrics.names import (
     DEFAULT_METRICS,
     TFIDF_METRICS,

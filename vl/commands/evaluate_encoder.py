@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from vl.commands.bounds import InputFile, InputPath, NonNegativeInt, PositiveInt
 from vl.commands.options import DeviceOptions
+from vl.data.bounds import InputFile, InputPath, NonNegativeInt, PositiveInt
 from vl.data.choices import AutoEngine, AutoPrecision, CropCount, Resize
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from typing import Annotated
 
 import tyro
 
-from vl.commands.bounds import InputFile, PositiveInt, Probability
 from vl.commands.options import DeviceOptions
+from vl.data.bounds import InputFile, PositiveInt, Probability
 from vl.data.choices import Resize
 from vl.version import __version__
 

@@ -2,8 +2,8 @@
 
 from dataclasses import dataclass
 
-from vl.commands.bounds import InputFile
 from vl.commands.encoder_flags import EncoderDataFlags, check_start, started
+from vl.data.bounds import InputFile
 from vl.encoding.config import EncoderFinetuningConfig
 
 

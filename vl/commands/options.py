@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vl.commands.bounds import PositiveInt
+from vl.data.bounds import PositiveInt
 
 
 @dataclass(frozen=True, kw_only=True)

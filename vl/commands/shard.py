@@ -6,7 +6,7 @@ from pathlib import Path
 
 import tyro
 
-from vl.commands.bounds import InputPath, PositiveInt
+from vl.data.bounds import InputPath, PositiveInt
 
 _log = logging.getLogger(__name__)
 

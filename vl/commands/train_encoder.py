@@ -4,8 +4,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vl.commands.bounds import InputFile, PositiveFloat, PositiveInt
 from vl.commands.encoder_flags import EncoderDataFlags, check_start, started
+from vl.data.bounds import InputFile, PositiveFloat, PositiveInt
 from vl.encoding.config import EncoderTrainingConfig
 
 if TYPE_CHECKING:

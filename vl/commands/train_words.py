@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import tyro
 from annotated_types import Interval
 
-from vl.commands.bounds import (
+from vl.data.bounds import (
     InputFile,
     NonNegativeInt,
     PositiveFloat,

@@ -302,4 +302,5 @@ def test_invalid_files_are_refused(folder, capsys):
     (folder / "list.txt").write_text("images/red/0.png\tred\nimages/blue/0.png blue\n")
     refused(capsys, "list.txt: line 2", images=["list.txt"])
     refused(capsys, "none", images=["none"])
+    refused(capsys, "no images", images=[])
     refused(capsys, "--word-vectors", common=ENCODER)

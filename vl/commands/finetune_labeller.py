@@ -23,6 +23,8 @@ class FinetuneLabellerFlags:
 
 def run(flags: FinetuneLabellerFlags) -> int:
     """Fine-tune."""
+    if not flags.images:
+        raise ValueError("no images: give folders of classes or lists")
     from vl.labelling.training import finetune_labeller
 
     path = finetune_labeller(

@@ -34,6 +34,8 @@ class TrainLabellerFlags:
 
 def run(flags: TrainLabellerFlags) -> int:
     """Train."""
+    if not flags.images:
+        raise ValueError("no images: give folders of classes or lists")
     from vl.labelling.training import train_labeller
 
     path = train_labeller(

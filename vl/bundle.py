@@ -160,15 +160,16 @@ def build(bundle: Bundle, name: str, make: Callable[[], Module]) -> Module:
     """
     try:
         # First without memory: a file may ask for more than there is.
-        with torch.device("meta"), _SkipInit():
+        with torch.device("meta"), SkipInit():
             check(bundle, name, make())
-        module = make()
+        with SkipInit():
+            module = make()
     except FormatError:
         raise
     except (TypeError, ValueError, RuntimeError) as cause:  # RuntimeError: sizes that overflow
         problem = f"cannot be built: {' '.join(str(cause).split())}"
         raise FormatError(bundle.path, problem, record=name) from cause
-    fill(bundle, name, module)
+    load(bundle, name, module)
     return module
 
 
@@ -179,6 +180,15 @@ def fill(bundle: Bundle, name: str, module: nn.Module) -> None:
         FormatError: as ``check``; or tensors that the module ties differ.
     """
     check(bundle, name, module)
+    load(bundle, name, module)
+
+
+def load(bundle: Bundle, name: str, module: nn.Module) -> None:
+    """Load tensors that ``check`` has passed into a module.
+
+    Raises:
+        FormatError: tensors that the module ties differ.
+    """
     tensors = _under(bundle, name)
     module.load_state_dict(tensors)
     for key, value in module.state_dict().items():
@@ -237,8 +247,11 @@ def _describe(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
-class _SkipInit(TorchFunctionMode):
-    """Leaves out ``torch.nn.init``: on the device "meta" it would import torch._dynamo, for 3 s."""
+class SkipInit(TorchFunctionMode):
+    """Leaves out ``torch.nn.init``, for modules whose weights are loaded right after.
+
+    On the device "meta" it would import torch._dynamo, for 3 s.
+    """
 
     def __torch_function__(
         self,

@@ -121,17 +121,17 @@ def encoder_from_bundle(bundle: Bundle) -> Network:
         config = {**config, "auxiliary": False}
     try:
         # First without memory: a file may ask for more than there is.
-        with _without_memory(name):
-            shapes = build(name, config)
-        bundles.check(bundle, "encoder", shapes)
-        encoder = build(name, config)
+        with _without_memory(name), bundles.SkipInit():
+            bundles.check(bundle, "encoder", build(name, config))
+        with bundles.SkipInit():
+            encoder = build(name, config)
     except FormatError:
         raise
     # The last two: more elements than an integer counts, and an infinite width factor.
     except (TypeError, ValueError, RuntimeError, OverflowError) as cause:
         problem = f"cannot be built: {' '.join(str(cause).split())}"
         raise FormatError(bundle.path, problem, record=record) from cause
-    bundles.fill(bundle, "encoder", encoder)
+    bundles.load(bundle, "encoder", encoder)
     if fingerprint(encoder) != description.get("fingerprint"):
         raise FormatError(bundle.path, "the encoder's weights do not match their fingerprint")
     return encoder

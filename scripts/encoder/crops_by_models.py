@@ -20,8 +20,8 @@ from typing import Any
 from vl.data.files import write_text
 from vl.data.images.decode import find_images
 from vl.encoding import encoder_file as encoder_bundle
+from vl.encoding.accuracy import wilson_interval
 from vl.encoding.classes import read_classes
-from vl.encoding.evaluation import wilson_interval
 from vl.encoding.pretrained import load_encoder
 
 NAME = "inception_v1"

@@ -8,7 +8,7 @@ import torch
 from tests.helpers.tiny_captioner import encoder
 from vl.attacks.attack import AttackConfig
 from vl.attacks.robustness import AttackResult, attack_errors, attack_grid, robustness_table
-from vl.encoding.evaluation import wilson_interval
+from vl.encoding.accuracy import wilson_interval
 from vl.training.adversarial import basic_iterative, classifier_loss
 
 EPSILONS = (0.01, 0.05, 0.2)

@@ -14,8 +14,8 @@ from vl.encoders import table
 from vl.encoders.inception import Logits
 from vl.encoders.table import ENCODERS
 from vl.encoding import encoder_file
+from vl.encoding.accuracy import wilson_interval
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.evaluation import wilson_interval
 
 CLASSES = ("ball", "box", "ring", "stop sign", "n01440764 tench, Tinca tinca")
 FOLDERS = ("ball", "stop_sign", "n01440764_tench")

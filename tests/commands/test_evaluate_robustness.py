@@ -15,8 +15,9 @@ from vl.encoders.inception import Logits
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file
+from vl.encoding.accuracy import wilson_interval
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.evaluation import Classifier, ClassifierSettings, wilson_interval
+from vl.encoding.evaluation import Classifier, ClassifierSettings
 from vl.training.adversarial import basic_iterative, classifier_loss
 
 CLASSES = ("ball", "box", "ring", "stop sign", "n01440764 tench, Tinca tinca")

@@ -13,14 +13,8 @@ from vl.data.errors import FormatError
 from vl.data.images.crops import crops
 from vl.data.images.decode import decode, square
 from vl.encoders.inception import Inception, Logits
-from vl.encoding.evaluation import (
-    Classifier,
-    ClassifierSettings,
-    ConfusedPair,
-    HitCounts,
-    rank_classes,
-    wilson_interval,
-)
+from vl.encoding.accuracy import ConfusedPair, HitCounts, rank_classes, wilson_interval
+from vl.encoding.evaluation import Classifier, ClassifierSettings
 
 
 class Striped(nn.Module):

@@ -13,12 +13,8 @@ from vl.data.batches import LabelledBatch
 from vl.data.images.augmentation import CenterCrop
 from vl.data.labelled.loader import ImageBatches, LoaderConfig
 from vl.encoders.inception import Logits
-from vl.encoding.training import (
-    AUXILIARY_WEIGHT,
-    EncoderTask,
-    make_validator,
-    pixels_of,
-)
+from vl.encoding.task import AUXILIARY_WEIGHT, EncoderTask, pixels_of
+from vl.encoding.training import make_validator
 
 SIDE = 6
 

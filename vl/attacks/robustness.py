@@ -12,8 +12,8 @@ from torch import Tensor
 
 from vl.attacks.attack import AttackConfig, read_batches
 from vl.attacks.targets import TargetClassifier
+from vl.encoding.accuracy import wilson_interval
 from vl.encoding.classes import class_indices
-from vl.encoding.evaluation import wilson_interval
 from vl.training.adversarial import classifier_loss
 
 

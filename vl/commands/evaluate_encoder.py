@@ -12,7 +12,8 @@ from vl.data.bounds import InputFile, InputPath, NonNegativeInt, PositiveInt
 from vl.data.choices import AutoEngine, AutoPrecision, CropCount, Resize
 
 if TYPE_CHECKING:
-    from vl.encoding.evaluation import Classifying, ConfusedPair, HitCounts
+    from vl.encoding.accuracy import ConfusedPair, HitCounts
+    from vl.encoding.evaluation import Classifying
     from vl.encoding.evaluation import EncoderEvaluation as Evaluation
 
 
@@ -150,7 +151,7 @@ def _record(evaluation: "Evaluation", pairs: int) -> dict[str, Any]:
 
 
 def _accuracy(crops: int, counts: "HitCounts") -> dict[str, Any]:
-    from vl.encoding.evaluation import wilson_interval
+    from vl.encoding.accuracy import wilson_interval
 
     images = int(counts.images.sum())
     record: dict[str, Any] = {"crops": crops}

@@ -19,7 +19,7 @@ from vl.data.batches import BatchPlan, LossSum
 from vl.data.world.kinds import SEEN
 from vl.data.world.scenes import COLORS, GROUNDS, SIZES, TEXTURES, Group, Relation, Scene
 from vl.encoders.inception import AUXILIARY_AFTER, Inception
-from vl.encoding.training import pixels_of
+from vl.encoding.task import pixels_of
 
 _POSITIONS: tuple[Relation, ...] = ("left of", "right of", "above", "below", "inside", "around")
 # The classifiers of an image, and their numbers of classes; where the object may be missing, the

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vl import sheets
-from vl.encoding.evaluation import HitCounts
+from vl.encoding.accuracy import HitCounts
 
 MOST_CLASSES = 200  # of a confusion matrix; with more it has thousands of pixels a side
 

@@ -28,13 +28,12 @@ from vl.encoding.config import EncoderFinetuningConfig
 from vl.encoding.embedder import Embedder
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.pretrained import encoder_from_bundle, encoder_name_of, load_encoder
+from vl.encoding.task import EncoderTask, pixels_of
 from vl.encoding.training import (
     FILE_NAME,
-    EncoderTask,
     Splits,
     development_validator,
     format_metrics,
-    pixels_of,
     resumes,
     save_trained,
     train_encoder,

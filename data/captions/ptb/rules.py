@@ -8,13 +8,14 @@ from collections.abc import Callable
 from typing import NamedTuple
 
 from vl.data.captions.ptb.letters import DIGITS, LETTERS, MARKS, SIGNS
-from vl.data.captions.ptb.scanner import Rule
 
 
 class TokenRule(NamedTuple):
     """A rule and its token's normalization."""
 
-    rule: Rule
+    name: str
+    body: str
+    context: str | None = None
     token: Callable[[str], str] = str
     give_back: int = 0  # last characters that are scanned again
 
@@ -79,7 +80,7 @@ DEFINITIONS = {
     "({hyphen}([dDoOlL]{quote}{character})?{character}+)*",
     "compound": r"[A-Za-z0-9][A-Za-z0-9.,\u00ad]*(-([A-Za-z0-9\u00ad]+|({acronym})\.))+",
     "capitals": "[A-Z]+(([+&]|&amp;)[A-Z]+)+",
-    "any": "[^]",
+    "any": r"[\s\S]",
     "comma": r"[,;:\u3001]",
     "url": r"[^\ \t\n\f\r\"<>|(){}]",
 }
@@ -136,146 +137,119 @@ _ENDINGS = """
 """
 # Of ties the first rule wins.
 TOKEN_RULES = [
-    TokenRule(Rule("language", r"c\+\+|(c|f)\#")),
-    TokenRule(Rule("cannot", "cannot|'twas"), give_back=3),
-    TokenRule(Rule("gonna", "'tis|gonna|gotta|lemme|gimme|wanna"), give_back=2),
+    TokenRule("language", r"c\+\+|(c|f)\#"),
+    TokenRule("cannot", "cannot|'twas", give_back=3),
+    TokenRule("gonna", "'tis|gonna|gotta|lemme|gimme|wanna", give_back=2),
+    TokenRule("tag", _TAG, token=_no_break_spaces),
+    TokenRule("dash", r"&(MD|mdash|ndash);|[\x96\x97\u2013-\u2015]", token=_always("--")),
+    TokenRule("ampersand", "&amp;", token=_always("&")),
+    TokenRule("mark", r"&(HT|TL|UR|LR|QC|QL|QR|odq|cdq|\#[0-9]+);"),
+    TokenRule("word before a verb", "{word}", "{verb}", token=_no_soft_hyphens),
     TokenRule(
-        Rule("tag", _TAG),
-        _no_break_spaces,
+        "word before not", r"[A-Za-z\u00ad]*[A-MO-Za-mo-z]\u00ad*", "{not}", token=_no_soft_hyphens
     ),
-    TokenRule(Rule("dash", r"&(MD|mdash|ndash);|[\x96\x97\u2013-\u2015]"), _always("--")),
-    TokenRule(Rule("ampersand", "&amp;"), _always("&")),
-    TokenRule(Rule("mark", r"&(HT|TL|UR|LR|QC|QL|QR|odq|cdq|\#[0-9]+);")),
-    TokenRule(Rule("word before a verb", "{word}", "{verb}"), _no_soft_hyphens),
+    TokenRule("word", "{word}", token=_no_soft_hyphens),
     TokenRule(
-        Rule("word before not", r"[A-Za-z\u00ad]*[A-MO-Za-mo-z]\u00ad*", "{not}"),
-        _no_soft_hyphens,
+        "word with an apostrophe",
+        "{apostrophe}n{apostrophe}?|[lLdDjJ]{apostrophe}|(Dunkin|somethin|ol){apostrophe}"
+        "|{apostrophe}(em|[2-9]0s|till?|cause)|[A-HJ-XZn]{quote}{letter}{letter}+"
+        r"|{letter}+[aeiouyAEIOUY]{quote}[aeiouA-Z]{letter}*|cont'd\.?|nor'easter|c'mon|e'er"
+        "|s'mores|ev'ry|li'l|nat'l|O{quote}o",
     ),
-    TokenRule(Rule("word", "{word}"), _no_soft_hyphens),
+    TokenRule("y'all", "y{apostrophe}", "{letter}"),
+    TokenRule("address", r"https?:\/\/{url}+[^\ \t\n\f\r\"<>|.!?(){},\-]"),
     TokenRule(
-        Rule(
-            "word with an apostrophe",
-            "{apostrophe}n{apostrophe}?|[lLdDjJ]{apostrophe}|(Dunkin|somethin|ol){apostrophe}"
-            "|{apostrophe}(em|[2-9]0s|till?|cause)|[A-HJ-XZn]{quote}{letter}{letter}+"
-            r"|{letter}+[aeiouyAEIOUY]{quote}[aeiouA-Z]{letter}*|cont'd\.?|nor'easter|c'mon|e'er"
-            "|s'mores|ev'ry|li'l|nat'l|O{quote}o",
-        )
-    ),
-    TokenRule(Rule("y'all", "y{apostrophe}", "{letter}")),
-    TokenRule(Rule("address", r"https?:\/\/{url}+[^\ \t\n\f\r\"<>|.!?(){},\-]")),
-    TokenRule(
-        Rule(
-            "likely address",
-            r"(www\.([^\ \t\n\f\r\"<>|.!?(){},]+\.)+[a-zA-Z]{2,4}"
-            r"|([^\ \t\n\f\r\"`'<>|.!?(){},-_$]+\.)+(com|net|org|edu))"
-            r"(/[^\ \t\n\f\r\"<>|()]+[^\ \t\n\f\r\"<>|.!?(){},\-])?",
-        )
+        "likely address",
+        r"(www\.([^\ \t\n\f\r\"<>|.!?(){},]+\.)+[a-zA-Z]{2,4}"
+        r"|([^\ \t\n\f\r\"`'<>|.!?(){},-_$]+\.)+(com|net|org|edu))"
+        r"(/[^\ \t\n\f\r\"<>|()]+[^\ \t\n\f\r\"<>|.!?(){},\-])?",
     ),
     TokenRule(
-        Rule(
-            "mail",
-            r"(&lt;|\<)?[a-zA-Z0-9][^\ \t\n\f\r\"<>|(){}\u00a0]*@"
-            r"([^\ \t\n\f\r\"<>|(){}.\u00a0]+\.)*([^\ \t\n\f\r\"<>|(){}.\u00a0]+)(&gt;|\>)?",
-        )
+        "mail",
+        r"(&lt;|\<)?[a-zA-Z0-9][^\ \t\n\f\r\"<>|(){}\u00a0]*@"
+        r"([^\ \t\n\f\r\"<>|(){}.\u00a0]+\.)*([^\ \t\n\f\r\"<>|(){}.\u00a0]+)(&gt;|\>)?",
     ),
-    TokenRule(Rule("mention", r"@[a-zA-Z_][a-zA-Z_0-9]*|\#{spoken}+")),
-    TokenRule(Rule("verb", "{verb}", "[^A-Za-z]"), _closed),
-    TokenRule(Rule("not", "{not}"), _closed),
-    TokenRule(Rule("date", r"{digit}{1,2}[\-/]{digit}{1,2}[\-/]{digit}{2,4}")),
-    TokenRule(Rule("number", r"[\-+]?{number}"), _no_soft_hyphens),
+    TokenRule("mention", r"@[a-zA-Z_][a-zA-Z_0-9]*|\#{spoken}+"),
+    TokenRule("verb", "{verb}", "[^A-Za-z]", token=_closed),
+    TokenRule("not", "{not}", token=_closed),
+    TokenRule("date", r"{digit}{1,2}[\-/]{digit}{1,2}[\-/]{digit}{2,4}"),
+    TokenRule("number", r"[\-+]?{number}", token=_no_soft_hyphens),
     TokenRule(
-        Rule(
-            "raised or lowered number",
-            r"[\u207a\u207b\u208a\u208b]?([\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+|[\u2080-\u2089]+)",
-        )
+        "raised or lowered number",
+        r"[\u207a\u207b\u208a\u208b]?([\u2070\u00b9\u00b2\u00b3\u2074-\u2079]+|[\u2080-\u2089]+)",
     ),
     TokenRule(
-        Rule("fraction", r"({digit}{1,4}[\- \u00a0])?{digit}{1,4}(\\?/|\u2044){digit}{1,4}"),
-        _no_break_spaces,
+        "fraction",
+        r"({digit}{1,4}[\- \u00a0])?{digit}{1,4}(\\?/|\u2044){digit}{1,4}",
+        token=_no_break_spaces,
     ),
-    TokenRule(Rule("one sign's fraction", r"[\u00bc-\u00be\u2153\u2154]"), _FRACTIONS.__getitem__),
+    TokenRule("one sign's fraction", r"[\u00bc-\u00be\u2153\u2154]", token=_FRACTIONS.__getitem__),
     TokenRule(
-        Rule(
-            "special",
-            r"-(RRB|LRB|RCB|LCB|RSB|LSB)-|C\.D\.s|pro-|anti-|S(&|&amp;)P-500|S(&|&amp;)Ls"
-            "|Cap{apostrophe}n|c{apostrophe}est",
-        ),
-        _plain_ampersand,
+        "special",
+        r"-(RRB|LRB|RCB|LCB|RSB|LSB)-|C\.D\.s|pro-|anti-|S(&|&amp;)P-500|S(&|&amp;)Ls"
+        "|Cap{apostrophe}n|c{apostrophe}est",
+        token=_plain_ampersand,
     ),
     TokenRule(
-        Rule(
-            "either/or",
-            r"[A-Za-z0-9]+(-[A-Za-z]+){0,2}(\\?/[A-Za-z0-9]+(-[A-Za-z]+){0,2}){1,2}",
-        )
+        "either/or", r"[A-Za-z0-9]+(-[A-Za-z]+){0,2}(\\?/[A-Za-z0-9]+(-[A-Za-z]+){0,2}){1,2}"
     ),
-    TokenRule(Rule("dollar", r"[A-Z]*\$|\#")),
-    TokenRule(Rule("money", r"[\u00a2-\u00a4\x80\u20a0\u20ac]"), _MONEY.__getitem__),
+    TokenRule("dollar", r"[A-Z]*\$|\#"),
+    TokenRule("money", r"[\u00a2-\u00a4\x80\u20a0\u20ac]", token=_MONEY.__getitem__),
     TokenRule(
-        Rule(
-            "letter at a sentence's end",
-            r"[A-Za-z]\.",
-            rf"{{space}}+({_any(_OPENERS)}|{_TAG}){{blank}}",
-        ),
+        "letter at a sentence's end",
+        r"[A-Za-z]\.",
+        rf"{{space}}+({_any(_OPENERS)}|{_TAG}){{blank}}",
         give_back=1,
     ),
-    TokenRule(Rule("number's name", rf"({_any(_NUMBERED)})\.", "{blank}?{digit}")),
-    TokenRule(Rule("abbreviation before a letter", rf"({_any(_CLOSING)})\.", "{any}{any}")),
-    TokenRule(Rule("abbreviation", rf"({_any(_CLOSING + _OPENING)}|{{initials}})\.")),
-    TokenRule(Rule("initials", "{initials}", "{blank}")),
-    TokenRule(Rule("year", "{apostrophe}[0-9][0-9]", "{blank}")),
+    TokenRule("number's name", rf"({_any(_NUMBERED)})\.", "{blank}?{digit}"),
+    TokenRule("abbreviation before a letter", rf"({_any(_CLOSING)})\.", "{any}{any}"),
+    TokenRule("abbreviation", rf"({_any(_CLOSING + _OPENING)}|{{initials}})\."),
+    TokenRule("initials", "{initials}", "{blank}"),
+    TokenRule("year", "{apostrophe}[0-9][0-9]", "{blank}"),
     TokenRule(
-        Rule(
-            "file",
-            rf"({{spoken}}|{{digit}})+(\.({{spoken}}|{{digit}})+)*\.({_any(_ENDINGS)})",
-            "{blank}|[.?!,]",
-        )
+        "file",
+        rf"({{spoken}}|{{digit}})+(\.({{spoken}}|{{digit}})+)*\.({_any(_ENDINGS)})",
+        "{blank}|[.?!,]",
     ),
-    TokenRule(Rule("abbreviation by its comma", r"{word}\.", "{comma}"), _no_soft_hyphens),
+    TokenRule("abbreviation by its comma", r"{word}\.", "{comma}", token=_no_soft_hyphens),
     TokenRule(
-        Rule(
-            "telephone",
-            r"(\([0-9]{2,3}\)[\ \u00a0]?|(\+\+?)?([0-9]{2,4}[\-\ \u00a0])?[0-9]{2,4}"
-            r"[\-\ \u00a0])[0-9]{3,4}[\-\ \u00a0]?[0-9]{3,5}"
-            r"|((\+\+?)?[0-9]{2,4}\.)?[0-9]{2,4}\.[0-9]{3,4}\.[0-9]{3,5}",
-        ),
-        _named_brackets,
+        "telephone",
+        r"(\([0-9]{2,3}\)[\ \u00a0]?|(\+\+?)?([0-9]{2,4}[\-\ \u00a0])?[0-9]{2,4}"
+        r"[\-\ \u00a0])[0-9]{3,4}[\-\ \u00a0]?[0-9]{3,5}"
+        r"|((\+\+?)?[0-9]{2,4}\.)?[0-9]{2,4}\.[0-9]{3,4}\.[0-9]{3,5}",
+        token=_named_brackets,
     ),
-    TokenRule(Rule("double quote", '"|&quot;'), _always("''")),
-    TokenRule(Rule("less", r"\<|&lt;"), _always("<")),
-    TokenRule(Rule("more", r"\>|&gt;"), _always(">")),
+    TokenRule("double quote", '"|&quot;', token=_always("''")),
+    TokenRule("less", r"\<|&lt;", token=_always("<")),
+    TokenRule("more", r"\>|&gt;", token=_always(">")),
     TokenRule(
-        Rule("smiley", r"[<>]?[:;=][\-o*']?[()DPdpO\\{@|\[\]]", "[^A-Za-z0-9]"),
-        _named_brackets,
+        "smiley", r"[<>]?[:;=][\-o*']?[()DPdpO\\{@|\[\]]", "[^A-Za-z0-9]", token=_named_brackets
     ),
     TokenRule(
-        Rule(
-            "face",
-            r"[\-\^x=~<>']_[\-\^x=~<>']"
-            r"|\([\-\^x=~<>'][_.]?[\-\^x=~<>']\)|\([\^x=~<>']-[\^x=~<>'`]\)",
-        ),
-        _named_brackets,
+        "face",
+        r"[\-\^x=~<>']_[\-\^x=~<>']"
+        r"|\([\-\^x=~<>'][_.]?[\-\^x=~<>']\)|\([\^x=~<>']-[\^x=~<>'`]\)",
+        token=_named_brackets,
     ),
-    TokenRule(Rule("bracket", r"[(){}\[\]]"), _BRACKETS.__getitem__),
-    TokenRule(Rule("hyphens", r"\-+"), lambda text: "--" if 3 <= len(text) <= 4 else text),
-    TokenRule(Rule("ellipsis", r"\.{3,5}|(\.[\ \u00a0]){2,4}\.|[\x85\u2026]"), _always("...")),
-    TokenRule(Rule("repeated sign", r"@+|\#+|_+|\*+|(\\\*){1,3}|[?!]+")),
-    TokenRule(Rule("stop", "[.,:/]")),
-    TokenRule(Rule("compound by its comma", r"{compound}\.", "{comma}"), _no_soft_hyphens),
-    TokenRule(Rule("compound", "{compound}"), _no_soft_hyphens),
-    TokenRule(Rule("thing by its comma", r"{thing}\.", "{comma}")),
-    TokenRule(Rule("thing", "{thing}")),
-    TokenRule(Rule("capitals by their comma", r"{capitals}\.", "{comma}"), _plain_ampersand),
-    TokenRule(Rule("capitals", "{capitals}"), _plain_ampersand),
-    TokenRule(Rule("opening apostrophe", "'", r"[A-Za-z][^\ \t\n\r\u00a0]"), _always("`")),
-    TokenRule(Rule("verb at the end", "{verb}"), _closed),
+    TokenRule("bracket", r"[(){}\[\]]", token=_BRACKETS.__getitem__),
+    TokenRule("hyphens", r"\-+", token=lambda text: "--" if 3 <= len(text) <= 4 else text),
+    TokenRule("ellipsis", r"\.{3,5}|(\.[\ \u00a0]){2,4}\.|[\x85\u2026]", token=_always("...")),
+    TokenRule("repeated sign", r"@+|\#+|_+|\*+|(\\\*){1,3}|[?!]+"),
+    TokenRule("stop", "[.,:/]"),
+    TokenRule("compound by its comma", r"{compound}\.", "{comma}", token=_no_soft_hyphens),
+    TokenRule("compound", "{compound}", token=_no_soft_hyphens),
+    TokenRule("thing by its comma", r"{thing}\.", "{comma}"),
+    TokenRule("thing", "{thing}"),
+    TokenRule("capitals by their comma", r"{capitals}\.", "{comma}", token=_plain_ampersand),
+    TokenRule("capitals", "{capitals}", token=_plain_ampersand),
+    TokenRule("opening apostrophe", "'", r"[A-Za-z][^\ \t\n\r\u00a0]", token=_always("`")),
+    TokenRule("verb at the end", "{verb}", token=_closed),
     TokenRule(
-        Rule(
-            "quotes",
-            r"{apostrophe}|''|[`\u2018-\u201f\x91-\x94\u2039\u203a\u00ab\u00bb]{1,2}",
-        ),
-        _closed,
+        "quotes",
+        r"{apostrophe}|''|[`\u2018-\u201f\x91-\x94\u2039\u203a\u00ab\u00bb]{1,2}",
+        token=_closed,
     ),
-    TokenRule(Rule("space", "{space}+|&nbsp;"), _always("")),
-    TokenRule(Rule("arrows", r"\<\<|\>\>")),
-    TokenRule(Rule("sign", "{sign}")),
+    TokenRule("space", "{space}+|&nbsp;", token=_always("")),
+    TokenRule("arrows", r"\<\<|\>\>"),
+    TokenRule("sign", "{sign}"),
 ]

@@ -22,97 +22,84 @@ def test_special_words_come_first():
     assert len(vocabulary) == 5 and len(Vocabulary([])) == 3
 
 
-def test_words_are_counted_and_ordered_by_count_then_alphabet():
+@pytest.mark.parametrize("training", [TRAINING, TRAINING[::-1]])
+def test_order_is_by_count_then_alphabet(training):
     # By hand: a 4; cat, dog, the, zebra 2 each; and 1.
-    assert Vocabulary.from_captions(TRAINING, min_count=1).words[3:] == (
-        *("a", "cat", "dog", "the", "zebra"),
-        "and",
-    )
-    assert Vocabulary.from_captions(TRAINING, min_count=2).words[3:] == (
-        "a",
-        "cat",
-        "dog",
-        "the",
-        "zebra",
-    )
-    assert Vocabulary.from_captions(TRAINING, min_count=4).words[3:] == ("a",)
+    words = ("a", "cat", "dog", "the", "zebra", "and")
+    for min_count, size in ((1, 6), (2, 5), (4, 1)):
+        vocabulary = Vocabulary.from_captions(training, min_count=min_count)
+        assert vocabulary.words[3:] == words[:size]
 
 
-def test_the_order_of_the_images_changes_nothing():
-    one = Vocabulary.from_captions(TRAINING, min_count=1)
-    assert one == Vocabulary.from_captions(TRAINING[::-1], min_count=1)
-
-
-def test_five_times_are_enough_by_default():
+def test_min_count_is_5_by_default():
     training = [image("a.jpg", *["cat"] * 5, *["dog"] * 4)]
     assert Vocabulary.from_captions(training).words[3:] == ("cat",)
 
 
-def test_no_caption_brings_a_control_character_in():
+def test_words_with_control_characters_are_not_counted():
     training = [image("a.jpg", "a \x1b[31mred\x07 \x1b ball\u202e http://x.com/\x1b[2Jx")]
-    counted = Vocabulary.from_captions(training, min_count=1).words
-    assert {"a", "31mred", "ball"} <= set(counted)
-    assert all(word.isprintable() for word in counted)
+    words = Vocabulary.from_captions(training, min_count=1).words
+    assert {"a", "31mred", "ball"} <= set(words)
+    assert all(word.isprintable() for word in words)
 
 
-def test_refuses_captions_without_a_frequent_word():
-    with pytest.raises(ValueError, match="no word occurs 5 times"):
+def test_refuses_captions_without_frequent_word():
+    with pytest.raises(ValueError, match="5"):
         Vocabulary.from_captions(TRAINING)
     with pytest.raises(ValueError, match="no word"):
         Vocabulary.from_captions([], min_count=1)
 
 
-def test_evaluation_captions_are_not_counted_and_images_must_differ():
+def test_evaluation_images_are_not_counted_and_must_differ():
     evaluation = [image("c.jpg", "Ten penguins, ten penguins.")]
     vocabulary = Vocabulary.from_captions(TRAINING, min_count=1, evaluation=evaluation)
     assert vocabulary == Vocabulary.from_captions(TRAINING, min_count=1)
-    with pytest.raises(ValueError, match=r"both training and evaluation: 'b\.jpg'"):
+    with pytest.raises(ValueError, match=r"b\.jpg"):
         Vocabulary.from_captions(TRAINING, min_count=1, evaluation=[image("val/b.jpg", "A zebra.")])
 
 
-def test_a_caption_comes_back_from_its_ids():
+@pytest.mark.parametrize(
+    ("words", "ids", "text"),
+    [
+        ([], [], ""),
+        (["a", "cat", "sits"], [3, 4, 5], "a cat sits"),
+        (["a", "penguin"], [3, 2], "a <unk>"),
+        (["<s>", "</s>", "a"], [2, 2, 3], "<unk> <unk> a"),  # spelled like special words
+    ],
+)
+def test_encode_and_decode(words, ids, text):
     vocabulary = Vocabulary(["a", "cat", "sits"])
-    assert vocabulary.encode(["a", "cat", "sits"]) == [0, 3, 4, 5, 1]
-    assert vocabulary.decode([0, 3, 4, 5, 1, 1]) == "a cat sits"
-    assert vocabulary.encode([]) == [0, 1] and vocabulary.decode([]) == ""
+    assert vocabulary.encode(words) == [0, *ids, 1]
+    assert vocabulary.decode([0, *ids, 1, 1]) == text
 
 
-def test_a_word_not_known_is_unknown_and_stays_visible():
-    vocabulary = Vocabulary(["a", "cat"])
-    assert vocabulary.encode(["a", "penguin"]) == [0, 3, 2, 1]
-    assert vocabulary.decode([0, 3, 2, 1]) == "a <unk>"
-
-
-def test_a_word_spelled_like_a_special_one_does_not_become_it():
-    vocabulary = Vocabulary(["a"])
-    assert vocabulary.encode(["<s>", "</s>", "a"]) == [0, 2, 2, 3, 1]
-
-
-@pytest.mark.parametrize("number", [4, -1])
-def test_an_id_that_is_not_there_is_refused(number):
-    with pytest.raises(ValueError, match=f"id {number} is not among the vocabulary's 0 to 3"):
-        Vocabulary(["a"]).decode([3, number])
+@pytest.mark.parametrize("index", [4, -1])
+def test_decode_refuses_unknown_id(index):
+    with pytest.raises(ValueError, match=f"id {index}"):
+        Vocabulary(["a"]).decode([3, index])
 
 
 @pytest.mark.parametrize(
-    ("words", "message"),
+    ("words", "key_word"),
     [
-        (["a", "b", "a"], "'a' is there 2 times"),
-        (["a", "</s>"], "'</s>' is a special word"),
-        (["a cat"], "'a cat' is not one word"),
-        ([""], "'' is not one word"),
-        (["\x1b[31mred"], r"'\\x1b\[31mred' has a control character"),
-        (["a\x9b2J"], r"'a\\x9b2J' has a control character"),
-        (["\u202ecat"], r"'\\u202ecat' has a control character"),
-        (["\ud83d"], r"'\\ud83d' has a control character"),
+        (["a", "b", "a"], "2 times"),
+        (["a", "</s>"], "special"),
+        (["a cat"], "one word"),
+        ([""], "one word"),
+        (["\x1b[31mred"], "control"),
+        (["a\x9b2J"], "control"),
+        (["\u202ecat"], "control"),
+        (["\ud83d"], "control"),
     ],
 )
-def test_words_that_cannot_be_a_vocabulary_are_refused(words, message):
-    with pytest.raises(ValueError, match=message):
+def test_refuses_invalid_words(words, key_word):
+    with pytest.raises(ValueError, match=key_word):
         Vocabulary(words)
+    with pytest.raises(ValueError, match=key_word):
+        Vocabulary.from_words(["<s>", "</s>", "<unk>", *words])
 
 
-def test_vocabularies_are_equal_when_all_words_have_the_same_ids():
+def test_equality():
     assert Vocabulary(["a", "b"]) == Vocabulary(("a", "b"))
     assert hash(Vocabulary(["a", "b"])) == hash(Vocabulary(("a", "b")))
     assert Vocabulary(["a", "b"]) != Vocabulary(["b", "a"])
@@ -122,18 +109,6 @@ def test_vocabularies_are_equal_when_all_words_have_the_same_ids():
 def test_from_words():
     vocabulary = Vocabulary(["caf\u00e9", "'s", '"', "\u65e5"])
     assert Vocabulary.from_words(vocabulary.words) == vocabulary
-
-
-@pytest.mark.parametrize(
-    ("words", "message"),
-    [
-        (["a", "b"], "does not begin with"),
-        (["</s>", "<s>", "<unk>", "a"], "does not begin with"),
-        (["<s>", "</s>"], "does not begin with"),
-        (["<s>", "</s>", "<unk>", "a", "a"], "2 times"),
-        (["<s>", "</s>", "<unk>", "a", "<unk>"], "special"),
-    ],
-)
-def test_from_words_refuses_other_lists(words, message):
-    with pytest.raises(ValueError, match=message):
-        Vocabulary.from_words(words)
+    for words in (["a", "b"], ["</s>", "<s>", "<unk>", "a"], ["<s>", "</s>"]):
+        with pytest.raises(ValueError, match="begin"):
+            Vocabulary.from_words(words)

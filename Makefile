@@ -1,4 +1,4 @@
-# `make test` installs into .venv if setup.cfg has changed, and runs scripts/check.
+# `make test` installs into .venv if setup.cfg has changed, runs scripts/check and builds the docs.
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,6 +8,7 @@ INSTALLED := $(VENV)/installed
 
 test: $(INSTALLED)
 	scripts/check
+	$(MAKE) docs
 
 demo: $(INSTALLED)
 	rm -rf build/demo
@@ -19,7 +20,7 @@ docs: $(INSTALLED)
 # pip, not python, is tested for: an interrupted venv has python without pip.
 $(INSTALLED): setup.cfg pyproject.toml
 	test -x $(VENV)/bin/pip || $(PYTHON) -m venv $(VENV)
-	$(VENV)/bin/python -m pip install -e '.[test,docs]'
+	$(VENV)/bin/python -m pip install -e '.[test]'
 	touch $@
 
 # .venv stays: torch is gigabytes to fetch again.

@@ -56,7 +56,7 @@ def test_flag_errors_import_no_heavy_library(name: str) -> None:
 def test_missing_inputs_import_no_heavy_library(name: str, tmp_path: Path) -> None:
     """Required flags, and the weights, are a path that does not exist."""
     missing = str(tmp_path / "missing")
-    flags_type, _ = load(COMMANDS[name])
+    flags_type, _ = load(name)
     hints = get_type_hints(flags_type, include_extras=True)
     arguments = []
     for field in dataclasses.fields(flags_type):

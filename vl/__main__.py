@@ -11,11 +11,11 @@ import sys
 import traceback
 from collections.abc import Callable
 from dataclasses import is_dataclass
-from typing import Any, NamedTuple, get_origin, get_type_hints
+from typing import Any, get_origin, get_type_hints
 
 import tyro
 
-from vl.commands.bounds import check_bounds
+from vl.commands.bounds import check_bounds, check_inputs
 from vl.data.files import escape_unprintable
 from vl.version import __version__
 
@@ -24,71 +24,29 @@ WRONG_USE = 2  # a command itself returns 1 if it ran, but some of its input fai
 INTERRUPTED = 130  # as in shells: 128 + SIGINT
 PIPE_CLOSED = 141  # 128 + SIGPIPE
 
-
-class Command(NamedTuple):
-    """A command whose module has not been imported yet."""
-
-    flags: str  # module:class of the frozen dataclass; the module has run(flags) -> exit code
-    summary: str  # how the docstring of the dataclass begins; here, so that help imports nothing
-
-
+# The summary is how the docstring of the flags begins; here, so that help imports no command.
 COMMANDS = {
-    "caption": Command("vl.commands.caption:CaptionFlags", "Caption images"),
-    "label": Command("vl.commands.label:LabelFlags", "Label images"),
-    "search": Command(
-        "vl.commands.search:SearchFlags",
-        "Search images by words, by images, or by sums",
-    ),
-    "embed": Command("vl.commands.embed:EmbedRun", "Embed images"),
-    "encoders": Command("vl.commands.encoders:EncodersRun", "List encoders"),
-    "attack": Command(
-        "vl.commands.attack:AttackRun",
-        "Attack images with the fast gradient sign method, and write the adversarial images",
-    ),
-    "train captioner": Command(
-        "vl.commands.train_captioner:TrainCaptionerFlags",
-        "Train a captioner: its decoder, on cached embeddings",
-    ),
-    "finetune captioner": Command(
-        "vl.commands.finetune_captioner:FinetuneCaptionerFlags",
-        "Fine-tune a captioner: encoder and decoder together, on images",
-    ),
-    "self-critical captioner": Command(
-        "vl.commands.self_critical_captioner:SelfCriticalCaptionerFlags",
-        "Train a captioner's decoder on CIDEr-D and BLEU-4 of captions it samples",
-    ),
-    "train labeller": Command("vl.commands.train_labeller:TrainLabellerFlags", "Train a labeller"),
-    "finetune labeller": Command(
-        "vl.commands.finetune_labeller:FinetuneLabellerFlags", "Fine-tune a labeller"
-    ),
-    "train encoder": Command("vl.commands.train_encoder:EncoderTraining", "Train an encoder"),
-    "finetune encoder": Command(
-        "vl.commands.finetune_encoder:EncoderFinetuning",
-        "Fine-tune a pretrained encoder to classify images",
-    ),
-    "train words": Command("vl.commands.train_words:WordTraining", "Train word vectors"),
-    "evaluate": Command(
-        "vl.commands.evaluate:EvaluateFlags", "Evaluate captions against references"
-    ),
-    "evaluate-labels": Command(
-        "vl.commands.evaluate_labels:EvaluateLabelsFlags", "Evaluate a labeller"
-    ),
-    "evaluate-encoder": Command(
-        "vl.commands.evaluate_encoder:EncoderEvaluation", "Evaluate an encoder, or several averaged"
-    ),
-    "evaluate-robustness": Command(
-        "vl.commands.evaluate_robustness:RobustnessEvaluation",
-        "Evaluate a trained encoder under attack",
-    ),
-    "shard": Command("vl.commands.shard:ShardRun", "Pack labelled images into tar shards"),
-    "draw-world": Command(
-        "vl.commands.draw_world:DrawWorld",
-        "Draw a world of scenes with captions, classes, ground truth, text and taxonomy",
-    ),
-    "demo": Command(
-        "vl.commands.demo:DemoRun",
-        "Draw a world, train the whole system on it from scratch, and evaluate it",
-    ),
+    "caption": "Caption images",
+    "label": "Label images",
+    "search": "Search images by words, by images, or by sums",
+    "embed": "Embed images",
+    "encoders": "List encoders",
+    "attack": "Attack images with the fast gradient sign method, and write the adversarial images",
+    "train captioner": "Train a captioner: its decoder, on cached embeddings",
+    "finetune captioner": "Fine-tune a captioner: encoder and decoder together, on images",
+    "self-critical captioner": "Train a captioner's decoder on CIDEr-D and BLEU-4 of samples",
+    "train labeller": "Train a labeller",
+    "finetune labeller": "Fine-tune a labeller",
+    "train encoder": "Train an encoder",
+    "finetune encoder": "Fine-tune a pretrained encoder to classify images",
+    "train words": "Train word vectors",
+    "evaluate": "Evaluate captions against references",
+    "evaluate-labels": "Evaluate a labeller",
+    "evaluate-encoder": "Evaluate an encoder, or several averaged",
+    "evaluate-robustness": "Evaluate a trained encoder under attack",
+    "shard": "Pack labelled images into tar shards",
+    "draw-world": "Draw a world of scenes with captions, classes, ground truth, text and taxonomy",
+    "demo": "Draw a world, train the whole system on it from scratch, and evaluate it",
 }
 
 
@@ -104,10 +62,9 @@ def main(argv: list[str] | None = None) -> int:
     """
     arguments = sys.argv[1:] if argv is None else argv
     debug = "--debug" in arguments
-    arguments = [argument for argument in arguments if argument != "--debug"]
     handler = _handler(debug=debug)
     try:
-        code = _dispatch(arguments)
+        code = _run([argument for argument in arguments if argument != "--debug"])
         sys.stdout.flush()
     except KeyboardInterrupt:
         _print_error("interrupted")
@@ -116,68 +73,78 @@ def main(argv: list[str] | None = None) -> int:
         # The rest of the buffer would raise again when the interpreter exits.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return PIPE_CLOSED
-    except (ValueError, OSError) as error:
-        if debug:
-            traceback.print_exc()
-        _print_error(f"error: {_one_line(error)}")
-        return WRONG_USE
-    except (MemoryError, RuntimeError) as error:
-        if not _out_of_memory(error):
+    except (ValueError, OSError, MemoryError, RuntimeError) as error:
+        message = _message(error)
+        if message is None:
             raise  # a bug
         if debug:
             traceback.print_exc()
-        _print_error("error: out of memory; try a smaller --batch-size")
+        _print_error(f"error: {message}")
         return WRONG_USE
     finally:
         logging.getLogger().removeHandler(handler)
     return code
 
 
-def _out_of_memory(error: MemoryError | RuntimeError) -> bool:
-    """Whether memory ran out; PyTorch has no exception class for that on a CPU."""
-    text = str(error)
-    return isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
+def parse(arguments: list[str]) -> tuple[Any, Callable[[Any], int]]:
+    """The flags of a command line, within their bounds, and the function that runs the command.
 
+    Whether files exist is not checked, see ``check_inputs``.
 
-def _dispatch(arguments: list[str]) -> int:
-    for name, command in COMMANDS.items():
-        length = len(name.split())
-        if arguments[:length] == name.split():
-            return _run(name, command, arguments[length:])
+    Raises:
+        ValueError: there is no such command, or a value is out of bounds.
+        SystemExit: after help or the version on stdout, or wrong flags on stderr.
+    """
+    for name in COMMANDS:
+        words = name.split()
+        if arguments[: len(words)] == words:
+            flags_type, run = load(name)
+            flags = _parse_flags(name, flags_type, arguments[len(words) :])
+            check_bounds(flags)
+            return flags, run
     first = arguments[0] if arguments else ""
     family = [name for name in COMMANDS if name.startswith(f"{first} ")]  # "train captioner"
     if first == "--version":
         print(f"vl {__version__}")
-        return DONE
+        raise SystemExit(DONE)
     if first in ("-h", "--help") or (family and arguments[1:2] in (["-h"], ["--help"])):
         print(_help(family or list(COMMANDS)))
-        return DONE
+        raise SystemExit(DONE)
     if len(arguments) == (1 if family else 0):
         print(_help(family or list(COMMANDS)), file=sys.stderr)
-        return WRONG_USE
+        raise SystemExit(WRONG_USE)
     unknown = " ".join(arguments[:2]) if family else first
     raise ValueError(f"no command {unknown!r}; choose from {', '.join(family or COMMANDS)}")
 
 
-def _run(name: str, command: Command, arguments: list[str]) -> int:
-    flags_type, run = load(command)
-    _refuse_repeated(flags_type, arguments)
+def load(name: str) -> tuple[type[Any], Callable[[Any], int]]:
+    """Import a command: the dataclass of its flags, and the function that runs it."""
+    module = importlib.import_module(f"vl.commands.{name.replace(' ', '_').replace('-', '_')}")
+    return get_type_hints(module.run)["flags"], module.run
+
+
+def _run(arguments: list[str]) -> int:
     try:
-        flags = tyro.cli(
-            flags_type,
-            prog=f"vl {name}",
-            args=arguments,
-            config=(
-                tyro.conf.FlagCreatePairsOff,  # --json without --no-json
-                tyro.conf.DisallowNone,  # None is the absence of a flag, not a value of it
-                tyro.conf.PositionalMetavarFromFieldName,
-                tyro.conf.OmitArgPrefixes,  # nested groups of flags have no prefix
-            ),
-        )
-    except SystemExit as stop:  # tyro has printed help or an error
+        flags, run = parse(arguments)
+    except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else DONE
-    check_bounds(flags)
+    check_inputs(flags)
     return run(flags)
+
+
+def _parse_flags(name: str, flags_type: type[Any], arguments: list[str]) -> Any:
+    _refuse_repeated(flags_type, arguments)
+    return tyro.cli(
+        flags_type,
+        prog=f"vl {name}",
+        args=arguments,
+        config=(
+            tyro.conf.FlagCreatePairsOff,  # --json without --no-json
+            tyro.conf.DisallowNone,  # None is the absence of a flag, not a value of it
+            tyro.conf.PositionalMetavarFromFieldName,
+            tyro.conf.OmitArgPrefixes,  # nested groups of flags have no prefix
+        ),
+    )
 
 
 def _refuse_repeated(flags_type: type[Any], arguments: list[str]) -> None:
@@ -191,16 +158,9 @@ def _refuse_repeated(flags_type: type[Any], arguments: list[str]) -> None:
             raise ValueError(f"{flag} is repeated; give all its values after one")
 
 
-def load(command: Command) -> tuple[type[Any], Callable[[Any], int]]:
-    """Import a command: the dataclass of its flags, and the function that runs it."""
-    module_name, _, name = command.flags.partition(":")
-    module = importlib.import_module(module_name)
-    return getattr(module, name), module.run
-
-
 def _help(names: list[str]) -> str:
     width = max(len(name) for name in names)
-    lines = "\n".join(f"  {name:{width}}  {COMMANDS[name].summary}" for name in names)
+    lines = "\n".join(f"  {name:{width}}  {COMMANDS[name]}" for name in names)
     return f"""usage: vl COMMAND [flags]
 
 {lines}
@@ -234,10 +194,17 @@ def _print_error(message: str) -> None:
     print(escape_unprintable(f"vl: {message}"), file=sys.stderr)
 
 
-def _one_line(error: ValueError | OSError) -> str:
+def _message(error: Exception) -> str | None:
+    """What went wrong in one line; None if it is a bug."""
+    text = str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         return f"{error.filename}: {error.strerror}"
-    return " ".join(str(error).splitlines()) or type(error).__name__
+    if isinstance(error, ValueError | OSError):
+        return " ".join(text.splitlines()) or type(error).__name__
+    # PyTorch has no exception class for memory that ran out on a CPU.
+    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
+        return "out of memory; try a smaller --batch-size"
+    return None
 
 
 if __name__ == "__main__":

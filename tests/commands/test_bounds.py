@@ -8,7 +8,7 @@ import pytest
 import tyro
 from annotated_types import Interval
 
-from vl.commands.bounds import check_bounds
+from vl.commands.bounds import check_bounds, check_inputs
 from vl.data.bounds import (
     InputFile,
     InputPath,
@@ -43,10 +43,13 @@ class Flags:
 
 
 def test_accepts_values_on_their_bounds(tmp_path):
-    check_bounds(Flags())
-    check_bounds(Flags((tmp_path, Path("-")), patience=1, threshold=0.0, epsilon=(0.0, 1.0)))
-    check_bounds(Flags(side=224, learning_rate=1e38, seed=-5, steps=Steps(0.0)))
-    check_bounds(Flags(weights=Path(__file__)))
+    for flags in (
+        Flags(),
+        Flags((tmp_path, Path("-")), patience=1, threshold=0.0, epsilon=(0.0, 1.0)),
+        Flags(side=224, learning_rate=1e38, seed=-5, steps=Steps(0.0), weights=Path(__file__)),
+    ):
+        check_bounds(flags)
+        check_inputs(flags)
 
 
 @pytest.mark.parametrize(
@@ -71,7 +74,8 @@ def test_refuses_values_out_of_bounds(changes, message):
 def test_refuses_missing_inputs(tmp_path):
     missing = tmp_path / "missing"
     for changes in ({"inputs": (tmp_path, missing)}, {"weights": missing}):
+        check_bounds(Flags(**changes))
         with pytest.raises(FileNotFoundError, match="missing"):
-            check_bounds(Flags(**changes))
+            check_inputs(Flags(**changes))
     with pytest.raises(IsADirectoryError):
-        check_bounds(Flags(weights=tmp_path))
+        check_inputs(Flags(weights=tmp_path))

@@ -1,7 +1,7 @@
 """Processes that tests start, to kill them or to let them train together.
 
-python -m tests.processes.encoder_run MOMENT RANK FLAGS ... is `vl train encoder FLAGS ...`, of which the
-process of that rank kills itself at that moment, unless torchrun has restarted it.
+python -m tests.processes.encoder_run MOMENT RANK FLAGS ... is `vl train encoder FLAGS ...`, of
+which the process of that rank kills itself at that moment, unless torchrun has restarted it.
 """
 
 import multiprocessing

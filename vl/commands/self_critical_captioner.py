@@ -13,7 +13,7 @@ from vl.data.bounds import InputFile
 
 @dataclass(frozen=True, kw_only=True)
 class SelfCriticalCaptionerFlags:
-    """Train a captioner's decoder on CIDEr-D and BLEU-4 of captions it samples (Rennie 2017)."""
+    """Train a captioner's decoder on CIDEr-D and BLEU-4 of samples (Rennie 2017)."""
 
     model: InputFile
     """Captioner to start from, of `vl train captioner`."""

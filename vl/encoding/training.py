@@ -230,7 +230,7 @@ def save_trained(
     config: EncoderTrainingConfig,
     validation: Validation | None,
 ) -> None:
-    """Write an encoder with the classes of its training images and a description of its training."""
+    """Write an encoder with its classes and a description of its training."""
     training = {
         "settings": settings_of(config),
         "images": len(splits.training.labels),

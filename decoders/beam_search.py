@@ -56,71 +56,63 @@ def beam_search(
         There are fewer only where fewer are possible.
 
     Raises:
-        ValueError: ``num_beams`` or ``max_length`` below 1, an empty state, or a step that gives
-            NaN.
+        ValueError: the step gives NaN.
 
     Source:
         Vinyals et al. 2015, section 3.1.2.
     """
-    if num_beams < 1 or max_length < 1:
-        raise ValueError(
-            f"num_beams and max_length must be at least 1, not {num_beams} and {max_length}"
-        )
-    if not state:
-        raise ValueError("the state has no part, so the number of images is unknown")
-    images = len(state[0])
-    if images == 0:
-        return []
-    device = state[0].device
+    images, device = len(state[0]), state[0].device
     # Each image has `num_beams` beams. A beam is empty (log-prob minus infinity), live (its row in
     # the state is the count of live beams before it) or done.
-    log_prob = torch.full((images, num_beams), -math.inf, device=device)
+    beams = images, num_beams
+    log_prob = torch.full(beams, -math.inf, device=device)
     log_prob[:, 0] = 0.0  # a single beam: equal beginnings would give equal captions
-    length = torch.zeros(images, num_beams, dtype=torch.long, device=device)
-    done = torch.zeros(images, num_beams, dtype=torch.bool, device=device)
+    length = torch.zeros(beams, dtype=torch.long, device=device)
+    done = torch.zeros(beams, dtype=torch.bool, device=device)
     ended = torch.zeros_like(done)
-    words = torch.full((images, num_beams, max_length), end, dtype=torch.long, device=device)
+    words = torch.full((*beams, max_length), end, dtype=torch.long, device=device)
     last = torch.full((images,), start, dtype=torch.long, device=device)
-    live_image = torch.arange(images, device=device)  # (N,): image of each live beam
-    live_beam = torch.zeros_like(live_image)  # (N,): index among its image's beams
+    live: tuple[Tensor, ...] = (torch.arange(images, device=device), torch.zeros_like(last))
     for position in range(max_length):
         log_probs, state = step(last, state)  # (N, V)
         best, word = top_words(log_probs, min(num_beams, log_probs.shape[1]))  # (N, k)
-        best = best.to(log_prob.dtype)
-        k = best.shape[1]
-        done[live_image, live_beam] = best[:, 0] == -math.inf  # nothing can follow
+        done[live] = best[:, 0] == -math.inf  # nothing can follow
         # Candidates of an image: every live beam continued in k ways, then every done beam.
-        continued = torch.full((images, num_beams, k), -math.inf, device=device)
-        continued[live_image, live_beam] = log_prob[live_image, live_beam, None] + best
-        next_word = torch.full((images, num_beams, k), end, dtype=torch.long, device=device)
-        next_word[live_image, live_beam] = word
+        continued = _of_all_beams(log_prob[live][:, None] + best, live, beams, fill=-math.inf)
         finished = log_prob.masked_fill(~done, -math.inf)
-        candidate = torch.cat([continued.flatten(1), finished], 1)  # (B, num_beams (k + 1))
-        score = candidate
+        candidate = score = torch.cat([continued, finished], 1)  # (B, num_beams (k + 1))
         if length_penalty:
-            continued_score = continued.flatten(1) / (position + 1) ** length_penalty
-            finished_score = finished / length.clamp(min=1) ** length_penalty
-            score = torch.cat([continued_score, finished_score], 1)
+            lengths = length.clamp(min=1) ** length_penalty
+            score = torch.cat([continued / (position + 1) ** length_penalty, finished / lengths], 1)
         choice = score.topk(num_beams).indices  # (B, num_beams)
-        grows = choice < num_beams * k
-        parent = torch.where(grows, choice // k, choice - num_beams * k)
-        new_word = next_word.flatten(1).gather(1, choice.clamp(max=num_beams * k - 1))
+        grows = choice < continued.shape[1]
+        parent = torch.where(grows, choice // best.shape[1], choice - continued.shape[1])
+        next_word = _of_all_beams(word, live, beams, fill=end)
+        next_word = next_word.gather(1, choice.clamp(max=continued.shape[1] - 1))
         log_prob = candidate.gather(1, choice)
         grows &= log_prob > -math.inf
         length = length.gather(1, parent) + grows
         words = words.gather(1, parent[:, :, None].expand_as(words))
-        words[:, :, position] = torch.where(grows, new_word, end)
-        ended = torch.where(grows, new_word == end, ended.gather(1, parent))
+        words[:, :, position] = torch.where(grows, next_word, end)
+        ended = torch.where(grows, next_word == end, ended.gather(1, parent))
         done = ~grows | ended
-        row = torch.zeros(images, num_beams, dtype=torch.long, device=device)
-        row[live_image, live_beam] = torch.arange(len(live_image), device=device)
-        live_image, live_beam = (~done).nonzero(as_tuple=True)
-        if len(live_image) == 0:
+        row = _of_all_beams(torch.arange(len(last), device=device)[:, None], live, beams, fill=0)
+        live = (~done).nonzero(as_tuple=True)
+        last = next_word[live]
+        if len(last) == 0:
             break
-        last = new_word[live_image, live_beam]
-        order = row.gather(1, parent)[live_image, live_beam]  # (N,): row of each beam's parent
+        order = row.gather(1, parent)[live]  # (N,): row of each beam's parent
         state = tuple(part[order] for part in state)
     return _hypotheses(words, length, log_prob, ended, length_penalty)
+
+
+def _of_all_beams(
+    values: Tensor, live: tuple[Tensor, ...], beams: tuple[int, int], *, fill: float
+) -> Tensor:
+    """Values of live beams, ``(N, k)``, among those of all, ``(B, num_beams k)``."""
+    spread = values.new_full((*beams, values.shape[1]), fill)
+    spread[live] = values
+    return spread.flatten(1)
 
 
 def top_words(log_probs: Tensor, k: int) -> tuple[Tensor, Tensor]:

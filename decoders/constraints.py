@@ -15,16 +15,11 @@ from vl.decoders.beam_search import State, Step
 
 
 def ensemble(decoders: Sequence[tuple[Step, State]]) -> tuple[Step, State]:
-    """An ensemble of decoders: the mean of their probabilities at each step.
-
-    Raises:
-        ValueError: there is no decoder, or their vocabularies differ.
+    """An ensemble of decoders of one vocabulary: the mean of their probabilities at each step.
 
     Source:
         Vinyals et al. 2016 (PAMI), section 4.4.
     """
-    if not decoders:
-        raise ValueError("an ensemble needs at least one decoder")
     if len(decoders) == 1:
         return decoders[0]
     sizes = [len(state) for _, state in decoders]
@@ -32,17 +27,10 @@ def ensemble(decoders: Sequence[tuple[Step, State]]) -> tuple[Step, State]:
     def step(words: Tensor, state: State) -> tuple[Tensor, State]:
         member_log_probs: list[Tensor] = []
         after: list[Tensor] = []
-        begin = 0
         for (member, _), size in zip(decoders, sizes, strict=True):
-            log_probs, member_state = member(words, state[begin : begin + size])
-            if member_log_probs and log_probs.shape != member_log_probs[0].shape:
-                raise ValueError(
-                    f"vocabularies of {member_log_probs[0].shape[1]} and {log_probs.shape[1]} "
-                    f"words cannot form an ensemble"
-                )
+            log_probs, member_state = member(words, state[len(after) : len(after) + size])
             member_log_probs.append(log_probs)
             after += member_state
-            begin += size
         mean = torch.stack(member_log_probs).logsumexp(0) - math.log(len(member_log_probs))
         return mean, tuple(after)
 
@@ -74,13 +62,7 @@ def minimum_length(step: Step, state: State, *, min_length: int, end: int) -> tu
 
 
 def no_repeated_ngram(step: Step, state: State, *, size: int) -> tuple[Step, State]:
-    """Never repeat an n-gram of this size within a caption; size 1 forbids any word twice.
-
-    Raises:
-        ValueError: the size is below 1.
-    """
-    if size < 1:
-        raise ValueError(f"an n-gram has at least one word, not {size}")
+    """Never repeat an n-gram of this size within a caption; size 1 forbids any word twice."""
 
     def wrapped(last: Tensor, state: State) -> tuple[Tensor, State]:
         (*inner, history) = state

@@ -7,53 +7,28 @@ labeller's.
 import torch
 from torch import Tensor, nn
 
+from vl.decoders.standardization import StandardizedInput
+
 MARGIN = 0.1  # Frome et al. 2013, for word vectors of length 1
 
 
-class Devise(nn.Module):
+class Devise(StandardizedInput):
     """The map M of the paper: ``(B, image_width)`` to ``(B, width)``, not normalized.
 
     Args:
         image_width: width of the image embedding.
         width: width of word space; 500 or 1,000 in the paper.
-
-    Raises:
-        ValueError: a width below 1.
     """
 
     def __init__(self, *, image_width: int, width: int) -> None:
-        super().__init__()
-        if min(image_width, width) < 1:
-            raise ValueError("image_width and width must be at least 1")
-        self.image_width = image_width
+        super().__init__(image_width)
         self.width = width
         self.configuration = {"image_width": image_width, "width": width}  # constructor's arguments
-        self.image_mean: Tensor
-        self.image_scale: Tensor
-        self.register_buffer("image_mean", torch.zeros(image_width))
-        self.register_buffer("image_scale", torch.ones(()))
         self.projection = nn.Linear(image_width, width, bias=False)
-
-    def standardize(self, images: Tensor) -> None:
-        """Standardize embeddings from now on: subtract the mean of these, divide by their scale.
-
-        The scale is one standard deviation over all axes. As published there is no
-        standardization: mean 0, scale 1.
-
-        Args:
-            images: of the training split, ``(B, image_width)``.
-        """
-        mean = images.mean(0)
-        self.image_mean.copy_(mean)
-        self.image_scale.copy_((images - mean).square().mean().sqrt().clamp(min=1e-6))
 
     def forward(self, images: Tensor) -> Tensor:
         """``(B, image_width)`` to ``(B, width)``."""
-        if images.shape[-1] != self.image_width:
-            raise ValueError(
-                f"images have width {images.shape[-1]}, the map expects {self.image_width}"
-            )
-        return self.projection((images - self.image_mean) / self.image_scale)
+        return self.projection(self.standardized(images))
 
 
 def hinge_rank_loss(
@@ -70,9 +45,6 @@ def hinge_rank_loss(
 
     Returns:
         The mean over the batch, ``()``; float32 at least.
-
-    Raises:
-        ValueError: shapes do not match, or the margin is negative.
 
     Source:
         Frome et al. 2013, equation 1. They truncate its sum: ``first_violation_loss``.
@@ -105,9 +77,6 @@ def first_violation_loss(
         The mean over the batch, ``()``, where an image without a violation counts 0; float32 at
         least.
 
-    Raises:
-        ValueError: shapes do not match, or the margin is negative.
-
     Source:
         Frome et al. 2013, equation 1 as they trained with it.
     """
@@ -124,14 +93,6 @@ def _violations(projected: Tensor, label_vectors: Tensor, labels: Tensor, margin
 
     0 for the right label, negative where the margin is kept.
     """
-    if projected.shape[1:] != label_vectors.shape[1:]:
-        raise ValueError(
-            f"images have width {projected.shape[-1]}, label vectors {label_vectors.shape[-1]}"
-        )
-    if labels.shape != projected.shape[:1]:
-        raise ValueError(f"{len(projected)} images, labels of shape {tuple(labels.shape)}")
-    if margin < 0:
-        raise ValueError(f"margin is {margin}; it must be at least 0")
     # bfloat16 cannot tell scores near 1 apart that differ by 0.004: too coarse for the margin.
     exact = torch.promote_types(projected.dtype, torch.float32)
     with torch.autocast(projected.device.type, enabled=False):

@@ -14,28 +14,20 @@ from vl.decoders.beam_search import Hypothesis
 _SIZES = range(1, 5)  # of n-grams, as in BLEU-4
 # Captions of a beam differ by whole nats, so that unscaled the likeliest would have nearly all the
 # weight. Chosen on Flickr8k's development split among 0.1 to 1.
-LOG_PROB_SCALE = 0.3
+_LOG_PROB_SCALE = 0.3
 
 
-def minimum_bayes_risk(
-    hypotheses: Sequence[Hypothesis], *, scale: float = LOG_PROB_SCALE
-) -> list[Hypothesis]:
-    """The same captions, those with the greatest expected similarity to the others first.
+def minimum_bayes_risk(hypotheses: Sequence[Hypothesis]) -> list[Hypothesis]:
+    """An image's captions, those with the greatest expected similarity to the others first.
 
-    Similarity is the mean over n from 1 to 4 of the F1 of n-grams. Captions that did not end stay
-    last.
-
-    Args:
-        hypotheses: of one image.
-        scale: factor of the log-probabilities whose softmax weights the expectation.
+    Similarity is the mean over n from 1 to 4 of the F1 of n-grams. The expectation is weighted by
+    the softmax of scaled log-probabilities. Captions that did not end stay last.
 
     Source:
         Kumar and Byrne 2004, minimum Bayes risk; their loss is BLEU, this one is symmetric.
     """
-    if len(hypotheses) < 2:
-        return list(hypotheses)
     log_probs = torch.tensor([caption.log_prob for caption in hypotheses], dtype=torch.float64)
-    weights = (scale * log_probs).softmax(0).tolist()
+    weights = (_LOG_PROB_SCALE * log_probs).softmax(0).tolist()
     grams = [_ngrams(caption.words) for caption in hypotheses]
     expected = [0.0] * len(hypotheses)
     for i in range(len(hypotheses)):

@@ -59,19 +59,14 @@ def advantages(rewards: Tensor) -> Tensor:
     """The reward of each caption minus the mean reward of the image's other captions.
 
     Args:
-        rewards: ``(B, S)``, of S sampled captions per image.
+        rewards: ``(B, S)``, of S > 1 sampled captions per image.
 
     Returns:
         ``(B, S)``; each row sums to 0.
-
-    Raises:
-        ValueError: a single caption per image, so there are no others.
 
     Source:
         Rennie et al. 2017 take the greedy caption's reward as the baseline; the mean of the other
         samples (Kool et al. 2019) needs no search.
     """
     count = rewards.shape[1]
-    if count < 2:
-        raise ValueError("the baseline is the mean of the other captions: sample at least 2")
     return (rewards - rewards.mean(1, keepdim=True)) * (count / (count - 1))

@@ -12,9 +12,10 @@ from torch import Tensor, nn
 from vl.data.batches import LossSum
 from vl.data.choices import LstmCell
 from vl.decoders.beam_search import State
+from vl.decoders.standardization import StandardizedInput
 
 
-class ShowAndTell(nn.Module):
+class ShowAndTell(StandardizedInput):
     """The decoder: ``start`` takes the image, ``step`` one word at a time.
 
     Args:
@@ -29,7 +30,7 @@ class ShowAndTell(nn.Module):
             two are separate.
 
     Raises:
-        ValueError: a size below 1, an unknown cell, or tied embeddings with unequal sizes.
+        ValueError: an unknown cell, or tied embeddings with unequal sizes.
 
     Source:
         Vinyals et al. 2015, equations 4 to 12; defaults from im2txt's configuration.
@@ -46,9 +47,7 @@ class ShowAndTell(nn.Module):
         dropout: float = 0.3,
         tie_word_embeddings: bool = False,
     ) -> None:
-        super().__init__()
-        if min(image_width, vocabulary_size, embedding_size, hidden_size) < 1:
-            raise ValueError("every size must be at least 1")
+        super().__init__(image_width)
         if cell not in get_args(LstmCell):
             raise ValueError(f"cell is {cell!r}; it must be 'im2txt' or 'paper'")
         if tie_word_embeddings and embedding_size != hidden_size:
@@ -56,7 +55,6 @@ class ShowAndTell(nn.Module):
                 f"tied word embeddings need equal sizes; "
                 f"embedding_size is {embedding_size}, hidden_size {hidden_size}"
             )
-        self.image_width = image_width
         self.vocabulary_size = vocabulary_size
         self.hidden_size = hidden_size
         self.cell: LstmCell = cell
@@ -69,10 +67,6 @@ class ShowAndTell(nn.Module):
             "dropout": dropout,
             "tie_word_embeddings": tie_word_embeddings,
         }
-        self.image_mean: Tensor
-        self.image_scale: Tensor
-        self.register_buffer("image_mean", torch.zeros(image_width))
-        self.register_buffer("image_scale", torch.ones(()))
         self.image_embedding = nn.Linear(image_width, embedding_size, bias=False)
         self.word_embedding = nn.Embedding(vocabulary_size, embedding_size)
         self.input_gates = nn.Linear(embedding_size, 4 * hidden_size, bias=cell == "im2txt")
@@ -93,27 +87,9 @@ class ShowAndTell(nn.Module):
             forget = self.input_gates.bias.data[self.hidden_size : 2 * self.hidden_size]
             forget.fill_(1.0)  # BasicLSTMCell's forget_bias, which im2txt leaves at its default
 
-    def standardize(self, images: Tensor) -> None:
-        """Standardize embeddings from now on: subtract the mean of these, divide by their scale.
-
-        The scale is one standard deviation over all axes. As published there is no
-        standardization: mean 0, scale 1. Where the embeddings of all images have much in common,
-        as those of an untrained encoder, it decides whether the decoder can tell them apart.
-
-        Args:
-            images: of the training split, ``(B, image_width)``.
-        """
-        mean = images.mean(0)
-        self.image_mean.copy_(mean)
-        self.image_scale.copy_((images - mean).square().mean().sqrt().clamp(min=1e-6))
-
     def start(self, images: Tensor) -> State:
         """Embeddings ``(B, image_width)`` to the state after the image, parts ``(B, D)``."""
-        if images.shape[-1] != self.image_width:
-            raise ValueError(
-                f"images have width {images.shape[-1]}, the decoder expects {self.image_width}"
-            )
-        embedded = self.image_embedding((images - self.image_mean) / self.image_scale)
+        embedded = self.image_embedding(self.standardized(images))
         gates = self.input_gates(self.dropout(embedded))
         return self._cell(gates, gates.new_zeros(len(images), self.hidden_size))  # m_-1 is zero
 

@@ -90,17 +90,6 @@ def test_ensemble_of_equal_decoders_is_the_decoder():
     assert words_of(constraints.ensemble([plain(), plain()])) == words_of(plain())
 
 
-def test_ensemble_refuses_different_vocabularies_and_no_decoder():
-    def narrow(words, state):
-        return torch.zeros(len(words), 3), state
-
-    step, state = constraints.ensemble([plain(images=1), (narrow, (torch.zeros(1),))])
-    with pytest.raises(ValueError, match="vocabularies of 4 and 3"):
-        step(torch.tensor([START]), state)
-    with pytest.raises(ValueError, match="at least one decoder"):
-        constraints.ensemble([])
-
-
 def test_constraints_do_not_write_into_the_steps_tensor():
     log_probs = torch.zeros(1, 4)
 
@@ -116,8 +105,3 @@ def test_constraints_do_not_write_into_the_steps_tensor():
         _, inner = constrained(torch.tensor([START]), inner)
         constrained(torch.tensor([1]), inner)
     assert torch.equal(log_probs, torch.zeros(1, 4))
-
-
-def test_refuses_ngrams_of_no_words():
-    with pytest.raises(ValueError, match="at least one word"):
-        constraints.no_repeated_ngram(*plain(), size=0)

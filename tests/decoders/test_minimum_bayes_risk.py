@@ -21,7 +21,7 @@ def test_by_hand():
     """F1 of (1, 2) and (1, 3): one of two words, no pair, and no longer n-gram."""
     first, second, third = caption(1, 2), caption(1, 3), caption(5)
     # expected similarity in thirds: first 1 + 1/8, second the same, third 1
-    assert minimum_bayes_risk([third, second, first], scale=0.0) == [second, first, third]
+    assert minimum_bayes_risk([third, second, first]) == [second, first, third]
 
 
 def test_many_unlikely_captions_do_not_outweigh_a_likely_one():

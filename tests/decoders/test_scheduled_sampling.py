@@ -25,16 +25,3 @@ def test_shapes_are_those_of_the_paper():
     assert 1 - exponential(500) == pytest.approx((1 - exponential(250)) ** 2)  # a constant factor
     assert sigmoid(500) == pytest.approx(0.5, abs=1e-6)
     assert sigmoid(400) + sigmoid(600) == pytest.approx(1.0, abs=0.01)  # symmetric
-
-
-@pytest.mark.parametrize(
-    ("decay", "maximum", "steps", "name"),
-    [
-        ("linear", 1.5, 10, "max_probability"),
-        ("linear", 0.5, 0, "num_steps"),
-        ("cubic", 0.5, 10, "decay"),
-    ],
-)
-def test_refuses_invalid_arguments(decay, maximum, steps, name):
-    with pytest.raises(ValueError, match=name):
-        sampling_schedule(decay, max_probability=maximum, num_steps=steps)

@@ -18,5 +18,19 @@ OpenFraction = Annotated[float, Interval(gt=0, lt=1)]
 PositiveFraction = Annotated[float, Interval(gt=0, le=1)]
 LearningRate = Annotated[float, Interval(gt=0, le=1e38)]  # float32 ends there
 HeldOutFraction = Annotated[float, Interval(ge=0, le=0.9)]  # something must be left to train on
+
+
+def is_png(path: Path) -> bool:
+    """Whether a file's name ends in .png."""
+    return path.suffix.lower() == ".png"
+
+
+def is_no_folder(path: Path) -> bool:
+    """Whether a file can be written here, as no folder is in the way."""
+    return not path.is_dir()
+
+
 InputFile = Annotated[Path, Predicate(Path.is_file)]  # neither a folder nor missing
 InputPath = Annotated[Path, Predicate(Path.exists)]  # a file or a folder
+OutputFile = Annotated[Path, Predicate(is_no_folder)]
+OutputPng = Annotated[Path, Predicate(is_png), Predicate(is_no_folder)]

@@ -88,7 +88,7 @@ def plain_hits(names, candidates, *, penalty=0.0):
             vector = model.project(model.embedder([path]).mean(1))[0]
             scores = {}
             for other in candidates:
-                word = torch.from_numpy(model.words[other])
+                word = torch.from_numpy(model.space.words[other])
                 cosine = float(F.cosine_similarity(vector, word, dim=0))
                 scores[other] = cosine - penalty * (other in SEEN)
             ranks.append(sum(score >= scores[name] for score in scores.values()))

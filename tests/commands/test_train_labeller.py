@@ -261,11 +261,11 @@ def test_label_space(folder, capsys):
     assert labeller.space.mean is not None
     assert accuracy(labeller, folder / "images") == 1
     limited = trained("--limit-words", 4, *NO_DEVELOPMENT, output="limited")
-    assert limited.words.words == NAMES[:4]
+    assert limited.space.words.words == NAMES[:4]
     random = trained("--random-word-vectors", *NO_DEVELOPMENT, output="random")
-    assert random.words.words == NAMES
+    assert random.space.words.words == NAMES
     assert accuracy(random, folder / "images") == 1
-    cosines = random.words.matrix @ labeller.words.matrix.T
+    cosines = random.space.words.matrix @ labeller.space.words.matrix.T
     assert cosines.diagonal().max() < 0.99
 
 

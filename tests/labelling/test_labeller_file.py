@@ -63,8 +63,8 @@ def saved(model, tmp_path) -> Labeller:
 
 def test_reads_what_was_written(path, tmp_path):
     model, read = full_labeller(), Labeller.load(path)
-    assert read.words.words == WORDS
-    np.testing.assert_allclose(read.words.matrix, words().matrix, atol=1e-3)
+    assert read.space.words.words == WORDS
+    np.testing.assert_allclose(read.space.words.matrix, words().matrix, atol=1e-3)
     assert (read.space.synonyms, read.space.hypernym_weight) == ("mean", 0.5)
     assert read.space.mean.tolist() == MEAN.tolist()
     assert read.space.wordnet.lemmas() == wordnet().lemmas()
@@ -114,13 +114,13 @@ def test_words_as_stored_come_back_exactly(tmp_path):
     stored = as_stored(WordVectors([f"w{row}" for row in range(50)], random))
     assert not np.array_equal(stored.matrix, random)
     read = saved(labeller(LabelSpace(stored)), tmp_path)
-    np.testing.assert_array_equal(read.words.matrix, stored.matrix)
+    np.testing.assert_array_equal(read.space.words.matrix, stored.matrix)
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float32, torch.float64])
 def test_words_of_any_precision(path, dtype):
     alter(path, with_tensor("words.vectors", torch.from_numpy(words().matrix.copy()).to(dtype)))
-    matrix = Labeller.load(path).words.matrix
+    matrix = Labeller.load(path).space.words.matrix
     np.testing.assert_allclose(matrix, words().matrix, atol=1e-2)
     assert np.linalg.norm(matrix, axis=1) == pytest.approx(np.ones(len(matrix)), abs=1e-6)
 

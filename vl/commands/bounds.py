@@ -13,23 +13,27 @@ from typing import Annotated, Any, get_args, get_origin, get_type_hints
 
 from annotated_types import Ge, GroupedMetadata, Gt, Le, Lt, Predicate
 
+from vl.data.bounds import is_png
+
 
 def check_bounds(flags: object) -> None:
-    """Check the numbers of a dataclass, and of the dataclasses in it, against their types' bounds.
+    """Check the values of a dataclass, and of the dataclasses in it, against their types' bounds.
 
     Raises:
-        ValueError: a number is out of its bounds or not finite.
+        ValueError: a number is out of its bounds or not finite, or an ``OutputPng`` no .png.
     """
     for flag, value, bounds in _bounded(flags):
         if isinstance(value, int | float):
             _check_number(flag, value, bounds)
+        elif Predicate(is_png) in bounds and not is_png(value):
+            raise ValueError(f"{flag} writes a .png file, not {value.name!r}")
 
 
 def check_inputs(flags: object) -> None:
-    """Check that the input files of a dataclass, and of the dataclasses in it, exist.
+    """Check the paths of a dataclass, and of the dataclasses in it.
 
     Raises:
-        OSError: an ``InputFile`` or ``InputPath`` is missing, or is a folder where a file is
+        OSError: an ``InputFile`` or ``InputPath`` is missing, or a folder is where a file is
             expected.
     """
     for _, path, bounds in _bounded(flags):

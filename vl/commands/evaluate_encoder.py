@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vl.commands.options import DeviceOptions
-from vl.data.bounds import InputFile, InputPath, NonNegativeInt, PositiveInt
+from vl.data.bounds import InputFile, InputPath, NonNegativeInt, OutputPng, PositiveInt
 from vl.data.choices import AutoEngine, AutoPrecision, CropCount, Resize
 
 if TYPE_CHECKING:
@@ -43,7 +43,7 @@ class EncoderEvaluation(DeviceOptions):
     squashed."""
     per_class: Path | None = None
     """Write the accuracy of each class that has images, between tabs."""
-    confusion_matrix: Path | None = None
+    confusion_matrix: OutputPng | None = None
     """Draw the confusion matrix of up to 200 classes as a .png file."""
     confused_pairs: NonNegativeInt = 0
     """Print this many of the most frequent pairs of a true and another predicted class."""
@@ -106,9 +106,6 @@ def _check(flags: EncoderEvaluation) -> None:
     """Refuse invalid arguments before the work."""
     if flags.resize != "center-crop" and flags.crops != (1,):
         raise ValueError("--resize is for --crops 1; 10 and 144 crops have their own boxes")
-    if flags.confusion_matrix and flags.confusion_matrix.suffix.lower() != ".png":
-        name = flags.confusion_matrix.name
-        raise ValueError(f"--confusion-matrix writes a .png file, not {name!r}")
     for file in (flags.output, flags.per_class, flags.confusion_matrix):
         if file and not file.absolute().parent.is_dir():
             raise FileNotFoundError(f"{file}: there is no folder {file.parent}")

@@ -10,7 +10,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import tyro
 
 from vl.commands.options import BatchOptions
-from vl.data.bounds import InputFile, InputPath, OpenFraction, PositiveInt
+from vl.data.bounds import (
+    InputFile,
+    InputPath,
+    OpenFraction,
+    OutputFile,
+    OutputPng,
+    PositiveInt,
+)
 from vl.data.words.label_lists import find_label_file, read_labels
 
 if TYPE_CHECKING:
@@ -57,25 +64,20 @@ class LabelFlags(BatchOptions):
     labeller's own WordNet."""
     json: bool = False
     """Print one JSON line an image: path, labels, and whether it is none of these."""
-    coverage: Path | None = None
+    coverage: OutputFile | None = None
     """Write how each label's vector was found, as tab-separated text."""
-    contact_sheet: Path | None = None
+    contact_sheet: OutputPng | None = None
     """Write a .png of the first 60 images with their labels."""
 
 
 def run(flags: LabelFlags) -> int:
     """Label; 1 if an image could not be read."""
-    if flags.contact_sheet and flags.contact_sheet.suffix.lower() != ".png":
-        raise ValueError(f"--contact-sheet writes a .png file, not {flags.contact_sheet.name!r}")
-    for path in (flags.contact_sheet, flags.coverage):
-        if path and path.is_dir():
-            raise IsADirectoryError(f"{path}: a folder, not a file")
     if flags.labels is not None:
         find_label_file(flags.labels)  # refused before PyTorch is imported
     from vl import devices
     from vl.inputs import error_message, find_inputs
     from vl.labelling.labeller import Labeller
-    from vl.labelling.sheet import MAX_LABELLED
+    from vl.labelling.sheet import MAX_LABELLED, label_cell
     from vl.terminal import ProgressBar, print_line
 
     inputs = find_inputs(flags.paths)
@@ -86,27 +88,30 @@ def run(flags: LabelFlags) -> int:
     if flags.none_of_these is not None:
         threshold = labeller.threshold(candidates, flags.none_of_these)
     top_k = flags.nearest_words or flags.top_k
-    output = _Output(candidates, top_k, none_of_these=threshold is not None)
+    without_vector = candidates.without_vector
     cells: list[Cell] = []
     failures = len(inputs.failures)
     with ProgressBar("label", len(inputs.files), unit="images") as bar:
-        for error in inputs.failures:
-            bar.print(error_message(error))
-        for batch in labeller.embedder.stream(inputs.files):
+        for failure in inputs.failures:
+            bar.print(error_message(failure))
+        for batch in labeller.stream(inputs.files, candidates, top_k=top_k, threshold=threshold):
             for _, error in batch.failures:
                 bar.print(error_message(error))
             failures += len(batch.failures)
-            projected = labeller.project(batch.vectors.mean(1))
-            answers = labeller.predict(projected, candidates, top_k=top_k, threshold=threshold)
-            for index, answer in zip(batch.indices, answers, strict=True):
+            for index, answer in zip(batch.indices, batch.answers, strict=True):
                 path = inputs.files[index]
+                missing = without_vector[: top_k - len(answer.predictions)]  # if there is room
+                texts = [candidates.labels[row].text for row in missing]
                 if flags.json:
-                    print(json.dumps(output.record(path, answer)))
+                    record = _record(path, answer, candidates, missing)
+                    if threshold is not None:
+                        record["none_of_these"] = answer.none_of_these
+                    print(json.dumps(record))
                 else:
-                    for line in output.lines(path, answer):
-                        print_line(line)
+                    for line in _lines(answer, texts):
+                        print_line(f"{path}\t{line}")
                 if flags.contact_sheet and len(cells) < MAX_LABELLED:
-                    cells.append(output.cell(path, answer))
+                    cells.append(label_cell(path, answer, texts))
             sys.stdout.flush()  # a reader of the pipe need not wait for the next batches
             bar.advance(len(batch.indices) + len(batch.failures))
     total = len(inputs.files) + len(inputs.failures)
@@ -131,11 +136,11 @@ def _candidates(flags: LabelFlags, labeller: "Labeller") -> "Candidates":
         for note in listed.notes:
             _log.info("labels: %s", note)
         count = len(listed.labels)
-        with ProgressBar("place", count, unit="labels", quiet=count < _LONG_LIST) as bar:
+        with ProgressBar("embed", count, unit="labels", quiet=count < _LONG_LIST) as bar:
             candidates = labeller.candidates(listed.labels, **penalties, advance=bar.advance)
     for line in candidates.summary():
         _log.info("%s", line)
-    if missing := [candidates.labels[index].text for index in candidates.without_vector]:
+    if missing := candidates.label_vectors.missing:
         limit = len(missing) if _log.isEnabledFor(logging.DEBUG) else _NAMED
         _log.warning(
             "no vector, so never predicted: %d of %d labels: %s",
@@ -148,58 +153,29 @@ def _candidates(flags: LabelFlags, labeller: "Labeller") -> "Candidates":
     return candidates
 
 
-class _Output:
-    """Answers as text, as JSON and on the contact sheet.
+def _record(
+    path: Path, answer: "Answer", candidates: "Candidates", missing: tuple[int, ...]
+) -> dict[str, Any]:
+    """The JSON object of an image; labels without a vector come last."""
+    rows: list[tuple[str, float | None, float | None, int]] = [*answer.predictions]
+    rows += [(candidates.labels[index].text, None, None, index) for index in missing]
+    labels = []
+    for text, cosine, probability, index in rows:
+        label: dict[str, Any] = {"label": text}
+        if synset := candidates.label_vectors.synsets[index]:  # given, or chosen in WordNet
+            label["id"] = synset
+        label |= {"cosine": cosine, "probability": probability}
+        labels.append(label if cosine is not None else {**label, "note": _NO_VECTOR})
+    return {"path": str(path), "labels": labels}
 
-    Labels without a vector come last, if there is room.
-    """
 
-    def __init__(self, candidates: "Candidates", top_k: int, *, none_of_these: bool) -> None:
-        self._candidates = candidates
-        self._top_k = top_k
-        self._none_of_these = none_of_these
-        self._without_vector = candidates.without_vector
-
-    def record(self, path: Path, answer: "Answer") -> dict[str, Any]:
-        """The JSON object of an image."""
-        labels: list[dict[str, Any]] = []
-        for text, cosine, probability, index in answer.predictions:
-            scores = {"cosine": cosine, "probability": probability}
-            labels.append({"label": text, **self._id(index), **scores})
-        for index in self._missing(answer):
-            scores = {"cosine": None, "probability": None}
-            text = self._candidates.labels[index].text
-            labels.append({"label": text, **self._id(index), **scores, "note": _NO_VECTOR})
-        record: dict[str, Any] = {"path": str(path), "labels": labels}
-        if self._none_of_these:
-            record["none_of_these"] = answer.none_of_these
-        return record
-
-    def lines(self, path: Path, answer: "Answer") -> list[str]:
-        """The lines of an image."""
-        if answer.none_of_these:
-            best = answer.predictions[0]
-            return [f"{path}\tnone of these\t{_scores(best)}\tthe nearest: {best.text}"]
-        lines = [f"{path}\t{label.text}\t{_scores(label)}" for label in answer.predictions]
-        texts = [self._candidates.labels[index].text for index in self._missing(answer)]
-        return lines + [f"{path}\t{text}\t-\t-\t{_NO_VECTOR}" for text in texts]
-
-    def cell(self, path: Path, answer: "Answer") -> "Cell":
-        """The cell of an image on the contact sheet."""
-        from vl.labelling.sheet import label_cell
-
-        missing = [self._candidates.labels[index].text for index in self._missing(answer)]
-        return label_cell(path, answer, missing)
-
-    def _missing(self, answer: "Answer") -> tuple[int, ...]:
-        return self._without_vector[: self._top_k - len(answer.predictions)]
-
-    def _id(self, index: int) -> dict[str, str]:
-        """The label's id, if it has one or its sense in WordNet was chosen."""
-        synset = (
-            self._candidates.labels[index].synset or self._candidates.label_vectors.synsets[index]
-        )
-        return {} if synset is None else {"id": synset}
+def _lines(answer: "Answer", missing: list[str]) -> list[str]:
+    """The lines of an image without its path; labels without a vector come last."""
+    if answer.none_of_these:
+        best = answer.predictions[0]
+        return [f"none of these\t{_scores(best)}\tthe nearest: {best.text}"]
+    lines = [f"{label.text}\t{_scores(label)}" for label in answer.predictions]
+    return lines + [f"{text}\t-\t-\t{_NO_VECTOR}" for text in missing]
 
 
 def _scores(label: "Prediction") -> str:

@@ -10,7 +10,7 @@ from typing import Annotated
 import tyro
 
 from vl.commands.options import DeviceOptions
-from vl.data.bounds import InputFile, InputPath, PositiveInt
+from vl.data.bounds import InputFile, InputPath, OutputPng, PositiveInt
 
 _log = logging.getLogger(__name__)
 
@@ -41,7 +41,7 @@ class SearchFlags(DeviceOptions):
     """Exclude the images of --image from the results, if they are in the index by their path."""
     json: bool = False
     """Print one JSON line: the query, and the names and cosines of the results."""
-    contact_sheet: Path | None = None
+    contact_sheet: OutputPng | None = None
     """Write a .png of the query's images and the results."""
     image_dir: InputPath = Path()
     """Folder that was embedded, for --contact-sheet."""
@@ -51,10 +51,10 @@ def run(flags: SearchFlags) -> int:
     """Search; 1 if an image of the contact sheet could not be drawn."""
     if not (flags.text or flags.image or flags.plus):
         raise ValueError("nothing to search for: give --text, --image or --plus")
-    if flags.contact_sheet and flags.contact_sheet.suffix.lower() != ".png":
-        raise ValueError(f"--contact-sheet writes a .png file, not {flags.contact_sheet.name!r}")
     from vl import devices
-    from vl.labelling.image_search import ImageQuery, search_images
+    from vl.data.files import escape_unprintable
+    from vl.inputs import error_message
+    from vl.labelling.image_search import ImageQuery, search_images, write_search_sheet
     from vl.labelling.labeller import Labeller
     from vl.search.index import Index
     from vl.terminal import print_line
@@ -63,31 +63,17 @@ def run(flags: SearchFlags) -> int:
     index = Index.load(flags.index, labeller)
     query = ImageQuery((*flags.text, *flags.plus), flags.image, flags.minus)
     hits = search_images(
-        index,
-        labeller,
-        labeller.space,
-        query,
-        top_k=flags.top_k,
-        exclude_query=flags.exclude_query,
+        index, labeller, query, top_k=flags.top_k, exclude_query=flags.exclude_query
     )
     if flags.json:
-        terms = {
-            "text": flags.text,
-            "image": [str(image) for image in flags.image],
-            "plus": flags.plus,
-            "minus": flags.minus,
-        }
-        print(json.dumps({"query": terms, "results": [hit._asdict() for hit in hits]}))
+        terms = {name: getattr(flags, name) for name in ("text", "image", "plus", "minus")}
+        print(json.dumps({"query": terms, "results": [hit._asdict() for hit in hits]}, default=str))
     else:
         for name, cosine in hits:
             print_line(f"{name}\t{cosine:.4f}")
     if flags.contact_sheet is None:
         return 0
     sys.stdout.flush()  # a reader of the pipe need not wait for the sheet
-    from vl.data.files import escape_unprintable
-    from vl.inputs import error_message
-    from vl.labelling.sheet import write_search_sheet
-
     failures = write_search_sheet(flags.contact_sheet, query, hits, image_dir=flags.image_dir)
     for error in failures:
         print(escape_unprintable(error_message(error)), file=sys.stderr)

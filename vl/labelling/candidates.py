@@ -1,15 +1,13 @@
-"""Candidate labels in word space, and the predictions that they give for images."""
+"""Candidate labels in word space, and the answers that are chosen from them."""
 
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
 from vl.data.files import escape_unprintable
 from vl.data.words.label_space import LabelVectors
 from vl.data.words.labels import Label
 from vl.data.words.vectors import LOOKUP_RULES
-from vl.labelling.calibration import Calibration
 from vl.search.nearest import NearestNeighbors
 
 
@@ -82,45 +80,3 @@ class Candidates(NamedTuple):
             )
             lines.append("\t".join(map(escape_unprintable, cells)))
         return "\n".join(lines) + "\n"
-
-    def predict(
-        self,
-        projected: Tensor,
-        *,
-        top_k: int,
-        threshold: float | None = None,
-        calibration: Calibration | None = None,
-    ) -> list[Answer]:
-        """The best labels of images.
-
-        Args:
-            projected: images in word space, ``(B, D)``.
-            top_k: labels of each image; fewer if there are no more.
-            threshold: best scores that are not above it are none of these.
-            calibration: has the temperature of the probabilities.
-
-        Raises:
-            ValueError: ``top_k`` is below 1.
-        """
-        # More than there are labels would only be memory.
-        top = self.neighbors.nearest(projected, top_k=min(top_k, len(self.labels)))
-        cosines = (top.scores + self.penalty[top.indices.clamp(min=0)]).tolist()
-        probabilities: list[list[float | None]] = [[None] * len(row) for row in cosines]
-        if calibration:
-            temperature = calibration.temperature_for(all_seen=bool(self.seen.all()))
-            total = self.neighbors.logsumexp(projected, temperature=temperature)
-            probabilities = (top.scores / temperature - total[:, None]).exp().tolist()
-        limit = -torch.inf if threshold is None else threshold
-        return [
-            Answer(
-                tuple(
-                    Prediction(self.labels[index].text, cosine, probability, index)
-                    for index, cosine, probability in zip(*columns, strict=True)
-                    if index >= 0
-                ),
-                best <= limit,
-            )
-            for *columns, best in zip(
-                top.indices.tolist(), cosines, probabilities, top.scores[:, 0].tolist(), strict=True
-            )
-        ]

@@ -3,16 +3,19 @@
 import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 import torch
 from torch import Tensor
 
-from vl.data.words.label_space import LabelSpace
+from vl import sheets
 from vl.data.words.vectors import LOOKUP_RULES
-from vl.search.index import Hit, Index, Projector, QueryTerm, query_vector
+from vl.labelling.labeller import Labeller
+from vl.search.index import Hit, Index, query_vector
 
 _log = logging.getLogger(__name__)
+_COLUMNS = 5
+_HEIGHT = 180  # of an image on the contact sheet, in pixels
 
 
 @dataclass(frozen=True)
@@ -33,47 +36,64 @@ class ImageQuery:
 
 
 def search_images(
-    index: Index,
-    labeller: Projector,
-    space: LabelSpace,
-    query: ImageQuery,
-    *,
-    top_k: int,
-    exclude_query: bool = False,
+    index: Index, labeller: Labeller, query: ImageQuery, *, top_k: int, exclude_query: bool = False
 ) -> list[Hit]:
     """The images nearest to a query, the nearest first.
 
     Args:
         index: of the labeller's word space.
-        labeller: projects the query's images.
-        space: the labeller's, for the query's words.
-        query: what to search for.
+        labeller: projects the query's words and images.
+        query: what to search for; how each word's vector was found is logged.
         top_k: images.
         exclude_query: leave the query's images out, if they are in the index by their path.
 
     Raises:
         FormatError: a file is not an image.
         OSError: a file cannot be read.
-        ValueError: the query is empty or cancels out, or a word has no vector.
+        ValueError: the query cancels out, or a word has no vector.
     """
-    vector = encode_query(query, labeller, space)
+    query_direction = _encode(query, labeller)
     excluded = _names_of(query.images, index.names) if exclude_query else []
-    hits = index.search(vector[None], top_k=top_k + len(excluded))[0]
+    hits = index.search(query_direction[None], top_k=top_k + len(excluded))[0]
     if exclude_query:
         nothing = "nothing: no image of the query is in the index"
         _log.info("excluded: %s", ", ".join(excluded) or nothing)
     return [hit for hit in hits if hit.name not in excluded][:top_k]
 
 
-def encode_query(query: ImageQuery, labeller: Projector, space: LabelSpace) -> Tensor:
-    """The direction of a query, ``(D,)``; how each word's vector was found is logged.
+def write_search_sheet(
+    path: Path, query: ImageQuery, hits: Sequence[Hit], *, image_dir: Path
+) -> list[Exception]:
+    """Write the query's images, framed, above the images found, as .png.
+
+    Args:
+        path: output file.
+        query: stands above all as a sum.
+        hits: what was found.
+        image_dir: where the images lie; a name never leads out of it.
+
+    Returns:
+        Why images could not be drawn; they are empty frames.
 
     Raises:
-        ValueError, FormatError, OSError: see ``search_images``.
+        ValueError: there are too many images.
+        OSError: the file cannot be written.
     """
+    cells: list[sheets.Cell | None] = [
+        sheets.Cell(image, [sheets.Line(sheets.file_name(image)), sheets.Line("query")], "tab:red")
+        for image in query.images
+    ]
+    cells += [None] * (-len(cells) % _COLUMNS)  # hits begin on a new row
+    for name, cosine in hits:
+        lines = [sheets.Line(sheets.file_name(Path(name))), sheets.Line(f"{cosine:.4f}")]
+        cells.append(sheets.Cell(_inside(image_dir, name), lines))
+    return sheets.write(path, cells, columns=_COLUMNS, image_height=_HEIGHT, title=str(query))
+
+
+def _encode(query: ImageQuery, labeller: Labeller) -> Tensor:
+    """The direction of a query, ``(D,)``."""
     words = (*query.text, *query.minus)
-    weights = [1.0] * len(query.text) + [-1.0] * len(query.minus)
-    label_vectors = space.embed(words)  # with the hypernyms and the mean that labels have
+    label_vectors = labeller.space.embed(words)  # with the hypernyms and the mean that labels have
     if label_vectors.missing:
         raise ValueError(f"no word vector for {', '.join(map(repr, label_vectors.missing))}")
     for word, lookup in zip(words, label_vectors.coverage.lookups, strict=True):
@@ -81,11 +101,11 @@ def encode_query(query: ImageQuery, labeller: Projector, space: LabelSpace) -> T
             _log.info("%s: no vector of its own, but of its hypernyms", word)
         elif lookup.rule != "phrase" or lookup.synonym:
             _log.info("%s: %s: %s", word, LOOKUP_RULES[lookup.rule], lookup.text)
-    terms = list(map(QueryTerm, torch.from_numpy(label_vectors.vectors), weights))
+    vectors = list(torch.from_numpy(label_vectors.vectors))
     if query.images:
-        projected = labeller.project(labeller.embedder(query.images).mean(1))  # (B, D)
-        terms += [QueryTerm(vector, 1.0) for vector in projected]
-    return query_vector(terms)
+        vectors += labeller.project(labeller.embedder(query.images).mean(1))  # (B, D)
+    signs = [1.0] * len(query.text) + [-1.0] * len(query.minus) + [1.0] * len(query.images)
+    return query_vector(vectors, signs)
 
 
 def _names_of(images: Sequence[Path], names: Sequence[str]) -> list[str]:
@@ -95,3 +115,10 @@ def _names_of(images: Sequence[Path], names: Sequence[str]) -> list[str]:
     """
     paths = [(image.parent.resolve() / image.name).as_posix() for image in images]
     return [name for name in names if any(path.endswith(f"/{name}") for path in paths)]
+
+
+def _inside(folder: Path, name: str) -> Path:
+    """The path of an image; a name never leads out of the folder."""
+    relative = PurePosixPath(name)
+    outside = relative.is_absolute() or ".." in relative.parts
+    return folder / (relative.name if outside else relative)

@@ -4,10 +4,10 @@ labeller = vl.Labeller.load("labeller.safetensors")
 labeller([Path("photo.jpg")], labels=["okapi", "guitar"])[0].predictions[0].text
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -18,13 +18,20 @@ from vl.data.files import first_few
 from vl.data.images.decode import ImageLike
 from vl.data.words.label_space import LabelSpace, LabelVectors
 from vl.data.words.labels import Label, LabelIndex
-from vl.data.words.vectors import WordVectors
 from vl.encoding.embedder import Embedder
 from vl.labelling import labeller_file
 from vl.labelling.calibration import Calibration, rejection_threshold
-from vl.labelling.candidates import Answer, Candidates
+from vl.labelling.candidates import Answer, Candidates, Prediction
 from vl.labelling.labeller_file import PROJECTIONS, LabellerParts, Projection
 from vl.search.nearest import NearestNeighbors, hub_penalty
+
+
+class AnswerBatch(NamedTuple):
+    """Labels of a batch of files."""
+
+    indices: list[int]  # of the files that were read
+    answers: list[Answer]  # of each of them
+    failures: list[tuple[int, Exception]]  # index of each other file, and its error
 
 
 class Labeller:
@@ -85,16 +92,6 @@ class Labeller:
         self.training = training or {}
         self._seen_index, self._development_index = LabelIndex(seen), LabelIndex(development)
 
-    @property
-    def width(self) -> int:
-        """Of word space."""
-        return self.space.width
-
-    @property
-    def words(self) -> WordVectors:
-        """All words that have a vector."""
-        return self.space.words
-
     @classmethod
     def load(cls, path: Path | str, *, device: torch.device | str = "cpu") -> "Labeller":
         """A labeller from its file.
@@ -110,20 +107,12 @@ class Labeller:
             raise FormatError(path, str(cause)) from cause
 
     def save(self, path: Path | str) -> None:
-        """Write the labeller as one file, whole or not at all.
+        """Write the labeller as one file, atomically.
 
         Raises:
             OSError: the file cannot be written.
         """
-        parts = LabellerParts(
-            embedder=self.embedder,
-            projections=self.projections,
-            space=self.space,
-            seen=self.seen,
-            development=self.development,
-            calibration=self.calibration,
-            training=self.training,
-        )
+        parts = LabellerParts(*(getattr(self, name) for name in LabellerParts._fields))
         labeller_file.write(path, parts)
 
     def __call__(
@@ -159,6 +148,27 @@ class Labeller:
             projected = self.project(self.embedder(batch).mean(1))
             answers += self.predict(projected, labels, top_k=top_k, threshold=threshold)
         return answers
+
+    def stream(
+        self,
+        sources: Iterable[Path | str | bytes],
+        candidates: Candidates,
+        *,
+        top_k: int = 5,
+        threshold: float | None = None,
+    ) -> Iterator[AnswerBatch]:
+        """Labels of files batch by batch, while threads decode the next; none is skipped.
+
+        Args:
+            sources: paths or encoded bytes.
+            candidates: see ``candidates``.
+            top_k: labels of each image; fewer if there are no more.
+            threshold: see ``predict``.
+        """
+        for batch in self.embedder.stream(sources):
+            projected = self.project(batch.vectors.mean(1))
+            answers = self.predict(projected, candidates, top_k=top_k, threshold=threshold)
+            yield AnswerBatch(batch.indices, answers, batch.failures)
 
     def project(self, vectors: Tensor, *, gradient: bool = False) -> Tensor:
         """Embeddings ``(B, image width)`` into word space, ``(B, D)``, of unit length.
@@ -236,9 +246,27 @@ class Labeller:
         Raises:
             ValueError: ``top_k`` is below 1.
         """
-        return candidates.predict(
-            projected, top_k=top_k, threshold=threshold, calibration=self.calibration
-        )
+        # More than there are labels would only be memory.
+        top = candidates.neighbors.nearest(projected, top_k=min(top_k, len(candidates.labels)))
+        cosines = (top.scores + candidates.penalty[top.indices.clamp(min=0)]).tolist()
+        probabilities: list[list[float | None]] = [[None] * len(row) for row in cosines]
+        if self.calibration:
+            all_seen = bool(candidates.seen.all())
+            temperature = self.calibration.temperature_for(all_seen=all_seen)
+            total = candidates.neighbors.logsumexp(projected, temperature=temperature)
+            probabilities = (top.scores / temperature - total[:, None]).exp().tolist()
+        limit = -torch.inf if threshold is None else threshold
+        answers = []
+        for scores, *columns in zip(
+            top.scores.tolist(), top.indices.tolist(), cosines, probabilities, strict=True
+        ):
+            predictions = tuple(
+                Prediction(candidates.labels[index].text, cosine, probability, index)
+                for index, cosine, probability in zip(*columns, strict=True)
+                if index >= 0
+            )
+            answers.append(Answer(predictions, none_of_these=scores[0] <= limit))
+        return answers
 
     def threshold(self, candidates: Candidates, false_accepts: float) -> float:
         """The score that the best label must exceed, or the image is none of these.

@@ -1,17 +1,13 @@
-"""Contact sheets of labelled images and of search results."""
+"""Contact sheets of labelled images."""
 
 from collections.abc import Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 from vl import sheets
 from vl.labelling.candidates import Answer
-from vl.labelling.image_search import ImageQuery
-from vl.search.index import Hit
 
 MAX_LABELLED = 60  # images on a sheet of labelled images
 _MAX_LABELS = 10  # below an image
-_COLUMNS = 5
-_SEARCH_IMAGE_HEIGHT = 180  # pixels
 _GREY, _PALE_GREY = "#888888", "#dddddd"
 
 
@@ -46,45 +42,3 @@ def label_cell(path: Path, answer: Answer, missing: Sequence[str]) -> sheets.Cel
     room = _MAX_LABELS - len(answer.predictions)
     lines += [sheets.Line(text, "no vector", color=_GREY) for text in missing[: max(room, 0)]]
     return sheets.Cell(path, lines)
-
-
-def write_search_sheet(
-    path: Path, query: ImageQuery, hits: Sequence[Hit], *, image_dir: Path
-) -> list[Exception]:
-    """Write the query's images, framed, above the images found, as .png.
-
-    Args:
-        path: output file.
-        query: stands above all as a sum.
-        hits: what was found.
-        image_dir: where the images lie; a name never leads out of it.
-
-    Returns:
-        Why images could not be drawn; they are empty frames.
-
-    Raises:
-        ValueError: there are too many images.
-        OSError: the file cannot be written.
-    """
-    cells: list[sheets.Cell | None] = [
-        sheets.Cell(image, [sheets.Line(sheets.file_name(image)), sheets.Line("query")], "tab:red")
-        for image in query.images
-    ]
-    cells += [None] * (-len(cells) % _COLUMNS)  # hits begin on a new row
-    cells += [
-        sheets.Cell(
-            _inside(image_dir, name),
-            [sheets.Line(sheets.file_name(Path(name))), sheets.Line(f"{cosine:.4f}")],
-        )
-        for name, cosine in hits
-    ]
-    return sheets.write(
-        path, cells, columns=_COLUMNS, image_height=_SEARCH_IMAGE_HEIGHT, title=str(query)
-    )
-
-
-def _inside(folder: Path, name: str) -> Path:
-    """The path of an image; a name never leads out of the folder."""
-    relative = PurePosixPath(name)
-    outside = relative.is_absolute() or ".." in relative.parts
-    return folder / (relative.name if outside else relative)

@@ -16,7 +16,6 @@ from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import check_fingerprint
 from vl.search.nearest import NearestNeighbors
 
-_UNIT_TOLERANCE = 1e-3  # of the length of a vector
 # Below this length a sum of unit vectors is what rounding to float32 has left of nothing.
 _MIN_LENGTH = 1e-5
 # What float32 products may err by: ten times the most that was seen, 8e-7, with 100,000 vectors of
@@ -30,13 +29,6 @@ class Hit(NamedTuple):
 
     name: str
     cosine: float  # between it and the query
-
-
-class QueryTerm(NamedTuple):
-    """A term of a query."""
-
-    vector: Tensor  # (D,), of any length but 0
-    weight: float  # 1 adds its direction, -1 subtracts it
 
 
 class Projector(Protocol):
@@ -53,72 +45,42 @@ class Projector(Protocol):
 
 
 class Index:
-    """Images by their unit vectors in word space.
+    """Images by their vectors in word space.
 
     Args:
         names: one an image.
-        vectors: ``(N, D)``, unit length, in the order of the names.
+        vectors: ``(N, D)``, of any length but 0, in the order of the names.
 
     Raises:
-        ValueError: the two do not match, there is none, or a row is not of unit length.
+        ValueError: the two do not match, there is none, or a vector has no direction.
     """
 
     def __init__(self, names: Sequence[str], vectors: Tensor) -> None:
-        if vectors.ndim != 2 or len(vectors) != len(names):
-            raise ValueError(
-                f"vectors have shape {tuple(vectors.shape)}; expected one for each of "
-                f"{len(names)} names"
-            )
-        if not names:
-            raise ValueError("there are no images to search")
-        self._vectors = vectors.detach().cpu().float()
-        lengths = self._vectors.norm(dim=1)  # (N,)
-        for row in (~_is_unit(lengths)).nonzero().flatten().tolist():
-            length = f"{lengths[row].item():.4g}"  # NaN is one of them
-            raise ValueError(f"the vector of {names[row]!r} has length {length}, not 1")
+        if not names or len(vectors) != len(names):
+            raise ValueError(f"{len(names)} names of images, {len(vectors)} vectors")
         self.names = tuple(names)
-        self.width = int(vectors.shape[1])
-        """Of word space."""
+        self._vectors = vectors.detach().cpu().float()
         self._neighbors = NearestNeighbors(self._vectors)
+        for row in (~self._neighbors.valid).nonzero()[:1, 0].tolist():
+            raise ValueError(f"the vector of {names[row]!r} has no direction")
 
     def __len__(self) -> int:
         return len(self.names)
 
     @classmethod
     def load(cls, path: Path | str, labeller: Projector) -> "Index":
-        """The images of a file that `vl embed` made with the labeller's encoder.
+        """The images of a file that `vl embed` made, each the mean over its views.
+
+        Args:
+            path: the embeddings, made by the labeller's embedder.
+            labeller: projects them.
 
         Raises:
             FileNotFoundError: there is no such file.
-            FormatError: it is not a file of embeddings, or see ``from_embeddings``.
-            ValueError: see ``from_embeddings``.
+            FormatError: it is not a file of embeddings, or has none.
+            ValueError: see ``load_embeddings_of``.
         """
-        return cls.from_embeddings(load_embeddings(path), labeller, path=Path(path))
-
-    @classmethod
-    def from_embeddings(
-        cls, embeddings: Embeddings, labeller: Projector, *, path: Path = Path("the index")
-    ) -> "Index":
-        """The images of cached embeddings, each the mean over its views.
-
-        Args:
-            embeddings: made by the labeller's encoder, with its resize mode and its views.
-            labeller: projects them.
-            path: the embeddings' file, for messages.
-
-        Raises:
-            FormatError: they were made with another resize mode or other views.
-            ValueError: they were made by another encoder, or there are none.
-        """
-        provenance, embedder = embeddings.provenance, labeller.embedder
-        check_fingerprint(embedder.encoder, provenance.fingerprint, made=path)
-        if provenance.resize != embedder.resize:
-            raise FormatError(
-                path, f"made with resize {provenance.resize}, the labeller has {embedder.resize}"
-            )
-        if set(provenance.views) != set(embedder.views):  # a mean has no order
-            made, expected = ", ".join(provenance.views), ", ".join(embedder.views)
-            raise FormatError(path, f"made with views {made}, the labeller has {expected}")
+        embeddings = load_embeddings_of(labeller.embedder, Path(path))
         if not embeddings.names:
             raise FormatError(path, "there are no images in it")
         projected = [
@@ -131,20 +93,13 @@ class Index:
         """The images nearest to each query, the nearest first; of equally near ones the earlier.
 
         Args:
-            queries: ``(Q, D)``, unit length.
+            queries: ``(Q, D)``, of any length but 0.
             top_k: images for each; if there are fewer, all.
 
         Raises:
-            ValueError: a query has another width or is not of unit length, or ``top_k`` is below 1.
+            ValueError: a query has another width or is not finite, or ``top_k`` is below 1.
         """
-        if top_k < 1:
-            raise ValueError(f"top_k is {top_k}; it must be at least 1")
-        if queries.ndim != 2 or queries.shape[1] != self.width:
-            shape = tuple(queries.shape)
-            raise ValueError(f"queries have shape {shape}; expected (Q, {self.width})")
         queries = queries.detach().cpu().float()
-        if not bool(_is_unit(queries.norm(dim=1)).all()):
-            raise ValueError("a query is not of unit length; see vl.search.index.query_vector")
         last = min(top_k, len(self)) - 1
         count = min(top_k + 1, len(self))
         while True:
@@ -169,33 +124,41 @@ class Index:
         ]
 
 
-def query_vector(terms: Sequence[QueryTerm]) -> Tensor:
-    """The direction of a weighted sum of directions, ``(D,)``, float32, on the CPU.
-
-    Each term is brought to unit length before it is weighted, so that none counts for more because
-    it is longer, and so is the sum.
+def load_embeddings_of(embedder: Embedder, path: Path) -> Embeddings:
+    """The embeddings at ``path``, which this embedder made.
 
     Raises:
-        ValueError: there is no term, widths differ, a term has no direction, or the terms cancel
-            out.
+        FileNotFoundError, FormatError: see ``load_embeddings``.
+        ValueError: they were made by another encoder, in another resize mode or of other views.
     """
-    if not terms:
-        raise ValueError("a query needs at least one vector")
-    total = torch.zeros(terms[0].vector.shape[-1], dtype=torch.float64)
-    for vector, weight in terms:
-        if vector.ndim != 1 or vector.shape != total.shape:
-            shape = tuple(vector.shape)
-            raise ValueError(f"a term of the query has shape {shape}; expected ({len(total)},)")
+    embeddings = load_embeddings(path)
+    provenance = embeddings.provenance
+    check_fingerprint(embedder.encoder, provenance.fingerprint, made=path)
+    if (provenance.resize, set(provenance.views)) != (embedder.resize, set(embedder.views)):
+        raise ValueError(  # a mean over views has no order
+            f"{path} was made with resize {provenance.resize} and views "
+            f"{', '.join(provenance.views)}, the labeller has {embedder.resize} and "
+            f"{', '.join(embedder.views)}"
+        )
+    return embeddings
+
+
+def query_vector(vectors: Sequence[Tensor], weights: Sequence[float]) -> Tensor:
+    """The direction of a weighted sum of directions, ``(D,)``, float32, on the CPU.
+
+    Args:
+        vectors: at least one, ``(D,)``; each is brought to unit length, so that none counts for
+            more because it is longer.
+        weights: of each; 1 adds its direction, -1 subtracts it.
+
+    Raises:
+        ValueError: the terms cancel out.
+    """
+    total = torch.zeros_like(vectors[0], dtype=torch.float64, device="cpu")
+    for vector, weight in zip(vectors, weights, strict=True):
         exact = vector.detach().cpu().double()
-        length = exact.norm()
-        if not 0 < length.item() < float("inf"):  # NaN is not
-            raise ValueError(f"a term of the query has length {length.item():g}: no direction")
-        total += weight * exact / length
+        total += weight * exact / exact.norm()
     length = total.norm()
-    if not length.item() > _MIN_LENGTH:
+    if not length.item() > _MIN_LENGTH:  # NaN is not
         raise ValueError("the terms of the query cancel out: nothing is left to search for")
     return (total / length).float()
-
-
-def _is_unit(lengths: Tensor) -> Tensor:
-    return (lengths - 1).abs() <= _UNIT_TOLERANCE  # NaN is not

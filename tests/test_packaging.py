@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 USER_PROGRAM = """
 import data, decoders, encoders  # the user's
-import vl, vl.data.files, vl.encoders.response_norm
+import vl, vl.data.world.outlines, vl.encoders.response_norm
 from pathlib import Path
 assert data.MINE and decoders.MINE and encoders.MINE
 package = Path(vl.__file__).parent

@@ -1,7 +1,7 @@
 """Phrases joined into single words: ``stop sign`` becomes ``stop_sign``."""
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
 from vl.data.words.texts import synonyms
@@ -14,9 +14,6 @@ class PhraseJoiner:
 
     Args:
         phrases: of two words or more, case-sensitive.
-
-    Raises:
-        ValueError: a phrase has fewer than two words.
     """
 
     def __init__(self, phrases: Iterable[Phrase]) -> None:
@@ -24,8 +21,6 @@ class PhraseJoiner:
         # second word after every "of" that begins some phrase.
         self._by_pair: dict[tuple[str, str], list[tuple[list[str], str]]] = {}
         for phrase in sorted(set(phrases), key=len, reverse=True):
-            if len(phrase) < 2:
-                raise ValueError(f"{phrase} is not a phrase; it must have two words or more")
             ends = self._by_pair.setdefault((phrase[0], phrase[1]), [])
             ends.append((list(phrase[2:]), "_".join(phrase)))
 
@@ -33,35 +28,27 @@ class PhraseJoiner:
         """The words with phrases joined; a new list only if there are any."""
         joined: list[str] = []
         done = 0
-        by_pair = self._by_pair
-        pairs = enumerate(pairwise(words))
-        for start in [start for start, pair in pairs if pair in by_pair]:
-            if start < done:
-                continue
-            for rest, phrase in by_pair[words[start], words[start + 1]]:
-                end = start + 2 + len(rest)
-                if words[start + 2 : end] == rest:
-                    joined += words[done:start]
-                    joined.append(phrase)
-                    done = end
-                    break
-        if not done:
-            return words
-        joined += words[done:]
-        return joined
+        for start, end, phrase in self._matches(words):
+            if start >= done:
+                joined += [*words[done:start], phrase]
+                done = end
+        return joined + words[done:] if done else words
 
     def count(self, lines: Iterable[list[str]]) -> Counter[Phrase]:
         """Occurrences of each phrase in the lines, also within and across others."""
-        counts: Counter[Phrase] = Counter()
+        return Counter(
+            tuple(words[start:end]) for words in lines for start, end, _ in self._matches(words)
+        )
+
+    def _matches(self, words: list[str]) -> Iterator[tuple[int, int, str]]:
+        """Start, end and joined form of every phrase, from left to right, the longest first."""
         by_pair = self._by_pair
-        for words in lines:
-            pairs = enumerate(pairwise(words))
-            for start in [start for start, pair in pairs if pair in by_pair]:
-                for rest, _ in by_pair[words[start], words[start + 1]]:
-                    end = start + 2 + len(rest)
-                    if words[start + 2 : end] == rest:
-                        counts[tuple(words[start:end])] += 1
-        return counts
+        pairs = enumerate(pairwise(words))
+        for start in [start for start, pair in pairs if pair in by_pair]:
+            for rest, phrase in by_pair[words[start], words[start + 1]]:
+                end = start + 2 + len(rest)
+                if words[start + 2 : end] == rest:
+                    yield start, end, phrase
 
 
 def label_phrases(labels: Iterable[str]) -> set[Phrase]:

@@ -70,64 +70,44 @@ KINDS: tuple[Kind, ...] = (
     Kind("brick", "building stone", ("has corners", "is laid in mortar"), ("block",)),
 )
 
-FAMILIES: dict[str, Family] = {
-    "thing": Family(None, ("can be seen", "can be drawn")),
-    "living thing": Family("thing", ("is alive", "grows", "is born and dies")),
-    "made thing": Family("thing", ("was made by people", "can be bought", "can break")),
-    "animal": Family("living thing", ("eats", "moves by itself", "sleeps", "hides from foes")),
-    "swimmer": Family(
-        "animal",
-        ("swims in the sea", "dives under the waves", "lives in salt water", "breeds in the bay"),
-    ),
-    "flyer": Family(
-        "animal",
-        ("flies in the air", "has wings", "flutters over the meadow", "comes to the garden"),
-    ),
-    "plant": Family(
-        "living thing", ("grows in the soil", "has roots", "drinks the rain", "turns to the sun")
-    ),
-    "woody plant": Family("plant", ("has bark", "has branches", "grows for a hundred years")),
-    "flowering plant": Family(
-        "plant", ("smells sweet", "has green leaves", "is picked for a vase", "blooms in May")
-    ),
-    "container": Family("made thing", ("holds things", "can be full or empty", "is carried")),
-    "vessel": Family(
-        "container",
-        ("holds a drink", "is filled with water", "stands on the table", "is used for milk"),
-    ),
-    "tool": Family("made thing", ("is used for work", "is kept in the shed")),
-    "hand tool": Family(
-        "tool",
-        ("is held in the hand", "is made of steel", "hangs in the workshop", "lies in a drawer"),
-    ),
-    "building": Family("made thing", ("has walls", "stands in a town", "keeps out the wind")),
-    "dwelling": Family(
-        "building",
-        ("is lived in", "keeps people dry", "is where people sleep", "is left in the morning"),
-    ),
-    "conveyance": Family("made thing", ("carries people", "goes on journeys", "is steered")),
-    "road vehicle": Family(
-        "conveyance",
-        ("drives on roads", "has an engine", "stops at the traffic lights", "needs petrol"),
-    ),
-    "watercraft": Family("conveyance", ("floats", "is moored in the harbour")),
-    "toy": Family("made thing", ("is played with", "is given to children")),
-    "round thing": Family(
-        "toy", ("rolls down the hill", "is round", "can be spun", "has no corners")
-    ),
-    "building stone": Family("made thing", ("is heavy", "is used for walls", "is burnt of clay")),
-    "sign": Family("made thing", ("means something", "is painted on paper")),
-    "figure": Family(
-        "sign",
-        (
-            "is cut out of paper",
-            "is printed on flags",
-            "is drawn in one line",
-            "is worn as a badge",
-        ),
-    ),
-}
+# Each family, its parent, and facts.
+_FAMILIES = """
+thing: can be seen, can be drawn
+living thing < thing: is alive, grows, is born and dies
+made thing < thing: was made by people, can be bought, can break
+animal < living thing: eats, moves by itself, sleeps, hides from foes
+swimmer < animal: swims in the sea, dives under the waves, lives in salt water, breeds in the bay
+flyer < animal: flies in the air, has wings, flutters over the meadow, comes to the garden
+plant < living thing: grows in the soil, has roots, drinks the rain, turns to the sun
+woody plant < plant: has bark, has branches, grows for a hundred years
+flowering plant < plant: smells sweet, has green leaves, is picked for a vase, blooms in May
+container < made thing: holds things, can be full or empty, is carried
+vessel < container: holds a drink, is filled with water, stands on the table, is used for milk
+tool < made thing: is used for work, is kept in the shed
+hand tool < tool: is held in the hand, is made of steel, hangs in the workshop, lies in a drawer
+building < made thing: has walls, stands in a town, keeps out the wind
+dwelling < building: is lived in, keeps people dry, is where people sleep, is left in the morning
+conveyance < made thing: carries people, goes on journeys, is steered
+road vehicle < conveyance: drives on roads, has an engine, stops at the traffic lights, needs petrol
+watercraft < conveyance: floats, is moored in the harbour
+toy < made thing: is played with, is given to children
+round thing < toy: rolls down the hill, is round, can be spun, has no corners
+building stone < made thing: is heavy, is used for walls, is burnt of clay
+sign < made thing: means something, is painted on paper
+figure < sign: is cut out of paper, is printed on flags, is drawn in one line, is worn as a badge
+"""
 
+
+def _read_families(table: str) -> dict[str, Family]:
+    families = {}
+    for line in table.strip().splitlines():
+        head, _, facts = line.partition(": ")
+        name, _, parent = head.partition(" < ")
+        families[name] = Family(parent or None, tuple(facts.split(", ")))
+    return families
+
+
+FAMILIES = _read_families(_FAMILIES)
 KIND_BY_NAME: dict[str, Kind] = {kind.name: kind for kind in KINDS}
 SEEN: tuple[str, ...] = tuple(kind.name for kind in KINDS if kind.hops == 0)
 UNSEEN: tuple[str, ...] = tuple(kind.name for kind in KINDS if kind.hops)

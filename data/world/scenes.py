@@ -23,16 +23,9 @@ TEXTURES: tuple[Texture, ...] = get_args(Texture)
 SIZES: tuple[Size, ...] = get_args(Size)
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")
 GROUNDS = ("grass", "sand", "stone", "water", "earth")
-INVERSE_RELATION: dict[Relation, Relation] = {
-    "left of": "right of",
-    "right of": "left of",
-    "above": "below",
-    "below": "above",
-    "inside": "around",
-    "around": "inside",
-    "bigger than": "smaller than",
-    "smaller than": "bigger than",
-}
+_RELATIONS: tuple[Relation, ...] = get_args(Relation)
+INVERSE_RELATION = dict(zip(_RELATIONS[::2], _RELATIONS[1::2]))  # they come in pairs
+INVERSE_RELATION |= {inverse: relation for relation, inverse in INVERSE_RELATION.items()}
 
 # Radii: half the side of the square that an object is drawn in, in sides of the image. The gap
 # between the two sizes makes them unambiguous.

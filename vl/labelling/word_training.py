@@ -9,6 +9,7 @@ import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
+from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
@@ -108,14 +109,11 @@ class TokenCorpus:
 
     def map_lines(self, function: Callable[[list[str]], list[str]]) -> "TokenCorpus":
         """A new corpus of the function's lines; this one is closed."""
-        corpus = TokenCorpus(self._folder)
-        try:
-            with self, self.progress_bar("join"):
-                for line in self:
-                    corpus.add(function(line))
-        except BaseException:
-            corpus.close()
-            raise
+        with contextlib.ExitStack() as stack, self, self.progress_bar("join"):
+            corpus = stack.enter_context(TokenCorpus(self._folder))
+            for line in self:
+                corpus.add(function(line))
+            stack.pop_all()
         return corpus
 
 
@@ -130,28 +128,25 @@ def read_corpus(paths: Sequence[Path], folder: Path) -> TokenCorpus:
         FormatError: a file is not text, is damaged, or has no word.
         OSError: a file cannot be read, or the corpus cannot be written.
     """
+    num_bytes = 0
+
+    def advance(count: int) -> None:
+        nonlocal num_bytes
+        before = num_bytes // _MEGABYTE
+        num_bytes += count
+        if megabytes := num_bytes // _MEGABYTE - before:
+            bar.advance(megabytes)
+
     total = sum(path.stat().st_size for path in paths)
-    corpus = TokenCorpus(folder)
-    try:
-        with ProgressBar("read", -(-total // _MEGABYTE), unit="MB") as bar:
-            num_bytes = 0
-
-            def advance(count: int) -> None:
-                nonlocal num_bytes
-                megabytes = -(-(num_bytes + count) // _MEGABYTE) - -(-num_bytes // _MEGABYTE)
-                if megabytes:
-                    bar.advance(megabytes)
-                num_bytes += count
-
-            for path in paths:
-                before = corpus.num_lines
-                for line in text_lines(path, advance=advance):
-                    corpus.add(plain_words(line.lower()))
-                if corpus.num_lines == before:
-                    raise FormatError(path, "there is no word in it")
-    except BaseException:
-        corpus.close()
-        raise
+    with contextlib.ExitStack() as stack, ProgressBar("read", total // _MEGABYTE, unit="MB") as bar:
+        corpus = stack.enter_context(TokenCorpus(folder))
+        for path in paths:
+            before = corpus.num_lines
+            for line in text_lines(path, advance=advance):
+                corpus.add(plain_words(line.lower()))
+            if corpus.num_lines == before:
+                raise FormatError(path, "there is no word in it")
+        stack.pop_all()
     return corpus
 
 
@@ -174,23 +169,9 @@ def join_phrases(corpus: TokenCorpus, phrases: set[Phrase], *, min_count: int) -
     while rare := {phrase for phrase in phrases if 0 < corpus.counts["_".join(phrase)] < min_count}:
         words_of = {"_".join(phrase): phrase for phrase in phrases}
         phrases = phrases - rare
-        rejoin = _rejoin(words_of, {"_".join(phrase) for phrase in rare}, phrases)
-        corpus = corpus.map_lines(rejoin)
+        rare_words = {"_".join(phrase) for phrase in rare}
+        corpus = corpus.map_lines(partial(_rejoin, rare_words, words_of, PhraseJoiner(phrases)))
     return corpus
-
-
-def _rejoin(
-    words_of: dict[str, Phrase], rare: set[str], phrases: set[Phrase]
-) -> Callable[[list[str]], list[str]]:
-    """Split lines with a rare phrase into words and join them again; the other lines stay."""
-    join = PhraseJoiner(phrases)
-
-    def rejoin(line: list[str]) -> list[str]:
-        if rare.isdisjoint(line):
-            return line
-        return join([part for word in line for part in words_of.get(word, (word,))])
-
-    return rejoin
 
 
 def frequent_pairs(corpus: TokenCorpus, *, min_count: int, threshold: float) -> set[Phrase]:
@@ -217,33 +198,25 @@ def frequent_pairs(corpus: TokenCorpus, *, min_count: int, threshold: float) -> 
 class Word2VecSettings(NamedTuple):
     """Settings of word2vec; the defaults are DeViSE's where it gives one."""
 
-    vector_size: int = 500
-    """Dimension of the vectors; 500 or 1,000 in DeViSE."""
-    window: int = 20
-    """Context words on either side, at most; 20 in DeViSE."""
-    cbow: bool = False
-    """Predict a word from its context (CBOW), not the context from the word (skip-gram)."""
-    negative: int = 0
-    """Negative samples; 0 for hierarchical softmax, as in DeViSE."""
-    epochs: int = 1
-    """Passes over the text; 1 in DeViSE."""
-    min_count: int = 5
-    """Least count of a word."""
-    sample: float = 1e-3
-    """Threshold of subsampling frequent words; 1e-3 in word2vec; 0: none."""
-    learning_rate: float = 0.025
-    """Initial learning rate; it decays linearly to 0.0001 (word2vec)."""
+    vector_size: int = 500  # dimension of the vectors; 500 or 1,000 in DeViSE
+    window: int = 20  # context words on either side, at most; 20 in DeViSE
+    cbow: bool = False  # predict a word from its context, not the context from the word
+    negative: int = 0  # negative samples; 0 for hierarchical softmax, as in DeViSE
+    epochs: int = 1  # passes over the text; 1 in DeViSE
+    min_count: int = 5  # least count of a word
+    sample: float = 1e-3  # threshold of subsampling frequent words; 1e-3 in word2vec; 0: none
+    learning_rate: float = 0.025  # decays linearly to 0.0001 (word2vec)
 
 
 class PhraseDetection(NamedTuple):
     """Settings of joining frequent pairs of words."""
 
-    passes: int = 0
-    """Passes that join pairs; two find up to four words."""
-    min_count: int = 5
-    """Least count of a pair; 5 in gensim."""
-    threshold: float = 10.0
-    """Least score of a pair; see ``frequent_pairs``."""
+    passes: int = 0  # that join pairs; two find up to four words
+    min_count: int = 5  # least count of a pair; 5 in gensim
+    threshold: float = 10.0  # least score of a pair; see `frequent_pairs`
+
+
+_NO_DETECTION = PhraseDetection()
 
 
 def train_word_vectors(
@@ -252,7 +225,7 @@ def train_word_vectors(
     settings: Word2VecSettings,
     *,
     phrases: Set[Phrase] = frozenset(),
-    detection: PhraseDetection | None = None,
+    detection: PhraseDetection = _NO_DETECTION,
     text_format: bool = False,
     seed: int = 0,
     num_workers: int = 1,
@@ -274,9 +247,8 @@ def train_word_vectors(
         ValueError: fewer than two words are frequent enough.
         OSError: a text cannot be read, or the output cannot be written.
     """
-    folder = output.resolve().parent
-    detection = detection or PhraseDetection()
-    with _joined_corpus(texts, folder, settings, phrases, detection) as corpus:
+    corpus = read_corpus(texts, output.resolve().parent)
+    with _joined(corpus, settings.min_count, phrases, detection) as corpus:
         _log_counts(corpus, settings.min_count, phrases)
         vectors = train_word2vec(corpus, settings, seed=seed, num_workers=num_workers)
     save_word2vec(vectors, output, text_format=text_format)
@@ -331,15 +303,9 @@ def train_word2vec(
         batch_words=batch_words,
     )
     model.build_vocab_from_freq(dict(frequent))
+    sizes = {"total_examples": corpus.num_lines, "total_words": num_words}
     with corpus.progress_bar("train", epochs=settings.epochs):
-        _run_in_thread(
-            lambda: model.train(
-                corpus,
-                total_examples=corpus.num_lines,
-                total_words=num_words,
-                epochs=settings.epochs,
-            )
-        )
+        _run_in_thread(partial(model.train, corpus, epochs=settings.epochs, **sizes))
     return model.wv
 
 
@@ -353,19 +319,15 @@ def save_word2vec(vectors: KeyedVectors, path: Path, *, text_format: bool = Fals
         vectors.save_word2vec_format(str(partial_path), binary=not text_format)
 
 
-def _joined_corpus(
-    texts: Sequence[Path],
-    folder: Path,
-    settings: Word2VecSettings,
-    phrases: Set[Phrase],
-    detection: PhraseDetection,
-) -> TokenCorpus:
-    """All texts, with phrases joined."""
-    corpus = read_corpus(texts, folder)
+@contextlib.contextmanager
+def _joined(
+    corpus: TokenCorpus, min_count: int, phrases: Set[Phrase], detection: PhraseDetection
+) -> Iterator[TokenCorpus]:
+    """The corpus with phrases joined."""
     terms = {"_".join(phrase) for phrase in phrases}
     try:
         if phrases:
-            corpus = join_phrases(corpus, set(phrases), min_count=settings.min_count)
+            corpus = join_phrases(corpus, set(phrases), min_count=min_count)
         for index in range(1, detection.passes + 1):
             pairs = frequent_pairs(
                 corpus, min_count=detection.min_count, threshold=detection.threshold
@@ -375,32 +337,34 @@ def _joined_corpus(
             _log.info("pass %d joins %d pairs of words", index, len(pairs))
             if not pairs:
                 break
-            corpus = join_phrases(corpus, pairs, min_count=settings.min_count)
-    except BaseException:
+            corpus = join_phrases(corpus, pairs, min_count=min_count)
+        yield corpus
+    finally:
         corpus.close()
-        raise
-    return corpus
+
+
+def _rejoin(
+    rare: set[str], words_of: dict[str, Phrase], join: PhraseJoiner, line: list[str]
+) -> list[str]:
+    """Split a line with a rare phrase into words and join them again; other lines stay."""
+    if rare.isdisjoint(line):
+        return line
+    return join([part for word in line for part in words_of.get(word, (word,))])
 
 
 def _log_counts(corpus: TokenCorpus, min_count: int, phrases: Set[Phrase]) -> None:
-    rare = [count for count in corpus.counts.values() if count < min_count]
+    counts, num_words = corpus.counts, corpus.num_words
+    rare = [count for count in counts.values() if count < min_count]
+    _log.info("%d words in %d lines", num_words, corpus.num_lines)
     _log.info(
-        "%d words in %d lines; of %d distinct words %d occur fewer than %d times and get no vector "
-        "(%.1f %% of the text)",
-        corpus.num_words,
-        corpus.num_lines,
-        len(corpus.counts),
-        len(rare),
-        min_count,
-        100 * sum(rare) / corpus.num_words,
+        "of %d distinct words %d occur fewer than %d times and get no vector (%.1f %% of the text)",
+        *(len(counts), len(rare), min_count, 100 * sum(rare) / num_words),
     )
     if phrases:
-        counts = [corpus.counts["_".join(phrase)] for phrase in phrases]
+        num_joined = sum("_".join(phrase) in counts for phrase in phrases)
         _log.info(
             "of %d terms of several words %d occur %d times or more and are joined",
-            len(phrases),
-            sum(count > 0 for count in counts),
-            min_count,
+            *(len(phrases), num_joined, min_count),
         )
 
 

@@ -6,6 +6,7 @@ the module of the model; here is what all kinds share.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -71,10 +72,10 @@ def read(path: Path | str, *, kind: str | tuple[str, ...]) -> Bundle:
 
     Raises:
         FormatError: not a model file, damaged, of another format version, or of another kind.
-        FileNotFoundError: the file does not exist.
+        OSError: the file does not exist, or is a folder.
     """
     path = Path(path)
-    _check_is_file(path)
+    path.open("rb").close()
     try:
         with safe_open(path, framework="pt") as file:
             metadata = file.metadata() or {}
@@ -105,9 +106,9 @@ def is_bundle(path: Path) -> bool:
 
     Raises:
         FormatError: it is not a safetensors file.
-        FileNotFoundError: the file does not exist.
+        OSError: the file does not exist, or is a folder.
     """
-    _check_is_file(path)
+    path.open("rb").close()
     try:
         with safe_open(path, framework="pt") as file:
             return _KEY in (file.metadata() or {})
@@ -115,61 +116,57 @@ def is_bundle(path: Path) -> bool:
         raise FormatError(path, f"not a safetensors file ({cause})") from cause
 
 
-def required(bundle: Bundle, key: str, kind: type) -> Any:
-    """A part of the configuration, which must be there and be of this type.
-
-    Raises:
-        FormatError: it is not.
-    """
-    value = bundle.configuration.get(key)
-    if not isinstance(value, kind):
-        found = "missing" if value is None else f"of type {type(value).__name__}"
-        raise FormatError(
-            bundle.path, f"expected {kind.__name__}, it is {found}", record=f"configuration {key!r}"
-        )
-    return value
-
-
-def parse(bundle: Bundle, config: type[Config]) -> Config:
-    """The configuration as a dataclass.
+def parse(bundle: Bundle, config: type[Config], part: str | None = None) -> Config:
+    """The configuration, or the part under a key of it, as a dataclass.
 
     Args:
         bundle: the file.
         config: its fields may be ``str``, ``int``, ``float``, ``bool``, ``list``, ``dict`` (or of
             such, as ``list[str]``), a ``Literal``, a dataclass of these, or None or one of these.
+        part: the key.
 
     Raises:
         FormatError: a key is missing or unknown, a value is of another type, or the dataclass
             refuses it.
     """
     values = {key: v for key, v in bundle.configuration.items() if key not in ("format", "kind")}
-    parsed: Config = _parse(bundle.path, "configuration", values, config)
+    record = f"configuration.{part}" if part else "configuration"
+    value = values.get(part) if part else values
+    parsed: Config = _parse(bundle.path, record, value, config)
     return parsed
 
 
-def build(bundle: Bundle, name: str, make: Callable[[], Module]) -> Module:
+def build(
+    bundle: Bundle,
+    name: str,
+    make: Callable[[], Module],
+    *,
+    without_memory: AbstractContextManager[object] | None = None,
+) -> Module:
     """A module with the tensors under ``name.``.
 
     Args:
         bundle: the file.
         name: of the module in it.
-        make: builds the module from what the file says.
+        make: builds the module from what the file says; first ``without_memory``, as a file may ask
+            for more than there is.
+        without_memory: by default the device "meta".
 
     Raises:
         FormatError: it cannot be built, or as ``fill``.
     """
     try:
-        # First without memory: a file may ask for more than there is.
-        with torch.device("meta"), SkipInit():
-            check(bundle, name, make())
-        with SkipInit():
+        with without_memory or torch.device("meta"), _SkipInit():
+            _check(bundle, name, make())
+        with _SkipInit():
             module = make()
     except FormatError:
         raise
-    except (TypeError, ValueError, RuntimeError) as cause:  # RuntimeError: sizes that overflow
+    # The last two: more elements than an integer counts, and an infinite size.
+    except (TypeError, ValueError, RuntimeError, OverflowError) as cause:
         problem = f"cannot be built: {' '.join(str(cause).split())}"
         raise FormatError(bundle.path, problem, record=name) from cause
-    load(bundle, name, module)
+    _load(bundle, name, module)
     return module
 
 
@@ -177,36 +174,26 @@ def fill(bundle: Bundle, name: str, module: nn.Module) -> None:
     """Load the tensors under ``name.`` into a module.
 
     Raises:
-        FormatError: as ``check``; or tensors that the module ties differ.
+        FormatError: a tensor is missing, unexpected, of another shape or dtype, or not finite; or
+            tensors that the module ties differ.
     """
-    check(bundle, name, module)
-    load(bundle, name, module)
+    _check(bundle, name, module)
+    _load(bundle, name, module)
 
 
-def load(bundle: Bundle, name: str, module: nn.Module) -> None:
-    """Load tensors that ``check`` has passed into a module.
+def check_nothing_left(bundle: Bundle, names: Sequence[str]) -> None:
+    """Check that every tensor belongs to one of these modules.
 
     Raises:
-        FormatError: tensors that the module ties differ.
+        FormatError: one does not.
     """
-    tensors = _under(bundle, name)
-    module.load_state_dict(tensors)
-    state = module.state_dict()
-    storages = [value.data_ptr() for value in state.values()]
-    for key, value in state.items():
-        tied = storages.count(value.data_ptr()) > 1
-        if tied and not torch.equal(value.cpu(), tensors[key]):
-            raise FormatError(
-                bundle.path, "not equal to the one it is tied to", record=f"tensor {name}.{key}"
-            )
+    for key in sorted(bundle.tensors):
+        if not key.startswith(tuple(f"{name}." for name in names)):
+            raise FormatError(bundle.path, "not a part of this model", record=f"tensor {key}")
 
 
-def check(bundle: Bundle, name: str, module: nn.Module) -> None:
-    """Check that the tensors under ``name.`` fit a module, which may be on the meta device.
-
-    Raises:
-        FormatError: one is missing, unexpected, of another shape or dtype, or not finite.
-    """
+def _check(bundle: Bundle, name: str, module: nn.Module) -> None:
+    """Check that the tensors under ``name.`` fit a module, which may be on the device "meta"."""
     expected, tensors = module.state_dict(), _under(bundle, name)
     for key in sorted(expected.keys() ^ tensors.keys()):
         problem = "missing" if key in expected else "not a part of this model"
@@ -225,21 +212,18 @@ def _is_finite(tensor: Tensor) -> bool:
     return bool(torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all())
 
 
-def check_nothing_left(bundle: Bundle, names: Sequence[str]) -> None:
-    """Check that every tensor belongs to one of these modules.
-
-    Raises:
-        FormatError: one does not.
-    """
-    for key in sorted(bundle.tensors):
-        if not key.startswith(tuple(f"{name}." for name in names)):
-            raise FormatError(bundle.path, "not a part of this model", record=f"tensor {key}")
-
-
-def _check_is_file(path: Path) -> None:
-    if not path.is_file():
-        problem = "a folder, not a file" if path.is_dir() else "the file does not exist"
-        raise FileNotFoundError(f"{path}: {problem}")
+def _load(bundle: Bundle, name: str, module: nn.Module) -> None:
+    """Load tensors that have been checked; those that the module ties must be equal."""
+    tensors = _under(bundle, name)
+    module.load_state_dict(tensors)
+    state = module.state_dict()
+    storages = [value.data_ptr() for value in state.values()]
+    for key, value in state.items():
+        tied = storages.count(value.data_ptr()) > 1
+        if tied and not torch.equal(value.cpu(), tensors[key]):
+            raise FormatError(
+                bundle.path, "not equal to the one it is tied to", record=f"tensor {name}.{key}"
+            )
 
 
 def _under(bundle: Bundle, name: str) -> dict[str, Tensor]:
@@ -255,7 +239,7 @@ def _describe(tensor: Tensor) -> str:
     return f"{str(tensor.dtype).removeprefix('torch.')} of shape {tuple(tensor.shape)}"
 
 
-class SkipInit(TorchFunctionMode):
+class _SkipInit(TorchFunctionMode):
     """Leaves out ``torch.nn.init``, for modules whose weights are loaded right after.
 
     On the device "meta" it would import torch._dynamo, for 3 s.

@@ -101,7 +101,7 @@ def test_classes_that_are_not_the_classifier_s_are_not_saved_nor_loaded(path, cl
         encoder_bundle.save(path, TrainedEncoder(tiny_encoder(), "tiny", classes, {}))
     assert encoder_bundle.load(path).classes == CLASSES
     alter(path, lambda c, t: c.update(classes=list(classes)))
-    with pytest.raises(FormatError, match=rf"configuration 'classes': {message}"):
+    with pytest.raises(FormatError, match=rf"configuration\.classes: {message}"):
         encoder_bundle.load(path)
 
 
@@ -118,9 +118,8 @@ def told(**configuration):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c, t: c.pop("classes"), "configuration 'classes': expected list, it is missing"),
-        (lambda c, t: c.pop("training"), "configuration 'training': expected dict"),
-        (lambda c, t: c.update(classes=["a", 2, "c", "d", "e"]), "class 1 is 2"),
+        (lambda c, t: c.pop("classes"), "missing: classes"),
+        (lambda c, t: c.update(classes=["a", 2, "c", "d", "e"]), "classes: expected str"),
         (lambda c, t: c.update(kind="captioner"), "of kind 'captioner'; expected 'encoder'"),
         (lambda c, t: t["encoder.mean"].add_(1), "fingerprint"),
         (lambda c, t: t.update(more=torch.zeros(1)), "tensor more: not a part of this model"),
@@ -128,7 +127,7 @@ def told(**configuration):
         (lambda c, t: c["encoder"].pop("fingerprint"), "fingerprint"),
         (told(classes=7), "cannot be built: tiny has no option classes"),
         (told(width=7), "cannot be built: unknown option 'width'"),
-        (lambda c, t: c["encoder"].update(configuration=[]), "of type list; expected an object"),
+        (lambda c, t: c["encoder"].update(configuration=[]), "expected dict"),
     ],
 )
 def test_a_file_that_is_not_whole_is_refused(path, change, message):

@@ -218,9 +218,9 @@ def test_what_cannot_be_borrowed_is_refused(tmp_path):
     path = saved(tmp_path / "x.safetensors")
     with pytest.raises(FormatError, match=r"x\.safetensors: .*'tiny', not 'lenet5'"):
         load_pretrained(path, "lenet5")
-    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
+    with pytest.raises(IsADirectoryError):
         load_pretrained(tmp_path, None)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError):
         load_pretrained(tmp_path / "nothing", None)
     (tmp_path / "text").write_text("some text")
     with pytest.raises(FormatError, match="not a safetensors file"):

@@ -57,7 +57,7 @@ def test_a_narrow_encoder_of_other_classes_survives_a_captioner_s_file(tmp_path)
     made = captioner(encoder=built, encoder_name="inception_v1", decoders=[decoder(width=WIDTH)])
     made.save(path)
     check_survived(Captioner.load(path).embedder.encoder, built, path)
-    alter(path, lambda c, t: c["embedder"]["encoder"].pop("configuration"))
+    alter(path, lambda c, t: c["embedder"]["encoder"].update(configuration={}))
     with pytest.raises(FormatError, match=r"tensor encoder\..*: expected float32 of shape \(1000"):
         Captioner.load(path)
 
@@ -85,14 +85,6 @@ def check_survived(loaded, built, path):
         expected = built.eval().classify(pixels).main
         torch.testing.assert_close(again.eval().classify(pixels).main, expected)
         torch.testing.assert_close(loaded.classify(pixels).main, expected)
-
-
-@pytest.mark.parametrize("save", [captioner, labeller])
-def test_a_file_without_a_configuration_is_of_the_encoder_as_published(tmp_path, save):
-    path = tmp_path / "old.safetensors"
-    save().save(path)
-    alter(path, lambda c, t: c["embedder"]["encoder"].pop("configuration"))
-    assert fingerprint(load_encoder("tiny", path)) == fingerprint(encoder())
 
 
 def test_an_encoder_without_heads_is_itself():
@@ -123,10 +115,7 @@ def test_another_name_is_refused(bundled):
         (lambda c, t: t["encoder.mean"].add_(1), "fingerprint"),
         (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
         (lambda c, t: t["encoder.mean"].fill_(torch.nan), "not finite"),
-        (
-            lambda c, t: c["embedder"].update(encoder={"name": "gone"}),
-            "unknown encoder 'gone'",
-        ),
+        (lambda c, t: c["embedder"]["encoder"].update(name="gone"), "unknown encoder 'gone'"),
         (lambda c, t: c.update(kind="thing"), "of kind 'thing'; expected 'captioner' or"),
     ],
 )
@@ -146,9 +135,9 @@ def test_files_that_are_something_else_are_refused(tmp_path):
         load_encoder("tiny", path)
     with pytest.raises(FormatError, match="blob"):
         load_encoder("inception_v1", path)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError):
         load_encoder("tiny", tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
+    with pytest.raises(IsADirectoryError):
         load_encoder("tiny", tmp_path)
 
 

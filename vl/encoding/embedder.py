@@ -7,7 +7,7 @@ import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, cast, get_args
+from typing import Any, NamedTuple, get_args
 
 import torch
 from torch import Tensor
@@ -22,11 +22,12 @@ from vl.encoders.table import Network
 from vl.encoders.weights import fingerprint
 from vl.encoding.openvino import EngineError, on_openvino
 from vl.encoding.pretrained import (
+    StoredEmbedder,
     drop_auxiliary,
     encoder_config,
     encoder_from_bundle,
-    encoder_name_of,
     load_encoder,
+    stored_encoder,
 )
 from vl.encoding.views import VIEWS
 
@@ -131,7 +132,7 @@ class Embedder:
         else:
             bundle = bundles.read(path, kind=("encoder", "captioner", "labeller"))
             if bundle.configuration["kind"] == "encoder":
-                name, encoder = encoder_name_of(bundle), encoder_from_bundle(bundle)
+                name, encoder = stored_encoder(bundle).name, encoder_from_bundle(bundle)
             else:
                 stored = cls.from_bundle(bundle)
                 name, encoder = stored.encoder_name, stored.encoder
@@ -155,10 +156,16 @@ class Embedder:
         Raises:
             FormatError: the description or the weights are not what they should be.
         """
-        name, (views, resize) = encoder_name_of(bundle), _stored_views(bundle)
+        stored = bundles.parse(bundle, StoredEmbedder, "embedder")
         encoder = encoder_from_bundle(bundle)
         try:
-            return cls(encoder, encoder_name=name, views=views, resize=resize, device=device)
+            return cls(
+                encoder,
+                encoder_name=stored.encoder.name,
+                views=stored.views,
+                resize=stored.resize,
+                device=device,
+            )
         except ValueError as cause:
             raise FormatError(bundle.path, str(cause), record="configuration 'embedder'") from cause
 
@@ -298,21 +305,6 @@ class Embedder:
         # No C++ compiler, most often. What is only faster must not stop what works.
         _log.warning("%s failed, going on without it: %s", self._engine, _first_line(error))
         self._run, self._engine = self._eager, ""
-
-
-def _stored_views(bundle: bundles.Bundle) -> tuple[list[str], Resize]:
-    """Views and resize mode of a captioner's or labeller's file."""
-    config = bundles.required(bundle, "embedder", dict)
-    views, resize = config.get("views"), config.get("resize")
-    record = "configuration 'embedder'"
-    if not isinstance(views, list) or not all(isinstance(view, str) for view in views):
-        raise FormatError(bundle.path, f"views are {views!r}, not names", record=record)
-    if resize not in get_args(Resize):
-        known = ", ".join(get_args(Resize))
-        raise FormatError(
-            bundle.path, f"resize is {resize!r}; it must be one of {known}", record=record
-        )
-    return views, cast(Resize, resize)
 
 
 def _first_line(error: Exception) -> str:

@@ -4,6 +4,7 @@ Auxiliary heads are for training only and not stored.
 """
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -11,10 +12,10 @@ from vl import bundle as bundles
 from vl.data.errors import FormatError
 from vl.encoders.table import Network
 from vl.encoding.pretrained import (
+    StoredEncoder,
     drop_auxiliary,
     encoder_config,
     encoder_from_bundle,
-    encoder_name_of,
 )
 
 KIND = "encoder"
@@ -60,19 +61,20 @@ def load(path: Path | str) -> TrainedEncoder:
         FileNotFoundError: there is no such file.
     """
     bundle = bundles.read(path, kind=KIND)
-    classes = bundles.required(bundle, "classes", list)
-    training = bundles.required(bundle, "training", dict)
-    record = "configuration 'classes'"
-    for index, name in enumerate(classes):
-        if not isinstance(name, str):
-            problem = f"class {index} is {name!r}; expected a string"
-            raise FormatError(bundle.path, problem, record=record)
+    stored = bundles.parse(bundle, _StoredEncoderFile)
     bundles.check_nothing_left(bundle, ["encoder"])
     encoder = encoder_from_bundle(bundle)
-    problem = _mismatch(encoder, classes)
+    problem = _mismatch(encoder, stored.classes)
     if problem:
-        raise FormatError(bundle.path, problem, record=record)
-    return TrainedEncoder(encoder, encoder_name_of(bundle), tuple(classes), training)
+        raise FormatError(bundle.path, problem, record="configuration.classes")
+    return TrainedEncoder(encoder, stored.encoder.name, tuple(stored.classes), stored.training)
+
+
+@dataclass(frozen=True)
+class _StoredEncoderFile:
+    encoder: StoredEncoder
+    classes: list[str]
+    training: dict[str, Any]
 
 
 def _mismatch(encoder: Network, classes: Sequence[str]) -> str:

@@ -27,7 +27,7 @@ from vl.encoding import encoder_file
 from vl.encoding.config import EncoderFinetuningConfig
 from vl.encoding.embedder import Embedder
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.pretrained import encoder_from_bundle, encoder_name_of, load_encoder
+from vl.encoding.pretrained import encoder_from_bundle, load_encoder, stored_encoder
 from vl.encoding.task import EncoderTask, pixels_of
 from vl.encoding.training import (
     FILE_NAME,
@@ -70,7 +70,7 @@ def load_pretrained(path: Path, name: str | None) -> Pretrained:
         name = name or "inception_v1"
         return Pretrained(name, load_encoder(name, path), ())
     bundle = bundles.read(path, kind=("encoder", "captioner", "labeller"))
-    stored_name = encoder_name_of(bundle)
+    stored_name = stored_encoder(bundle).name
     if name not in (None, stored_name):
         raise FormatError(path, f"contains the encoder {stored_name!r}, not {name!r}")
     if bundle.configuration["kind"] != encoder_file.KIND:

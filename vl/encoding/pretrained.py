@@ -1,6 +1,7 @@
 """Pretrained encoders: by name with published weights, or from the file of a model."""
 
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -8,6 +9,7 @@ import torch
 
 from vl import bundle as bundles
 from vl.bundle import Bundle
+from vl.data.choices import Resize
 from vl.data.errors import FormatError
 from vl.encoders.inception import Inception
 from vl.encoders.table import (
@@ -25,6 +27,28 @@ from vl.encoders.weights import fingerprint, load_caffe, load_torchvision
 
 # torchvision publishes no weights for these; checked before anything is built.
 _FROM_FILES = ("inception_v1", "inception_v1_bn")
+
+
+@dataclass(frozen=True)
+class StoredEncoder:
+    """What a model's file says of its encoder."""
+
+    name: str
+    fingerprint: str
+    configuration: dict[str, Any]  # see ``vl.encoders.table.build``
+
+    def __post_init__(self) -> None:
+        if not is_encoder(self.name):
+            raise ValueError(f"unknown encoder {self.name!r}; another version has made it")
+
+
+@dataclass(frozen=True)
+class StoredEmbedder:
+    """What the file of a captioner or labeller says of its embedder."""
+
+    encoder: StoredEncoder
+    views: list[str]
+    resize: Resize
 
 
 def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -> Network:
@@ -54,9 +78,9 @@ def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -
         return encoder
     if bundles.is_bundle(weights):
         bundle = bundles.read(weights, kind=("captioner", "labeller", "encoder"))
-        stored_name = encoder_name_of(bundle)
-        if stored_name != name:
-            raise FormatError(weights, f"contains the encoder {stored_name!r}, not {name!r}")
+        stored = stored_encoder(bundle)
+        if stored.name != name:
+            raise FormatError(weights, f"contains the encoder {stored.name!r}, not {name!r}")
         return encoder_from_bundle(bundle)
     encoder = create_encoder(name)
     if not isinstance(encoder, Inception):
@@ -90,49 +114,35 @@ def drop_auxiliary(name: str, encoder: Network) -> Network:
     return bare.train(encoder.training)
 
 
-def encoder_name_of(bundle: Bundle) -> str:
-    """The name of the encoder in a model's file.
+def stored_encoder(bundle: Bundle) -> StoredEncoder:
+    """The description of the encoder in the file of an encoder, captioner or labeller.
 
     Raises:
-        FormatError: it is missing or unknown.
+        FormatError: it is not what it should be, or of an unknown encoder.
     """
-    name = _description(bundle).get("name")
-    if not isinstance(name, str) or not is_encoder(name):
-        raise FormatError(bundle.path, f"unknown encoder {name!r}; another version has made it")
-    return name
+    if bundle.configuration["kind"] == "encoder":
+        return bundles.parse(bundle, StoredEncoder, "encoder")
+    return bundles.parse(bundle, StoredEmbedder, "embedder").encoder
 
 
 def encoder_from_bundle(bundle: Bundle) -> Network:
     """The encoder in a model's file, without auxiliary heads.
 
-    Without a configuration in the file it is built as published.
-
     Raises:
-        FormatError: it is unknown, cannot be built from its configuration, or its weights are not
-            complete or do not match their fingerprint.
+        FormatError: as ``stored_encoder``; or it cannot be built from its configuration, or its
+            weights are not complete or do not match their fingerprint.
     """
-    name, description = encoder_name_of(bundle), _description(bundle)
-    config = description.get("configuration", {})
-    record = "configuration 'encoder'"
-    if not isinstance(config, dict):
-        problem = f"its configuration is of type {type(config).__name__}; expected an object"
-        raise FormatError(bundle.path, problem, record=record)
+    stored = stored_encoder(bundle)
+    config = dict(stored.configuration)
     if config.get("auxiliary"):
-        config = {**config, "auxiliary": False}
-    try:
-        # First without memory: a file may ask for more than there is.
-        with _without_memory(name), bundles.SkipInit():
-            bundles.check(bundle, "encoder", build(name, config))
-        with bundles.SkipInit():
-            encoder = build(name, config)
-    except FormatError:
-        raise
-    # The last two: more elements than an integer counts, and an infinite width factor.
-    except (TypeError, ValueError, RuntimeError, OverflowError) as cause:
-        problem = f"cannot be built: {' '.join(str(cause).split())}"
-        raise FormatError(bundle.path, problem, record=record) from cause
-    bundles.load(bundle, "encoder", encoder)
-    if fingerprint(encoder) != description.get("fingerprint"):
+        config["auxiliary"] = False
+    encoder: Network = bundles.build(
+        bundle,
+        "encoder",
+        lambda: build(stored.name, config),
+        without_memory=_without_memory(stored.name),
+    )
+    if fingerprint(encoder) != stored.fingerprint:
         raise FormatError(bundle.path, "the encoder's weights do not match their fingerprint")
     return encoder
 
@@ -146,18 +156,6 @@ def check_fingerprint(encoder: Network, expected: str, *, made: Path) -> None:
     actual = fingerprint(encoder)
     if actual != expected:
         raise ValueError(f"{made} was made by an encoder {expected}, these weights are {actual}")
-
-
-def _description(bundle: Bundle) -> dict[str, Any]:
-    """The encoder's description, in captioners and labellers a part of the embedder's."""
-    if bundle.configuration.get("kind") == "encoder":
-        description: dict[str, Any] = bundles.required(bundle, "encoder", dict)
-        return description
-    description = bundles.required(bundle, "embedder", dict).get("encoder")
-    if not isinstance(description, dict):
-        problem = f"expected an encoder, it is {description!r}"
-        raise FormatError(bundle.path, problem, record="configuration 'embedder'")
-    return description
 
 
 def _options_of(name: str, encoder: Network) -> dict[str, Any]:

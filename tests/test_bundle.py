@@ -83,12 +83,10 @@ def test_refuses_other_kinds_and_formats(tmp_path):
 @pytest.mark.parametrize(
     ("metadata", "match"),
     [
-        (None, "no vl metadata"),
         ({"other": "{}"}, "no vl metadata"),
-        ({"vl": "{"}, "its vl metadata is not JSON"),
-        ({"vl": "[1]"}, "its vl metadata is not an object"),
-        ({"vl": "[" * 100_000}, "its vl metadata is not JSON that can be read"),
-        ({"vl": "1" * 5000}, "its vl metadata is not JSON that can be read|not an object"),
+        ({"vl": "[1]"}, "not an object"),
+        ({"vl": "[" * 100_000}, "not JSON"),
+        ({"vl": "1" * 5000}, "not JSON|not an object"),
     ],
 )
 def test_refuses_other_metadata(tmp_path, metadata, match):
@@ -105,26 +103,25 @@ def test_refuses_truncated_files(tmp_path, whole):
     refused(path, "not a whole safetensors file")
 
 
-def test_refuses_headers_of_larger_files(tmp_path):
+@pytest.mark.parametrize("size", [2**63, 2**40, 200])
+def test_refuses_headers_of_larger_files(tmp_path, size):
     path = tmp_path / "thing.safetensors"
-    for size in (2**63, 2**40, 200):
-        path.write_bytes(size.to_bytes(8, "little") + b'{"a":{}}')
-        refused(path, "not a whole safetensors file")
+    path.write_bytes(size.to_bytes(8, "little") + b'{"a":{}}')
+    refused(path, "not a whole safetensors file")
 
 
 def test_refuses_pickles_without_opening_them(tmp_path):
     path = tmp_path / "thing.safetensors"
     path.write_bytes(pickle.dumps(Trap()))
     refused(path, "not a whole safetensors file")
-    torch.save({"a": torch.zeros(1)}, path)
-    refused(path, "not a whole safetensors file")
 
 
 def test_missing_files_and_folders(tmp_path):
-    with pytest.raises(FileNotFoundError, match=r"none\.safetensors: the file does not exist"):
-        bundle.read(tmp_path / "none.safetensors", kind="thing")
-    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
-        bundle.read(tmp_path, kind="thing")
+    for reader in (bundle.is_bundle, lambda path: bundle.read(path, kind="thing")):
+        with pytest.raises(FileNotFoundError):
+            reader(tmp_path / "none.safetensors")
+        with pytest.raises(IsADirectoryError):
+            reader(tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -132,15 +129,9 @@ def test_missing_files_and_folders(tmp_path):
     [
         (lambda t: t.pop("part.bias"), r"tensor part\.bias: missing"),
         (lambda t: t.update({"part.more": torch.zeros(1)}), r"part\.more: not a part of this"),
-        (
-            lambda t: t.update({"part.bias": torch.zeros(3)}),
-            r"part\.bias: expected float32 of shape \(2,\), found float32 of shape \(3,\)",
-        ),
-        (
-            lambda t: t.update({"part.bias": torch.zeros(2, dtype=torch.int64)}),
-            r"expected float32 of shape \(2,\), found int64 of shape \(2,\)",
-        ),
-        (lambda t: t["part.weight"].fill_(float("nan")), r"part\.weight: not finite"),
+        (lambda t: t.update({"part.bias": torch.zeros(3)}), r"of shape \(2,\), found float32 of"),
+        (lambda t: t.update({"part.bias": torch.zeros(2).long()}), r"found int64 of shape \(2,\)"),
+        (lambda t: t["part.weight"][0].fill_(float("nan")), r"part\.weight: not finite"),
         (lambda t: t["part.weight"][0].fill_(float("-inf")), "not finite"),
     ],
 )
@@ -165,16 +156,6 @@ def test_names_unexpected_tensors(tmp_path):
         bundle.check_nothing_left(model, ["par", "part.weigh"])
 
 
-@pytest.mark.parametrize(
-    ("value", "match"), [(None, "expected list, it is missing"), ("x", "of type str")]
-)
-def test_names_configuration_of_another_type(tmp_path, value, match):
-    path = tmp_path / "thing.safetensors"
-    write(path, configuration={"sizes": value})
-    with pytest.raises(FormatError, match=f"configuration 'sizes': .*{match}"):
-        bundle.required(bundle.read(path, kind="thing"), "sizes", list)
-
-
 def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
     path = tmp_path / "thing.safetensors"
     write(path)
@@ -193,7 +174,7 @@ def test_full_disk_leaves_the_old_file(tmp_path, monkeypatch):
 
 def test_unwritable_paths_raise_os_error(tmp_path):
     (tmp_path / "file").write_text("x")
-    for path in (tmp_path / "file" / "thing", tmp_path / "file" / "deeper" / "thing", tmp_path):
+    for path in (tmp_path / "file" / "thing", tmp_path):
         with pytest.raises(OSError, match=r"exists|[Nn]ot a directory|not a regular file"):
             write(path)
     assert (tmp_path / "file").read_text() == "x"
@@ -201,25 +182,19 @@ def test_unwritable_paths_raise_os_error(tmp_path):
 
 def test_is_bundle(tmp_path):
     write(tmp_path / "bundle")
-    save_file({"x": torch.zeros(1)}, tmp_path / "plain")
-    save_file({"x": torch.zeros(1)}, tmp_path / "other", metadata={"format": "pt"})
-    found = [bundle.is_bundle(tmp_path / name) for name in ("bundle", "plain", "other")]
-    assert found == [True, False, False]
+    save_file({"x": torch.zeros(1)}, tmp_path / "plain", metadata={"format": "pt"})
+    assert [bundle.is_bundle(tmp_path / name) for name in ("bundle", "plain")] == [True, False]
     (tmp_path / "text").write_text("no tensors")
-    with pytest.raises(FormatError, match=r"text: not a safetensors file"):
+    with pytest.raises(FormatError, match="text"):
         bundle.is_bundle(tmp_path / "text")
-    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
-        bundle.is_bundle(tmp_path)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
-        bundle.is_bundle(tmp_path / "nothing")
 
 
 def test_reads_one_of_several_kinds(tmp_path):
-    path = tmp_path / "thing"
-    write(path)
-    assert bundle.read(path, kind=("other", "thing")).configuration["kind"] == "thing"
-    with pytest.raises(FormatError, match=r"expected 'one' or 'other'"):
-        bundle.read(path, kind=("one", "other"))
+    write(tmp_path / "thing")
+    read = bundle.read(tmp_path / "thing", kind=("other", "thing"))
+    assert read.configuration["kind"] == "thing"
+    with pytest.raises(FormatError, match="'one' or 'other'"):
+        bundle.read(tmp_path / "thing", kind=("one", "other"))
 
 
 @dataclass(frozen=True)
@@ -245,9 +220,11 @@ WHOLE = {"part": {"mode": "a", "rate": 1}, "names": ["x", "y"], "count": 3}
 def test_parse(tmp_path):
     path = tmp_path / "thing.safetensors"
     write(path, configuration=WHOLE)
-    assert bundle.parse(bundle.read(path, kind="thing"), Whole) == Whole(
-        Part("a", 1), ["x", "y"], 3
-    )
+    file = bundle.read(path, kind="thing")
+    assert bundle.parse(file, Whole) == Whole(Part("a", 1), ["x", "y"], 3)
+    assert bundle.parse(file, Part, "part") == Part("a", 1)
+    with pytest.raises(FormatError, match="configuration.other"):
+        bundle.parse(file, Part, "other")
 
 
 @pytest.mark.parametrize(

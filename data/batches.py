@@ -3,10 +3,11 @@
 An image source decides what stands for an image: a cached embedding or its pixels.
 """
 
-import threading
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from queue import Queue
-from typing import Literal, NamedTuple, TypeVar
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import KW_ONLY, dataclass
+from typing import Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
@@ -33,44 +34,37 @@ class ProcessBatch(NamedTuple):
     seeds: Tensor  # (len(units),) int64, a random seed for each unit
 
 
+@dataclass(frozen=True)
 class BatchPlan:
     """Which units are in which batch, in which order, with which random seeds, on which process.
-
-    Args:
-        num_units: units in the data.
-        batch_size: units in a batch, over all processes together.
-        seed: of the shuffling; None keeps the order.
-        rank: of this process.
-        world_size: number of processes that share each batch.
-        unit_name: what errors call the units.
-        min_per_process: units that each process needs in a batch; a smaller last batch is appended
-            to the one before.
 
     Raises:
         ValueError: there are fewer units than processes, or a batch is smaller than their number.
     """
 
-    def __init__(
-        self,
-        num_units: int,
-        *,
-        batch_size: int,
-        seed: int | None = 0,
-        rank: int = 0,
-        world_size: int = 1,
-        unit_name: str = "units",
-        min_per_process: int = 1,
-    ) -> None:
-        if batch_size < world_size:
-            raise ValueError(f"a batch of {batch_size} cannot be shared by {world_size} processes")
-        if num_units < world_size:
-            raise ValueError(f"{num_units} {unit_name} cannot be shared by {world_size} processes")
-        self.num_units = num_units
-        self.batch_size = batch_size
-        self.seed = seed
-        self.rank = rank
-        self.world_size = world_size
-        self.min_per_process = min_per_process
+    num_units: int
+    """Units in the data."""
+    _: KW_ONLY
+    batch_size: int
+    """Units in a batch, over all processes together."""
+    seed: int | None = 0
+    """Of the shuffling; None keeps the order."""
+    rank: int = 0
+    """Of this process."""
+    world_size: int = 1
+    """Number of processes that share each batch."""
+    unit_name: str = "units"
+    """What errors call the units."""
+    min_per_process: int = 1
+    """Units that each process needs in a batch; a smaller last batch is appended to the one
+    before."""
+
+    def __post_init__(self) -> None:
+        processes = f"{self.world_size} processes"
+        if self.batch_size < self.world_size:
+            raise ValueError(f"a batch of {self.batch_size} cannot be shared by {processes}")
+        if self.num_units < self.world_size:
+            raise ValueError(f"{self.num_units} {self.unit_name} cannot be shared by {processes}")
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -119,15 +113,9 @@ class CaptionBatches:
     Args:
         source: gives the images.
         captions: of each image, as word ids from start to end.
-        batch_size: units in a batch, over all processes together.
         unit: ``"caption"`` shuffles captions, each beside its image; ``"image"`` shuffles images,
             each with all its captions, so that no image is encoded twice.
-        seed: of the shuffling; None keeps the order.
-        rank: of this process.
-        world_size: number of processes that share each batch.
-
-    Raises:
-        ValueError: there are fewer units than processes, or a batch is smaller than their number.
+        batch_size, seed, rank, world_size: see `BatchPlan`, which raises ValueError.
     """
 
     def __init__(
@@ -196,35 +184,13 @@ class LabelledBatches:
     Args:
         source: gives the images.
         labels: of the images.
-        batch_size: images in a batch, over all processes together.
-        seed: of the shuffling.
-        rank: of this process.
-        world_size: number of processes that share each batch.
-
-    Raises:
-        ValueError: there are fewer images than processes, or a batch is smaller than their number.
+        plan: of as many images.
     """
 
-    def __init__(
-        self,
-        source: ImageSource,
-        labels: Sequence[int],
-        *,
-        batch_size: int,
-        seed: int = 0,
-        rank: int = 0,
-        world_size: int = 1,
-    ) -> None:
+    def __init__(self, source: ImageSource, labels: Sequence[int], plan: BatchPlan) -> None:
         self.source = source
         self._labels = torch.tensor(labels, dtype=torch.int64)
-        self._plan = BatchPlan(
-            len(labels),
-            batch_size=batch_size,
-            seed=seed,
-            rank=rank,
-            world_size=world_size,
-            unit_name="images",
-        )
+        self._plan = plan
 
     def __len__(self) -> int:
         """Batches in an epoch."""
@@ -247,37 +213,17 @@ def prefetch(items: Iterator[Item], *, depth: int = 2) -> Iterator[Item]:
 
     An exception of ``items`` is raised where its item would have come.
     """
-    queue: Queue[tuple[Literal["item", "end"], Item | BaseException | None]] = Queue(maxsize=depth)
-    stop = threading.Event()
-
-    def fill() -> None:
-        # A second pool of OpenMP threads would slow down every small operation of the caller's.
-        torch.set_num_threads(1)  # of this thread, and of those started before the end
-        try:
-            for item in items:
-                queue.put(("item", item))
-                if stop.is_set():
-                    return
-            queue.put(("end", None))
-        except BaseException as error:  # raised again in the caller's thread
-            queue.put(("end", error))
-
-    thread = threading.Thread(target=fill, daemon=True)
-    thread.start()
+    end = object()
+    # A second pool of OpenMP threads would slow down every small operation of the caller's: the
+    # number is set for this thread, and for those started before the end.
+    pool = ThreadPoolExecutor(1, initializer=torch.set_num_threads, initargs=(1,))
+    waiting = deque(pool.submit(next, items, end) for _ in range(depth))
     try:
-        while True:
-            kind, value = queue.get()
-            if kind == "end":
-                if isinstance(value, BaseException):
-                    raise value
-                return
-            yield value  # type: ignore[misc]  # an "item" holds an Item
+        while (item := waiting.popleft().result()) is not end:
+            waiting.append(pool.submit(next, items, end))
+            yield cast(Item, item)
     finally:
-        stop.set()
-        while thread.is_alive():  # it may be waiting for room in the queue
-            while not queue.empty():
-                queue.get_nowait()
-            thread.join(0.01)
+        pool.shutdown(cancel_futures=True)
         torch.set_num_threads(torch.get_num_threads())  # threads started later get as many again
 
 

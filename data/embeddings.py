@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.files import atomic_write, decode_text, first_few, parse_json, write_text
+from vl.data.files import atomic_write, first_few, read_json, write_text
 
 _FORMAT = 1
 
@@ -75,7 +75,7 @@ def load_embeddings(path: Path | str) -> Embeddings:
         FileNotFoundError: one of them does not exist.
     """
     path = Path(path)
-    index = _index_path(path)
+    index = path.with_suffix(".json")
     for file in (path, index):
         if not file.exists():
             raise FileNotFoundError(f"{file}: there is no such file; `vl embed` writes it")
@@ -86,11 +86,8 @@ def load_embeddings(path: Path | str) -> Embeddings:
         raise FormatError(path, "not an array in NumPy's format") from error
     expected = (len(names), len(provenance.views), provenance.width)
     if vectors.shape != expected or vectors.dtype != np.float16:
-        raise FormatError(
-            path,
-            f"expected float16 of shape {expected} by {index.name}, "
-            f"got {vectors.dtype} of shape {vectors.shape}",
-        )
+        difference = f"of shape {expected} by {index.name}, got {vectors.dtype} of {vectors.shape}"
+        raise FormatError(path, f"expected float16 {difference}")
     return Embeddings(provenance, names, torch.from_numpy(vectors))
 
 
@@ -100,7 +97,7 @@ def read_provenance(path: Path | str) -> Provenance | None:
     Raises:
         FormatError: their index is damaged.
     """
-    index = _index_path(Path(path))
+    index = Path(path).with_suffix(".json")
     for file in (_part(index), index):
         if file.exists():
             return _read_index(file)[0]
@@ -127,9 +124,8 @@ class EmbeddingWriter:
         if self.path.suffix != ".npy":
             raise ValueError(f"embeddings are written to a .npy file, not to {self.path.name!r}")
         self.provenance = provenance
-        self._index = _index_path(self.path)
-        self._rows = _part(self.path)
-        self._names = _part(self._index)
+        self._index = self.path.with_suffix(".json")
+        self._rows, self._names = _part(self.path), _part(self._index)
         self.names: list[str] = []
         self.path.parent.mkdir(parents=True, exist_ok=True)
         row_bytes = len(provenance.views) * provenance.width * 2
@@ -142,9 +138,8 @@ class EmbeddingWriter:
             with self._rows.open("rb+") as file:
                 file.truncate(complete * row_bytes)
         elif self._index.exists():
-            before, _ = _read_index(self._index)
-            self._check_equal(before, self.path)
             finished = load_embeddings(self.path)
+            self._check_equal(finished.provenance, self.path)
             self._rows.write_bytes(finished.vectors.numpy().tobytes())
             self.names = list(finished.names)
         else:
@@ -167,9 +162,8 @@ class EmbeddingWriter:
         rows = vectors.detach().cpu().half().contiguous()
         for name, row in zip(names, rows, strict=True):
             if not bool(torch.isfinite(row).all()):
-                raise ValueError(
-                    f"the embedding of {name} has a value beyond float16, whose largest is 65504"
-                )
+                problem = "has a value beyond float16, whose largest is 65504"
+                raise ValueError(f"the embedding of {name} {problem}")
         with self._rows.open("ab") as file:
             file.write(rows.numpy().tobytes())
         self.names += names
@@ -205,22 +199,15 @@ class EmbeddingWriter:
         if before == self.provenance:
             return
         if before.fingerprint != self.provenance.fingerprint:
-            raise FormatError(
-                path,
-                f"made by another encoder, {before.encoder} {before.fingerprint}, not by "
-                f"{self.provenance.encoder} {self.provenance.fingerprint}; choose another file",
+            one, other = (f"{it.encoder} {it.fingerprint}" for it in (before, self.provenance))
+            problem = f"made by another encoder, {one}, not by {other}"
+        else:
+            one, other = (
+                f"resize {it.resize}, {it.precision}, views {', '.join(it.views)}"
+                for it in (before, self.provenance)
             )
-        difference = f"made with {_describe(before)}, not with {_describe(self.provenance)}"
-        raise FormatError(path, f"{difference}; choose another file")
-
-
-def _describe(provenance: Provenance) -> str:
-    views = ", ".join(provenance.views)
-    return f"resize {provenance.resize}, {provenance.precision}, views {views}"
-
-
-def _index_path(path: Path) -> Path:
-    return path.with_suffix(".json")
+            problem = f"made with {one}, not with {other}"
+        raise FormatError(path, f"{problem}; choose another file")
 
 
 def _part(path: Path) -> Path:
@@ -233,22 +220,15 @@ def _index_text(provenance: Provenance, names: Sequence[str]) -> str:
 
 
 def _read_index(path: Path) -> tuple[Provenance, tuple[str, ...]]:
-    index = parse_json(path, decode_text(path, path.read_bytes()))
+    index = read_json(path)
     try:
         if index["format"] != _FORMAT:
             raise FormatError(path, f"format {index['format']}, this version reads {_FORMAT}")
-        modes = get_args(Resize)
-        if index["resize"] not in modes:
-            choices = " or ".join(map(repr, modes))
-            raise FormatError(path, f"resize is {index['resize']!r}, not {choices}")
-        provenance = Provenance(
-            encoder=str(index["encoder"]),
-            fingerprint=str(index["fingerprint"]),
-            resize=index["resize"],
-            precision=str(index["precision"]),
-            views=_strings(index["views"]),
-            width=int(index["width"]),
-        )
+        if index["resize"] not in get_args(Resize):
+            raise FormatError(path, f"resize is {index['resize']!r}, not one of {get_args(Resize)}")
+        texts = {name: str(index[name]) for name in ("encoder", "fingerprint", "precision")}
+        views, width = _strings(index["views"]), int(index["width"])
+        provenance = Provenance(**texts, resize=index["resize"], views=views, width=width)
         return provenance, _strings(index["names"])
     except FormatError:
         raise

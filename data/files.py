@@ -60,7 +60,12 @@ def atomic_write(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
     exists = path.exists()
     if exists and not path.is_file():
         raise OSError(f"{path}: not a regular file, cannot be replaced")
-    mode = stat.S_IMODE(path.stat().st_mode) if exists else 0o666 & ~_umask()
+    if exists:
+        mode = stat.S_IMODE(path.stat().st_mode)
+    else:
+        umask = os.umask(0)
+        os.umask(umask)
+        mode = 0o666 & ~umask
     try:
         descriptor, name = tempfile.mkstemp(
             dir=path.parent, prefix=f".{path.name}.", suffix=".part"
@@ -135,6 +140,16 @@ def split_lines(text: str) -> list[str]:
     return lines if lines[-1] else lines[:-1]
 
 
+def read_json(path: Path) -> Any:
+    """The value of a JSON file.
+
+    Raises:
+        FormatError: see `decode_text` and `parse_json`.
+        OSError: the file cannot be read.
+    """
+    return parse_json(path, decode_text(path, path.read_bytes()))
+
+
 def parse_json(
     path: Path | str,
     text: str,
@@ -200,9 +215,3 @@ def visible_files(folder: Path, *, links: list[Path] | None = None) -> Iterator[
         if links is not None:
             links += filter(Path.is_symlink, (Path(parent) / name for name in folders))
         yield from (Path(parent) / name for name in names if not name.startswith("."))
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask

@@ -30,19 +30,16 @@ class CropBox(NamedTuple):
     size: int  # of the square, which is resized where this is not the crop size
 
 
-def crops(pixels: Tensor, *, size: int, num_crops: CropCount) -> Tensor:
-    """The crops of an image, followed by their mirror images unless there is only one crop.
+def crops_without_flips(pixels: Tensor, *, size: int, num_crops: CropCount) -> Tensor:
+    """The crops of an image without their mirror images: 1, 5 or 72.
 
     Args:
         pixels: ``(3, H, W)``, float, in [0, 1].
         size: side of a crop, the encoder's image size.
-        num_crops: 1 is the center crop.
+        num_crops: with mirror images; 1 is the center crop, which is not mirrored.
 
     Returns:
-        ``(num_crops, 3, size, size)``.
-
-    Raises:
-        ValueError: see `crop_boxes`.
+        ``(1, 3, size, size)``, or ``(num_crops / 2, 3, size, size)``.
 
     Source:
         Szegedy et al. 2015, section 7: the shorter side becomes 256, 288, 320 and 352; of each the
@@ -50,12 +47,6 @@ def crops(pixels: Tensor, *, size: int, num_crops: CropCount) -> Tensor:
         square the four corners and the center, and the square resized; and each mirrored.
         Krizhevsky et al. 2012, section 4.1, for 10: corners and center of the center square.
     """
-    plain = crops_without_flips(pixels, size=size, num_crops=num_crops)
-    return plain if num_crops == 1 else torch.cat([plain, plain.flip(-1)])
-
-
-def crops_without_flips(pixels: Tensor, *, size: int, num_crops: CropCount) -> Tensor:
-    """The same without mirror images: 1, 5 or 72 crops, ``(num_crops / 2, 3, size, size)``."""
     pixels = _shorten_strip(pixels)
     scaled: dict[tuple[int, int], Tensor] = {}
     output = []
@@ -74,14 +65,7 @@ def crop_boxes(height: int, width: int, *, size: int, num_crops: CropCount) -> l
     Sorted by scale; within a scale, squares from left to right or top to bottom; within a square,
     its corners (top left, top right, bottom left, bottom right), its center, and the whole. A
     center between two pixels is rounded to the left or the top.
-
-    Raises:
-        ValueError: another number of crops, or a size below 1.
     """
-    if min(height, width, size) < 1:
-        raise ValueError(f"height {height}, width {width}, size {size}; each must be at least 1")
-    if num_crops not in (1, 10, 144):
-        raise ValueError(f"num_crops is {num_crops}; it must be 1, 10 or 144")
     boxes = []
     for scale in SCALES if num_crops == 144 else (SCALE,):
         shorter = round(size * scale / SIDE)

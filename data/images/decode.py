@@ -65,7 +65,10 @@ def as_pixels(image: ImageLike, *, name: str = "image") -> Tensor:
             raise ValueError(f"{name}: expected uint8 (H, W, 3) or (H, W), got {problem}")
         return _rgb(Image.fromarray(image))
     if isinstance(image, Tensor):
-        _check_pixels(image, name)
+        if image.ndim != 3 or image.shape[0] != 3 or 0 in image.shape:
+            raise ValueError(f"{name}: expected shape (3, H, W), got {tuple(image.shape)}")
+        if not image.is_floating_point():
+            raise ValueError(f"{name}: expected float in [0, 1], got {image.dtype}; divide by 255")
         if not (image.min() >= 0 and image.max() <= 1):
             problem = f"from {image.min():g} to {image.max():g}"
             raise ValueError(f"{name}: expected values in [0, 1], got values {problem}")
@@ -108,13 +111,7 @@ def decode_uint8(data: bytes, name: str, *, min_size: int | None = None) -> Tens
         min_size: a shorter side, in pixels, that is enough: a JPEG is decoded at a half, a quarter
             or an eighth of its size, which is faster, as long as it stays at least this large. None
             decodes at full size.
-
-    Raises:
-        ValueError: ``min_size`` is below 1.
-        FormatError: as in `decode`.
     """
-    if min_size is not None and min_size < 1:
-        raise ValueError(f"min_size is {min_size}; it must be at least 1")
     return _decode(data, name, _rgb_uint8, min_size)
 
 
@@ -126,15 +123,7 @@ def square(pixels: Tensor, size: int, resize: Resize = "center-crop") -> Tensor:
         size: in pixels.
         resize: ``"center-crop"`` scales the shorter side to ``size`` and crops the center;
             ``"squash"`` keeps the whole image and changes its proportions.
-
-    Raises:
-        ValueError: a size below 1, an unknown resize mode, not ``(3, H, W)``, or not float.
     """
-    if size < 1:
-        raise ValueError(f"size is {size}; it must be at least 1")
-    if resize not in ("center-crop", "squash"):
-        raise ValueError(f"resize is {resize!r}; it must be 'center-crop' or 'squash'")
-    _check_pixels(pixels, "pixels")
     height, width = pixels.shape[1:]
     if resize == "squash":
         return resize_pixels(pixels, size, size)
@@ -198,7 +187,11 @@ def _decode(
         with _open_lock, warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
             image = Image.open(io.BytesIO(data), formats=FORMATS)
-        _check_size(*image.size, name)
+        width, height = image.size
+        if width < 1 or height < 1:
+            raise FormatError(name, f"the image has {width} x {height} pixels")
+        if width * height > PIXEL_LIMIT:
+            raise Image.DecompressionBombError
         if min_size is not None:
             image.draft(None, (min_size, min_size))  # only JPEG's reader does anything
         image.load()  # before this some readers know neither mode nor orientation
@@ -246,21 +239,6 @@ def _channels(image: Image.Image) -> Tensor:
     """8-bit channels as ``(C, H, W)`` in [0, 1]."""
     values = np.divide(np.asarray(image), 255, dtype=np.float32)  # (H, W, C)
     return torch.from_numpy(values).permute(2, 0, 1)
-
-
-def _check_size(width: int, height: int, name: str) -> None:
-    if width < 1 or height < 1:
-        raise FormatError(name, f"the image has {width} x {height} pixels")
-    if width * height > PIXEL_LIMIT:
-        problem = f"{width} x {height} is more than {PIXEL_LIMIT:,} pixels, the limit"
-        raise FormatError(name, problem)
-
-
-def _check_pixels(pixels: Tensor, name: str) -> None:
-    if pixels.ndim != 3 or pixels.shape[0] != 3 or 0 in pixels.shape:
-        raise ValueError(f"{name}: expected shape (3, H, W), got {tuple(pixels.shape)}")
-    if not pixels.is_floating_point():
-        raise ValueError(f"{name}: expected float in [0, 1], got {pixels.dtype}; divide by 255")
 
 
 def _center(pixels: Tensor, height: int, width: int) -> Tensor:

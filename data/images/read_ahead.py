@@ -1,6 +1,8 @@
-"""Reading ahead: threads decode the next batch of images while the caller works on this one."""
+"""Reading ahead: threads read the next batches of images while the caller works on this one."""
 
-from collections.abc import Callable, Iterable, Iterator
+import os
+from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import islice
 from typing import TypeVar
@@ -12,18 +14,23 @@ THREADS = 4  # decoding releases the interpreter's lock
 
 
 def read_ahead(
-    items: Iterable[Item], read: Callable[[Item], Result], *, batch_size: int
-) -> Iterator[list[Result]]:
-    """What ``read`` returns for the items, batch by batch and in order, one batch ahead."""
-    with ThreadPoolExecutor(max_workers=THREADS) as pool:
-        submitted = (
-            [pool.submit(read, item) for item in batch] for batch in batched(items, batch_size)
-        )
-        pending = list(islice(submitted, 2))
-        while pending:
-            results = [future.result() for future in pending.pop(0)]
-            pending += islice(submitted, 1)
+    batches: Iterable[Iterable[Item]],
+    read: Callable[[Item], Result],
+    *,
+    num_threads: int = THREADS,
+    depth: int = 1,
+) -> Generator[list[Result], None, None]:
+    """What ``read`` returns for the items of each batch, in order, ``depth`` batches ahead."""
+    pool = ThreadPoolExecutor(max_workers=num_threads)
+    submitted = ([pool.submit(read, item) for item in batch] for batch in batches)
+    try:
+        waiting = deque(islice(submitted, 1 + depth))
+        while waiting:
+            results = [future.result() for future in waiting.popleft()]
+            waiting.extend(islice(submitted, 1))
             yield results
+    finally:
+        pool.shutdown(cancel_futures=True)
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
@@ -31,3 +38,8 @@ def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:
     iterator = iter(items)
     while batch := list(islice(iterator, size)):
         yield batch
+
+
+def num_cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -17,25 +17,10 @@ from vl.data.labelled.shards import ShardDataset, is_shards
 class ImageDataset(Protocol):
     """Labelled images."""
 
-    @property
-    def names(self) -> Sequence[str]:
-        """Of the images, without duplicates."""
-        ...
-
-    @property
-    def labels(self) -> Sequence[int]:
-        """Of the images, as indices of ``classes``."""
-        ...
-
-    @property
-    def classes(self) -> Sequence[str]:
-        """Without duplicates."""
-        ...
-
-    @property
-    def warnings(self) -> Sequence[str]:
-        """What was skipped, a sentence a reason."""
-        ...
+    names: Sequence[str]  # of the images, without duplicates
+    labels: Sequence[int]  # of the images, as indices of `classes`
+    classes: Sequence[str]  # without duplicates
+    warnings: Sequence[str]  # what was skipped, a sentence a reason
 
     def read(self, index: int) -> bytes:
         """An encoded image, JPEG, PNG and so on; OSError if it cannot be read."""
@@ -43,16 +28,13 @@ class ImageDataset(Protocol):
 
 
 class FileDataset:
-    """Images in separate files.
-
-    Args:
-        source: from ``vl.data.labelled.folders``.
-    """
+    """Images in separate files, as ``vl.data.labelled.folders`` reads them."""
 
     def __init__(self, source: LabelledImages) -> None:
-        index = {label: position for position, label in enumerate(source.classes)}
+        class_index = {name: index for index, name in enumerate(source.classes)}
+        labels = [class_index[image.label] for image in source.images]
         self.names: Sequence[str] = tuple(image.name for image in source.images)
-        self.labels: Sequence[int] = array("q", [index[image.label] for image in source.images])
+        self.labels: Sequence[int] = array("q", labels)
         self.classes: Sequence[str] = source.classes
         self.warnings: Sequence[str] = source.warnings
         # As text: a million paths would take long to pickle.
@@ -76,9 +58,6 @@ class DatasetSubset:
         indices: which of its images.
         labels: of these images; by default those of ``dataset``.
         classes: that the labels are indices of; by default those of ``dataset``.
-
-    Raises:
-        ValueError: there are not as many labels as indices.
     """
 
     def __init__(
@@ -89,8 +68,6 @@ class DatasetSubset:
         labels: Sequence[int] | None = None,
         classes: Sequence[str] | None = None,
     ) -> None:
-        if labels is not None and len(labels) != len(indices):
-            raise ValueError(f"{len(labels)} labels for {len(indices)} images")
         self._dataset = dataset
         self._indices = indices
         self.names: Sequence[str] = tuple(dataset.names[index] for index in indices)
@@ -109,13 +86,10 @@ def open_dataset(path: Path) -> FileDataset | ShardDataset:
     """The data set at a path.
 
     Args:
-        path: a folder of classes or a list of images, see ``vl.data.labelled.folders``; a folder of
-            shards or one shard, see ``vl.data.labelled.shards``.
+        path: a folder of classes or a list of images; a folder of shards, or one shard.
 
     Raises:
-        FileNotFoundError: the path, or images of a list, do not exist.
-        ValueError: it is none of these, or is damaged.
-        OSError: it cannot be read.
+        ValueError, OSError: see `read_labelled_images` and `ShardDataset`.
     """
     return ShardDataset(path) if is_shards(path) else FileDataset(read_labelled_images(path))
 
@@ -127,15 +101,13 @@ def split_dataset(
 
     Args:
         dataset: all images.
-        validation_share: of each class, rounded; at least one image of each class stays in
-            training, and a class of two or more has at least one for validation.
+        validation_share: of each class, between 0 and 1, rounded; at least one image of each class
+            stays in training, and a class of two or more has at least one for validation.
         seed: of the choice.
 
     Raises:
-        ValueError: the share is not between 0 and 1, or no class has two images.
+        ValueError: no class has two images.
     """
-    if not 0 < validation_share < 1:
-        raise ValueError(f"validation_share is {validation_share}; it must be between 0 and 1")
     generator = torch.Generator().manual_seed(seed)
     members: list[list[int]] = [[] for _ in dataset.classes]
     for index in torch.randperm(len(dataset.labels), generator=generator).tolist():

@@ -2,7 +2,7 @@
 
 import errno
 import os
-from collections.abc import Container
+from collections.abc import Container, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -42,9 +42,8 @@ def read_labelled_images(path: Path, *, embedded: Container[str] | None = None) 
         OSError: it cannot be read.
     """
     if not path.exists():
-        raise FileNotFoundError(
-            errno.ENOENT, "no such folder of classes or list of images", str(path)
-        )
+        problem = "no such folder of classes or list of images"
+        raise FileNotFoundError(errno.ENOENT, problem, str(path))
     return read_class_folders(path) if path.is_dir() else read_image_list(path, embedded=embedded)
 
 
@@ -68,8 +67,8 @@ def read_class_folders(path: Path) -> LabelledImages:
     entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     stray = [entry.name for entry in entries if _is_image(entry.name) and not entry.is_dir()]
     if stray:
-        problem = f"{len(stray)} images lie in no folder of a class: {first_few(stray)}"
-        raise ValueError(f"{path}: {problem}")
+        count = len(stray)
+        raise ValueError(f"{path}: {count} images lie in no folder of a class: {first_few(stray)}")
     folders = [entry for entry in entries if entry.is_dir()]
     if not folders:
         raise ValueError(f"{path}: expected a folder for each class, there is none")
@@ -92,13 +91,11 @@ def read_class_folders(path: Path) -> LabelledImages:
         raise ValueError(f"{path}: {problem}")
     warnings = []
     if skipped:
-        warnings.append(
-            f"skipped {len(skipped)} files without an image's suffix: {first_few(skipped)}"
-        )
+        problem = f"{len(skipped)} files without an image's suffix: {first_few(skipped)}"
+        warnings.append(f"skipped {problem}")
     if links:
-        warnings.append(
-            f"skipped {len(links)} links to folders: {first_few(list(map(str, links)))}"
-        )
+        problem = f"{len(links)} links to folders: {first_few(list(map(str, links)))}"
+        warnings.append(f"skipped {problem}")
     return _labelled_images(images, warnings)
 
 
@@ -138,13 +135,12 @@ def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> La
             problem = f"expected an image, a tab and its class, got {line!r}"
             raise FormatError(path, problem, record=record)
         if embedded is not None:
-            if file not in embedded:
-                missing.append(file)
-                continue
-        elif not os.path.isfile(folder / file):  # noqa: PTH113 - Path's own fails at a long name
+            name, exists = file, file in embedded
+        else:  # Path.is_file fails at a long name
+            name, exists = _name(folder, file), os.path.isfile(folder / file)  # noqa: PTH113
+        if not exists:
             missing.append(file)
             continue
-        name = file if embedded is not None else _name(folder, file)
         if lines.setdefault(name, line_number) != line_number:
             problem = f"image {name!r} is on line {lines[name]} already"
             raise FormatError(path, problem, record=record)
@@ -156,6 +152,24 @@ def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> La
     if not images:
         raise FormatError(path, "the list has no image")
     return _labelled_images(images, [f"skipped {blank} blank lines"] if blank else [])
+
+
+def unique_classes(path: Path, lines: Sequence[str]) -> tuple[str, ...]:
+    """The classes that the lines of a file name.
+
+    Raises:
+        FormatError: there is none, or a line is blank or repeated.
+    """
+    first: dict[str, int] = {}
+    for line_number, line in enumerate(lines, 1):
+        problem = "" if line.strip() else "expected a class, the line is empty"
+        if first.setdefault(line, line_number) != line_number:
+            problem = problem or f"the class {line!r} is on line {first[line]} already"
+        if problem:
+            raise FormatError(path, problem, record=f"line {line_number}")
+    if not first:
+        raise FormatError(path, "there are no classes in it")
+    return tuple(first)
 
 
 def _labelled_images(images: list[LabelledImage], warnings: list[str]) -> LabelledImages:

@@ -11,14 +11,11 @@ import multiprocessing
 import os
 import threading
 import traceback
-from collections import deque
 from collections.abc import Generator, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass
-from itertools import islice
 from multiprocessing.connection import wait
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -27,6 +24,7 @@ from torch.utils.data import DataLoader, Dataset
 from vl.data.batches import BatchPlan, LabelledBatch, ProcessBatch
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode_uint8
+from vl.data.images.read_ahead import num_cores, read_ahead
 from vl.data.labelled.dataset import ImageDataset
 
 _log = logging.getLogger(__name__)
@@ -45,11 +43,7 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class LoaderConfig:
-    """How images are loaded.
-
-    Raises:
-        ValueError: a value is out of its range.
-    """
+    """How images are loaded."""
 
     num_workers: int = 0
     """Worker processes of this process; 0 for threads, one a core."""
@@ -57,14 +51,6 @@ class LoaderConfig:
     """Largest share of all images that may be corrupt, as far as this process sees."""
     min_size: int | None = None
     """See ``vl.data.images.decode.decode_uint8``."""
-
-    def __post_init__(self) -> None:
-        if self.num_workers < 0:
-            raise ValueError(f"num_workers is {self.num_workers}; it must be at least 0")
-        if not 0 <= self.max_corrupt <= 1:
-            raise ValueError(f"max_corrupt is {self.max_corrupt}; it is a share, from 0 to 1")
-        if self.min_size is not None and self.min_size < 1:
-            raise ValueError(f"min_size is {self.min_size}; it must be at least 1")
 
 
 class ImageBatches:
@@ -77,15 +63,8 @@ class ImageBatches:
     Args:
         dataset: where they come from; pickled for the workers.
         transform: makes squares of them; pickled for the workers.
-        batch_size: images in a batch, over all processes together.
-        seed: of order and transforms.
-        rank: of this process.
-        world_size: number of processes that share each batch.
+        batch_size, seed, rank, world_size: see `BatchPlan`, which raises ValueError.
         config: how they are loaded.
-
-    Raises:
-        ValueError: there are not as many names as labels, fewer images than processes, or a batch
-            smaller than their number.
     """
 
     def __init__(
@@ -99,8 +78,6 @@ class ImageBatches:
         world_size: int = 1,
         config: LoaderConfig | None = None,
     ) -> None:
-        if len(dataset.names) != len(dataset.labels):
-            raise ValueError(f"{len(dataset.names)} names, {len(dataset.labels)} labels")
         self._plan = BatchPlan(
             len(dataset.labels),
             batch_size=batch_size,
@@ -132,9 +109,9 @@ class ImageBatches:
         else:
             loaded = _load_by_threads(self._batch_reader, parts)
         with closing(loaded) as batches:
-            for batch in batches:
-                self._count(batch.failures)
-                images, labels = batch.images, self._labels[batch.indices]
+            for images, indices, failures in batches:
+                self._count(failures)
+                labels = self._labels[indices]
                 if torch.cuda.is_available():  # copies from pinned memory to a GPU do not wait
                     images, labels = images.pin_memory(), labels.pin_memory()
                 yield LabelledBatch(images, labels)
@@ -153,12 +130,8 @@ class ImageBatches:
                 )
 
 
-class _Read(NamedTuple):
-    """The images of a part of a batch."""
-
-    images: Tensor  # (B, 3, size, size) uint8
-    indices: list[int]  # (B,) of these images
-    failures: list[tuple[int, str]]  # indices of the others, and why
+# Images, (B, 3, size, size) uint8; their indices; and indices of the others, and why.
+_Read = tuple[Tensor, list[int], list[tuple[int, str]]]
 
 
 class _BatchReader(Dataset[_Read]):
@@ -170,29 +143,29 @@ class _BatchReader(Dataset[_Read]):
         self.min_size = min_size
 
     def __getitem__(self, part: ProcessBatch) -> _Read:
-        return self.collate(part, [self.read(index, seed) for index, seed in _pairs(part)])
+        return self.collate([self.read(pair) for pair in _pairs(part)])
 
-    def read(self, index: int, seed: int) -> Tensor | str:
-        """A transformed image, or why it is corrupt."""
+    def read(self, pair: tuple[int, int]) -> tuple[int, Tensor | str]:
+        """An index, and its image transformed with a random seed, or why it is corrupt."""
+        index, seed = pair
         name = self.dataset.names[index]
         try:
             data = self.dataset.read(index)
             pixels = decode_uint8(data, name, min_size=self.min_size)
         except FormatError as error:
-            return str(error)
+            return index, str(error)
         except OSError as error:
-            return f"{name}: {error.strerror or error}"
-        return self.transform(pixels, seed)
+            return index, f"{name}: {error.strerror or error}"
+        return index, self.transform(pixels, seed)
 
-    def collate(self, part: ProcessBatch, outputs: list[Tensor | str]) -> _Read:
+    def collate(self, results: list[tuple[int, Tensor | str]]) -> _Read:
         """The images of a part as tensors."""
         size = self.transform.size
-        images = [output for output in outputs if isinstance(output, Tensor)]
-        pairs = list(zip(part.units, outputs, strict=True))
-        return _Read(
+        images = [output for _, output in results if isinstance(output, Tensor)]
+        return (
             torch.stack(images) if images else torch.empty(0, 3, size, size, dtype=torch.uint8),
-            [index for index, output in pairs if isinstance(output, Tensor)],
-            [(index, output) for index, output in pairs if isinstance(output, str)],
+            [index for index, output in results if isinstance(output, Tensor)],
+            [(index, output) for index, output in results if isinstance(output, str)],
         )
 
 
@@ -204,22 +177,9 @@ def _load_by_threads(
     reader: _BatchReader, parts: Iterator[ProcessBatch]
 ) -> Generator[_Read, None, None]:
     """The parts in order, their images read by threads; Pillow and PyTorch release the lock."""
-    pool = ThreadPoolExecutor(max_workers=_num_cores())
-    waiting: deque[tuple[ProcessBatch, list[Future[Tensor | str]]]] = deque()
-
-    def submit(count: int) -> None:
-        for part in islice(parts, count):
-            waiting.append((part, [pool.submit(reader.read, *pair) for pair in _pairs(part)]))
-
-    try:
-        submit(1 + _PREFETCH)
-        while waiting:
-            part, futures = waiting.popleft()
-            batch = reader.collate(part, [future.result() for future in futures])
-            submit(1)
-            yield batch
-    finally:
-        pool.shutdown(cancel_futures=True)
+    batches = read_ahead(map(_pairs, parts), reader.read, num_threads=num_cores(), depth=_PREFETCH)
+    with closing(batches):
+        yield from map(reader.collate, batches)
 
 
 def _load_by_workers(
@@ -264,18 +224,11 @@ def _exit_with_parent(worker: int) -> None:
     PyTorch's own watch waits for a change of the parent process, which a forkserver's children
     never see.
     """
+
+    def exit_after(sentinel: int) -> None:
+        wait([sentinel])
+        os._exit(1)
+
     parent = multiprocessing.parent_process()
     if parent is not None:
-        threading.Thread(target=_exit_after, args=(parent.sentinel,), daemon=True).start()
-
-
-def _exit_after(sentinel: int) -> None:
-    wait([sentinel])
-    os._exit(1)
-
-
-def _num_cores() -> int:
-    """Cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
+        threading.Thread(target=exit_after, args=(parent.sentinel,), daemon=True).start()

@@ -6,11 +6,11 @@ import json
 import logging
 import os
 import re
-from collections import deque
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
+from functools import partial
+from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
@@ -18,15 +18,15 @@ from PIL import Image
 from webdataset import TarWriter
 
 from vl.data.errors import FormatError
-from vl.data.files import atomic_write, decode_text, parse_json, write_text
+from vl.data.files import atomic_write, read_json, write_text
 from vl.data.images.decode import SUFFIXES, decode_bytes
+from vl.data.images.read_ahead import batched, read_ahead
 from vl.data.labelled.dataset import FileDataset
 from vl.data.labelled.shards import CLASSES, SETTINGS, ShardDataset, shard_names
 from vl.data.labelled.tar_samples import TAR
 
 _log = logging.getLogger(__name__)
-_THREADS = 4  # reading and decoding release the interpreter's lock
-_PREFETCH = 16  # images in memory
+_BATCH_SIZE = 8  # images that are read ahead
 _QUALITY = 95  # of a JPEG; Pillow's manual advises against more
 _MAX_JPEG = 65500  # pixels; libjpeg's JPEG_MAX_DIMENSION
 # First bytes of images whose names lack a suffix; any other is taken for a JPEG.
@@ -47,6 +47,9 @@ class ShardSettings:
     """Decode every image, and leave out damaged ones; shrinking does so anyway."""
 
 
+Source = FileDataset | ShardDataset
+
+
 class ShardedImage(NamedTuple):
     """One image of `write_shards`."""
 
@@ -54,9 +57,7 @@ class ShardedImage(NamedTuple):
     reused: bool  # its shard was complete before
 
 
-def write_shards(
-    source: FileDataset | ShardDataset, folder: Path, settings: ShardSettings
-) -> Iterator[ShardedImage]:
+def write_shards(source: Source, folder: Path, settings: ShardSettings) -> Iterator[ShardedImage]:
     """Write the shards that ``folder`` lacks; the same input gives the same bytes.
 
     Args:
@@ -77,27 +78,24 @@ def write_shards(
     parts = [order[begin : begin + step] for begin in range(0, len(order), step)]
     stored = {
         "shards": len(parts),
-        "images_per_shard": step,
-        "seed": settings.seed,
-        "shorter_side": settings.shorter_side,
+        **asdict(settings),
         "check": settings.check or settings.shorter_side is not None,
         "source": _fingerprint(source, order),
     }
     _prepare_folder(folder, stored, source.classes)
     digits = max(6, len(str(len(order) - 1)))
-    with ThreadPoolExecutor(max_workers=_THREADS) as pool:
-        for number, (indices, name) in enumerate(zip(parts, shard_names(len(parts)), strict=True)):
-            path = folder / name
-            if _is_complete(path, [source.names[index] for index in indices]):
-                yield from (ShardedImage(None, True) for _ in indices)
-                continue
-            contents = _read_ahead(pool, lambda index: _read(source, index, settings), indices)
-            with _tar_writer(path) as tar:
-                for position, (index, content) in enumerate(contents, number * step):
-                    if isinstance(content, bytes):
-                        key = f"{position:0{digits}d}"
-                        tar.write(_sample(key, source, index, content))
-                    yield ShardedImage(None if isinstance(content, bytes) else content, False)
+    for number, (indices, name) in enumerate(zip(parts, shard_names(len(parts)), strict=True)):
+        path = folder / name
+        if _is_complete(path, [source.names[index] for index in indices]):
+            yield from (ShardedImage(None, True) for _ in indices)
+            continue
+        batches = read_ahead(batched(indices, _BATCH_SIZE), partial(_read, source, settings))
+        contents = zip(indices, chain.from_iterable(batches), strict=True)
+        with _tar_writer(path) as tar:
+            for position, (index, content) in enumerate(contents, number * step):
+                if isinstance(content, bytes):
+                    tar.write(_sample(f"{position:0{digits}d}", source, index, content))
+                yield ShardedImage(None if isinstance(content, bytes) else content, False)
 
 
 @contextmanager
@@ -116,9 +114,7 @@ def _tar_writer(path: Path) -> Iterator[TarWriter]:
         raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
 
 
-def _sample(
-    key: str, source: FileDataset | ShardDataset, index: int, content: bytes
-) -> dict[str, Any]:
+def _sample(key: str, source: Source, index: int, content: bytes) -> dict[str, Any]:
     name, label = source.names[index], source.labels[index]
     metadata = json.dumps({"name": name, "label": source.classes[label]})
     return {
@@ -137,7 +133,7 @@ def _order(names: Sequence[str], seed: int | None) -> list[int]:
     return sorted(range(len(names)), key=hashes.__getitem__)
 
 
-def _fingerprint(source: FileDataset | ShardDataset, order: Sequence[int]) -> str:
+def _fingerprint(source: Source, order: Sequence[int]) -> str:
     """Hash of names, classes, order, and each image's size and time of change."""
     digest = hashlib.sha256()
     for index in order:
@@ -159,19 +155,18 @@ def _prepare_folder(folder: Path, settings: dict[str, Any], classes: Sequence[st
             raise ValueError(f"the class {name!r} cannot be a line of {CLASSES}; rename it")
     file = folder / SETTINGS
     names = {entry.name for entry in folder.iterdir()} if folder.exists() else set()
+    ours: set[str] = set()
     if SETTINGS in names:
-        _compare(folder, parse_json(file, decode_text(file, file.read_bytes())), settings)
-    expected = set(shard_names(settings["shards"])) if SETTINGS in names else set()
-    foreign = {name for name in names - expected if name.lower().endswith(TAR)}
-    if SETTINGS not in names:
-        foreign |= names & {CLASSES}
-    foreign |= {name for name in names if (folder / name).is_dir()}
-    if foreign:
-        problem = f"{min(foreign)!r} is not one of these shards; choose another folder"
-        raise ValueError(f"{folder}: {problem}")
+        _compare(folder, read_json(file), settings)
+        ours = {CLASSES, *shard_names(settings["shards"])}
+    for name in sorted(names):
+        foreign = name not in ours and (name == CLASSES or name.lower().endswith(TAR))
+        if foreign or (folder / name).is_dir():
+            problem = f"{name!r} is not one of these shards; choose another folder"
+            raise ValueError(f"{folder}: {problem}")
     for pattern in (f".shard-*{TAR}.*.part", f".{CLASSES}.*.part", f".{SETTINGS}.*.part"):
-        for partial in folder.glob(pattern):  # of a run that was killed
-            partial.unlink()
+        for leftover in folder.glob(pattern):  # of a run that was killed
+            leftover.unlink()
     # First, so that a resumed run knows the other files as its own.
     write_text(file, json.dumps(settings, indent=1) + "\n")
     write_text(folder / CLASSES, "".join(f"{name}\n" for name in classes))
@@ -202,9 +197,7 @@ def _is_complete(path: Path, names: list[str]) -> bool:
         return False
 
 
-def _read(
-    source: FileDataset | ShardDataset, index: int, settings: ShardSettings
-) -> bytes | Exception:
+def _read(source: Source, settings: ShardSettings, index: int) -> bytes | Exception:
     """An image as it is to be written, or why it is left out."""
     try:
         content = source.read(index)
@@ -215,19 +208,6 @@ def _read(
         return content
     except (FormatError, OSError) as error:
         return error
-
-
-def _read_ahead(
-    pool: ThreadPoolExecutor, read: Callable[[int], bytes | Exception], indices: Sequence[int]
-) -> Iterator[tuple[int, bytes | Exception]]:
-    waiting: deque[tuple[int, Future[bytes | Exception]]] = deque()
-    for index in indices:
-        waiting.append((index, pool.submit(read, index)))
-        if len(waiting) > _PREFETCH:
-            first, future = waiting.popleft()
-            yield first, future.result()
-    for first, future in waiting:
-        yield first, future.result()
 
 
 def _shrink(content: bytes, name: str, shorter_side: int) -> bytes:

@@ -15,8 +15,9 @@ from pathlib import Path
 from typing import Any, overload
 
 from vl.data.errors import FormatError
-from vl.data.files import decode_text, first_few, parse_json, split_lines
-from vl.data.labelled.tar_samples import COMPRESSED, TAR, Sample, bytes_at, read_samples
+from vl.data.files import decode_text, first_few, read_json, split_lines
+from vl.data.labelled.folders import unique_classes
+from vl.data.labelled.tar_samples import COMPRESSED, TAR, Sample, read_samples
 
 CLASSES = "classes.txt"
 SETTINGS = "vl-shard.json"
@@ -49,7 +50,10 @@ class ShardDataset:
         if path.is_dir():
             _check_complete(self._paths)
         classes_file = self._paths[0].parent / CLASSES
-        classes = _read_classes(classes_file) if classes_file.exists() else ()
+        classes: tuple[str, ...] = ()
+        if classes_file.exists():
+            text = decode_text(classes_file, classes_file.read_bytes())
+            classes = unique_classes(classes_file, split_lines(text))
         class_index = {name: index for index, name in enumerate(classes)}
         self._stamps: list[tuple[int, int]] = []  # of each shard
         self._shard, self._begin, self._size = array("l"), array("q"), array("q")  # of each image
@@ -92,7 +96,7 @@ class ShardDataset:
             if len(self._open) >= self._max_open:
                 self._open.clear()  # atomic, hence thread-safe without a lock
             self._open[shard] = descriptor
-        content = bytes_at(descriptor.fd, self._begin[index], size)
+        content = os.pread(descriptor.fd, size, self._begin[index])
         if len(content) < size:
             raise OSError(f"{self._paths[shard]}: truncated since it was indexed")
         return content
@@ -136,9 +140,9 @@ class _TextArray(Sequence[str]):
     @overload
     def __getitem__(self, index: slice) -> Sequence[str]: ...
     def __getitem__(self, index: int | slice) -> str | Sequence[str]:
-        if isinstance(index, slice):
-            return [self[item] for item in range(len(self))[index]]
         position = range(len(self))[index]
+        if isinstance(position, range):
+            return [self[item] for item in position]
         text = self._bytes[self._ends[position] : self._ends[position + 1]]
         return text.decode("utf-8", "surrogatepass")
 
@@ -178,11 +182,9 @@ def _label_and_name(path: Path, sample: Sample, class_index: Mapping[str, int]) 
     text = sample.label.decode("utf-8", "replace").strip()
     if re.fullmatch("[0-9]{1,18}", text):  # all below 2**63
         label = int(text)
-        if label >= (len(class_index) or _MAX_CLASSES):
-            limit = (
-                f"{CLASSES} has {len(class_index)}" if class_index else f"at most {_MAX_CLASSES:,}"
-            )
-            raise FormatError(path, f"unknown class {label}: {limit}", record=sample.record)
+        limit = len(class_index) or _MAX_CLASSES
+        if label >= limit:
+            raise FormatError(path, f"unknown class {label} of {limit:,}", record=sample.record)
     elif text in class_index:
         label = class_index[text]
     else:
@@ -204,24 +206,10 @@ def _metadata(text: bytes) -> tuple[str, str] | None:
         value = json.loads(text)
     except (ValueError, RecursionError):
         return None
-    if not isinstance(value, dict) or value.keys() != {"name", "label"}:
-        return None
-    name, label = value["name"], value["label"]
-    return (name, label) if isinstance(name, str) and isinstance(label, str) else None
-
-
-def _read_classes(path: Path) -> tuple[str, ...]:
-    lines: dict[str, int] = {}
-    for line_number, name in enumerate(split_lines(decode_text(path, path.read_bytes())), 1):
-        record = f"line {line_number}"
-        if not name.strip():
-            raise FormatError(path, "expected a class", record=record)
-        if lines.setdefault(name, line_number) != line_number:
-            problem = f"class {name!r} is on line {lines[name]} already"
-            raise FormatError(path, problem, record=record)
-    if not lines:
-        raise FormatError(path, "there is no class in it")
-    return tuple(lines)
+    match value:
+        case {"name": str(name), "label": str(label)} if len(value) == 2:
+            return name, label
+    return None
 
 
 def _warnings(skipped: Mapping[str, int], *, empty: int, of: Sequence[str]) -> list[str]:
@@ -236,7 +224,7 @@ def _check_complete(shards: Sequence[Path]) -> None:
     if not settings.exists():
         return
     try:
-        count = parse_json(settings, decode_text(settings, settings.read_bytes()))["shards"]
+        count = read_json(settings)["shards"]
     except (KeyError, TypeError) as error:
         raise FormatError(settings, "not written by `vl shard`") from error
     if type(count) is not int or not 0 < count < _MAX_SHARDS:

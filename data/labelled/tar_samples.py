@@ -12,6 +12,7 @@ import tarfile
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from io import BufferedReader
+from itertools import groupby
 from pathlib import Path
 from typing import NamedTuple
 
@@ -24,9 +25,8 @@ COMPRESSED = (".tar.gz", ".tgz", ".tar.xz", ".txz", ".tar.bz2", ".tbz2", ".tar.z
 
 # First bytes of compressed files: RFC 1952, the .xz file format 1.2.1, bzip2's manual, RFC 8878.
 _MAGIC = (b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh", b"\x28\xb5\x2f\xfd")
-_MEMBER = re.compile(
-    r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL
-)  # key and suffix, as in webdataset 1.0
+# Key and suffix, as in webdataset 1.0.
+_MEMBER = re.compile(r"((?:.*/)?[^./]+)\.([^/]*)", re.DOTALL)
 _BLOCK = 512  # bytes, the unit of tars (POSIX, ustar)
 _MAX_TEXT = 1 << 16  # bytes of a .cls or .json that is read; usual ones have a hundred
 
@@ -59,8 +59,23 @@ def read_samples(path: Path, file: BufferedReader, skipped: Counter[str]) -> Ite
         problem = "compressed; decompress it to a plain .tar first, for random access"
         raise FormatError(path, problem)
     keys: set[str] = set()
-    parts: dict[str, tarfile.TarInfo] = {}  # of one sample, by suffix
-    key = ""
+    for key, members in groupby(_sample_members(path, file, skipped), lambda item: item[0]):
+        parts: dict[str, tarfile.TarInfo] = {}  # of one sample, by suffix
+        for _, suffix, member in members:
+            if key in keys:
+                problem = f"the members of {key!r} are not adjacent"
+                raise FormatError(path, problem, record=_record(member))
+            if suffix in parts:
+                raise FormatError(path, "a duplicate", record=_record(member))
+            parts[suffix] = member
+        keys.add(key)
+        yield from _sample(path, file, key, parts, skipped)
+
+
+def _sample_members(
+    path: Path, file: BufferedReader, skipped: Counter[str]
+) -> Iterator[tuple[str, str, tarfile.TarInfo]]:
+    """Key, suffix and header of each member that may belong to a sample."""
     for member in _members(path, file):
         match = _MEMBER.fullmatch(member.name)
         if not member.isreg() or match is None:
@@ -70,58 +85,29 @@ def read_samples(path: Path, file: BufferedReader, skipped: Counter[str]) -> Ite
         if suffix not in SUFFIXES and suffix not in (CLASS, METADATA):
             skipped[suffix] += 1
             continue
-        if match[1] != key:
-            yield from _sample(path, file, key, parts, skipped)
-            key, parts = match[1], {}
-            if key in keys:
-                problem = f"the members of {key!r} are not adjacent"
-                raise FormatError(path, problem, record=_record(member))
-            keys.add(key)
-        if suffix in parts:
-            raise FormatError(path, "a duplicate", record=_record(member))
         if member.issparse():
             raise FormatError(path, "a sparse file; it is not contiguous", record=_record(member))
-        parts[suffix] = member
-    yield from _sample(path, file, key, parts, skipped)
-
-
-def bytes_at(descriptor: int, begin: int, size: int) -> bytes:
-    """Bytes of an open file, fewer at its end. The file's position does not move."""
-    content = os.pread(descriptor, size, begin)
-    while len(content) < size:  # a signal, or more than the system reads at once
-        more = os.pread(descriptor, size - len(content), begin + len(content))
-        if not more:
-            break
-        content += more
-    return content
+        yield match[1], suffix, member
 
 
 def _members(path: Path, file: BufferedReader) -> Iterator[tarfile.TarInfo]:
     """The headers of a tar, one at a time, and a check that it is complete.
 
-    ``TarFile.next`` would keep them all in memory, and take any invalid header for the end.
+    ``TarFile`` takes any invalid header but the first for the end.
     """
     record = None
-    length = os.fstat(file.fileno()).st_size
     try:
         tar = tarfile.TarFile(fileobj=file)
-        begin = 0
-        while True:
-            file.seek(begin)
-            block = file.read(_BLOCK)
-            if len(block) < _BLOCK:
-                raise tarfile.ReadError("it has no end")
-            if not block.strip(b"\0"):
-                break
-            file.seek(begin)
-            member = tarfile.TarInfo.fromtarfile(tar)
+        while (member := tar.next()) is not None:
             record = _record(member)
-            if tar.offset > length:
-                raise tarfile.ReadError("its content is incomplete")
-            if tar.offset <= begin:
+            if tar.offset <= member.offset:
                 raise tarfile.ReadError("a negative size")
-            begin = tar.offset
+            tar.members.clear()  # type: ignore[attr-defined]  # of millions; the stub lacks it
             yield member
+        file.seek(tar.offset)
+        end = file.read(_BLOCK)
+        if len(end) < _BLOCK or end.strip(b"\0"):
+            raise tarfile.ReadError("neither a header nor an end")
     except (tarfile.TarError, ValueError, MemoryError, OverflowError, RecursionError) as error:
         problem = f"the tar is truncated or damaged here: {error}"
         raise FormatError(path, problem, record=record) from error
@@ -153,15 +139,14 @@ def _sample(
         raise FormatError(path, "the sample has no image", record=_record(label))
     if label.size > _MAX_TEXT:
         raise FormatError(path, f"a class of {label.size} bytes", record=_record(label))
-    short = metadata if metadata is not None and metadata.size <= _MAX_TEXT else None
-    yield Sample(
-        key,
-        _record(label),
-        images[0].offset_data,
-        images[0].size,
-        bytes_at(file.fileno(), label.offset_data, label.size),
-        bytes_at(file.fileno(), short.offset_data, short.size) if short else b"",
+    label_text, metadata_text = (
+        os.pread(file.fileno(), part.size, part.offset_data)
+        if part is not None and part.size <= _MAX_TEXT
+        else b""
+        for part in (label, metadata)
     )
+    image = images[0]
+    yield Sample(key, _record(label), image.offset_data, image.size, label_text, metadata_text)
 
 
 def _record(member: tarfile.TarInfo) -> str:

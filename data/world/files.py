@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError
-from vl.data.files import atomic_write, decode_text, parse_json, write_text
+from vl.data.files import atomic_write, decode_text, read_json, write_text
 from vl.data.world.captions import scene_captions
 from vl.data.world.drawing import encode_jpeg, render
 from vl.data.world.kinds import KINDS, SEEN, label_list, synset_ids, write_taxonomy
@@ -132,7 +132,7 @@ def _prepare_folder(folder: Path, world: World) -> None:
     settings = {"version": _VERSION, **world._asdict()}
     file = folder / _SETTINGS
     if file.exists():
-        stored = parse_json(file, decode_text(file, file.read_bytes()))
+        stored = read_json(file)
         if stored != settings:
             stored = stored if isinstance(stored, dict) else {}
             differences = [

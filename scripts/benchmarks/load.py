@@ -4,7 +4,6 @@ import argparse
 import os
 import statistics
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -17,32 +16,13 @@ from benchmarks.timing import in_turn, spread
 from vl.data.batches import LabelledBatch, prefetch
 from vl.data.images.augmentation import Augmentation
 from vl.data.images.decode import find_images
+from vl.data.labelled.dataset import FileDataset
+from vl.data.labelled.folders import LabelledImage, LabelledImages
 from vl.data.labelled.loader import ImageBatches, LoaderConfig
 from vl.encoders.table import create_encoder
 
 CLASSES = 1000
 _NAMES = ("loader", "step", "both")
-
-
-@dataclass
-class Unlabelled:
-    """A data set with meaningless labels: only the time counts."""
-
-    paths: list[Path]
-
-    @property
-    def names(self) -> list[str]:
-        return [str(path) for path in self.paths]
-
-    @property
-    def labels(self) -> list[int]:
-        return [row % CLASSES for row in range(len(self.paths))]
-
-    classes = tuple(map(str, range(CLASSES)))
-    warnings = ()
-
-    def read(self, row: int) -> bytes:
-        return self.paths[row].read_bytes()
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -66,11 +46,15 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
     second to that limit; CPU seconds tell which of the two applies.
     """
     paths = list(islice(find_images(flags.images), flags.num_images))
+    # The labels have no meaning: only the time counts.
+    images = [LabelledImage(file, str(file), str(i % CLASSES)) for i, file in enumerate(paths)]
+    classes = tuple(map(str, range(CLASSES)))
+    dataset = FileDataset(LabelledImages(tuple(images), classes, ()))
     network = create_encoder(flags.encoder, classes=CLASSES, width_factor=flags.width_factor)
     network = network.to(flags.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     batches = ImageBatches(
-        Unlabelled(paths),
+        dataset,
         Augmentation(network.image_size, color_jitter=flags.colour),
         batch_size=flags.batch_size,
         config=LoaderConfig(num_workers=flags.num_workers, min_size=flags.min_size),

@@ -70,10 +70,10 @@ def test_finished_embeddings_can_grow_and_be_reordered(tmp_path):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"fingerprint": "fed"}, "another encoder, inception_v1 abc123, not by .* fed"),
-        ({"views": ("plain",), "width": 4}, "views plain, flip.*not with .* views plain;"),
-        ({"resize": "center-crop"}, "resize squash.*not with resize center-crop"),
-        ({"precision": "bfloat16"}, "float32,.*not with .* bfloat16"),
+        ({"fingerprint": "fed"}, "abc123, not .* fed"),
+        ({"views": ("plain",), "width": 4}, "plain, flip, not .* plain;"),
+        ({"resize": "center-crop"}, "squash.* not .*center-crop"),
+        ({"precision": "bfloat16"}, "float32.* not .* bfloat16"),
     ],
 )
 def test_refuses_to_mix_provenances(tmp_path, finished, change, message):
@@ -88,27 +88,25 @@ def test_refuses_to_mix_provenances(tmp_path, finished, change, message):
     assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
 
 
-def test_names_images_without_an_embedding(tmp_path):
+def test_refuses_images_without_an_embedding_and_vectors_of_another_shape(tmp_path):
     embeddings = write(tmp_path / "train.npy")
-    with pytest.raises(ValueError, match=r"2 of 3 images have no embedding: 'x\.jpg', 'y\.jpg'"):
+    with pytest.raises(ValueError, match=r"2 of 3 .* 'x\.jpg', 'y\.jpg'"):
         embeddings.select(["x.jpg", "a.jpg", "y.jpg"])
-
-
-def test_refuses_vectors_of_another_shape(tmp_path):
-    writer = EmbeddingWriter(tmp_path / "train.npy", PROVENANCE)
     with pytest.raises(ValueError, match=r"\(1, 2, 4\), got \(1, 2, 5\)"):
-        writer.add(["a.jpg"], torch.zeros(1, 2, 5))
+        EmbeddingWriter(tmp_path / "train.npy", PROVENANCE).add(["d.jpg"], torch.zeros(1, 2, 5))
+    with pytest.raises(ValueError, match=r"\.npy"):
+        EmbeddingWriter(tmp_path / "train.bin", PROVENANCE)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"names": list("abcd")}, r"train\.npy: expected .* \(4, 2, 4\).*\(3, 2, 4\)"),
-        ({"width": "x"}, r"train\.json: not an index"),
-        ({"names": "abc"}, r"train\.json: not an index"),
-        ({"views": [1]}, r"train\.json: not an index"),
-        ({"resize": "stretch"}, r"train\.json: resize is 'stretch'"),
-        ({"format": 9}, r"train\.json: format 9"),
+        ({"names": list("abcd")}, r"\.npy: .*\(4, 2, 4\).*\(3, 2, 4\)"),
+        ({"width": "x"}, r"\.json: not an index"),
+        ({"names": "abc"}, r"\.json: not an index"),
+        ({"views": [1]}, r"\.json: not an index"),
+        ({"resize": "stretch"}, r"\.json: resize"),
+        ({"format": 9}, r"\.json: format"),
     ],
 )
 def test_refuses_an_invalid_index(tmp_path, change, message):
@@ -163,8 +161,3 @@ def test_refuses_other_files(tmp_path, name, content, message):
     (tmp_path / name).write_bytes(content)
     with pytest.raises(FormatError, match=message):
         load_embeddings(path)
-
-
-def test_refuses_another_suffix(tmp_path):
-    with pytest.raises(ValueError, match=r"\.npy file, not to 'train\.bin'"):
-        EmbeddingWriter(tmp_path / "train.bin", PROVENANCE)

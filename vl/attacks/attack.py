@@ -8,7 +8,7 @@ from torch import Tensor
 
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode
-from vl.data.images.read_ahead import read_ahead
+from vl.data.images.read_ahead import batched, read_ahead
 from vl.training.adversarial import ImageLoss, basic_iterative, check_attack, default_step_size
 
 
@@ -67,7 +67,7 @@ def read_batches(
         except (FormatError, OSError) as error:
             return index, error
 
-    for results in read_ahead(range(len(paths)), read, batch_size=batch_size):
+    for results in read_ahead(batched(range(len(paths)), batch_size), read):
         batch = ImageBatch([], [], [])
         for index, result in results:
             if isinstance(result, Tensor):

@@ -1,7 +1,6 @@
 """`vl train words`: word vectors trained on plain text, as DeViSE's were."""
 
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -71,6 +70,7 @@ class WordTraining:
 def run(flags: WordTraining) -> int:
     """Train, save, and perhaps evaluate on analogies."""
     _check_paths(flags)
+    from vl.data.images.read_ahead import num_cores
     from vl.data.words.label_lists import read_label_file
     from vl.data.words.phrases import label_phrases
     from vl.labelling.word_training import PhraseDetection, Word2VecSettings, train_word_vectors
@@ -94,7 +94,7 @@ def run(flags: WordTraining) -> int:
         ),
         text_format=flags.text_format,
         seed=flags.seed,
-        num_workers=flags.num_workers or _num_cores(),
+        num_workers=flags.num_workers or num_cores(),
     )
     print(flags.output)
     if analogies is not None:
@@ -112,12 +112,6 @@ def _print_analogies(path: Path, analogies: "Analogies") -> None:
         accuracy = f"{100 * section.correct / section.total:5.1f} %" if section.total else "      -"
         counts = f"{section.correct}/{section.total}"
         print(f"{section.section:{width}}  {accuracy}  {counts:>11}  {section.skipped} skipped")
-
-
-def _num_cores() -> int:
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))  # those that this process may use
-    return os.cpu_count() or 1
 
 
 def _check_paths(flags: WordTraining) -> None:

@@ -3,8 +3,8 @@
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from vl.data.errors import FormatError
 from vl.data.files import first_few
+from vl.data.labelled.folders import unique_classes
 from vl.data.words.label_lists import read_class
 from vl.data.words.labels import LabelIndex
 from vl.data.words.texts import text_lines
@@ -22,16 +22,7 @@ def read_classes(path: Path) -> tuple[str, ...]:
     lines = [line.strip() for line in text_lines(path)]
     while lines and not lines[-1]:
         lines.pop()
-    if not lines:
-        raise FormatError(path, "there are no classes in it")
-    first: dict[str, int] = {}
-    for line_number, line in enumerate(lines, 1):
-        problem = "" if line else "empty, but lines are counted as the classifier's outputs"
-        if first.setdefault(line, line_number) != line_number:
-            problem = problem or f"the class {line!r} is already on line {first[line]}"
-        if problem:
-            raise FormatError(path, problem, record=f"line {line_number}")
-    return tuple(lines)
+    return unique_classes(path, lines)
 
 
 def class_indices(names: Sequence[str], classes: Sequence[str]) -> dict[str, int]:

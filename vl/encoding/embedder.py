@@ -267,7 +267,7 @@ class Embedder:
                 return error
 
         first = 0
-        for batch in read_ahead(sources, read, batch_size=self.batch_size):
+        for batch in read_ahead(batched(sources, self.batch_size), read):
             indices = [i for i, item in enumerate(batch, first) if isinstance(item, Tensor)]
             squares = [item for item in batch if isinstance(item, Tensor)]
             failures = [

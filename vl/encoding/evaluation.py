@@ -18,7 +18,7 @@ from vl.data.choices import AutoEngine, CropCount, Precision, Resize
 from vl.data.errors import FormatError
 from vl.data.images.crops import crops_without_flips
 from vl.data.images.decode import decode, square
-from vl.data.images.read_ahead import THREADS, read_ahead
+from vl.data.images.read_ahead import THREADS, batched, read_ahead
 from vl.data.labelled.folders import LabelledImage
 from vl.encoders.table import Network
 from vl.encoders.torchvision_features import TorchvisionFeatures
@@ -138,7 +138,7 @@ class Classifier:
         # 144 crops of an image are 43 MB at GoogLeNet's size, before they are flipped.
         group = max(THREADS, self.settings.batch_size // max(1, max(self.settings.crops) // 2))
         first = 0
-        for batch in read_ahead(paths, self._read, batch_size=group):
+        for batch in read_ahead(batched(paths, group), self._read):
             good = [i for i, item in enumerate(batch) if not isinstance(item, Exception)]
             crops = [item for item in batch if not isinstance(item, Exception)]
             failures = [

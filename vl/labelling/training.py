@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from vl import bundle as bundles
-from vl.data.batches import ImageSource, LabelledBatches, random_view
+from vl.data.batches import BatchPlan, ImageSource, LabelledBatches, random_view
 from vl.data.choices import LabellerMethod
 from vl.data.words.label_lists import read_label_file
 from vl.data.words.labels import Label
@@ -264,14 +264,16 @@ def _optimize(
     processes: Processes,
 ) -> None:
     """Train to the last epoch, and load the best one's weights into the task."""
-    batches = LabelledBatches(
-        source,
-        data.targets(data.split.training_rows, data.split.training),
+    labels = data.targets(data.split.training_rows, data.split.training)
+    plan = BatchPlan(
+        len(labels),
         batch_size=recipe.batch_size,
         seed=run.seed,
         rank=processes.rank,
         world_size=processes.size,
+        unit_name="images",
     )
+    batches = LabelledBatches(source, labels, plan)
     best = run.output_dir / _BEST_FILE
     task.to(processes.device)  # before the optimizer: Adagrad has its sums where the weights are
     torch.manual_seed(run.seed + 1 + processes.rank)  # another order of labels in each process

@@ -276,14 +276,13 @@ def test_fraction_of_a_jpeg_is_its_local_mean_upright():
 
 
 def test_uint8_has_the_same_errors():
-    with pytest.raises(FormatError, match=r"^x: the file is empty"):
-        decode_uint8(b"", "x")
-    with pytest.raises(FormatError, match=r"^x: not an image"):
-        decode_uint8(b"milk", "x")
-    with pytest.raises(FormatError, match="more than 100,000,000 pixels, the limit"):
-        decode_uint8(png(50_000, 50_000), "x", min_size=224)
-    with pytest.raises(ValueError, match="min_size is 0"):
-        decode_uint8(encoded(noise(4, 4), "PNG"), "x", min_size=0)
+    for data, problem in (
+        (b"", "empty"),
+        (b"milk", "not an image"),
+        (png(50_000, 50_000), "limit"),
+    ):
+        with pytest.raises(FormatError, match=f"^x: .*{problem}"):
+            decode_uint8(data, "x", min_size=224)
 
 
 def test_all_types_of_images_give_the_same_pixels(tmp_path):

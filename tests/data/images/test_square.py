@@ -44,22 +44,3 @@ def test_input_is_unchanged_and_values_stay_in_range():
 
 def test_thin_strip_does_not_fill_the_memory():
     assert square(torch.rand(3, 1, 1_000_000), 224).shape == (3, 224, 224)
-
-
-@pytest.mark.parametrize(
-    ("pixels", "size", "resize", "message"),
-    [
-        (torch.zeros(3, 4, 4), 0, "center-crop", "size is 0"),
-        (torch.zeros(3, 4, 4), 2, "stretch", "resize is 'stretch'"),
-        (torch.zeros(1, 3, 4, 4), 2, "center-crop", r"\(3, H, W\), got \(1, 3, 4, 4\)"),
-        (
-            torch.full((3, 4, 4), 255, dtype=torch.uint8),
-            4,
-            "center-crop",
-            r"got torch\.uint8",
-        ),
-    ],
-)
-def test_refuses_invalid_arguments(pixels, size, resize, message):
-    with pytest.raises(ValueError, match=message):
-        square(pixels, size, resize)

@@ -5,20 +5,14 @@ import multiprocessing
 import os
 import pickle
 import random
-import threading
-import warnings
+from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
 
 import pytest
 
 from tests.helpers.tars import sample, tar
 from vl.data.errors import FormatError
 from vl.data.images.decode import SUFFIXES
-from vl.data.labelled.shards import (
-    CLASSES,
-    SETTINGS,
-    ShardDataset,
-    shard_names,
-)
+from vl.data.labelled.shards import CLASSES, SETTINGS, ShardDataset, shard_names
 
 
 def write_classes(folder, *classes):
@@ -61,7 +55,7 @@ def test_classes_without_images(tmp_path):
     tar(tmp_path / "a.tar", *sample("0", label=b"2"))
     dataset = ShardDataset(tmp_path)
     assert dataset.classes == ("0", "1", "2")
-    assert dataset.warnings == ("2 of 3 classes have no image",)
+    assert "2 of 3 classes" in dataset.warnings[0]
 
 
 def test_foreign_shards_have_indices_as_classes_and_keys_as_names(tmp_path):
@@ -69,18 +63,14 @@ def test_foreign_shards_have_indices_as_classes_and_keys_as_names(tmp_path):
     suffixes = sorted(SUFFIXES)
     members = []
     for row, suffix in enumerate(suffixes):
-        key = f"./deep.er/{row:03d}"
-        members += [
-            (f"{key}.cls", f"{row}\n".encode()),
-            (f"{key}{suffix.upper()}", bytes([row]) * 5),
-        ]
+        members.append((f"./deep.er/{row:03d}.cls", f"{row}\n".encode()))
+        members.append((f"./deep.er/{row:03d}{suffix.upper()}", bytes([row]) * 5))
     tar(tmp_path / "set-0.tar", *members)
     dataset = ShardDataset(tmp_path / "set-0.tar")
-    assert dataset.classes == tuple(map(str, range(len(suffixes))))
+    assert dataset.classes == tuple(str(row) for row in range(len(suffixes)))
     assert list(dataset.names) == [f"set-0/./deep.er/{row:03d}" for row in range(len(suffixes))]
-    assert [dataset.read(row) for row in range(len(suffixes))] == [
-        bytes([row]) * 5 for row in range(len(suffixes))
-    ]
+    for row in range(len(suffixes)):
+        assert dataset.read(row) == bytes([row]) * 5
 
 
 def test_foreign_json_is_no_name(tmp_path):
@@ -102,62 +92,55 @@ def test_class_as_text(tmp_path):
 @pytest.mark.parametrize(
     ("members", "message"),
     [
-        ([("7.jpg", b"")], r"a\.tar: member '7\.jpg': the sample has no class"),
-        ([("7.cls", b"0")], r"a\.tar: member '7\.cls': the sample has no image"),
-        ([*sample("7"), ("7.png", b"")], r"'7\.png': the sample has another image, '7\.jpg'"),
-        ([*sample("7"), ("7.jpg", b"")], r"member '7\.jpg': a duplicate"),
-        ([*sample("7"), *sample("8"), *sample("7")], "members of '7' are not adjacent"),
-        (sample("7", label=b"cat"), r"'7\.cls': expected a class's index, got 'cat'$"),
+        ([("7.jpg", b"")], "7.jpg.*no class"),
+        ([("7.cls", b"0")], "7.cls.*no image"),
+        ([*sample("7"), ("7.png", b"")], "7.png.*another image"),
+        ([*sample("7"), ("7.jpg", b"")], "7.jpg.*duplicate"),
+        ([*sample("7"), *sample("8"), *sample("7")], "7.jpg.*adjacent"),
         (sample("7", label=b"-1"), "index, got '-1'"),
         (sample("7", label=b"1.0"), "index, got '1.0'"),
         (sample("7", label=b""), "index, got ''"),
         (sample("7", label="٣".encode()), "index, got '٣'"),
-        (sample("7", label=b"1000000"), "unknown class 1000000: at most 1,000,000"),
-        (sample("7", label=b"9" * 30), "expected a class's index"),
-        (sample("7", label=b"1" * 70000), "a class of 70000 bytes"),
-        ([("info.txt", b"")], r"there is no image in it"),
-        ([], r"there is no image in it"),
+        (sample("7", label=b"1000000"), "unknown class 1000000"),
+        (sample("7", label=b"9" * 30), "index"),
+        (sample("7", label=b"1" * 70000), "70000 bytes"),
+        ([("info.txt", b"")], "no image"),
+        ([], "no image"),
     ],
 )
 def test_refuses_invalid_samples(tmp_path, members, message):
-    tar(tmp_path / "a.tar", *members)
-    with pytest.raises(FormatError, match=message):
-        ShardDataset(tmp_path)
+    path = tar(tmp_path / "a.tar", *members)
+    with pytest.raises(FormatError, match=rf"a\.tar: .*{message}"):
+        ShardDataset(path)
 
 
-@pytest.mark.parametrize(
-    ("label", "message"),
-    [
-        (b"2", "unknown class 2: classes.txt has 2"),
-        (b"cow", "expected an index or a class of classes.txt, got 'cow'"),
-    ],
-)
-def test_refuses_unknown_classes(tmp_path, label, message):
+@pytest.mark.parametrize("label", ["2", "cow"])
+def test_refuses_unknown_classes(tmp_path, label):
     write_classes(tmp_path, "cat", "dog")
-    tar(tmp_path / "a.tar", *sample("7", label=label))
-    with pytest.raises(FormatError, match=rf"a\.tar: member '7\.cls': {message}"):
+    tar(tmp_path / "a.tar", *sample("7", label=label.encode()))
+    with pytest.raises(FormatError, match=rf"a\.tar: .*7\.cls.*{label}"):
         ShardDataset(tmp_path)
 
 
 def test_refuses_classes_of_other_shards(tmp_path):
     ours(tmp_path, 4)
     write_classes(tmp_path, "dog", "cat")
-    with pytest.raises(FormatError, match=r"its \.json has 'cat', which is not class 0"):
+    with pytest.raises(FormatError, match="000000.*'cat'.* not class 0"):
         ShardDataset(tmp_path)
 
 
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("a\n\nb\n", "line 2: expected a class"),
-        ("a\nb\na\n", "line 3: class 'a' is on line 1 already"),
-        ("", "there is no class in it"),
+        ("a\n\nb\n", "line 2: .*empty"),
+        ("a\nb\na\n", "line 3: .*'a'"),
+        ("", "no classes"),
     ],
 )
 def test_refuses_invalid_class_lists(tmp_path, text, message):
     (tmp_path / CLASSES).write_text(text)
     tar(tmp_path / "a.tar", *sample("0"))
-    with pytest.raises(FormatError, match=rf"classes\.txt: {message}"):
+    with pytest.raises(FormatError, match=rf"classes\.txt: .*{message}"):
         ShardDataset(tmp_path)
 
 
@@ -175,16 +158,14 @@ def test_warns_of_gaps_in_foreign_shards(tmp_path):
         tar(tmp_path / f"set-{number:04d}.tar", *sample("0"))
     tar(tmp_path / "other-20240101.tar", *sample("0"))
     (warning,) = ShardDataset(tmp_path).warnings
-    assert warning == f"{tmp_path}: 2 shards are missing: 'set-0004.tar', 'set-0005.tar'"
+    assert "2 shards are missing: 'set-0004.tar', 'set-0005.tar'" in warning
     assert ShardDataset(tmp_path / "set-0002.tar").warnings == ()
 
 
 def test_refuses_an_incomplete_set_of_our_shards(tmp_path):
     ours(tmp_path, 9)
     (tmp_path / SETTINGS).write_text(json.dumps({"shards": 5}))
-    with pytest.raises(
-        FileNotFoundError, match=r"2 of 5 shards are missing: 'shard-000003\.tar', 'shard-000004"
-    ):
+    with pytest.raises(FileNotFoundError, match="2 of 5 .*'shard-000003.*'shard-000004"):
         ShardDataset(tmp_path)
     assert len(ShardDataset(tmp_path / "shard-000001.tar").labels) > 0
     for wrong in ("{", "[]", "{}", '{"shards": -1}', '{"shards": 10000000000}', '{"shards": true}'):
@@ -193,25 +174,19 @@ def test_refuses_an_incomplete_set_of_our_shards(tmp_path):
             ShardDataset(tmp_path)
 
 
-def test_refuses_to_read_a_changed_shard(tmp_path):
+def test_refuses_to_read_a_changed_or_truncated_shard(tmp_path):
     contents = ours(tmp_path, 6)
     dataset = ShardDataset(tmp_path)
-    shard = tmp_path / shard_names(2)[1]
-    os.utime(shard, ns=(1, 1))
+    first, second = (tmp_path / name for name in shard_names(2))
+    os.utime(second, ns=(1, 1))
     assert dataset.read(0) == contents[dataset.names[0]]
-    with pytest.raises(OSError, match=r"000001\.tar: changed since"):
+    with pytest.raises(OSError, match=r"000001\.tar: changed"):
         dataset.read(3)
-    shard.unlink()
+    second.unlink()
     with pytest.raises(FileNotFoundError, match=r"000001\.tar"):
         dataset.read(3)
-
-
-def test_refuses_to_read_a_truncated_shard(tmp_path):
-    ours(tmp_path, 3)
-    dataset = ShardDataset(tmp_path)
-    dataset.read(0)
-    os.truncate(tmp_path / shard_names(1)[0], 600)
-    with pytest.raises(OSError, match="truncated since"):
+    os.truncate(first, 600)  # it is open
+    with pytest.raises(OSError, match=r"000000\.tar: truncated"):
         dataset.read(2)
 
 
@@ -233,22 +208,10 @@ def test_few_shards_are_open_at_once(tmp_path):
 def test_reading_is_thread_safe(tmp_path):
     contents = ours(tmp_path, 24, per_shard=2)
     dataset = ShardDataset(tmp_path, max_open=2)
-    wrong = []
-
-    def read(seed):
-        for row in random.Random(seed).choices(range(24), k=200):
-            try:
-                if dataset.read(row) != contents[dataset.names[row]]:
-                    wrong.append(row)
-            except Exception as error:
-                wrong.append(error)
-
-    threads = [threading.Thread(target=read, args=(seed,)) for seed in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert wrong == []
+    rows = random.Random(0).choices(range(24), k=1600)
+    with ThreadPoolExecutor(8) as pool:
+        outputs = list(pool.map(dataset.read, rows))
+    assert outputs == [contents[dataset.names[row]] for row in rows]
 
 
 def test_pickled_data_set_opens_its_own_files(tmp_path):
@@ -261,46 +224,16 @@ def test_pickled_data_set_opens_its_own_files(tmp_path):
     assert {again.names[row]: again.read(row) for row in range(6)} == contents
 
 
-def read_rows(dataset, rows, answers):
-    answers.put([(row, dataset.read(row)) for row in rows])
-
-
-def shared_among(dataset, processes, method):
-    """All images, read by several processes at the same time."""
-    context = multiprocessing.get_context(method)
-    answers = context.SimpleQueue()
-    workers = [
-        context.Process(
-            target=read_rows, args=(dataset, range(rank, len(dataset.names), processes), answers)
-        )
-        for rank in range(processes)
-    ]
-    with warnings.catch_warnings():
-        # From Python 3.12 on, as other tests may have left threads; the child only reads.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        for worker in workers:
-            worker.start()
-    pairs = [pair for _ in workers for pair in answers.get()]
-    for worker in workers:
-        worker.join()
-    return pairs
-
-
-@pytest.mark.parametrize("processes", [1, 3, 7])
-def test_forked_processes_read_every_image_once(tmp_path, processes):
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")  # the child only reads
+@pytest.mark.parametrize(
+    ("processes", "method"),
+    [(1, "fork"), (3, "fork"), (7, "fork"), pytest.param(2, "spawn", marks=pytest.mark.slow)],
+)
+def test_processes_read_every_image(tmp_path, processes, method):
     contents = ours(tmp_path, 40, per_shard=6)
     dataset = ShardDataset(tmp_path)
     dataset.read(0)  # a file is open before the fork
-    pairs = shared_among(dataset, processes, "fork")
-    assert sorted(row for row, _ in pairs) == list(range(40))
-    assert {dataset.names[row]: content for row, content in pairs} == contents
-
-
-@pytest.mark.slow
-def test_spawned_processes_read_every_image_once(tmp_path):
-    contents = ours(tmp_path, 40, per_shard=6)
-    dataset = ShardDataset(tmp_path)
-    dataset.read(0)
-    pairs = shared_among(dataset, 2, "spawn")
-    assert sorted(row for row, _ in pairs) == list(range(40))
-    assert {dataset.names[row]: content for row, content in pairs} == contents
+    context = multiprocessing.get_context(method)
+    with ProcessPoolExecutor(processes, mp_context=context) as pool:
+        outputs = list(pool.map(dataset.read, range(40), chunksize=40 // processes))
+    assert dict(zip(dataset.names, outputs, strict=True)) == contents

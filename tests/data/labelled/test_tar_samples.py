@@ -37,14 +37,8 @@ def test_warns_of_skipped_members(tmp_path):
     dataset = ShardDataset(tmp_path)
     assert dataset.read(0) == b"here"
     (warning,) = dataset.warnings
-    for part in (
-        "2 folders and links",
-        "2 without key and suffix",
-        "1 .txt",
-        "1 .seg.png",
-        "1 .json",
-    ):
-        assert part in warning
+    for count in ("2 folders", "2 without key", "1 .txt", "1 .seg.png", "1 .json"):
+        assert count in warning
 
 
 def test_nothing_is_extracted_to_the_disk(tmp_path):
@@ -54,14 +48,13 @@ def test_nothing_is_extracted_to_the_disk(tmp_path):
 
 
 def test_refuses_truncated_tars(tmp_path):
-    whole = tar(
-        tmp_path / "whole.tar", *sample("0", b"x" * 700), *sample("1", b"y" * 5)
-    ).read_bytes()
+    members = [*sample("0", b"x" * 700), *sample("1", b"y" * 5)]
+    whole = tar(tmp_path / "whole.tar", *members).read_bytes()
     end = len(whole.rstrip(b"\0")) // 512 * 512 + 512  # of the last member
     ShardDataset(tmp_path / "whole.tar")
     for length in [*range(0, end, 128), end, end + 511]:
         (tmp_path / "cut.tar").write_bytes(whole[:length])
-        with pytest.raises(FormatError, match=r"cut\.tar: .*truncated or damaged"):
+        with pytest.raises(FormatError, match=r"cut\.tar: .*truncated"):
             ShardDataset(tmp_path / "cut.tar")
 
 
@@ -77,7 +70,7 @@ def test_damaged_header_is_not_the_end(tmp_path):
 def test_refuses_concatenated_tars(tmp_path):
     one, two = (tar(tmp_path / name, *sample(name)) for name in ("a.tar", "b.tar"))
     one.write_bytes(one.read_bytes() + two.read_bytes())
-    with pytest.raises(FormatError, match=r"a\.tar: data after the tar's end"):
+    with pytest.raises(FormatError, match=r"a\.tar: data after"):
         ShardDataset(one)
 
 
@@ -96,7 +89,7 @@ def test_refuses_negative_sizes(tmp_path):
 def test_refuses_compressed_tars_by_their_content(tmp_path, mode):
     with tarfile.open(tmp_path / "a.tar", mode) as file:
         file.addfile(tarfile.TarInfo("0.jpg"))
-    with pytest.raises(FormatError, match=r"a\.tar: compressed; decompress"):
+    with pytest.raises(FormatError, match=r"a\.tar: compressed"):
         ShardDataset(tmp_path)
 
 

@@ -50,7 +50,7 @@ def test_image_lists_have_synsets_or_looks_as_classes(folder):
     for split in SPLITS:
         kinds = read_image_list(folder / f"{split}.txt")
         looks = read_image_list(folder / f"{split}-looks.txt")
-        assert kinds.notes == ()
+        assert kinds.warnings == ()
         assert len(kinds.photographs) == COUNTS[split]
         for index, (kind, look) in enumerate(zip(kinds.photographs, looks.photographs)):
             main = sample_scene(split, index, seed=5).main

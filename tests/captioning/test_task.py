@@ -7,7 +7,7 @@ import pytest
 import torch
 
 from tests.helpers.tiny_captioner import WORDS, Tiny, captioner, decoder, drawings, encoder
-from vl.captioning.task import CaptionerTask, indices_only, make_validator
+from vl.captioning.task import CaptionerTask, make_validator
 from vl.data.batches import CaptionBatches, random_view
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.images.decode import decode, square
@@ -19,10 +19,10 @@ CAPTIONS = ["a red ball on grass", "the box", "a blue ring", "a green box on the
 IDS = [[VOCABULARY.encode(caption.split())] for caption in CAPTIONS]
 
 
-def nll_by_hand(model, vectors):
+def nll_by_hand(model, vectors, captions=IDS):
     """Negative log-likelihood of every word after the start word, word by word, and their count."""
     total, count = 0.0, 0
-    for vector, (ids,) in zip(vectors, IDS, strict=True):
+    for vector, ids in ((v, ids) for v, all_ids in zip(vectors, captions) for ids in all_ids):
         state = model.start(vector[None])
         for word, following in pairwise(ids):
             log_probs, state = model.step(torch.tensor([word]), state)
@@ -67,11 +67,14 @@ def test_sampling_schedule_gets_the_step():
 
 
 def validator(references, embeddings_of, selection_metric):
+    def captions_of(task, vectors):
+        return [best.text for (best,) in captioner(decoders=[task.decoder]).describe(vectors)]
+
     return make_validator(
-        lambda task: captioner(decoders=[task.decoder]),
-        CaptionBatches(indices_only, IDS, batch_size=2, seed=None),
+        captions_of,
         references,
         embeddings_of,
+        vocabulary=VOCABULARY,
         selection_metric=selection_metric,
     )
 
@@ -84,7 +87,8 @@ def test_validation_metrics(selection_metric):
     validate = validator(references, lambda encoder: vectors, selection_metric)
     with torch.no_grad():
         result = validate(task)
-        total, count = nll_by_hand(task.decoder, vectors)
+        ids = [[VOCABULARY.encode(caption) for caption in image] for image in references]
+        total, count = nll_by_hand(task.decoder, vectors, ids)
     texts = [best.text for (best,) in captioner().describe(vectors)]
     bleu = corpus_bleu([text.split() for text in texts], references).scores
     assert result.metrics == {

@@ -107,7 +107,6 @@ class Captioner:
             FormatError: a file is not an image.
             ValueError: ``n_best`` or ``batch_size`` out of range.
         """
-        (search or self.search).check_n_best(n_best)
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
         captions: list[list[Caption]] = []

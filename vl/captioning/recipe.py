@@ -3,11 +3,12 @@
 The commands show them as flags; they import no PyTorch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from vl.data.bounds import (
     InputFile,
+    InputPath,
     LearningRate,
     NonNegativeFloat,
     NonNegativeInt,
@@ -148,3 +149,45 @@ class CaptionerRunConfig:
     """Resume the run in the folder."""
     checkpoint_seconds: NonNegativeFloat = 60.0
     """Seconds between checkpoints."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionerTraining:
+    """Train a captioner: its decoder, on cached embeddings."""
+
+    data: CaptionFiles
+    embeddings: InputFile
+    """Embeddings of all images of both splits, by `vl embed`."""
+    encoder: str = "inception_v1"
+    """Encoder that made the embeddings; it goes into the captioner."""
+    weights: InputFile | None = None
+    """Weights of the encoder."""
+    decoder: DecoderConfig = field(default_factory=DecoderConfig)
+    recipe: TeacherForcingRecipe = field(default_factory=TeacherForcingRecipe)
+    run: CaptionerRunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class CaptionerFinetuning:
+    """Fine-tune a captioner: encoder and decoder together, on images."""
+
+    model: InputFile
+    """Captioner to start from, of `vl train captioner`."""
+    image_dir: InputPath
+    """Folder of the images."""
+    data: CaptionFiles
+    recipe: FinetuningRecipe = field(default_factory=FinetuningRecipe)
+    run: CaptionerRunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelfCriticalTraining:
+    """Train a captioner's decoder on CIDEr-D and BLEU-4 of samples (Rennie 2017)."""
+
+    model: InputFile
+    """Captioner to start from, of `vl train captioner`."""
+    embeddings: InputFile
+    """Embeddings of all images of both splits by the captioner's encoder, by `vl embed`."""
+    data: CaptionFiles
+    recipe: SelfCriticalRecipe = field(default_factory=SelfCriticalRecipe)
+    run: CaptionerRunConfig

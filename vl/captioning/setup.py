@@ -58,8 +58,6 @@ def read_splits(files: CaptionFiles) -> CaptionSplits:
     Raises:
         ValueError: no development split is named, the splits share an image, or no word is
             frequent enough.
-        FormatError: a file is not what it should be.
-        OSError: a file cannot be read.
     """
     if not (files.dev_captions or files.dev_split or files.dev_list):
         raise ValueError(
@@ -112,7 +110,7 @@ def setup_on_embeddings(
         encoder: that made the embeddings; it goes into the captioner.
         encoder_name: in the table of encoders.
         decoder: is trained.
-        standardize: whether the decoder is to standardize embeddings as the training split's.
+        standardize: whether the decoder is to standardize by the training split's embeddings.
         device: of the embedder and the development embeddings.
 
     Raises:
@@ -151,10 +149,8 @@ def setup_on_images(
     Raises:
         FileNotFoundError: an image is missing.
     """
-    training, development = (
-        [folder / image.file_name for image in images]
-        for images in (splits.training, splits.development)
-    )
+    training = [folder / image.file_name for image in splits.training]
+    development = [folder / image.file_name for image in splits.development]
     missing = [path for path in [*training, *development] if not path.is_file()]
     if missing:
         raise FileNotFoundError(f"{len(missing)} images are missing, the first {missing[0]}")
@@ -170,9 +166,6 @@ def setup_on_images(
         return torch.cat(batches).mean(1).to(embedder.device)
 
     source = image_file_source(
-        training,
-        image_size=embedder.image_size,
-        resize=embedder.resize,
-        views=embedder.views,
+        training, image_size=embedder.image_size, resize=embedder.resize, views=embedder.views
     )
     return TrainingSetup(embedder, decoder, source, development_embeddings)

@@ -5,7 +5,6 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
-from vl.captioning.captioner import Captioner
 from vl.data.batches import CaptionBatch, CaptionBatches, LossSum
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.choices import SelectionMetric
@@ -21,7 +20,7 @@ from vl.training.loop import Validation
 Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[float]]
 _SAMPLES = 5  # captions sampled for each image, as many as COCO and Flickr8k have references
 _MAX_LENGTH = 20  # words of a sampled caption, including the end word, as in im2txt's search
-_VALIDATION_BATCH = 256
+_VALIDATION_BATCH = 512  # captions
 
 
 class CaptionerTask(nn.Module):
@@ -92,26 +91,31 @@ class CaptionerTask(nn.Module):
 
 
 def make_validator(
-    captioner_of: Callable[[CaptionerTask], Captioner],
-    batches: CaptionBatches,
+    captions_of: Callable[[CaptionerTask, Tensor], list[str]],
     references: Sequence[Sequence[Sequence[str]]],
     embeddings_of: Callable[[Network | None], Tensor],
     *,
+    vocabulary: Vocabulary,
     selection_metric: SelectionMetric,
 ) -> Callable[[CaptionerTask], Validation]:
     """Validation of a captioner in training, on the development split.
 
     Args:
-        captioner_of: the captioner with the task's weights.
-        batches: the split's captions, for the loss.
+        captions_of: captions of embeddings, ``(images, D)``, by a captioner with the task's
+            weights.
         references: the words of each image's reference captions, in the order of the embeddings.
         embeddings_of: the split's embeddings by the encoder in training, ``(images, D)``.
+        vocabulary: of the decoder.
         selection_metric: the score that selects the best epoch.
 
     Returns:
         Gives the metrics: loss (nats a word), BLEU-1 and BLEU-4 in [0, 1], and the fraction of
         distinct captions.
     """
+    ids = [[vocabulary.encode(caption) for caption in captions] for captions in references]
+    batches = CaptionBatches(
+        lambda indices, seeds: indices, ids, batch_size=_VALIDATION_BATCH, seed=None
+    )
 
     def validate(task: CaptionerTask) -> Validation:
         vectors = embeddings_of(task.encoder)
@@ -121,12 +125,7 @@ def make_validator(
             loss = task.decoder(vectors[batch.indices], batch.words, batch.lengths, batch.image_of)
             total += float(loss.total)
             count += int(loss.terms)
-        captioner = captioner_of(task)
-        texts = [
-            best.text
-            for part in torch.split(vectors, _VALIDATION_BATCH)
-            for best, *_ in captioner.describe(part)
-        ]
+        texts = captions_of(task, vectors)
         bleu = corpus_bleu([text.split() for text in texts], references).scores
         metrics = {
             "loss": total / count,
@@ -138,8 +137,3 @@ def make_validator(
         return Validation(score, metrics)
 
     return validate
-
-
-def indices_only(indices: Tensor, seeds: Tensor) -> Tensor:
-    """An image source that gives the indices themselves, for a validator that has the vectors."""
-    return indices

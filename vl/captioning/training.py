@@ -9,16 +9,14 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from vl.captioning.captioner import Captioner
 from vl.captioning.recipe import (
     CAPTIONER_FILE,
-    CaptionerRecipe,
-    CaptionerRunConfig,
-    CaptionFiles,
-    DecoderConfig,
-    FinetuningRecipe,
-    SelfCriticalRecipe,
+    CaptionerFinetuning,
+    CaptionerTraining,
+    SelfCriticalTraining,
     TeacherForcingRecipe,
 )
 from vl.captioning.reward import CaptionReward
@@ -31,111 +29,76 @@ from vl.captioning.setup import (
     setup_on_embeddings,
     setup_on_images,
 )
-from vl.captioning.task import CaptionerTask, indices_only, make_validator
+from vl.captioning.task import CaptionerTask, make_validator
 from vl.data.batches import CaptionBatches, Unit
 from vl.data.captions.ptb.tokens import words
 from vl.decoders.scheduled_sampling import SamplingSchedule, sampling_schedule
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.devices import resolve_precision
 from vl.encoding.pretrained import load_encoder
-from vl.training.loop import (
-    CheckpointConfig,
-    StepConfig,
-    TrainingResult,
-    Validation,
-    ValidationConfig,
-    train,
-)
+from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes, process_group
 
 _log = logging.getLogger(__name__)
+_VALIDATION_BATCH = 256  # images
 
 
-def train_captioner(
-    files: CaptionFiles,
-    embeddings: Path,
-    *,
-    encoder: str,
-    weights: Path | None,
-    decoder: DecoderConfig,
-    recipe: TeacherForcingRecipe,
-    run: CaptionerRunConfig,
-) -> TrainingResult | None:
-    """Train a decoder on cached embeddings; the captioner is saved in the run's folder.
-
-    Args:
-        files: captions of both splits.
-        embeddings: of all images of both splits, by `vl embed`.
-        encoder: name of the encoder that made them; it goes into the captioner.
-        weights: of the encoder, see ``load_encoder``.
-        decoder: configuration of the untrained decoder.
-        recipe: optimization and validation.
-        run: folder, device, precision, seed.
+def train_captioner(config: CaptionerTraining) -> Path | None:
+    """Train a decoder on cached embeddings.
 
     Returns:
-        How the training ended, in the first process; None in the others.
+        The captioner's file, in the first process; None in the others.
 
     Raises:
         FormatError: a file is not what it should be.
         OSError: a file cannot be read or written.
         ValueError: the parts do not match, or the folder has another run.
     """
-    settings = _settings(
-        files, decoder, recipe, run, embeddings=embeddings, encoder=encoder, weights=weights
-    )
-    with _start(files, recipe, run, settings) as training:
-        network = load_encoder(encoder, weights)
-        untrained = ShowAndTell(
-            image_width=network.width,
+    with _start(config) as training:
+        encoder = load_encoder(config.encoder, config.weights)
+        options = asdict(config.decoder)
+        standardize = options.pop("standardize")
+        decoder = ShowAndTell(
+            image_width=encoder.width,
             vocabulary_size=len(training.splits.vocabulary),
-            embedding_size=decoder.embedding_size,
-            hidden_size=decoder.hidden_size,
-            cell=decoder.cell,
-            dropout=decoder.dropout,
-            tie_word_embeddings=decoder.tie_word_embeddings,
+            **options,
         )
         setup = setup_on_embeddings(
-            embeddings,
+            config.embeddings,
             training.splits,
-            encoder=network,
-            encoder_name=encoder,
-            decoder=untrained,
-            standardize=decoder.standardize,
+            encoder=encoder,
+            encoder_name=config.encoder,
+            decoder=decoder,
+            standardize=standardize,
             device=training.processes.device,
         )
         batches = training.batches(setup, "caption")
         task = CaptionerTask(
-            untrained,
-            sampling_schedule=_sampling(recipe, len(batches)),
-            label_smoothing=recipe.label_smoothing,
+            decoder,
+            sampling_schedule=_sampling(config.recipe, len(batches)),
+            label_smoothing=config.recipe.label_smoothing,
         )
         return training.train(setup, task, batches)
 
 
-def finetune_captioner(
-    files: CaptionFiles,
-    image_dir: Path,
-    *,
-    model: Path,
-    recipe: FinetuningRecipe,
-    run: CaptionerRunConfig,
-) -> TrainingResult | None:
+def finetune_captioner(config: CaptionerFinetuning) -> Path | None:
     """Train encoder and decoder of a captioner together, on the images of a folder.
 
     The captions must give the captioner's vocabulary; else as ``train_captioner``.
     """
-    settings = _settings(files, recipe, run, image_dir=image_dir, model=model)
-    with _start(files, recipe, run, settings) as training:
-        vocabulary, device = training.splits.vocabulary, training.processes.device
-        captioner = load_single_decoder(model, vocabulary, device)
+    recipe = config.recipe
+    with _start(config) as training:
+        captioner = load_single_decoder(
+            config.model, training.splits.vocabulary, training.processes.device
+        )
         (decoder,) = captioner.decoders
         if recipe.reinitialize_decoder:
             standardization = decoder.image_mean, decoder.image_scale
             decoder = ShowAndTell(**decoder.configuration)
             decoder.image_mean, decoder.image_scale = standardization
         setup = setup_on_images(
-            image_dir, training.splits, embedder=captioner.embedder, decoder=decoder
+            config.image_dir, training.splits, embedder=captioner.embedder, decoder=decoder
         )
         batches = training.batches(setup, "image")
         task = CaptionerTask(
@@ -147,24 +110,16 @@ def finetune_captioner(
         return training.train(setup, task, batches, recipe.encoder_learning_rate)
 
 
-def self_critical_captioner(
-    files: CaptionFiles,
-    embeddings: Path,
-    *,
-    model: Path,
-    recipe: SelfCriticalRecipe,
-    run: CaptionerRunConfig,
-) -> TrainingResult | None:
+def self_critical_captioner(config: SelfCriticalTraining) -> Path | None:
     """Train the decoder of a captioner on the reward of captions it samples (Rennie et al. 2017).
 
     The captions must give the captioner's vocabulary; else as ``train_captioner``.
     """
-    settings = _settings(files, recipe, run, embeddings=embeddings, model=model)
-    with _start(files, recipe, run, settings) as training:
-        vocabulary, device = training.splits.vocabulary, training.processes.device
-        captioner = load_single_decoder(model, vocabulary, device)
+    with _start(config) as training:
+        device = training.processes.device
+        captioner = load_single_decoder(config.model, training.splits.vocabulary, device)
         setup = setup_on_embeddings(
-            embeddings,
+            config.embeddings,
             training.splits,
             encoder=captioner.embedder.encoder,
             encoder_name=captioner.embedder.encoder_name,
@@ -173,7 +128,7 @@ def self_critical_captioner(
             device=device,
         )
         batches = training.batches(setup, "image")
-        reward = CaptionReward(batches.captions, bleu_weight=recipe.bleu_weight)
+        reward = CaptionReward(batches.captions, bleu_weight=config.recipe.bleu_weight)
         return training.train(setup, CaptionerTask(setup.decoder, reward=reward), batches)
 
 
@@ -182,9 +137,7 @@ class _Training:
     """What the three kinds of training share."""
 
     splits: CaptionSplits
-    recipe: CaptionerRecipe
-    run: CaptionerRunConfig
-    settings: dict[str, Any]
+    config: CaptionerTraining | CaptionerFinetuning | SelfCriticalTraining
     processes: Processes
     bfloat16: bool
 
@@ -192,9 +145,9 @@ class _Training:
         return CaptionBatches(
             setup.source,
             self.splits.encode(self.splits.training),
-            batch_size=self.recipe.batch_size,
+            batch_size=self.config.recipe.batch_size,
             unit=unit,
-            seed=self.run.seed,
+            seed=self.config.run.seed,
             rank=self.processes.rank,
             world_size=self.processes.size,
         )
@@ -205,14 +158,13 @@ class _Training:
         task: CaptionerTask,
         batches: CaptionBatches,
         encoder_learning_rate: float = 0.0,
-    ) -> TrainingResult | None:
-        recipe = self.recipe
-        groups = [(list(task.decoder.parameters()), recipe.learning_rate)]
+    ) -> Path | None:
+        recipe, run, decoder = self.config.recipe, self.config.run, task.decoder
+        groups = [(list(decoder.parameters()), recipe.learning_rate)]
         if task.encoder is not None:
             trainable = [p for p in task.encoder.parameters() if p.requires_grad]
             groups.append((trainable, encoder_learning_rate))
-        decoder = task.decoder
-        torch.manual_seed(self.run.seed + 1 + self.processes.rank)  # dropout differs by process
+        torch.manual_seed(run.seed + 1 + self.processes.rank)  # dropout differs by process
         result = train(
             task,
             batches,
@@ -231,7 +183,7 @@ class _Training:
             ),
             epochs=recipe.epochs,
             checkpoints=CheckpointConfig(
-                self.run.output_dir, self.settings, self.run.checkpoint_seconds, self.run.resume
+                run.output_dir, _settings(self.config), run.checkpoint_seconds, run.resume
             ),
             steps=StepConfig(
                 self.processes,
@@ -241,16 +193,15 @@ class _Training:
             ),
             validation=self._validation(setup),
         )
-        if self.processes.first and result.best:
-            metrics = "  ".join(
-                f"{name} {value:.4g}" for name, value in result.best.metrics.items()
-            )
+        if not self.processes.first:
+            return None
+        if result.best:
+            metrics = "  ".join(f"{name} {v:.4g}" for name, v in result.best.metrics.items())
             _log.info("best of %d epochs: %d  %s", result.epochs, result.best_epoch, metrics)
-        return result if self.processes.first else None
+        return run.output_dir / CAPTIONER_FILE
 
     def _validation(self, setup: TrainingSetup) -> ValidationConfig[CaptionerTask]:
-        development, recipe = self.splits.development, self.recipe
-        search = SearchSettings(num_beams=recipe.num_beams, length_penalty=recipe.length_penalty)
+        recipe, development = self.config.recipe, self.splits.development
 
         def captioner_of(task: CaptionerTask, metrics: dict[str, float] | None = None) -> Captioner:
             encoder = task.encoder
@@ -258,25 +209,29 @@ class _Training:
                 setup.embedder.with_encoder(encoder) if encoder is not None else setup.embedder,
                 [copy.deepcopy(task.decoder)],
                 self.splits.vocabulary,
-                search=search,
+                search=SearchSettings(
+                    num_beams=recipe.num_beams, length_penalty=recipe.length_penalty
+                ),
                 training={
-                    "settings": self.settings,
+                    "settings": _settings(self.config),
                     "images": len(self.splits.training),
                     "development": metrics or {},
                 },
             )
 
+        def captions_of(task: CaptionerTask, vectors: Tensor) -> list[str]:
+            captioner, parts = captioner_of(task), torch.split(vectors, _VALIDATION_BATCH)
+            return [best.text for part in parts for best, *_ in captioner.describe(part)]
+
         def save(task: CaptionerTask, result: Validation | None) -> None:
             metrics = result.metrics if result else None
-            captioner_of(task, metrics).save(self.run.output_dir / CAPTIONER_FILE)
+            captioner_of(task, metrics).save(self.config.run.output_dir / CAPTIONER_FILE)
 
         validate = make_validator(
-            captioner_of,
-            CaptionBatches(
-                indices_only, self.splits.encode(development), batch_size=512, seed=None
-            ),
+            captions_of,
             [[words(caption) for caption in image.captions] for image in development],
             setup.development,
+            vocabulary=self.splits.vocabulary,
             selection_metric=recipe.selection_metric,
         )
         return ValidationConfig(validate, save, recipe.patience)
@@ -284,10 +239,10 @@ class _Training:
 
 @contextmanager
 def _start(
-    files: CaptionFiles, recipe: CaptionerRecipe, run: CaptionerRunConfig, settings: dict[str, Any]
+    config: CaptionerTraining | CaptionerFinetuning | SelfCriticalTraining,
 ) -> Iterator[_Training]:
     """Read the captions, join the process group and seed the initialization."""
-    splits = read_splits(files)
+    splits, run = read_splits(config.data), config.run
     with process_group(run.device) as processes:
         torch.manual_seed(run.seed)  # the same initialization in every process
         precision = resolve_precision(run.precision, processes.device)
@@ -299,7 +254,7 @@ def _start(
                 len(splits.vocabulary),
                 precision,
             )
-        yield _Training(splits, recipe, run, settings, processes, precision == "bfloat16")
+        yield _Training(splits, config, processes, precision == "bfloat16")
 
 
 def _sampling(recipe: TeacherForcingRecipe, steps_per_epoch: int) -> SamplingSchedule | None:
@@ -313,12 +268,12 @@ def _sampling(recipe: TeacherForcingRecipe, steps_per_epoch: int) -> SamplingSch
 
 
 def _settings(
-    *configs: CaptionFiles | DecoderConfig | CaptionerRecipe | CaptionerRunConfig, **sources: object
+    config: CaptionerTraining | CaptionerFinetuning | SelfCriticalTraining,
 ) -> dict[str, Any]:
     """What a resumed run must have in common with its start, as JSON-able values."""
-    settings = {**sources}
-    for config in configs:
-        settings |= asdict(config)
+    settings: dict[str, Any] = {}
+    for name, value in asdict(config).items():
+        settings |= value if isinstance(value, dict) else {name: value}
     for name in ("output_dir", "resume", "checkpoint_seconds"):
         del settings[name]
     return {

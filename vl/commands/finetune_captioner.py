@@ -1,31 +1,20 @@
-"""`vl finetune captioner`: encoder and decoder of a captioner trained together, on images."""
+r"""`vl finetune captioner`: encoder and decoder of a captioner trained together, on images.
 
-from dataclasses import dataclass, field
+    $ vl finetune captioner --model run/captioner.safetensors --image-dir images \
+        --captions tokens.txt --train-list train.txt --dev-list dev.txt --output-dir tuned
+    tuned/captioner.safetensors
 
-from vl.captioning.recipe import CAPTIONER_FILE, CaptionerRunConfig, CaptionFiles, FinetuningRecipe
-from vl.data.bounds import InputFile, InputPath
+The file has the captioner of the best epoch.
+"""
 
-
-@dataclass(frozen=True, kw_only=True)
-class FinetuneCaptionerFlags:
-    """Fine-tune a captioner: encoder and decoder together, on images."""
-
-    model: InputFile
-    """Captioner to start from, of `vl train captioner`."""
-    image_dir: InputPath
-    """Folder of the images."""
-    data: CaptionFiles
-    recipe: FinetuningRecipe = field(default_factory=FinetuningRecipe)
-    run: CaptionerRunConfig
+from vl.captioning.recipe import CaptionerFinetuning
 
 
-def run(flags: FinetuneCaptionerFlags) -> int:
+def run(flags: CaptionerFinetuning) -> int:
     """Fine-tune."""
     from vl.captioning.training import finetune_captioner
 
-    result = finetune_captioner(
-        flags.data, flags.image_dir, model=flags.model, recipe=flags.recipe, run=flags.run
-    )
-    if result:
-        print(flags.run.output_dir / CAPTIONER_FILE)
+    path = finetune_captioner(flags)
+    if path:  # in the first process
+        print(path)
     return 0

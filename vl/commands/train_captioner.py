@@ -1,46 +1,20 @@
-"""`vl train captioner`: captions and cached embeddings to a captioner."""
+r"""`vl train captioner`: captions and cached embeddings to a captioner.
 
-from dataclasses import dataclass, field
+    $ vl train captioner --embeddings images.npy \
+        --captions tokens.txt --train-list train.txt --dev-list dev.txt --output-dir run
+    run/captioner.safetensors
 
-from vl.captioning.recipe import (
-    CAPTIONER_FILE,
-    CaptionerRunConfig,
-    CaptionFiles,
-    DecoderConfig,
-    TeacherForcingRecipe,
-)
-from vl.data.bounds import InputFile
+The file has the captioner of the best epoch.
+"""
+
+from vl.captioning.recipe import CaptionerTraining
 
 
-@dataclass(frozen=True, kw_only=True)
-class TrainCaptionerFlags:
-    """Train a captioner: its decoder, on cached embeddings."""
-
-    data: CaptionFiles
-    embeddings: InputFile
-    """Embeddings of all images of both splits, by `vl embed`."""
-    encoder: str = "inception_v1"
-    """Encoder that made the embeddings; it goes into the captioner."""
-    weights: InputFile | None = None
-    """Weights of the encoder."""
-    decoder: DecoderConfig = field(default_factory=DecoderConfig)
-    recipe: TeacherForcingRecipe = field(default_factory=TeacherForcingRecipe)
-    run: CaptionerRunConfig
-
-
-def run(flags: TrainCaptionerFlags) -> int:
+def run(flags: CaptionerTraining) -> int:
     """Train."""
     from vl.captioning.training import train_captioner
 
-    result = train_captioner(
-        flags.data,
-        flags.embeddings,
-        encoder=flags.encoder,
-        weights=flags.weights,
-        decoder=flags.decoder,
-        recipe=flags.recipe,
-        run=flags.run,
-    )
-    if result:
-        print(flags.run.output_dir / CAPTIONER_FILE)
+    path = train_captioner(flags)
+    if path:  # in the first process
+        print(path)
     return 0

@@ -20,6 +20,7 @@ from vl.captioning.captioner import Captioner
 from vl.captioning.recipe import (
     CAPTIONER_FILE,
     CaptionerRunConfig,
+    CaptionerTraining,
     CaptionFiles,
     DecoderConfig,
     TeacherForcingRecipe,
@@ -253,30 +254,32 @@ class Demo:
     def train_captioner(self) -> None:
         """Train the decoder on embeddings."""
         train_captioner(
-            CaptionFiles(
-                captions=self.world / "captions-training.json",
-                dev_captions=self.world / "captions-development.json",
-                min_count=1,
-            ),
-            self.caption_embeddings,
-            encoder=ENCODER,
-            weights=self.encoder,
-            decoder=DecoderConfig(embedding_size=128, hidden_size=256, dropout=0.1),
-            recipe=TeacherForcingRecipe(
-                optimizer="muon",
-                learning_rate=0.01,
-                warmup_steps=60,
-                ema_decay=0.99,
-                epochs=self.config.captioner_epochs,
-                batch_size=250,
-            ),
-            run=CaptionerRunConfig(
-                output_dir=self.captioner.parent,
-                precision="auto",
-                device=str(self.device),
-                seed=self.seed,
-                checkpoint_seconds=3600,
-            ),
+            CaptionerTraining(
+                data=CaptionFiles(
+                    captions=self.world / "captions-training.json",
+                    dev_captions=self.world / "captions-development.json",
+                    min_count=1,
+                ),
+                embeddings=self.caption_embeddings,
+                encoder=ENCODER,
+                weights=self.encoder,
+                decoder=DecoderConfig(embedding_size=128, hidden_size=256, dropout=0.1),
+                recipe=TeacherForcingRecipe(
+                    optimizer="muon",
+                    learning_rate=0.01,
+                    warmup_steps=60,
+                    ema_decay=0.99,
+                    epochs=self.config.captioner_epochs,
+                    batch_size=250,
+                ),
+                run=CaptionerRunConfig(
+                    output_dir=self.captioner.parent,
+                    precision="auto",
+                    device=str(self.device),
+                    seed=self.seed,
+                    checkpoint_seconds=3600,
+                ),
+            )
         )
 
     def caption(self) -> None:

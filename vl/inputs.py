@@ -3,7 +3,7 @@
 import logging
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -59,15 +59,6 @@ def find_labelled_images(sources: Sequence[Path]) -> list[LabelledImage]:
     if not images:
         raise ValueError("no images to read")
     return list(images.values())
-
-
-def report_failures(failures: Iterable[Exception], print_line: Callable[[str], None]) -> int:
-    """Print an error line for each failure; returns their count."""
-    count = 0
-    for failure in failures:
-        print_line(error_message(failure))
-        count += 1
-    return count
 
 
 def error_message(error: Exception) -> str:

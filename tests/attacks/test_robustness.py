@@ -157,8 +157,6 @@ def test_table_has_percentages_and_wilson_intervals():
     [
         ([], "at least one attack"),
         ([AttackConfig(0.1, 2), AttackConfig(0.2), AttackConfig(0.1, 2)], "duplicate"),
-        ([AttackConfig(1.5)], "epsilon"),
-        ([AttackConfig(0.5, 0)], "steps"),
     ],
 )
 def test_refuses_invalid_attacks(attacks, message):

@@ -22,8 +22,8 @@ from vl.training.adversarial import (
 
 ATTACKS = {
     "fast": fast_gradient_sign,
-    "iterated": lambda pixels, loss, **choices: basic_iterative(
-        pixels, loss, steps=3, step_size=0.02, **choices
+    "iterated": lambda pixels, loss, **options: basic_iterative(
+        pixels, loss, steps=3, step_size=0.02, **options
     ),
 }
 EPSILONS = (0.001, 0.007, 0.25, 1.0)
@@ -42,9 +42,9 @@ class Classifier(nn.Module):
 
 def images(count=4):
     """Drawings, all with pixels at 0 and at 1."""
-    made = torch.stack([draw_shape(number, side=Tiny.image_size)[0] for number in range(count)])
-    made[:, :, 0, :4], made[:, :, 0, 4:8] = 0.0, 1.0
-    return made
+    pixels = torch.stack([draw_shape(seed, side=Tiny.image_size)[0] for seed in range(count)])
+    pixels[:, :, 0, :4], pixels[:, :, 0, 4:8] = 0.0, 1.0
+    return pixels
 
 
 def loss_of(model, pixels):
@@ -62,45 +62,30 @@ def model():
 
 
 def test_fgsm_of_a_linear_model_follows_its_weights():
-    weights = torch.tensor([[1.0, -2.0], [0.0, 0.5]]).expand(1, 3, 2, 2)
+    weights = torch.tensor([[1.0, -2.0], [0.0, 0.5]])
     pixels = torch.full((1, 3, 2, 2), 0.5)
     pixels[0, 1] = torch.tensor([[0.95, 0.05], [0.3, 1.0]])
-    pixels[0, 2] = torch.tensor([[1.0, 0.0], [0.0, 0.9375]])
-    raised = fast_gradient_sign(pixels, lambda x: (x * weights).sum((1, 2, 3)), epsilon=0.125)
-    by_hand = torch.tensor(
-        [
-            [[0.625, 0.375], [0.5, 0.625]],
-            [[1.0, 0.0], [0.3, 1.0]],
-            [[1.0, 0.0], [0.0, 1.0]],
-        ]
-    )
-    assert torch.equal(raised[0], by_hand)
-    lowered = fast_gradient_sign(
-        pixels, lambda x: (x * weights).sum((1, 2, 3)), epsilon=0.125, targeted=True
-    )
-    assert torch.equal(lowered[0, 0], torch.tensor([[0.375, 0.625], [0.5, 0.375]]))
+
+    def attacked(targeted):
+        return fast_gradient_sign(
+            pixels, lambda x: (x * weights).sum((1, 2, 3)), epsilon=0.125, targeted=targeted
+        )[0].tolist()
+
+    assert attacked(targeted=False)[0] == [[0.625, 0.375], [0.5, 0.625]]
+    assert attacked(targeted=False)[1] == [[1.0, 0.0], [pytest.approx(0.3), 1.0]]
+    assert attacked(targeted=True)[0] == [[0.375, 0.625], [0.5, 0.375]]
 
 
 def test_iterations_stay_within_epsilon():
-    pixels = torch.full((1, 3, 1, 1), 0.5)
+    def attacked(loss, steps):
+        pixels = torch.full((1, 3, 1, 1), 0.5)
+        options = {"epsilon": 0.125, "steps": steps, "step_size": 0.046875}
+        return float(basic_iterative(pixels, loss, **options)[0, 0, 0, 0])
+
     # The loss is greatest at 0.5625, which the steps pass and come back to.
-    found = [
-        float(
-            basic_iterative(
-                pixels,
-                lambda x: -(x - 0.5625).abs().sum((1, 2, 3)),
-                epsilon=0.125,
-                steps=steps,
-                step_size=0.046875,
-            )[0, 0, 0, 0]
-        )
-        for steps in (1, 2, 3)
-    ]
-    assert found == [0.546875, 0.59375, 0.546875]
-    further = basic_iterative(
-        pixels, lambda x: x.sum((1, 2, 3)), epsilon=0.125, steps=3, step_size=0.046875
-    )
-    assert torch.equal(further, torch.full((1, 3, 1, 1), 0.625))
+    results = [attacked(lambda x: -(x - 0.5625).abs().sum((1, 2, 3)), steps) for steps in (1, 2, 3)]
+    assert results == [0.546875, 0.59375, 0.546875]
+    assert attacked(lambda x: x.sum((1, 2, 3)), 3) == 0.625
 
 
 @pytest.mark.parametrize("targeted", [False, True])
@@ -115,36 +100,21 @@ def test_one_iteration_of_size_epsilon_is_fgsm(model, epsilon, targeted):
         assert torch.equal(fast, once)
 
 
-@pytest.mark.parametrize("epsilon", EPSILONS)
-def test_fgsm_matches_torchattacks(model, epsilon):
-    pixels = images()
-    labels = torch.tensor([0, 3, 1, 4])
-    loss = classifier_loss(model, labels)
-    ours = fast_gradient_sign(pixels, loss, epsilon=epsilon)
-    theirs = torchattacks.FGSM(model, eps=epsilon)
-    torch.testing.assert_close(ours, theirs(pixels, labels), rtol=0, atol=1e-6)
-    theirs.set_mode_targeted_by_label(quiet=True)
-    ours = fast_gradient_sign(pixels, loss, epsilon=epsilon, targeted=True)
-    torch.testing.assert_close(ours, theirs(pixels, labels), rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize("targeted", [False, True])
-@pytest.mark.parametrize(("epsilon", "size", "steps"), [(0.007, 0.003, 5), (0.25, 0.02, 20)])
-def test_bim_matches_torchattacks(model, epsilon, size, steps, targeted):
-    pixels = images()
-    labels = torch.tensor([2, 0, 1, 4])
-    theirs = torchattacks.BIM(model, eps=epsilon, alpha=size, steps=steps)
+@pytest.mark.parametrize(
+    ("epsilon", "size", "steps"),
+    [(0.001, 0.001, 1), (1.0, 1.0, 1), (0.007, 0.003, 5), (0.25, 0.02, 20)],
+)
+def test_attacks_match_torchattacks(model, epsilon, size, steps, targeted):
+    pixels, labels = images(), torch.tensor([2, 0, 1, 4])
+    reference = torchattacks.BIM(model, eps=epsilon, alpha=size, steps=steps)
+    if steps == 1:
+        reference = torchattacks.FGSM(model, eps=epsilon)
     if targeted:
-        theirs.set_mode_targeted_by_label(quiet=True)
-    ours = basic_iterative(
-        pixels,
-        classifier_loss(model, labels),
-        epsilon=epsilon,
-        steps=steps,
-        step_size=size,
-        targeted=targeted,
-    )
-    torch.testing.assert_close(ours, theirs(pixels, labels), rtol=0, atol=1e-6)
+        reference.set_mode_targeted_by_label(quiet=True)
+    options = {"epsilon": epsilon, "steps": steps, "step_size": size, "targeted": targeted}
+    changed = basic_iterative(pixels, classifier_loss(model, labels), **options)
+    torch.testing.assert_close(changed, reference(pixels, labels), rtol=0, atol=1e-6)
 
 
 def test_epsilon_0_is_the_identity(model, attack):
@@ -178,39 +148,26 @@ def test_untargeted_attacks_increase_the_loss_and_targeted_ones_decrease_it(mode
     assert bool((lowered < before).all())
 
 
-def test_result_is_detached_and_no_gradient_is_set(model, attack):
+def test_result_is_detached_and_the_input_is_left_alone(model, attack):
     pixels = images().requires_grad_()
-    changed = attack(pixels, loss_of(model, pixels), epsilon=0.1)
-    assert not changed.requires_grad
-    assert changed.grad_fn is None
-    assert pixels.grad is None
-    assert all(parameter.grad is None for parameter in model.parameters())
-
-
-def test_input_pixels_are_not_modified(model, attack):
-    pixels, kept = images(), images()
     loss = loss_of(model, pixels)
     changed = attack(pixels, loss, epsilon=0.1)
-    assert torch.equal(pixels, kept)
+    assert not changed.requires_grad
+    assert pixels.grad is None
+    assert all(parameter.grad is None for parameter in model.parameters())
     changed.zero_()
-    assert torch.equal(pixels, kept)
     adversarial_loss(pixels, loss, epsilon=0.1).sum().backward()
-    assert torch.equal(pixels, kept)
+    assert torch.equal(pixels, images())
 
 
-@pytest.mark.parametrize("epsilon", [0.007, 0.25])
-def test_batch_size_changes_nothing(model, attack, epsilon):
+def test_batch_size_changes_nothing(model, attack):
     pixels = images()
-    labels = predicted_labels(model, pixels)
-    together = attack(pixels, classifier_loss(model, labels), epsilon=epsilon)
-    for number, one in enumerate(pixels):
-        alone = classifier_loss(model, labels[number : number + 1])
-        assert torch.equal(attack(one[None], alone, epsilon=epsilon)[0], together[number])
-
-
-def test_empty_batch(model, attack):
-    none = images()[:0]
-    assert attack(none, loss_of(model, none), epsilon=0.1).shape == none.shape
+    batch = attack(pixels, loss_of(model, pixels), epsilon=0.25)
+    for index in range(4):
+        single = pixels[index : index + 1]
+        changed = attack(single, loss_of(model, single), epsilon=0.25)
+        assert torch.equal(changed[0], batch[index])
+    assert attack(pixels[:0], loss_of(model, pixels[:0]), epsilon=0.1).shape == (0, 3, 16, 16)
 
 
 @pytest.mark.parametrize("mode", [torch.no_grad, torch.inference_mode])
@@ -224,11 +181,8 @@ def test_works_where_gradients_are_disabled(model, attack, mode):
 def test_classifier_loss_is_the_cross_entropy(model):
     pixels, labels = images(), torch.tensor([1, 1, 0, 4])
     probabilities = model(pixels).softmax(1).detach()
-    found = classifier_loss(model, labels)(pixels).detach()
-    for number, label in enumerate(labels.tolist()):
-        assert float(found[number]) == pytest.approx(
-            -math.log(probabilities[number, label]), abs=1e-5
-        )
+    losses = classifier_loss(model, labels)(pixels).detach()
+    torch.testing.assert_close(losses, -probabilities[range(4), labels].log(), rtol=0, atol=1e-5)
     assert torch.equal(predicted_labels(model, pixels), probabilities.argmax(1))
 
 
@@ -246,29 +200,28 @@ def test_adversarial_loss_mixes_both_terms(model, alpha, epsilon):
     loss = classifier_loss(model, torch.tensor([0, 1, 2, 3]))
     changed = fast_gradient_sign(pixels, loss, epsilon=epsilon)
     expected = alpha * loss(pixels) + (1 - alpha) * loss(changed)
-    found = adversarial_loss(pixels, loss, epsilon=epsilon, alpha=alpha)
-    assert found.shape == (4,)
-    torch.testing.assert_close(found, expected, rtol=0, atol=1e-6)
+    losses = adversarial_loss(pixels, loss, epsilon=epsilon, alpha=alpha)
+    torch.testing.assert_close(losses, expected, rtol=0, atol=1e-6)
 
 
 def test_alpha_defaults_to_one_half():
     pixels = torch.full((1, 3, 1, 1), 0.5)
     # J(x) is 3 * 0.25; at 0.75 it is 3 * 0.5625.
-    found = adversarial_loss(pixels, lambda x: x.square().sum((1, 2, 3)), epsilon=0.25)
-    assert found.detach().tolist() == pytest.approx([(0.75 + 1.6875) / 2])
+    losses = adversarial_loss(pixels, lambda x: x.square().sum((1, 2, 3)), epsilon=0.25)
+    assert losses.detach().tolist() == pytest.approx([(0.75 + 1.6875) / 2])
 
 
 def test_gradient_is_that_of_both_terms_and_not_of_the_attack(model):
     pixels = images()
     loss = classifier_loss(model, torch.tensor([0, 1, 2, 3]))
     adversarial_loss(pixels.requires_grad_(), loss, epsilon=0.1).sum().backward()
-    found = [parameter.grad.clone() for parameter in model.parameters()]
+    gradients = [parameter.grad.clone() for parameter in model.parameters()]
     assert pixels.grad is None
     changed = fast_gradient_sign(pixels, loss, epsilon=0.1)  # a constant
     model.zero_grad()
     ((loss(pixels.detach()) + loss(changed)) / 2).sum().backward()
-    for ours, parameter in zip(found, model.parameters(), strict=True):
-        torch.testing.assert_close(ours, parameter.grad)
+    for gradient, parameter in zip(gradients, model.parameters(), strict=True):
+        torch.testing.assert_close(gradient, parameter.grad)
 
 
 def test_adversarial_loss_passes_gradcheck():
@@ -318,37 +271,14 @@ def test_adversarial_training_defends_against_fgsm():
 
 
 @pytest.mark.parametrize(
-    ("choices", "message"),
-    [
-        ({"epsilon": -0.1}, "epsilon is -0.1; it must be from 0 to 1"),
-        ({"epsilon": math.nan}, "epsilon is nan"),
-        ({"epsilon": 8.0}, "epsilon is 8.0"),
-        ({"steps": 0}, "steps is 0; it must be at least 1"),
-        ({"step_size": -1.0}, "step size is -1.0"),
-        ({"step_size": math.nan}, "step size is nan"),
-    ],
-)
-def test_refuses_arguments_out_of_range(model, choices, message):
-    given = {"epsilon": 0.1, "steps": 2, **choices}
-    with pytest.raises(ValueError, match=message):
-        basic_iterative(images(), loss_of(model, images()), **given)
-
-
-@pytest.mark.parametrize("alpha", [-0.1, 1.1, math.nan])
-def test_refuses_alpha_out_of_range(model, alpha):
-    with pytest.raises(ValueError, match=f"alpha is {alpha}; it must be from 0 to 1"):
-        adversarial_loss(images(), loss_of(model, images()), epsilon=0.1, alpha=alpha)
-
-
-@pytest.mark.parametrize(
     ("pixels", "message"),
     [
-        (torch.zeros(3, 4, 4), r"shape \(3, 4, 4\); expected float of shape \(B, 3, H, W\)"),
+        (torch.zeros(3, 4, 4), r"shape \(3, 4, 4\)"),
         (torch.zeros(1, 1, 4, 4), r"shape \(1, 1, 4, 4\)"),
-        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "pixels are torch.uint8"),
-        (torch.full((1, 3, 4, 4), 255.0), r"pixels lie from 255 to 255; expected \[0, 1\]"),
+        (torch.zeros(1, 3, 4, 4, dtype=torch.uint8), "uint8"),
+        (torch.full((1, 3, 4, 4), 255.0), r"expected \[0, 1\]"),
         (torch.full((1, 3, 4, 4), -0.01), r"expected \[0, 1\]"),
-        (torch.full((1, 3, 4, 4), math.nan), "pixels lie from nan to nan"),
+        (torch.full((1, 3, 4, 4), math.nan), "nan"),
     ],
 )
 def test_refuses_invalid_pixels(attack, pixels, message):
@@ -359,13 +289,10 @@ def test_refuses_invalid_pixels(attack, pixels, message):
 @pytest.mark.parametrize(
     ("loss", "message"),
     [
-        (lambda x: x.sum(), r"the loss has shape \(\) for 4 images; expected one value"),
-        (lambda x: x.sum(1), r"the loss has shape \(4, 16, 16\)"),
-        (lambda x: x.detach().sum((1, 2, 3)), "the loss has no gradient"),
-        (
-            lambda x: torch.ones(4, requires_grad=True) * 2,
-            "the loss does not depend on the pixels",
-        ),
+        (lambda x: x.sum(), r"shape \(\)"),
+        (lambda x: x.sum(1), r"shape \(4, 16, 16\)"),
+        (lambda x: x.detach().sum((1, 2, 3)), "no gradient"),
+        (lambda x: torch.ones(4, requires_grad=True) * 2, "does not depend on the pixels"),
     ],
 )
 def test_refuses_invalid_losses(attack, loss, message):
@@ -378,22 +305,18 @@ def test_refuses_invalid_losses(attack, loss, message):
 def test_infinite_gradient_names_the_image(attack):
     pixels = images() * 0.5 + 0.25
     pixels[2] = 0.0  # where the root's slope is infinite
-    with pytest.raises(ValueError, match="the loss of image 2 has a gradient that is not finite"):
+    with pytest.raises(ValueError, match="image 2"):
         attack(pixels, lambda x: x.sqrt().sum((1, 2, 3)), epsilon=0.1)
 
 
 def test_fgsm_finds_the_best_corner():
-    """By enumeration: of all signs of four numbers, the step takes the loss's greatest."""
-    generator = torch.Generator().manual_seed(1)
-    weights = torch.randn(1, 3, 1, 1, generator=generator)
-    pixels = torch.full((1, 3, 1, 1), 0.5)
-    corners = [
-        pixels + 0.1 * torch.tensor(signs).view(1, 3, 1, 1)
-        for signs in itertools.product((-1.0, 0.0, 1.0), repeat=3)
-    ]
+    """By enumeration of all signs of three pixel values."""
+    weights = torch.randn(3, 1, 1, generator=torch.Generator().manual_seed(1))
+    signs = torch.tensor(list(itertools.product((-1.0, 0.0, 1.0), repeat=3)))
 
     def loss(x):
         return (x * weights).sum((1, 2, 3))
 
-    found = fast_gradient_sign(pixels, loss, epsilon=0.1)
-    assert float(loss(found)) == pytest.approx(max(float(loss(each)) for each in corners))
+    changed = fast_gradient_sign(torch.full((1, 3, 1, 1), 0.5), loss, epsilon=0.1)
+    best = loss(0.5 + 0.1 * signs[:, :, None, None]).max()
+    assert float(loss(changed)) == pytest.approx(float(best))

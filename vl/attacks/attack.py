@@ -9,7 +9,7 @@ from torch import Tensor
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode
 from vl.data.images.read_ahead import batched, read_ahead
-from vl.training.adversarial import ImageLoss, basic_iterative, check_attack, default_step_size
+from vl.training.adversarial import ImageLoss, basic_iterative, default_step_size
 
 
 class AttackConfig(NamedTuple):
@@ -18,14 +18,6 @@ class AttackConfig(NamedTuple):
     epsilon: float  # maximum change of a pixel value, of a range of 1; 0 changes nothing
     steps: int = 1
     step_size: float | None = None  # see vl.training.adversarial.default_step_size
-
-    def check(self) -> None:
-        """Check the ranges of the settings.
-
-        Raises:
-            ValueError: a setting is out of its range.
-        """
-        check_attack(epsilon=self.epsilon, steps=self.steps, step_size=self.step_size)
 
     def apply(self, pixels: Tensor, loss: ImageLoss, *, targeted: bool = False) -> Tensor:
         """Adversarial images; see ``vl.training.adversarial.basic_iterative``."""

@@ -105,13 +105,11 @@ def attack_errors(
         attacks: all different.
 
     Raises:
-        ValueError: there is no attack, two are equal, or a setting is out of its range; or the
-            logits are not finite.
+        ValueError: there is no attack, or two are equal; or the logits are not finite.
     """
     if not attacks:
         raise ValueError("expected at least one attack")
     for attack in attacks:
-        attack.check()
         if attacks.count(attack) > 1:
             raise ValueError(
                 f"duplicate attack: epsilon {attack.epsilon} with {attack.steps} steps"

@@ -22,7 +22,7 @@ def fast_gradient_sign(
     Args:
         pixels: ``(B, 3, H, W)`` in [0, 1]; not modified.
         loss: to increase; of each image.
-        epsilon: maximum change of a pixel value; 0.007 in the paper's figure 1.
+        epsilon: maximum change of a pixel value, from 0 to 1; 0.007 in the paper's figure 1.
         targeted: decrease the loss instead, that of the target output.
 
     Returns:
@@ -54,7 +54,7 @@ def basic_iterative(
     Args:
         pixels: ``(B, 3, H, W)`` in [0, 1]; not modified.
         loss: to increase; of each image.
-        epsilon: maximum change of a pixel value.
+        epsilon: maximum change of a pixel value, from 0 to 1.
         steps: one of size ``epsilon`` is FGSM.
         step_size: by default ``default_step_size``.
         targeted: decrease the loss instead.
@@ -63,16 +63,19 @@ def basic_iterative(
         As ``fast_gradient_sign``.
 
     Raises:
-        ValueError: invalid pixels or arguments; or the loss is not one value per image, or has no
-            finite gradient with respect to the pixels.
+        ValueError: invalid pixels; or the loss is not one value per image, or has no finite
+            gradient with respect to the pixels.
 
     Source:
         Kurakin et al. 2017 ("Adversarial Examples in the Physical World"), section 2.2; one step
         is Goodfellow et al. 2015. Here the target is that of the loss; Kurakin's targeted form
         takes the least likely class.
     """
-    _check_pixels(pixels)
-    check_attack(epsilon=epsilon, steps=steps, step_size=step_size)
+    _check_shape(pixels)
+    if pixels.numel() and not bool(((pixels >= 0) & (pixels <= 1)).all()):  # nor NaN
+        raise ValueError(
+            f"pixels lie from {float(pixels.min()):g} to {float(pixels.max()):g}; expected [0, 1]"
+        )
     size = default_step_size(epsilon, steps) if step_size is None else step_size
     # Callers may have disabled gradients.
     with torch.inference_mode(False), torch.enable_grad():
@@ -83,9 +86,11 @@ def basic_iterative(
         for _ in range(steps):
             variable = changed.detach().requires_grad_()
             gradient = _gradient(variable, _losses(loss, variable))
-            _check_finite(gradient)
-            changed = _step(changed, gradient, size=-size if targeted else size)
-            changed = _project(changed, origin, epsilon)
+            finite = gradient.isfinite().flatten(1).all(1)  # (B,)
+            if not bool(finite.all()):
+                first = int((~finite).nonzero()[0, 0])
+                raise ValueError(f"the loss of image {first} has a gradient that is not finite")
+            changed = _step(changed, gradient, -size if targeted else size, origin, epsilon)
         return changed
 
 
@@ -108,16 +113,13 @@ def adversarial_loss(
         ``(B,)``; not finite where the loss or its gradient is not.
 
     Raises:
-        ValueError: invalid shape or arguments; or the loss is not one value per image, or has no
-            gradient with respect to the pixels.
+        ValueError: invalid shape; or the loss is not one value per image, or has no gradient with
+            respect to the pixels.
 
     Source:
         Goodfellow et al. 2015, section 6.
     """
     _check_shape(pixels)
-    check_attack(epsilon=epsilon, steps=1, step_size=None)
-    if not 0 <= alpha <= 1:
-        raise ValueError(f"alpha is {alpha}; it must be from 0 to 1")
     origin = pixels.detach().clone()
     with torch.enable_grad():
         variable = origin.clone().requires_grad_()
@@ -125,7 +127,7 @@ def adversarial_loss(
         gradient = _gradient(variable, clean, retain_graph=True)
     changed = origin
     if epsilon > 0:
-        changed = _project(_step(origin, gradient, size=epsilon), origin, epsilon)
+        changed = _step(origin, gradient, epsilon, origin, epsilon)
     return alpha * clean + (1 - alpha) * _losses(loss, changed)
 
 
@@ -142,7 +144,7 @@ def classifier_loss(logits: Callable[[Tensor], Tensor], labels: Tensor) -> Image
 
 @torch.no_grad()
 def predicted_labels(logits: Callable[[Tensor], Tensor], pixels: Tensor) -> Tensor:
-    """The most likely class of each image, ``(B,)``, int64; attacks on it need no true label."""
+    """The most likely class of each image, ``(B,)``, int64: an attack on it needs no true label."""
     return logits(pixels).argmax(1)
 
 
@@ -154,20 +156,6 @@ def default_step_size(epsilon: float, steps: int) -> float:
         is FGSM.
     """
     return min(epsilon, 2.5 * epsilon / steps)
-
-
-def check_attack(*, epsilon: float, steps: int, step_size: float | None) -> None:
-    """Check the arguments of an attack.
-
-    Raises:
-        ValueError: one is out of range.
-    """
-    if not 0 <= epsilon <= 1:  # nor NaN
-        raise ValueError(f"epsilon is {epsilon}; it must be from 0 to 1, the range of a pixel")
-    if steps < 1:
-        raise ValueError(f"steps is {steps}; it must be at least 1")
-    if step_size is not None and not 0 <= step_size <= 1:
-        raise ValueError(f"step size is {step_size}; it must be from 0 to 1, the range of a pixel")
 
 
 def _losses(loss: ImageLoss, pixels: Tensor) -> Tensor:
@@ -192,12 +180,9 @@ def _gradient(pixels: Tensor, losses: Tensor, *, retain_graph: bool = False) -> 
     return gradient.detach()
 
 
-def _step(pixels: Tensor, gradient: Tensor, *, size: float) -> Tensor:
-    return pixels.detach() + size * gradient.sign()
-
-
-def _project(changed: Tensor, origin: Tensor, epsilon: float) -> Tensor:
-    """The nearest pixels within epsilon of the original and within [0, 1]."""
+def _step(pixels: Tensor, gradient: Tensor, size: float, origin: Tensor, epsilon: float) -> Tensor:
+    """A step, projected to the nearest pixels within epsilon of the original and in [0, 1]."""
+    changed = pixels.detach() + size * gradient.sign()
     return changed.clamp(origin - epsilon, origin + epsilon).clamp(0, 1)
 
 
@@ -207,18 +192,3 @@ def _check_shape(pixels: Tensor) -> None:
             f"pixels are {pixels.dtype} of shape {tuple(pixels.shape)}; "
             "expected float of shape (B, 3, H, W)"
         )
-
-
-def _check_pixels(pixels: Tensor) -> None:
-    _check_shape(pixels)
-    if pixels.numel() and not bool(((pixels >= 0) & (pixels <= 1)).all()):  # nor NaN
-        raise ValueError(
-            f"pixels lie from {float(pixels.min()):g} to {float(pixels.max()):g}; expected [0, 1]"
-        )
-
-
-def _check_finite(gradient: Tensor) -> None:
-    finite = gradient.isfinite().flatten(1).all(1)  # (B,)
-    if not bool(finite.all()):
-        first = int((~finite).nonzero()[0, 0])
-        raise ValueError(f"the loss of image {first} has a gradient that is not finite")

@@ -16,8 +16,11 @@ html_theme_options = {
     "show_prev_next": False,
     "navigation_with_keys": False,
     "secondary_sidebar_items": ["page-toc"],
+    "header_links_before_dropdown": 8,
 }
+html_sidebars = {"**": []}  # all pages are in the header
 html_show_sourcelink = False
+highlight_language = "none"  # most blocks are commands and their output
 exclude_patterns = ["_build"]
 myst_enable_extensions = ["dollarmath", "colon_fence"]
 myst_heading_anchors = 3

@@ -11,6 +11,7 @@ from typing import Literal, NamedTuple, TypeVar, cast
 
 import torch
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
 Item = TypeVar("Item")
 # (B,) indices of images and (B,) random seeds, int64 -> (B, ...) images. Equal index and seed give
@@ -160,9 +161,9 @@ class CaptionBatches:
         captions = [ids for unit in units for ids in self._units[unit][1]]
         image_of = [row for row, unit in enumerate(units) for _ in self._units[unit][1]]
         lengths = torch.tensor([len(ids) for ids in captions])
-        words = torch.full((len(captions), int(lengths.max())), captions[0][-1])
-        for row, ids in enumerate(captions):
-            words[row, : len(ids)] = torch.tensor(ids)
+        words = pad_sequence(
+            [torch.tensor(ids) for ids in captions], batch_first=True, padding_value=captions[0][-1]
+        )
         images = self.source(indices, seeds)
         return CaptionBatch(images, words, lengths, torch.tensor(image_of), indices)
 

@@ -3,6 +3,7 @@
 import gzip
 import json
 import os
+import re
 import stat
 import tempfile
 import zlib
@@ -15,26 +16,11 @@ from vl.data.errors import FormatError
 
 _GZIP = b"\x1f\x8b"  # the first two bytes of every gzip file (RFC 1952)
 
-# Controls, formatting characters, surrogates: first and last code point.
-_UNPRINTABLE_RANGES = (
-    (0x00, 0x1F),
-    (0x7F, 0x9F),
-    (0x61C, 0x61C),
-    (0x200C, 0x200F),
-    (0x202A, 0x202E),
-    (0x2060, 0x206F),
-    (0xD800, 0xDFFF),
-    (0xFEFF, 0xFEFF),
-    (0xFFF9, 0xFFFB),
-    (0xE0001, 0xE007F),
+# Controls, formatting characters, surrogates.
+UNPRINTABLE = re.compile(
+    r"[\x00-\x1f\x7f-\x9f\u061c\u200c-\u200f\u202a-\u202e\u2060-\u206f\ud800-\udfff"
+    r"\ufeff\ufff9-\ufffb\U000e0001-\U000e007f]"
 )
-UNPRINTABLE = frozenset(
-    chr(code) for first, last in _UNPRINTABLE_RANGES for code in range(first, last + 1)
-)
-_ESCAPES = {
-    ord(character): character.encode("unicode_escape").decode("ascii")
-    for character in UNPRINTABLE - {"\n"}
-}
 
 
 @contextmanager
@@ -88,22 +74,24 @@ def atomic_write(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
 def check_writable(path: Path | str) -> None:
     """Check that a file can be written, before a long computation of its content.
 
+    No folder is created.
+
     Raises:
-        OSError: it cannot, or is a folder.
+        OSError: it cannot, or is not a file that can be replaced.
     """
-    path = Path(path)
-    if path.is_dir():
-        raise IsADirectoryError(f"{path}: a folder, not a file")
+    target = Path(path).resolve()
+    if target.exists() and not target.is_file():
+        raise OSError(f"{path}: not a file that can be replaced")
+    folder = next(folder for folder in target.parents if folder.exists())
     try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryFile(dir=path.parent):
+        with tempfile.TemporaryFile(dir=folder):
             pass
     except OSError as error:
         raise OSError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def write_text(path: Path | str, text: str) -> None:
-    """Write ``text`` as UTF-8, the whole file or nothing."""
+    """Write a text as UTF-8, all of it or nothing."""
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -161,8 +149,7 @@ def parse_json(
     Args:
         path: the file, for errors.
         text: all of it.
-        object_pairs_hook: builds an object from its keys and values, as in `json.loads`; may raise
-            ValueError.
+        object_pairs_hook: as in `json.loads`; may raise ValueError.
 
     Raises:
         FormatError: not JSON, or JSON that cannot be read.
@@ -193,7 +180,11 @@ def first_few(items: Sequence[object], *, limit: int = 3) -> str:
 
 def escape_unprintable(text: str) -> str:
     r"""A text safe to print to a terminal: ``\x1b`` for an escape; only line ends remain."""
-    return text.translate(_ESCAPES)
+
+    def escape(match: re.Match[str]) -> str:
+        return match[0] if match[0] == "\n" else match[0].encode("unicode_escape").decode("ascii")
+
+    return UNPRINTABLE.sub(escape, text)
 
 
 def visible_files(folder: Path, *, links: list[Path] | None = None) -> Iterator[Path]:

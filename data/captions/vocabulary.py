@@ -34,7 +34,7 @@ class Vocabulary:
                 raise ValueError(f"{word!r} is a special word; the vocabulary adds it itself")
             if word.split() != [word]:
                 raise ValueError(f"{word!r} is not one word")
-            if not UNPRINTABLE.isdisjoint(word):
+            if UNPRINTABLE.search(word):
                 raise ValueError(f"{word!r} has a control character")
         # Without the special ones: a "</s>" within a caption must not end it.
         self._ids = {word: index for index, word in enumerate(words, len(SPECIAL))}
@@ -71,7 +71,7 @@ class Vocabulary:
         words = [
             word
             for word, count in counts.items()
-            if count >= min_count and word not in SPECIAL and UNPRINTABLE.isdisjoint(word)
+            if count >= min_count and word not in SPECIAL and not UNPRINTABLE.search(word)
         ]
         if not words:
             raise ValueError(f"no word occurs {min_count} times in the training captions")

@@ -39,12 +39,6 @@ _MODES: dict[Interpolation, InterpolationMode] = {
     "nearest": InterpolationMode.NEAREST_EXACT,
     "cubic": InterpolationMode.BICUBIC,
 }
-_ADJUST = {
-    "brightness": transforms.adjust_brightness,
-    "contrast": transforms.adjust_contrast,
-    "saturation": transforms.adjust_saturation,
-    "hue": transforms.adjust_hue,
-}
 
 
 class Region(NamedTuple):
@@ -194,7 +188,7 @@ def augment(pixels: Tensor, params: AugmentationParams, size: int) -> Tensor:
     # In float, where hue is computed: one rounding at the end instead of one a change.
     changed = pixels.contiguous() / 255
     for name, amount in params.colors:
-        changed = _ADJUST[name](changed, amount)
+        changed = getattr(transforms, f"adjust_{name}")(changed, amount)
     return _to_uint8(changed * 255)
 
 

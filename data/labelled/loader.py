@@ -195,7 +195,6 @@ def _load_by_workers(
         sampler=parts,
         num_workers=num_workers,
         prefetch_factor=_PREFETCH,
-        collate_fn=_identity,
         worker_init_fn=_exit_with_parent,
         # Else it would draw from the global generator, as often as a run was resumed.
         generator=torch.Generator(),
@@ -212,10 +211,6 @@ def _load_by_workers(
             raise
         problem = "a worker that reads images died; the memory may be too small for so many workers"
         raise ChildProcessError(f"{problem}: {' '.join(str(error).split())}") from error
-
-
-def _identity(read: Any) -> Any:
-    return read
 
 
 def _exit_with_parent(worker: int) -> None:

@@ -4,7 +4,6 @@ import json
 import logging
 import os
 import sys
-import tempfile
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -13,6 +12,7 @@ import tyro
 from annotated_types import Interval
 
 from vl.data.bounds import InputPath, NonNegativeInt
+from vl.data.files import check_writable
 from vl.metrics.names import (
     DEFAULT_METRICS,
     TFIDF_METRICS,
@@ -191,20 +191,7 @@ def _check_files(flags: EvaluateFlags) -> None:
         if path.resolve() in used:
             raise ValueError(f"{path} is read or written already; choose another name")
         used.add(path.resolve())
-        _check_writable(path)  # before the work, not after it
-
-
-def _check_writable(path: Path) -> None:
-    """Check that a file can be written, with a temporary one, and create no folder."""
-    target = path.resolve()
-    if target.exists() and not target.is_file():
-        raise OSError(f"{path}: not a file that can be replaced")
-    folder = next(folder for folder in target.parents if folder.exists())
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
+        check_writable(path)  # before the work, not after it
 
 
 def _write_page(

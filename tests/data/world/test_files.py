@@ -51,8 +51,8 @@ def test_image_lists_have_synsets_or_looks_as_classes(folder):
         kinds = read_image_list(folder / f"{split}.txt")
         looks = read_image_list(folder / f"{split}-looks.txt")
         assert kinds.warnings == ()
-        assert len(kinds.photographs) == COUNTS[split]
-        for index, (kind, look) in enumerate(zip(kinds.photographs, looks.photographs)):
+        assert len(kinds.images) == COUNTS[split]
+        for index, (kind, look) in enumerate(zip(kinds.images, looks.images)):
             main = sample_scene(split, index, seed=5).main
             word, synset = read_label(kind.label)
             assert word == main.kind

@@ -11,12 +11,12 @@ from vl.data.words.label_lists import LabelList
 from vl.data.words.labels import Label
 from vl.encoders.table import ENCODERS
 from vl.encoding.pretrained import load_encoder
-from vl.labelling.embedded_examples import (
+from vl.labelling.examples import (
     embed_examples,
     load_embedded_examples,
     load_examples_for,
+    read_examples,
 )
-from vl.labelling.examples import read_examples
 from vl.labelling.recipe import EncoderConfig
 
 BOTH = ("plain", "flip")

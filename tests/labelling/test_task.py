@@ -1,15 +1,13 @@
-"""The labeller's task: loss and validation against plain counting."""
+"""The labeller's task: its loss against plain sums."""
 
 import pytest
 import torch
-import torch.nn.functional as F
 
 from tests.helpers.tiny_captioner import Tiny, encoder
 from tests.helpers.tiny_labeller import units
 from vl.data.batches import LabelledBatch
 from vl.decoders.devise import Devise
-from vl.labelling.task import LabellerTask, make_validator
-from vl.metrics.zero_shot import KS
+from vl.labelling.task import LabellerTask
 
 
 def batch(seed=0, count=6, labels=5, width=Tiny.width):
@@ -65,19 +63,3 @@ def test_with_encoder_batches_are_pixels():
     assert total.item() == pytest.approx(expected.item(), rel=1e-5)
     total.backward()
     assert task.encoder.body[0].weight.grad.abs().sum() > 0
-
-
-def test_validation_counts_hits():
-    label_vectors, task = units(7, 4, seed=3), make_task()
-    images, targets = batch(count=30, labels=7)
-    with torch.no_grad():  # as in the training loop
-        result = make_validator(lambda task: images, label_vectors, targets)(task)
-        projected = task.devise(images)
-    ranks = []
-    for vector, label in zip(projected, targets.tolist(), strict=True):
-        cosines = [float(F.cosine_similarity(vector, word, dim=0)) for word in label_vectors]
-        ranks.append(sum(cosine >= cosines[label] for cosine in cosines))
-    expected = {f"hit@{k}": 100 * sum(rank <= k for rank in ranks) / 30 for k in KS}
-    assert result.metrics == pytest.approx(expected)
-    assert result.score == pytest.approx(sum(expected.values()) / len(expected))
-    assert 0 < expected["hit@1"] < 100

@@ -12,14 +12,11 @@ from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
 from vl.data.words.wordnet import WordNet
 from vl.decoders.devise import Devise
-from vl.labelling.embedded_examples import EmbeddedExamples
-from vl.labelling.task import LabellerTask
-from vl.labelling.training_data import (
-    make_conse,
-    prepare_training_data,
-    random_vectors,
-    validator,
-)
+from vl.labelling.examples import EmbeddedExamples
+from vl.labelling.recipe import ConseConfig, SplitConfig
+from vl.labelling.task import LabellerTask, make_validator
+from vl.labelling.training_data import make_conse, prepare_training_data, random_vectors
+from vl.metrics.zero_shot import KS
 
 NAMES = ("ball", "box", "ring", "stop sign", "okapi", "giraffe", "guitar", "quokka")
 COUNTS = [4, 3, 1, 2, 5, 4, 3, 2]
@@ -40,7 +37,7 @@ def prepare(images=None, space=None, *, development=0.3, subtract_mean=False):
     return prepare_training_data(
         images or embedded(),
         space or LabelSpace(words()),
-        development_share=development,
+        SplitConfig(development_share=development),
         subtract_mean=subtract_mean,
         seed=0,
     )
@@ -89,31 +86,35 @@ def test_no_label_with_a_vector_is_refused():
         prepare(embedded(["qqq", "vvv"], [2, 2]))
 
 
-def test_validator_sees_development_labels_alone():
-    data = prepare()
-    devise = Devise(image_width=Tiny.width, width=WIDTH)
-    task = LabellerTask(devise, data.label_vectors, loss="full", margin=0.1)
+def test_validation_counts_hits_among_development_labels():
+    data = prepare(development=0.6)
+    task = LabellerTask(
+        Devise(image_width=Tiny.width, width=WIDTH), data.label_vectors, loss="full", margin=0.1
+    )
     rows, labels = list(data.split.unseen_rows), list(data.split.development)
-    with torch.no_grad():
-        result = validator(data, torch.device("cpu"))(task)
-        projected = F.normalize(devise(data.embedded.vectors[rows].mean(1)), dim=1)
-    best = (projected @ data.vectors[labels].T).argmax(1).tolist()
-    hits = sum(one == other for one, other in zip(best, data.targets(rows, labels), strict=True))
-    assert result.metrics["hit@1"] == pytest.approx(100 * hits / len(rows))
-    assert result.metrics["hit@2"] == 100  # there are two
-    assert validator(prepare(development=0), torch.device("cpu")) is None
+    with torch.no_grad():  # as in the training loop
+        result = make_validator(data, torch.device("cpu"))(task)
+        projected = F.normalize(task.devise(data.embedded.vectors[rows].mean(1)), dim=1)
+    cosines = projected @ data.vectors[labels].T
+    own = cosines.gather(1, torch.tensor(data.targets(rows, labels))[:, None])
+    ranks = (cosines >= own).sum(1)
+    expected = {f"hit@{k}": 100 * float((ranks <= k).float().mean()) for k in KS}
+    assert result.metrics == pytest.approx(expected)
+    assert result.score == pytest.approx(sum(expected.values()) / len(expected))
+    assert 0 < expected["hit@2"] < 100
+    assert make_validator(prepare(development=0), torch.device("cpu")) is None
 
 
 def test_conse_trains_a_classifier():
     data = prepare()
-    conse = make_conse(data, None, top_k=1)
+    conse = make_conse(data, ConseConfig(top_k=1))
     rows = list(data.split.training_rows)
     images = data.embedded.vectors[rows].mean(1)
     targets = data.targets(rows, data.split.training)
     assert conse.classifier(images).argmax(1).tolist() == targets
     projected = F.normalize(conse(images), dim=1)
     assert torch.allclose(projected, data.label_vectors[targets], atol=1e-5)
-    assert make_conse(data, None, top_k=99).top_k == 5
+    assert make_conse(data, ConseConfig(top_k=99)).top_k == 5
 
 
 def test_conse_by_the_encoder_s_classifier(tmp_path):
@@ -122,7 +123,7 @@ def test_conse_by_the_encoder_s_classifier(tmp_path):
     data = prepare(embedded(labels), space, development=0)
     path = tmp_path / "classes.txt"
     path.write_text("zebra\nn00000003\nguitar\nball\nbox\n")
-    conse = make_conse(data, path, top_k=3)
+    conse = make_conse(data, ConseConfig(classes=path))
     lines = {0: 3, 1: 4, 4: 1, 6: 2}  # index of the label: line of the class, from 0
     classifier = data.embedded.embedder.encoder.classifier
     before = classifier.weight.clone()
@@ -145,7 +146,7 @@ def test_classes_that_are_not_the_encoder_s_are_refused(tmp_path, classes, word)
     path = tmp_path / "classes.txt"
     path.write_text(classes)
     with pytest.raises(ValueError, match=word):
-        make_conse(prepare(development=0), path, top_k=3)
+        make_conse(prepare(development=0), ConseConfig(classes=path))
 
 
 def test_classes_of_labels_by_id_or_first_name(tmp_path):
@@ -154,7 +155,7 @@ def test_classes_of_labels_by_id_or_first_name(tmp_path):
     data = prepare(embedded(labels, [2, 2, 2]), development=0)
     path = tmp_path / "classes.txt"
     path.write_text("n00000007 ring\nokapi\nn00000006 ring, band\nx\ncrate, box\n")
-    conse = make_conse(data, path, top_k=3)
+    conse = make_conse(data, ConseConfig(classes=path))
     weight = data.embedded.embedder.encoder.classifier.weight
     assert torch.equal(conse.classifier.weight, weight[[2, 4]])  # okapi's class has no id
 
@@ -165,7 +166,7 @@ def test_encoder_without_classifier_is_refused(tmp_path):
     path = tmp_path / "classes.txt"
     path.write_text("ball\n")
     with pytest.raises(ValueError, match="no classifier"):
-        make_conse(data, path, top_k=3)
+        make_conse(data, ConseConfig(classes=path))
 
 
 def test_random_vectors_keep_the_words():

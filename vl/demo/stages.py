@@ -57,9 +57,8 @@ from vl.labelling.recipe import (
     ConseConfig,
     EncoderConfig,
     LabellerRunConfig,
+    LabellerTraining,
     LabelSpaceConfig,
-    ProjectionRecipe,
-    SplitConfig,
 )
 from vl.labelling.training import train_labeller
 from vl.labelling.word_training import Word2VecSettings, train_word_vectors
@@ -232,24 +231,22 @@ class Demo:
     def train_labellers(self) -> None:
         """Train DeViSE, ConSE, and as a control DeViSE on random word vectors."""
         for method in METHODS:
-            train_labeller(
-                [self.world / "training.txt"],
-                "conse" if method == "conse" else "devise",
+            folder = self.labeller(method).parent
+            training = LabellerTraining(
+                images=[self.world / "training.txt"],
+                method="conse" if method == "conse" else "devise",
                 encoder=EncoderConfig(
                     encoder=ENCODER, weights=self.encoder, embeddings=self.embeddings
                 ),
                 space=LabelSpaceConfig(
                     word_vectors=self.words, random_word_vectors=method == "random"
                 ),
-                split=SplitConfig(),
                 conse=ConseConfig(
                     classes=self.world / "kinds-seen.txt" if method == "conse" else None
                 ),
-                recipe=ProjectionRecipe(),
-                run=LabellerRunConfig(
-                    output_dir=self.labeller(method).parent, device=str(self.device), seed=self.seed
-                ),
+                run=LabellerRunConfig(output_dir=folder, device=str(self.device), seed=self.seed),
             )
+            train_labeller(training)
 
     def train_captioner(self) -> None:
         """Train the decoder on embeddings."""

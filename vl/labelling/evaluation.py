@@ -12,9 +12,8 @@ from vl.data.words.label_lists import read_labels
 from vl.data.words.labels import Label, UniqueLabels
 from vl.data.words.wordnet import WordNet
 from vl.labelling.candidates import Candidates
-from vl.labelling.embedded_examples import load_examples_for
 from vl.labelling.evaluation_results import GroupResult, LabelEvaluation, Rejection
-from vl.labelling.examples import Examples
+from vl.labelling.examples import Examples, load_examples_for
 from vl.labelling.labeller import Labeller
 from vl.metrics.ngrams import Ints
 from vl.metrics.zero_shot import (

@@ -1,4 +1,4 @@
-"""Labelled images to train and evaluate a labeller with, and how they are split.
+"""Labelled images to train and evaluate a labeller with: read, embedded and split.
 
 What is held out is never trained on; the development split validates and calibrates.
 """
@@ -9,10 +9,18 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import Tensor
 
+from vl.data.embeddings import read_provenance
 from vl.data.labelled.folders import read_labelled_images
 from vl.data.words.label_lists import LabelList, Lemmas, read_label
 from vl.data.words.labels import Label, LabelIndex, UniqueLabels, text_of_class
+from vl.encoding.embedder import Embedder
+from vl.encoding.pretrained import load_encoder
+from vl.inputs import error_message
+from vl.labelling.recipe import EncoderConfig
+from vl.search.index import load_embeddings_of
+from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
 _MIN_LABELS = 2  # of the training split, and of the development split if there is one
@@ -34,6 +42,28 @@ class Examples(NamedTuple):
             paths=tuple(self.paths[row] for row in rows),
             targets=tuple(self.targets[row] for row in rows),
         )
+
+
+class EmbeddedExamples(NamedTuple):
+    """Labelled images, their embeddings, and what makes them."""
+
+    embedder: Embedder
+    examples: Examples
+    vectors: Tensor  # (N, views, image width)
+    failed: int = 0  # images that could not be read
+
+    def without(self, labels: LabelList) -> "EmbeddedExamples":
+        """The same without the images of some labels."""
+        examples, rows = hold_out(self.examples, labels)
+        for note in labels.notes:
+            _log.info("held out: %s", note)
+        _log.info(
+            "held out: %d images of %d labels; %d are listed",
+            len(self.examples.names) - len(examples.names),
+            len(self.examples.labels) - len(examples.labels),
+            len(labels.labels),
+        )
+        return self._replace(examples=examples, vectors=self.vectors[rows])
 
 
 class Split(NamedTuple):
@@ -89,6 +119,92 @@ def read_examples(
     )
 
 
+def load_embedded_examples(
+    sources: Sequence[Path],
+    config: EncoderConfig,
+    *,
+    lemmas: Lemmas | None,
+    device: torch.device,
+    quiet: bool = False,
+) -> EmbeddedExamples:
+    """Labelled images with cached embeddings, or encoded now.
+
+    Args:
+        sources: see ``read_examples``.
+        config: the encoder, and the embeddings if there are.
+        lemmas: the words of WordNet's ids.
+        device: where the encoder runs.
+        quiet: show no progress.
+
+    Raises:
+        FileNotFoundError: an image of a list has no embedding.
+        ValueError: an image of a folder has none, or no image can be read; the encoder is not the
+            one of the embeddings; or see ``read_examples``.
+    """
+    encoder = load_encoder(config.encoder, config.weights)
+    views, resize = config.views, config.resize
+    if config.embeddings and (provenance := read_provenance(config.embeddings)):
+        views, resize = provenance.views, provenance.resize
+    embedder = Embedder(
+        encoder, encoder_name=config.encoder, views=views, resize=resize, device=device
+    )
+    return load_examples_for(embedder, sources, config.embeddings, lemmas=lemmas, quiet=quiet)
+
+
+def load_examples_for(
+    embedder: Embedder,
+    sources: Sequence[Path],
+    path: Path | None,
+    *,
+    lemmas: Lemmas | None,
+    quiet: bool = False,
+) -> EmbeddedExamples:
+    """Labelled images with the embeddings of an embedder.
+
+    Args:
+        embedder: of a labeller.
+        sources: see ``read_examples``.
+        path: cached embeddings; None encodes the images.
+        lemmas: the words of WordNet's ids.
+        quiet: show no progress.
+
+    Raises:
+        ValueError: the embeddings were not made by this embedder, or as
+            ``load_embedded_examples``.
+    """
+    if path is None:
+        return embed_examples(read_examples(sources, lemmas=lemmas), embedder, quiet=quiet)
+    embeddings = load_embeddings_of(embedder, path)
+    # Images go by the names that they have in the cache.
+    examples = read_examples(sources, lemmas=lemmas, embedded=frozenset(embeddings.names))
+    return EmbeddedExamples(embedder, examples, embeddings.select(examples.names))
+
+
+def embed_examples(
+    examples: Examples, embedder: Embedder, *, quiet: bool = False
+) -> EmbeddedExamples:
+    """Encode labelled images; those that cannot be read are reported and left out.
+
+    Raises:
+        ValueError: no image can be read.
+    """
+    rows: list[int] = []
+    parts: list[Tensor] = []
+    with ProgressBar("embed", len(examples.paths), unit="images", quiet=quiet) as bar:
+        for batch in embedder.stream(examples.paths):
+            for _, error in batch.failures:
+                bar.print(error_message(error))
+            rows += batch.indices
+            parts.append(batch.vectors)
+            bar.advance(len(batch.indices) + len(batch.failures))
+    if not rows:
+        raise ValueError(f"none of {len(examples.paths)} images can be read")
+    failed = len(examples.paths) - len(rows)
+    if failed:
+        _log.warning("%d of %d images are left out", failed, len(examples.paths))
+    return EmbeddedExamples(embedder, examples.select(rows), torch.cat(parts), failed)
+
+
 def hold_out(examples: Examples, labels: LabelList) -> tuple[Examples, list[int]]:
     """The examples without those of some labels, and which rows they are.
 
@@ -128,7 +244,7 @@ def split_examples(
     # One label alone would always be predicted.
     count = max(_MIN_LABELS, round(development * len(labels))) if development else 0
     if len(labels) - count < _MIN_LABELS:
-        rest = f" and {count} to validate (none with --development 0)" if count else ""
+        rest = f" and {count} to validate (none with --development-share 0)" if count else ""
         raise ValueError(
             f"{len(labels)} labels with images and vectors are too few: at least {_MIN_LABELS} are "
             f"needed to train{rest}"

@@ -1,9 +1,9 @@
-"""Configurations of a labeller's training: encoder, label space, split, optimization and run.
+"""Configurations of a labeller's training and fine-tuning, which are the flags of the commands.
 
-The commands show them as flags; they import no PyTorch.
+They import no PyTorch.
 """
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -18,7 +18,7 @@ from vl.data.bounds import (
     NonNegativeInt,
     PositiveInt,
 )
-from vl.data.choices import Precision, Resize, Schedule, Synonyms
+from vl.data.choices import LabellerMethod, Precision, Resize, Schedule, Synonyms
 
 LABELLER_FILE = "labeller.safetensors"  # in a training's folder
 
@@ -137,3 +137,32 @@ class LabellerRunConfig:
     """Random seed of initialization, development split and order."""
     resume: bool = False
     """Resume the run in the folder."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabellerTraining:
+    """Train a labeller: a projection of images into the space of word vectors."""
+
+    images: tyro.conf.Positional[list[InputPath]]
+    """Folders with a folder for each class, and lists of an image, a tab and its class."""
+    method: LabellerMethod = "devise"
+    """DeViSE's trained projection, ConSE's mix of training labels, or the mean of both."""
+    encoder: EncoderConfig = field(default_factory=EncoderConfig)
+    space: LabelSpaceConfig
+    split: SplitConfig = field(default_factory=SplitConfig)
+    conse: ConseConfig = field(default_factory=ConseConfig)
+    recipe: ProjectionRecipe = field(default_factory=ProjectionRecipe)
+    run: LabellerRunConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabellerFinetuning:
+    """Fine-tune a labeller: encoder and DeViSE's projection together, on images."""
+
+    images: tyro.conf.Positional[list[InputPath]]
+    """Folders with a folder for each class, and lists of an image, a tab and its class."""
+    model: InputFile
+    """Labeller's file, by `vl train labeller --method devise` or both."""
+    split: SplitConfig = field(default_factory=SplitConfig)
+    recipe: EncoderAndProjectionRecipe = field(default_factory=EncoderAndProjectionRecipe)
+    run: LabellerRunConfig

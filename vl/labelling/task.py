@@ -3,12 +3,15 @@
 from collections.abc import Callable
 from typing import Literal
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from vl.data.batches import LabelledBatch, LossSum
 from vl.decoders.devise import Devise, first_violation_loss, hinge_rank_loss
 from vl.encoders.table import Network
+from vl.labelling.examples import embed_examples
+from vl.labelling.training_data import TrainingData
 from vl.metrics.zero_shot import KS, hit_at_k, rank_labels
 from vl.training.loop import Validation
 
@@ -54,26 +57,28 @@ class LabellerTask(nn.Module):
 
 
 def make_validator(
-    embed: Callable[[LabellerTask], Tensor], label_vectors: Tensor, targets: Tensor
-) -> Callable[[LabellerTask], Validation]:
-    """Validation by labels that are not trained on.
+    data: TrainingData, device: torch.device
+) -> Callable[[LabellerTask], Validation] | None:
+    """Validation by the images of development labels; None if there are none.
 
-    Args:
-        embed: embeddings of images of those labels, ``(N, image width)``.
-        label_vectors: of those labels, ``(L, D)``; they are all the candidates.
-        targets: each image's label, ``(N,)``.
-
-    Returns:
-        Its score is the mean over k of hit@k, in percent.
+    All development labels are the candidates. The score is the mean over k of hit@k, in percent.
     """
+    rows, labels = list(data.split.unseen_rows), list(data.split.development)
+    if not rows:
+        return None
+    embedder, examples, vectors, _ = data.embedded
+    cached = vectors[rows].mean(1).to(device)
+    label_vectors, targets = data.vectors[labels].numpy(), np.array(data.targets(rows, labels))
 
     def validate(task: LabellerTask) -> Validation:
-        projected = task.devise(embed(task)).cpu().numpy()
-        means = hit_at_k(rank_labels(projected, label_vectors.numpy(), targets.numpy()), ks=KS)
-        metrics = {
-            f"hit@{k}": 100 * float(value)
-            for k, value in zip(KS, means.image_mean.tolist(), strict=True)
-        }
+        images = cached
+        if task.encoder is not None:
+            current = embedder.with_encoder(task.encoder)
+            embedded = embed_examples(examples.select(rows), current, quiet=True)
+            images = embedded.vectors.mean(1).to(device)
+        projected = task.devise(images).cpu().numpy()
+        hits = hit_at_k(rank_labels(projected, label_vectors, targets)).image_mean.tolist()
+        metrics = {f"hit@{k}": 100 * hit for k, hit in zip(KS, hits, strict=True)}
         return Validation(sum(metrics.values()) / len(metrics), metrics)
 
     return validate

@@ -4,10 +4,12 @@ First the projection alone, on embeddings that an encoder made once; then encode
 together, on images (Frome et al. 2013).
 """
 
+import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,35 +18,26 @@ from torch import nn
 
 from vl import bundle as bundles
 from vl.data.batches import BatchPlan, ImageSource, LabelledBatches, random_view
-from vl.data.choices import LabellerMethod
-from vl.data.words.label_lists import read_label_file
 from vl.data.words.labels import Label
 from vl.decoders.devise import Devise
 from vl.encoding.embedder import image_file_source
 from vl.encoding.finetuning import unfreeze_used_parameters
 from vl.labelling.calibration import calibrate
-from vl.labelling.embedded_examples import embed_examples, load_embedded_examples
-from vl.labelling.examples import read_examples
+from vl.labelling.examples import embed_examples, load_embedded_examples, read_examples
 from vl.labelling.labeller import Labeller
 from vl.labelling.labeller_file import Projection
 from vl.labelling.recipe import (
     LABELLER_FILE,
-    ConseConfig,
-    DeviseRecipe,
-    EncoderAndProjectionRecipe,
-    EncoderConfig,
+    LabellerFinetuning,
     LabellerRunConfig,
-    LabelSpaceConfig,
-    ProjectionRecipe,
-    SplitConfig,
+    LabellerTraining,
 )
-from vl.labelling.task import LabellerTask
+from vl.labelling.task import LabellerTask, make_validator
 from vl.labelling.training_data import (
     TrainingData,
     load_label_space,
     make_conse,
     prepare_training_data,
-    validator,
 )
 from vl.training.loop import CheckpointConfig, StepConfig, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
@@ -55,28 +48,8 @@ _log = logging.getLogger(__name__)
 _BEST_FILE, _BEST_KIND = "best.safetensors", "labeller training"
 
 
-def train_labeller(
-    images: Sequence[Path],
-    method: LabellerMethod,
-    *,
-    encoder: EncoderConfig,
-    space: LabelSpaceConfig,
-    split: SplitConfig,
-    conse: ConseConfig,
-    recipe: ProjectionRecipe,
-    run: LabellerRunConfig,
-) -> Path | None:
+def train_labeller(config: LabellerTraining) -> Path | None:
     """Train a labeller on the embeddings of a fixed encoder.
-
-    Args:
-        images: folders of classes and lists; see ``read_examples``.
-        method: DeViSE's projection, ConSE's mix of training labels, or the mean of both.
-        encoder: the encoder, and cached embeddings if there are.
-        space: word vectors, and what is made of them.
-        split: which labels are trained on.
-        conse: of ConSE.
-        recipe: of DeViSE's optimization.
-        run: where and how it runs.
 
     Returns:
         The labeller's file; None in processes other than the first.
@@ -86,68 +59,47 @@ def train_labeller(
         FormatError: a file is not what it should be.
         OSError: a file cannot be read.
     """
-    _check_output_dir(run, checkpoints=method != "conse")
-    settings = _settings(images, run, encoder, space, split, conse, recipe, method=method)
-    with _processes(run) as processes:
-        labels = load_label_space(space, seed=run.seed)
-        lemmas = None if labels.wordnet is None else labels.wordnet.lemmas()
+    _check_output_dir(config.run, checkpoints=config.method != "conse")
+    with _processes(config.run) as processes:
+        space = load_label_space(config.space, seed=config.run.seed)
         embedded = load_embedded_examples(
-            images, encoder, lemmas=lemmas, device=processes.device, quiet=not processes.first
+            config.images,
+            config.encoder,
+            lemmas=None if space.wordnet is None else space.wordnet.lemmas(),
+            device=processes.device,
+            quiet=not processes.first,
         )
-        if split.held_out:
-            embedded = embedded.without(read_label_file(split.held_out, lemmas=lemmas))
         data = prepare_training_data(
             embedded,
-            labels,
-            development_share=split.development_share,
-            subtract_mean=space.subtract_mean,
-            seed=run.seed,
+            space,
+            config.split,
+            subtract_mean=config.space.subtract_mean,
+            seed=config.run.seed,
         )
         projections: dict[str, Projection] = {}
-        if method != "devise":
+        if config.method != "devise":
             with torch.random.fork_rng(devices=[]):  # the projection is initialized as without
-                projections["conse"] = make_conse(data, conse.classes, top_k=conse.top_k)
-        if method != "conse":
-            devise = Devise(image_width=data.embedded.vectors.shape[2], width=data.space.width)
-            if recipe.standardize:
-                training_vectors = data.embedded.vectors[list(data.split.training_rows)]
-                devise.standardize(training_vectors.flatten(0, 1))
-            source = random_view(data.embedded.vectors[list(data.split.training_rows)])
+                projections["conse"] = make_conse(data, config.conse)
+        if config.method != "conse":
+            vectors = data.embedded.vectors[list(data.split.training_rows)]
+            devise = Devise(image_width=vectors.shape[2], width=data.space.width)
+            if config.recipe.standardize:
+                devise.standardize(vectors.flatten(0, 1))
+            recipe = config.recipe
             task = LabellerTask(devise, data.label_vectors, loss=recipe.loss, margin=recipe.margin)
             groups = [(list(devise.parameters()), recipe.learning_rate)]
-            _optimize(
-                task,
-                data,
-                source,
-                groups,
-                recipe=recipe,
-                run=run,
-                settings=settings,
-                processes=processes,
-            )
+            _optimize(config, task, data, random_view(vectors), groups, processes)
             projections["devise"] = devise
-        if processes.first:
-            labeller = _assemble(data, projections, settings, encoder_changed=False)
-            labeller.save(run.output_dir / LABELLER_FILE)
-    return run.output_dir / LABELLER_FILE if processes.first else None
+        if not processes.first:
+            return None
+        return _save(config, data, projections)
 
 
-def finetune_labeller(
-    images: Sequence[Path],
-    model: Path,
-    *,
-    split: SplitConfig,
-    recipe: EncoderAndProjectionRecipe,
-    run: LabellerRunConfig,
-) -> Path | None:
+def finetune_labeller(config: LabellerFinetuning) -> Path | None:
     """Train the encoder and the projection of a labeller together, on images.
 
-    Args:
-        images: folders of classes and lists; see ``read_examples``.
-        model: the labeller's file; ConSE, which is of another encoder then, is left out.
-        split: which labels are trained on; none that the labeller was trained on may validate.
-        recipe: of the optimization.
-        run: where and how it runs.
+    ConSE is left out, as it belongs to the encoder before; no label that the labeller was trained
+    on may validate.
 
     Returns:
         The fine-tuned labeller's file; None in processes other than the first.
@@ -158,25 +110,20 @@ def finetune_labeller(
         FormatError: a file is not what it should be.
         OSError: a file cannot be read.
     """
-    _check_output_dir(run, checkpoints=True)
-    settings = _settings(images, run, split, recipe, model=model)
-    with _processes(run) as processes:
-        start = Labeller.load(model, device=processes.device)
+    _check_output_dir(config.run, checkpoints=True)
+    with _processes(config.run) as processes:
+        start = Labeller.load(config.model, device=processes.device)
         devise = start.projections.get("devise")
         if not isinstance(devise, Devise):
-            raise ValueError(f"{model} has no DeViSE projection to fine-tune")
+            raise ValueError(f"{config.model} has no DeViSE projection to fine-tune")
         if "conse" in start.projections:
-            _log.warning("ConSE of %s is left out: it belongs to the encoder before", model)
-        lemmas = None if start.space.wordnet is None else start.space.wordnet.lemmas()
-        examples = read_examples(images, lemmas=lemmas)
+            _log.warning("ConSE of %s is left out: it belongs to the encoder before", config.model)
+        net = start.space.wordnet
+        examples = read_examples(config.images, lemmas=None if net is None else net.lemmas())
         embedded = embed_examples(examples, start.embedder, quiet=not processes.first)
         encoder = start.embedder.encoder
         unfreeze_used_parameters(encoder)
-        if split.held_out:
-            embedded = embedded.without(read_label_file(split.held_out, lemmas=lemmas))
-        data = prepare_training_data(
-            embedded, start.space, development_share=split.development_share, seed=run.seed
-        )
+        data = prepare_training_data(embedded, start.space, config.split, seed=config.run.seed)
         if repeated := [label.text for label in data.development_labels if label in start.seen]:
             raise ValueError(
                 f"{len(repeated)} labels of the development split were trained on before, as "
@@ -188,6 +135,7 @@ def finetune_labeller(
             resize=start.embedder.resize,
             views=start.embedder.views,
         )
+        recipe = config.recipe
         task = LabellerTask(
             devise, data.label_vectors, loss=recipe.loss, margin=recipe.margin, encoder=encoder
         )
@@ -195,22 +143,10 @@ def finetune_labeller(
             (list(devise.parameters()), recipe.learning_rate),
             ([p for p in encoder.parameters() if p.requires_grad], recipe.encoder_learning_rate),
         ]
-        _optimize(
-            task,
-            data,
-            source,
-            groups,
-            recipe=recipe,
-            run=run,
-            settings=settings,
-            processes=processes,
-        )
-        if processes.first:
-            labeller = _assemble(
-                data, {"devise": devise}, settings, seen=start.seen, encoder_changed=True
-            )
-            labeller.save(run.output_dir / LABELLER_FILE)
-    return run.output_dir / LABELLER_FILE if processes.first else None
+        _optimize(config, task, data, source, groups, processes)
+        if not processes.first:
+            return None
+        return _save(config, data, {"devise": devise}, seen=start.seen)
 
 
 def _check_output_dir(run: LabellerRunConfig, *, checkpoints: bool) -> None:
@@ -224,17 +160,14 @@ def _check_output_dir(run: LabellerRunConfig, *, checkpoints: bool) -> None:
         raise ValueError(f"{run.output_dir} contains a labeller; choose another folder")
 
 
-def _settings(
-    images: Sequence[Path], run: LabellerRunConfig, *configs: object, **settings: object
-) -> dict[str, Any]:
+def _settings(config: LabellerTraining | LabellerFinetuning) -> dict[str, Any]:
     """The settings of a run, which resuming must not change, as JSON has them."""
-    settings |= {"seed": run.seed, "precision": run.precision, "device": run.device}
-    for config in configs:
-        settings |= vars(config)
-    return {
-        "images": [str(path) for path in images],
-        **{key: str(v) if isinstance(v, Path) else v for key, v in settings.items()},
-    }
+    settings: dict[str, Any] = {}
+    for name, value in vars(config).items():
+        settings |= vars(value) if is_dataclass(value) else {name: value}
+    del settings["output_dir"], settings["resume"]
+    as_json: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return as_json
 
 
 @contextmanager
@@ -253,17 +186,15 @@ def _processes(run: LabellerRunConfig) -> Iterator[Processes]:
 
 
 def _optimize(
+    config: LabellerTraining | LabellerFinetuning,
     task: LabellerTask,
     data: TrainingData,
     source: ImageSource,
     groups: list[tuple[list[nn.Parameter], float]],
-    *,
-    recipe: DeviseRecipe,
-    run: LabellerRunConfig,
-    settings: dict[str, Any],
     processes: Processes,
 ) -> None:
     """Train to the last epoch, and load the best one's weights into the task."""
+    recipe, run = config.recipe, config.run
     labels = data.targets(data.split.training_rows, data.split.training)
     plan = BatchPlan(
         len(labels),
@@ -285,14 +216,14 @@ def _optimize(
             recipe.schedule, steps=recipe.epochs * len(batches), decay_every=len(batches)
         ),
         epochs=recipe.epochs,
-        checkpoints=CheckpointConfig(run.output_dir, settings, resume=run.resume),
+        checkpoints=CheckpointConfig(run.output_dir, _settings(config), resume=run.resume),
         steps=StepConfig(
             processes,
             grad_clip=math.inf,  # none in the paper
             bfloat16=run.precision == "bfloat16",
         ),
         validation=ValidationConfig(
-            validator(data, processes.device),
+            make_validator(data, processes.device),
             lambda task, _: bundles.write(
                 best, kind=_BEST_KIND, configuration={}, modules={"task": task}
             ),
@@ -307,23 +238,14 @@ def _optimize(
     bundles.fill(bundles.read(best, kind=_BEST_KIND), "task", task)
 
 
-def _assemble(
+def _save(
+    config: LabellerTraining | LabellerFinetuning,
     data: TrainingData,
     projections: dict[str, Projection],
-    settings: dict[str, Any],
     *,
-    encoder_changed: bool,
     seen: Sequence[Label] = (),
-) -> Labeller:
-    """A labeller, calibrated on the development split.
-
-    Args:
-        data: labels and images.
-        projections: trained.
-        settings: of the run, for the reader.
-        encoder_changed: whether the data's embeddings are of the encoder before.
-        seen: labels that were trained on before.
-    """
+) -> Path:
+    """Write the labeller, calibrated on the development split; ``seen`` was trained on before."""
     embedder, examples, vectors, _ = data.embedded
     split = data.split
     embedder.encoder.requires_grad_(False)
@@ -334,24 +256,25 @@ def _assemble(
         seen=list(dict.fromkeys([*seen, *data.training_labels])),
         development=data.development_labels,
         training={
-            "settings": settings,
+            "settings": _settings(config),
             "views": list(embedder.views),
             "resize": embedder.resize,
             "images": len(split.training_rows),
             "labels": len(split.training),
         },
     )
-    rows = [*split.seen_rows, *split.unseen_rows]
-    if not split.unseen_rows:
-        return labeller
-    vectors = vectors[rows]
-    if encoder_changed:
-        vectors = embed_examples(examples.select(rows), embedder, quiet=True).vectors
-    labels = [*split.training, *split.development]
-    labeller.calibration = calibrate(
-        labeller.project(vectors.mean(1)).cpu(),
-        torch.tensor(data.targets(rows, labels)),
-        data.vectors[labels],
-        torch.arange(len(labels)) < len(split.training),
-    )
-    return labeller
+    if split.unseen_rows:
+        rows = [*split.seen_rows, *split.unseen_rows]
+        vectors = vectors[rows]
+        if isinstance(config, LabellerFinetuning):  # they are of the encoder before
+            vectors = embed_examples(examples.select(rows), embedder, quiet=True).vectors
+        labels = [*split.training, *split.development]
+        labeller.calibration = calibrate(
+            labeller.project(vectors.mean(1)).cpu(),
+            torch.tensor(data.targets(rows, labels)),
+            data.vectors[labels],
+            torch.arange(len(labels)) < len(split.training),
+        )
+    path = config.run.output_dir / LABELLER_FILE
+    labeller.save(path)
+    return path

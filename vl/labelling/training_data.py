@@ -1,8 +1,7 @@
 """What a labeller is trained on: embedded images, their labels in word space, and the split."""
 
 import logging
-from collections.abc import Callable, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -17,12 +16,9 @@ from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
 from vl.decoders.conse import Conse
 from vl.encoding.softmax_regression import softmax_regression
-from vl.labelling.embedded_examples import EmbeddedExamples, embed_examples
-from vl.labelling.examples import Split, split_examples
+from vl.labelling.examples import EmbeddedExamples, Split, split_examples
 from vl.labelling.labeller_file import as_stored
-from vl.labelling.recipe import LabelSpaceConfig
-from vl.labelling.task import LabellerTask, make_validator
-from vl.training.loop import Validation
+from vl.labelling.recipe import ConseConfig, LabelSpaceConfig, SplitConfig
 
 _log = logging.getLogger(__name__)
 _CONSE_DECAY = 1e-3  # weight decay of ConSE's classifier, for standardized embeddings
@@ -61,8 +57,7 @@ def load_label_space(config: LabelSpaceConfig, *, seed: int) -> LabelSpace:
     """The label space of a training, before any mean is subtracted.
 
     Raises:
-        FormatError: word vectors or WordNet are damaged.
-        OSError: a file cannot be read.
+        FormatError, OSError: word vectors or WordNet are damaged, or cannot be read.
         ValueError: see ``LabelSpace``.
     """
     wordnet = None if config.wordnet is None else WordNet.load(config.wordnet)
@@ -85,8 +80,8 @@ def random_vectors(words: WordVectors, seed: int) -> WordVectors:
 def prepare_training_data(
     embedded: EmbeddedExamples,
     space: LabelSpace,
+    config: SplitConfig,
     *,
-    development_share: float,
     subtract_mean: bool = False,
     seed: int,
 ) -> TrainingData:
@@ -95,13 +90,17 @@ def prepare_training_data(
     Args:
         embedded: the images.
         space: without a mean to subtract, if it is to get one.
-        development_share: see ``split_examples``.
+        config: which labels are left out, and which validate.
         subtract_mean: subtract the mean of the training labels' vectors from all.
         seed: of the split.
 
     Raises:
         ValueError: too few labels have a vector, or one equals the mean.
+        FormatError, OSError: the file of held-out labels is damaged, or cannot be read.
     """
+    if config.held_out:
+        lemmas = None if space.wordnet is None else space.wordnet.lemmas()
+        embedded = embedded.without(read_label_file(config.held_out, lemmas=lemmas))
     examples = embedded.examples
     texts = [label.text for label in examples.labels]
     synsets = [label.synset for label in examples.labels]
@@ -109,7 +108,9 @@ def prepare_training_data(
     usable = ~np.isnan(label_vectors.vectors[:, 0])
     if len(usable) and not usable.any():
         raise ValueError(f"none of {len(texts)} labels has a word vector: {first_few(texts)}")
-    split = split_examples(examples, usable.tolist(), development=development_share, seed=seed)
+    split = split_examples(
+        examples, usable.tolist(), development=config.development_share, seed=seed
+    )
     if subtract_mean:
         space = space.subtract_mean(label_vectors.vectors[list(split.training)])
         label_vectors = space.embed(texts, synsets)
@@ -123,7 +124,7 @@ def prepare_training_data(
         _log.info("%s", line)
     for index in sorted(set(range(len(texts))) - set(examples.targets)):
         _log.warning("no image of label %r is left", texts[index])
-    if not development_share:
+    if not config.development_share:
         _log.warning(
             "no development split (--development-share 0): the labeller will have no "
             "probabilities, no none of these, no calibrated stacking and no CSLS"
@@ -141,44 +142,22 @@ def prepare_training_data(
     return TrainingData(embedded, split, space, torch.from_numpy(label_vectors.vectors))
 
 
-def validator(
-    data: TrainingData, device: torch.device
-) -> Callable[[LabellerTask], Validation] | None:
-    """Validation by the images of development labels; None if there are none."""
-    rows, labels = list(data.split.unseen_rows), list(data.split.development)
-    if not rows:
-        return None
-    embedder, examples, vectors, _ = data.embedded
-    cached = vectors[rows].mean(1).to(device)
-
-    def embed(task: LabellerTask) -> Tensor:
-        if task.encoder is None:
-            return cached
-        current = embedder.with_encoder(task.encoder)
-        return embed_examples(examples.select(rows), current, quiet=True).vectors.mean(1).to(device)
-
-    return make_validator(embed, data.vectors[labels], torch.tensor(data.targets(rows, labels)))
-
-
-def make_conse(data: TrainingData, classes: Path | None, *, top_k: int) -> Conse:
+def make_conse(data: TrainingData, config: ConseConfig) -> Conse:
     """ConSE, by the encoder's own classifier or by one trained on the embeddings.
-
-    Args:
-        data: the labels, and the images if a classifier is trained.
-        classes: of the encoder's classifier, one a line, in its order; None trains a classifier.
-        top_k: labels that are mixed.
 
     Raises:
         ValueError: none of the labels is a class, or the encoder has no such classifier.
+        FormatError, OSError: the file of classes is damaged, or cannot be read.
     """
     labels = data.split.training
+    classes = config.classes
     if classes is None:
         rows = list(data.split.training_rows)
         vectors = data.embedded.vectors[rows]  # (N, views, image width)
         targets = torch.tensor(data.targets(rows, labels)).repeat_interleave(vectors.shape[1])
         images = vectors.flatten(0, 1)
         solution = softmax_regression(images, targets, classes=len(labels), decay=_CONSE_DECAY)
-        return _conse(solution.weight, solution.bias, data.label_vectors, top_k=top_k)
+        return _conse(solution.weight, solution.bias, data.label_vectors, top_k=config.top_k)
     wordnet = data.space.wordnet
     listed = read_label_file(classes, lemmas=None if wordnet is None else wordnet.lemmas())
     if listed.notes:
@@ -199,7 +178,7 @@ def make_conse(data: TrainingData, classes: Path | None, *, top_k: int) -> Conse
         )
     rows = [output for output in outputs if output is not None]
     weight, bias = classifier.weight[rows], classifier.bias[rows]
-    return _conse(weight, bias, data.label_vectors[matched], top_k=top_k)
+    return _conse(weight, bias, data.label_vectors[matched], top_k=config.top_k)
 
 
 def _outputs_of(labels: Sequence[Label], classes: LabelIndex) -> list[int | None]:

@@ -1,21 +1,21 @@
-"""`vl train labeller` and `vl finetune labeller`: labelled images to a labeller.
+"""`vl train labeller`: labelled images and word vectors to a labeller.
 
-The first trains a projection into the space of word vectors; the second goes on with the encoder.
+Its flags are the configuration that the library takes.
 """
 
-from vl.labelling.recipe import LabellerFinetuning, LabellerTraining
+from vl.labelling.recipe import LabellerTraining
 
 
-def run(flags: LabellerTraining | LabellerFinetuning) -> int:
-    """Train or fine-tune."""
+def run(flags: LabellerTraining) -> int:
+    """Run the training, and print the path of the labeller's file.
+
+    Raises:
+        ValueError: there are no images, or see ``train_labeller``.
+    """
     if not flags.images:
         raise ValueError("no images: give folders of classes or lists")
-    from vl.labelling.training import finetune_labeller, train_labeller
+    from vl.labelling.training import train_labeller
 
-    if isinstance(flags, LabellerTraining):
-        path = train_labeller(flags)
-    else:
-        path = finetune_labeller(flags)
-    if path:
+    if path := train_labeller(flags):
         print(path)
     return 0

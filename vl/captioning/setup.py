@@ -23,8 +23,7 @@ from vl.data.errors import FormatError
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder, image_file_source
-from vl.encoding.finetuning import unfreeze_used_parameters
-from vl.encoding.pretrained import check_fingerprint
+from vl.encoding.pretrained import check_fingerprint, unfreeze_used_parameters
 
 
 @dataclass(frozen=True)

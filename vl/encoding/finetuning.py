@@ -145,20 +145,6 @@ def unfreeze(encoder: Network, depth: Depth, *, blocks: int) -> None:
     encoder.classifier.requires_grad_(True)
 
 
-def unfreeze_used_parameters(encoder: Network) -> None:
-    """Require gradients of the parameters that the embedding depends on, and of no others.
-
-    DistributedDataParallel waits for a gradient of every parameter that requires one.
-    """
-    parameters = list(encoder.requires_grad_(True).eval().parameters())
-    side, device = encoder.image_size, parameters[0].device
-    embedding = encoder(torch.zeros(1, 3, side, side, device=device))
-    gradients = torch.autograd.grad(embedding.sum(), parameters, allow_unused=True)
-    for parameter, gradient in zip(parameters, gradients, strict=True):
-        parameter.requires_grad_(gradient is not None)
-    encoder.to(memory_format=torch.channels_last)
-
-
 def finetune_encoder(
     pretrained: Pretrained,
     splits: Splits,

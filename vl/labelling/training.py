@@ -21,7 +21,7 @@ from vl.data.batches import BatchPlan, ImageSource, LabelledBatches, random_view
 from vl.data.words.labels import Label
 from vl.decoders.devise import Devise
 from vl.encoding.embedder import image_file_source
-from vl.encoding.finetuning import unfreeze_used_parameters
+from vl.encoding.pretrained import unfreeze_used_parameters
 from vl.labelling.calibration import calibrate
 from vl.labelling.examples import embed_examples, load_embedded_examples, read_examples
 from vl.labelling.labeller import Labeller

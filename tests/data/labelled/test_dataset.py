@@ -99,7 +99,7 @@ def test_refuses_compressed_shards(tmp_path, name):
 
 def test_refuses_shards_beside_folders(photos):
     (photos / "x.tar").write_bytes(b"")
-    with pytest.raises(ValueError, match="side by side.*'cat'"):
+    with pytest.raises(ValueError, match=r"side by side.*'cat'"):
         open_dataset(photos)
 
 

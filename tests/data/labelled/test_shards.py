@@ -125,7 +125,7 @@ def test_refuses_unknown_classes(tmp_path, label):
 def test_refuses_classes_of_other_shards(tmp_path):
     ours(tmp_path, 4)
     write_classes(tmp_path, "dog", "cat")
-    with pytest.raises(FormatError, match="000000.*'cat'.* not class 0"):
+    with pytest.raises(FormatError, match=r"000000.*'cat'.* not class 0"):
         ShardDataset(tmp_path)
 
 
@@ -165,7 +165,7 @@ def test_warns_of_gaps_in_foreign_shards(tmp_path):
 def test_refuses_an_incomplete_set_of_our_shards(tmp_path):
     ours(tmp_path, 9)
     (tmp_path / SETTINGS).write_text(json.dumps({"shards": 5}))
-    with pytest.raises(FileNotFoundError, match="2 of 5 .*'shard-000003.*'shard-000004"):
+    with pytest.raises(FileNotFoundError, match=r"2 of 5 .*'shard-000003.*'shard-000004"):
         ShardDataset(tmp_path)
     assert len(ShardDataset(tmp_path / "shard-000001.tar").labels) > 0
     for wrong in ("{", "[]", "{}", '{"shards": -1}', '{"shards": 10000000000}', '{"shards": true}'):

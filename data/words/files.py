@@ -8,7 +8,6 @@ import logging
 import re
 import shlex
 import struct
-from collections.abc import Callable
 from pathlib import Path
 from typing import IO, NamedTuple
 
@@ -35,7 +34,6 @@ class WordFile(NamedTuple):
     """The content of a file of word vectors."""
 
     words: list[str]
-    rows: dict[str, int]  # row of each word
     matrix: NDArray[np.float32]  # (V, D), each row of unit length
 
 
@@ -54,20 +52,27 @@ def read_word_file(path: Path, *, limit: int | None = None) -> WordFile:
     """
     layout = _detect_layout(path)
     count = layout.num_words if limit is None else min(layout.num_words, limit)
-    matrix = _allocate(path, count, layout)
-    read = _read_binary if layout.binary else _read_text
-    with path.open("rb") as raw:
-        rows: dict[str, int] = {}
-        where = _record_of(layout)
-        with decompressed(raw, lambda: where(len(rows))) as file:
-            if layout.header:
-                file.readline()
-            read(_Source(path, file, where), rows, matrix, rest=limit is None)
-    words = list(rows)
-    norms = _normalize(path, matrix, words, where)
-    if norms.all():
-        return WordFile(words, rows, matrix)
-    return _without_zeros(path, words, matrix, norms > 0)
+    try:
+        matrix = np.empty((count, layout.width), np.float32)
+    except (MemoryError, ValueError) as error:
+        problem = f"{count} words of {layout.width} numbers do not fit into memory"
+        raise FormatError(path, problem, record="line 1" if layout.header else None) from error
+    reader = _Reader(path, layout)
+    with path.open("rb") as raw, decompressed(raw, lambda: reader.record(len(reader.rows))) as file:
+        if layout.header:
+            file.readline()
+        read = reader.read_binary if layout.binary else reader.read_text
+        read(file, matrix, rest=limit is None)
+    words = list(reader.rows)
+    is_zero = _normalize(matrix, words, reader) == 0
+    if is_zero.any():  # files for other uses are padded with them
+        zeros = [word for word, zero in zip(words, is_zero) if zero]
+        _log.warning("%s: left out: %d zero vectors: %s", path, len(zeros), first_few(zeros))
+        if is_zero.all():
+            raise FormatError(path, "all its vectors are zero")
+        words = [word for word, zero in zip(words, is_zero) if not zero]
+        matrix = matrix[~is_zero]
+    return WordFile(words, matrix)
 
 
 class _Layout(NamedTuple):
@@ -77,32 +82,75 @@ class _Layout(NamedTuple):
     width: int  # dimension of the vectors
 
 
-class _Source(NamedTuple):
-    path: Path
-    file: IO[bytes]
-    where: Callable[[int], str]  # the name of a row's record
+class _Reader:
+    """Reads words and vectors of one of the formats."""
+
+    def __init__(self, path: Path, layout: _Layout) -> None:
+        self.rows: dict[str, int] = {}  # of the words so far
+        self._path = path
+        self._layout = layout
+
+    def record(self, row: int) -> str:
+        """The name of a row in errors."""
+        layout = self._layout
+        return f"word {row + 1}" if layout.binary else f"line {row + 1 + layout.header}"
 
     def error(self, row: int, problem: str) -> FormatError:
-        return FormatError(self.path, problem, record=self.where(row))
+        return FormatError(self._path, problem, record=self.record(row))
 
-    def add(self, rows: dict[str, int], name: bytes) -> None:
+    def read_binary(self, file: IO[bytes], matrix: NDArray[np.float32], *, rest: bool) -> None:
+        count, size = matrix.shape
+        buffer, offset = b"", 0
+        for row in range(count):
+            while (space := buffer.find(b" ", offset)) < 0 or len(buffer) < space + 1 + 4 * size:
+                if space < 0 and len(buffer) - offset > _MAX_WORD:
+                    raise self.error(row, f"no word, or the header's size {size} is wrong")
+                # Doubled, as a wrong header's huge row would take forever block by block.
+                more = file.read(max(_BLOCK, len(buffer) - offset))
+                if not more:
+                    header = f"the header says {count} words of {size} numbers"
+                    raise self.error(row, f"the file ends here, but {header}")
+                buffer, offset = buffer[offset:] + more, 0
+            # word2vec ends a vector with a line feed, gensim does not.
+            self._add(buffer[offset:space].removeprefix(b"\n"))
+            matrix[row] = np.frombuffer(buffer, "<f4", size, space + 1)
+            offset = space + 1 + 4 * size
+        if rest and (buffer[offset:] + file.read(1)).strip(b"\n"):
+            header = f"the header says {count} words of {size} numbers"
+            raise self.error(count, f"{header}, but more follows")
+
+    def read_text(self, file: IO[bytes], matrix: NDArray[np.float32], *, rest: bool) -> None:
+        count, size = matrix.shape
+        for row in range(count):
+            line = file.readline()
+            if not line:
+                raise self.error(row, f"the file ends here, but the header says {count} words")
+            name, *numbers = line.rstrip(b" \r\n").rsplit(b" ", size)
+            # GloVe's largest file has words with spaces in them, such as ". . .".
+            if len(numbers) < size or (b" " in name and _is_number(name.rpartition(b" ")[2])):
+                width = len(_fields(line)) - 1
+                raise self.error(row, f"expected a word and {size} numbers, found {width}")
+            self._add(name)
+            try:
+                with np.errstate(over="ignore"):  # 1e39 is infinite, which is refused later
+                    matrix[row] = [float(number) for number in numbers]
+            except ValueError as error:
+                field = next(number for number in numbers if not _is_number(number))
+                problem = f"{field.decode(errors='replace')!r} is not a number"
+                raise self.error(row, problem) from error
+        if rest and file.read(_HEAD).strip():
+            raise self.error(count, f"the header says {count} words, but more follow")
+
+    def _add(self, name: bytes) -> None:
+        row = len(self.rows)
         try:
             word = name.decode()
         except UnicodeDecodeError as error:
-            problem = f"the word {name[:40]!r} is not UTF-8"
-            raise self.error(len(rows), problem) from error
+            raise self.error(row, f"the word {name[:40]!r} is not UTF-8") from error
         if not word:
-            raise self.error(len(rows), "the word is missing")
-        if word in rows:
-            first = self.where(rows[word])
-            raise self.error(len(rows), f"{word!r} is there twice, at first in {first}")
-        rows[word] = len(rows)
-
-
-def _record_of(layout: _Layout) -> Callable[[int], str]:
-    if layout.binary:
-        return lambda row: f"word {row + 1}"
-    return lambda row: f"line {row + 1 + layout.header}"
+            raise self.error(row, "the word is missing")
+        if (first := self.rows.setdefault(word, row)) != row:
+            raise self.error(row, f"{word!r} is there twice, at first in {self.record(first)}")
 
 
 def _detect_layout(path: Path) -> _Layout:
@@ -118,9 +166,9 @@ def _detect_layout(path: Path) -> _Layout:
         )
     if head.startswith(_NUMPY):
         problem = "a numpy array: numbers without words"
-        if own := _ARRAY.match(path.name):
-            command = _conversion(path.with_name(own[1]))
-            problem += f". gensim wrote it beside {own[1]}, which can be converted: {command}"
+        if match := _ARRAY.match(path.name):
+            command = _conversion(path.with_name(match[1]))
+            problem += f". gensim wrote it beside {match[1]}, which can be converted: {command}"
         raise FormatError(path, problem)
     if head.startswith(_FASTTEXT):
         raise FormatError(path, "fastText's binary format; expected its .vec file")
@@ -183,90 +231,17 @@ def _is_number(field: bytes) -> bool:
     return True
 
 
-def _allocate(path: Path, count: int, layout: _Layout) -> NDArray[np.float32]:
-    try:
-        return np.empty((count, layout.width), np.float32)
-    except (MemoryError, ValueError) as error:
-        problem = f"{count} words of {layout.width} numbers do not fit into memory"
-        raise FormatError(path, problem, record="line 1" if layout.header else None) from error
-
-
-def _read_binary(
-    source: _Source, rows: dict[str, int], matrix: NDArray[np.float32], *, rest: bool
-) -> None:
-    count, size = matrix.shape
-    buffer, offset = b"", 0
-    for row in range(count):
-        while (space := buffer.find(b" ", offset)) < 0 or len(buffer) < space + 1 + 4 * size:
-            if space < 0 and len(buffer) - offset > _MAX_WORD:
-                raise source.error(row, f"no word, or the header's size {size} is wrong")
-            # Doubled, as a wrong header's huge row would take forever block by block.
-            more = source.file.read(max(_BLOCK, len(buffer) - offset))
-            if not more:
-                problem = f"the file ends here, but the header says {count} words of {size} numbers"
-                raise source.error(row, problem)
-            buffer, offset = buffer[offset:] + more, 0
-        # word2vec ends a vector with a line feed, gensim does not.
-        source.add(rows, buffer[offset:space].removeprefix(b"\n"))
-        matrix[row] = np.frombuffer(buffer, "<f4", size, space + 1)
-        offset = space + 1 + 4 * size
-    if rest and (buffer[offset:] + source.file.read(1)).strip(b"\n"):
-        problem = f"the header says {count} words of {size} numbers, but more follows"
-        raise source.error(count, problem)
-
-
-def _read_text(
-    source: _Source, rows: dict[str, int], matrix: NDArray[np.float32], *, rest: bool
-) -> None:
-    count, size = matrix.shape
-    for row in range(count):
-        line = source.file.readline()
-        if not line:
-            raise source.error(row, f"the file ends here, but the header says {count} words")
-        name, *numbers = line.rstrip(b" \r\n").rsplit(b" ", size)
-        # GloVe's largest file has words with spaces in them, such as ". . .".
-        if len(numbers) < size or (b" " in name and _is_number(name.rpartition(b" ")[2])):
-            count = len(_fields(line)) - 1
-            raise source.error(row, f"expected a word and {size} numbers, found {count}")
-        source.add(rows, name)
-        try:
-            with np.errstate(over="ignore"):  # 1e39 is infinite, which is refused later
-                matrix[row] = [float(number) for number in numbers]
-        except ValueError as error:
-            field = next(number for number in numbers if not _is_number(number))
-            problem = f"{field.decode(errors='replace')!r} is not a number"
-            raise source.error(row, problem) from error
-    if rest and source.file.read(_HEAD).strip():
-        raise source.error(count, f"the header says {count} words, but more follow")
-
-
 def _normalize(
-    path: Path, matrix: NDArray[np.float32], words: list[str], where: Callable[[int], str]
+    matrix: NDArray[np.float32], words: list[str], reader: _Reader
 ) -> NDArray[np.float64]:
     """Normalize each row in place; returns the norms, ``(V,)``."""
     norms = np.empty(len(matrix))
     for start in range(0, len(matrix), _ROWS):
+        rows = slice(start, start + _ROWS)
         with np.errstate(invalid="ignore"):  # some NaNs warn; all are refused below
-            # Squares of 1e30 overflow float32.
-            block = matrix[start : start + _ROWS].astype(np.float64)
-            norm = np.sqrt((block**2).sum(1))
-        if not np.isfinite(norm).all():
-            row = start + int(np.flatnonzero(~np.isfinite(norm))[0])
-            problem = f"the vector of {words[row]!r} has a number that is not finite"
-            raise FormatError(path, problem, record=where(row))
-        matrix[start : start + _ROWS] = block / np.where(norm > 0, norm, 1)[:, None]
-        norms[start : start + _ROWS] = norm
+            block = matrix[rows].astype(np.float64)  # squares of 1e30 overflow float32
+            norms[rows] = np.sqrt((block**2).sum(1))
+        for row in (np.flatnonzero(~np.isfinite(norms[rows])) + start).tolist():
+            raise reader.error(row, f"the vector of {words[row]!r} has a number that is not finite")
+        matrix[rows] = block / np.where(norms[rows] > 0, norms[rows], 1)[:, None]
     return norms
-
-
-def _without_zeros(
-    path: Path, words: list[str], matrix: NDArray[np.float32], nonzero: NDArray[np.bool_]
-) -> WordFile:
-    """Leave out zero vectors, with which files for other uses are padded, with a warning."""
-    zeros = [word for word, keep in zip(words, nonzero) if not keep]
-    examples = first_few(zeros)
-    _log.warning("%s: left out: %d zero vectors: %s", path, len(zeros), examples)
-    if not nonzero.any():
-        raise FormatError(path, "all its vectors are zero")
-    words = [word for word, keep in zip(words, nonzero) if keep]
-    return WordFile(words, {word: row for row, word in enumerate(words)}, matrix[nonzero])

@@ -6,7 +6,7 @@ It does not know which of them have vectors.
 import contextlib
 import errno
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -52,11 +52,7 @@ def read_labels(argument: str, *, lemmas: Lemmas | None = None) -> LabelList:
         OSError: the file cannot be read.
     """
     path = find_label_file(argument)
-    return (
-        parse_labels(argument, lemmas=lemmas)
-        if path is None
-        else read_label_file(path, lemmas=lemmas)
-    )
+    return read_label_file(path, lemmas=lemmas) if path else parse_labels(argument, lemmas=lemmas)
 
 
 def find_label_file(argument: str) -> Path | None:
@@ -89,15 +85,11 @@ def parse_labels(text: str, *, lemmas: Lemmas | None = None) -> LabelList:
     """
     if len(text.strip().splitlines()) > 1:
         raise ValueError("the labels span several lines; give the name of a file that holds them")
-    reader = _ListReader("item", lemmas)
-    for index, item in enumerate(text.split(","), 1):
-        try:
-            reader.add(item, index)
-        except ValueError as error:
-            raise ValueError(f"item {index} of the labels: {error}") from error
-    if not reader.labels:
-        raise ValueError(f"there is no label in {text!r}")
-    return LabelList(tuple(reader.labels), reader.notes())
+    try:
+        return _read_list(text.split(","), "item", lemmas)
+    except _ItemError as error:
+        where = f"{error.item} of the labels" if error.item else repr(text)
+        raise ValueError(f"{where}: {error}") from error
 
 
 def read_label_file(path: Path, *, lemmas: Lemmas | None = None) -> LabelList:
@@ -115,18 +107,15 @@ def read_label_file(path: Path, *, lemmas: Lemmas | None = None) -> LabelList:
         FormatError: the file is not text, a line is an id without words, or there is no label.
         OSError: the file cannot be read.
     """
-    reader = _ListReader("line", lemmas)
-    for index, line in enumerate(text_lines(path), 1):
-        try:
-            reader.add(line, index)
-        except ValueError as error:
-            raise FormatError(path, str(error), record=f"line {index}") from error
-    if not reader.labels:
-        raise FormatError(path, "there is no label in it")
-    notes = reader.notes()
-    if len(reader.labels) == 1 and "," in reader.labels[0].text and not reader.labels[0].synset:
-        notes += ("the only line is one label with synonyms; write each label on its own line",)
-    return LabelList(tuple(reader.labels), notes)
+    try:
+        listed = _read_list(text_lines(path), "line", lemmas)
+    except _ItemError as error:
+        raise FormatError(path, str(error), record=error.item) from error
+    label = listed.labels[0]
+    if len(listed.labels) == 1 and "," in label.text and not label.synset:
+        note = "the only line is one label with synonyms; write each label on its own line"
+        return listed._replace(notes=(*listed.notes, note))
+    return listed
 
 
 def read_label(text: str, *, lemmas: Lemmas | None = None) -> Label:
@@ -167,45 +156,37 @@ def read_class(name: str) -> Label:
         return Label(text, text if SYNSET_ID.fullmatch(text) else None)
 
 
-class _ListReader:
-    """The labels of a list so far, and what was left out.
+class _ItemError(ValueError):
+    def __init__(self, problem: str, item: str | None = None) -> None:
+        super().__init__(problem)
+        self.item = item
 
-    Args:
-        unit: what is counted, lines or items.
-        lemmas: the words of WordNet's ids.
-    """
 
-    def __init__(self, unit: str, lemmas: Lemmas | None) -> None:
-        self.labels: list[Label] = []
-        self._unit = unit
-        self._lemmas = lemmas
-        self._first: dict[str | tuple[str, ...], int] = {}  # by id or names, where it came first
-        self._empty: list[int] = []
-        self._repeated: list[tuple[str, int, int]] = []  # label, where, where it came first
-
-    def add(self, text: str, index: int) -> None:
+def _read_list(texts: Iterable[str], unit: str, lemmas: Lemmas | None) -> LabelList:
+    """The labels of lines or items, without empty and repeated ones."""
+    labels: list[Label] = []
+    first_of: dict[str | tuple[str, ...], int] = {}  # by id or names, where a label came first
+    empty: list[int] = []
+    repeated: list[str] = []
+    for index, text in enumerate(texts, 1):
         if not text.strip().strip(_BLANK):
-            self._empty.append(index)
-            return
-        label = read_label(text, lemmas=self._lemmas)
-        first = self._first.setdefault(label.synset or label.names, index)
+            empty.append(index)
+            continue
+        try:
+            label = read_label(text, lemmas=lemmas)
+        except ValueError as error:
+            raise _ItemError(str(error), f"{unit} {index}") from error
+        first = first_of.setdefault(label.synset or label.names, index)
         if first == index:
-            self.labels.append(label)
+            labels.append(label)
         else:
-            self._repeated.append((label.synset or label.text, index, first))
-
-    def notes(self) -> tuple[str, ...]:
-        notes = []
-        if self._empty:
-            count, first = len(self._empty), self._empty[0]
-            subject = f"an empty {self._unit}" if count == 1 else f"{count} empty {self._unit}s"
-            notes.append(f"left out: {subject}, first {self._unit} {first}")
-        if self._repeated:
-            label, index, first = self._repeated[0]
-            count = len(self._repeated)
-            subject = "a repeated label" if count == 1 else f"{count} repeated labels"
-            notes.append(
-                f"left out: {subject}, first {label!r} in {self._unit} {index}, "
-                f"the same as {self._unit} {first}"
-            )
-        return tuple(notes)
+            name = label.synset or label.text
+            repeated.append(f"{name!r} in {unit} {index}, the same as {unit} {first}")
+    if not labels:
+        raise _ItemError("there is no label in it")
+    notes = []
+    if empty:
+        notes.append(f"left out: empty {unit}s ({len(empty)}), first {unit} {empty[0]}")
+    if repeated:
+        notes.append(f"left out: repeated labels ({len(repeated)}), first {repeated[0]}")
+    return LabelList(tuple(labels), tuple(notes))

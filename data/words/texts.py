@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from functools import cache
 from io import BufferedReader, RawIOBase
 from pathlib import Path
-from typing import IO, Any, Protocol, cast
+from typing import IO, Any, cast
 
 from vl.data.errors import FormatError
 
@@ -126,16 +126,7 @@ def decompressed(raw: BufferedReader, record: Callable[[], str]) -> Iterator[IO[
         file.close()
 
 
-class _Decompressor(Protocol):
-    """The common interface of lzma's and bz2's decompressors."""
-
-    @property
-    def eof(self) -> bool: ...
-    @property
-    def needs_input(self) -> bool: ...
-    @property
-    def unused_data(self) -> bytes: ...
-    def decompress(self, data: bytes, max_length: int = -1) -> bytes: ...
+_Decompressor = lzma.LZMADecompressor | bz2.BZ2Decompressor
 
 
 class _Streams(RawIOBase):
@@ -152,29 +143,22 @@ class _Streams(RawIOBase):
     def readinto(self, buffer: Any) -> int:
         data = b""
         while not data:
-            more = b""
+            block = b""
             if self._stream.eof:
-                more = self._next_stream()
-                if not more:
-                    return 0
+                block = self._stream.unused_data.lstrip(b"\0")  # xz allows zeros between streams
+                while not block:
+                    more = self._compressed.read(_BLOCK)
+                    if not more:
+                        return 0
+                    block = more.lstrip(b"\0")
                 self._stream = self._start()
             elif self._stream.needs_input:
-                more = self._compressed.read(_BLOCK)
-                if not more:
+                block = self._compressed.read(_BLOCK)
+                if not block:
                     raise EOFError("the end is missing")
-            data = self._stream.decompress(more, len(buffer))
+            data = self._stream.decompress(block, len(buffer))
         buffer[: len(data)] = data
         return len(data)
-
-    def _next_stream(self) -> bytes:
-        """Its first bytes; none at the end of the file. xz allows zeros between streams."""
-        more = self._stream.unused_data.lstrip(b"\0")
-        while not more:
-            block = self._compressed.read(_BLOCK)
-            if not block:
-                break
-            more = block.lstrip(b"\0")
-        return more
 
 
 def synonyms(label: str) -> list[list[str]]:

@@ -7,7 +7,7 @@ walks are NumPy's: a step of the breadth-first search by scipy.sparse takes 3 ti
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,13 +20,6 @@ Rows = NDArray[np.int64]
 Mask = NDArray[np.bool_]
 
 _MAX_NAMED = 4  # ids of a cycle in its message
-
-
-class NltkCorpus(Protocol):
-    """The part of NLTK's corpus reader that is used."""
-
-    def all_synsets(self, pos: str) -> Iterable[Any]:
-        """Synsets of a part of speech."""
 
 
 class Nearest(NamedTuple):
@@ -95,7 +88,7 @@ class WordNet:
         return cls.from_files(Path(source) / "words.txt", is_a=Path(source) / "is_a.txt")
 
     @classmethod
-    def from_nltk(cls, corpus: NltkCorpus | None = None) -> "WordNet":
+    def from_nltk(cls, corpus: Any = None) -> "WordNet":
         """Load the nouns of NLTK's WordNet 3.0, which must be on this machine.
 
         Args:
@@ -152,7 +145,7 @@ class WordNet:
 
     def words(self, name: str) -> tuple[str, ...]:
         """The words of a synset, the most frequent first."""
-        return self._words[self._row(name)]
+        return self._words[int(self.rows([name])[0])]
 
     def lemmas(self) -> Mapping[str, tuple[str, ...]]:
         """The words of every synset, by id."""
@@ -175,25 +168,15 @@ class WordNet:
         return self._reachable(self._children, name)
 
     def hops(self, sources: Iterable[str]) -> Rows:
-        """Edges from each synset to the nearest source, up or down, ``(S,)``; -1 without a path."""
-        hops = np.full(len(self), -1, dtype=np.int64)
-        for hop, level in enumerate(_levels(self._neighbors, np.unique(self.rows(sources)))):
-            hops[level] = hop
-        return hops
-
-    def distance(self, first: str, second: str) -> int | None:
-        """Edges between two synsets, up or down; None without a path."""
-        hops = int(self.hops([first])[self._row(second)])
-        return None if hops < 0 else hops
-
-    def within(self, sources: Iterable[str], max_hops: int) -> tuple[str, ...]:
-        """All synsets at most ``max_hops`` edges from a source, in WordNet's order.
+        """Edges from each synset to the nearest source, up or down, ``(S,)``; -1 without a path.
 
         The published zero-shot lists count hops in another tree: their "2-hops" are, but for
         ``animal``, the labels of ImageNet that are one edge of `is_a.txt` from its 1,000.
         """
-        hops = self.hops(sources)
-        return self._ids(np.flatnonzero((hops >= 0) & (hops <= max_hops)))
+        hops = np.full(len(self), -1, dtype=np.int64)
+        for hop, level in enumerate(_levels(self._neighbors, np.unique(self.rows(sources)))):
+            hops[level] = hop
+        return hops
 
     def nearest(self, name: str, candidates: Mask, *, min_count: int) -> Nearest:
         """The synsets nearest to one, hop by hop until there are enough.
@@ -230,9 +213,6 @@ class WordNet:
         if not names:
             raise FormatError(path, "the file is empty")
         return tuple(names)
-
-    def _row(self, name: str) -> int:
-        return int(self.rows([name])[0])
 
     def _ids(self, rows: Rows) -> tuple[str, ...]:
         return tuple(self.ids[row] for row in rows.tolist())

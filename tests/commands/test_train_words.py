@@ -75,8 +75,8 @@ def test_logs_what_is_left_out_of_the_labels(text, tmp_path, capsys):
     labels.write_text("stop sign\n\ntruck\nStop  Sign\n")
     assert train(tmp_path / "words.bin", text, "--labels", labels) == 0
     stderr = capsys.readouterr().err
-    assert f"{labels}: left out: an empty line, first line 2" in stderr
-    assert f"{labels}: left out: a repeated label, first 'Stop  Sign'" in stderr
+    assert f"{labels}: left out: empty lines (1), first line 2" in stderr
+    assert f"{labels}: left out: repeated labels (1), first 'Stop  Sign'" in stderr
 
 
 def test_no_pair_takes_away_a_term_of_the_labels(tmp_path, capsys):

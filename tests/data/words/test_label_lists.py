@@ -20,7 +20,7 @@ LEMMAS = {"n01440764": ("tench", "Tinca tinca"), "n02012849": ["crane"], "n03126
 
 
 @pytest.fixture
-def written(tmp_path):
+def write(tmp_path):
     def write(content):
         path = tmp_path / "labels.txt"
         path.write_bytes(content if isinstance(content, bytes) else content.encode())
@@ -29,68 +29,67 @@ def written(tmp_path):
     return write
 
 
-def test_a_line_is_a_label_and_commas_separate_its_synonyms(written):
-    listed = read_label_file(written("tench, Tinca tinca\n  okapi \nelectric guitar"))
-    assert listed == LabelList(
-        (Label("tench, Tinca tinca"), Label("okapi"), Label("electric guitar"))
-    )
-    (label,) = read_label_file(written("n01440764\ttench , Tinca tinca\n")).texts
+def test_a_line_is_a_label_with_its_synonyms(write):
+    listed = read_label_file(write("tench, Tinca tinca\n  okapi \nelectric guitar"))
+    assert listed.texts == ("tench, Tinca tinca", "okapi", "electric guitar")
+    assert listed.notes == ()
+    (label,) = read_label_file(write("n01440764\ttench , Tinca tinca\n")).texts
     assert synonyms(label) == [["tench"], ["Tinca", "tinca"]]
 
 
 @pytest.mark.parametrize("separator", [" ", "\t", "  ", ",", ", "])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_line_may_begin_with_an_id(written, separator, end):
+def test_a_line_may_begin_with_an_id(write, separator, end):
     text = f"n01440764{separator}tench, Tinca tinca{end}n1 way street{end}v00001740{separator}go"
-    listed = read_label_file(written(text))
+    listed = read_label_file(write(text))
     assert listed.texts == ("tench, Tinca tinca", "n1 way street", "go")
     assert listed.synsets == ("n01440764", None, "v00001740")
 
 
-def test_an_id_alone_has_the_words_of_wordnet(written):
-    listed = read_label_file(written("n02012849\nokapi\nn01440764\n"), lemmas=LEMMAS)
+def test_id_alone_has_the_words_of_wordnet(write):
+    listed = read_label_file(write("n02012849\nokapi\nn01440764\n"), lemmas=LEMMAS)
     assert listed.texts == ("crane", "okapi", "tench, Tinca tinca")
     assert listed.synsets == ("n02012849", None, "n01440764")
-    listed = read_label_file(written("n01440764 doctor fish"), lemmas=LEMMAS)
+    listed = read_label_file(write("n01440764 doctor fish"), lemmas=LEMMAS)
     assert listed.texts == ("doctor fish",)  # words on the line come first
-    assert read_labels(str(written("n01440764")), lemmas=LEMMAS).synsets == ("n01440764",)
+    assert read_labels(str(write("n01440764")), lemmas=LEMMAS).synsets == ("n01440764",)
     assert read_labels("n01440764, okapi", lemmas=LEMMAS).synsets == ("n01440764", None)
 
 
-def test_an_id_alone_needs_wordnet_and_must_be_in_it(written):
-    path = written("okapi\nn01440764\n")
+def test_refuses_id_alone_without_words(write):
+    path = write("okapi\nn01440764\n")
     with pytest.raises(FormatError, match=r"labels.txt: line 2: n01440764 .*--wordnet"):
         read_label_file(path)
-    with pytest.raises(FormatError, match=r"line 2: n01440764 .* no such id"):
+    with pytest.raises(FormatError, match=r"labels.txt: line 2: n01440764 .*no such id"):
         read_label_file(path, lemmas={})
     with pytest.raises(ValueError, match=r"item 2 .*n01440764 .*--wordnet"):
         parse_labels("okapi, n01440764")
 
 
-def test_labels_of_a_command_line_are_separated_by_commas():
+def test_labels_separated_by_commas():
     listed = parse_labels("okapi, electric guitar ,stop sign")
     assert listed == LabelList((Label("okapi"), Label("electric guitar"), Label("stop sign")))
 
 
-def test_empty_lines_and_items_are_counted(written):
-    listed = read_label_file(written("\nokapi\n \t\n, ,\nzebra\n\n"))
+def test_empty_lines_and_items_are_counted(write):
+    listed = read_label_file(write("\nokapi\n \t\n, ,\nzebra\n\n"))
     assert listed.texts == ("okapi", "zebra")
-    assert listed.notes == ("left out: 4 empty lines, first line 1",)
-    assert parse_labels("a,,b").notes == ("left out: an empty item, first item 2",)
+    assert listed.notes == ("left out: empty lines (4), first line 1",)
+    assert parse_labels("a,,b").notes == ("left out: empty items (1), first item 2",)
 
 
 @pytest.mark.parametrize(
     "same", ["stop sign", "Stop  SIGN", " stop\u00a0sign ", "STOP SIGN", "stop_sign"]
 )
-def test_repeated_labels_are_left_out(written, same):
-    listed = read_label_file(written(f"stop sign\nokapi\n{same}\nokapi\n"))
+def test_repeated_labels_are_left_out(write, same):
+    listed = read_label_file(write(f"stop sign\nokapi\n{same}\nokapi\n"))
     assert listed.labels == (Label("stop sign"), Label("okapi"))
     (note,) = listed.notes
-    assert "2 repeated labels" in note
+    assert "labels (2)" in note
     assert f"{same.strip()!r} in line 3, the same as line 1" in note
 
 
-def test_two_spellings_of_a_letter_are_one_label():
+def test_unicode_forms_of_a_letter_are_equal():
     decomposed = unicodedata.normalize("NFD", "Café")
     assert decomposed != "Café"
     listed = parse_labels(f"café, {decomposed}, straße, STRASSE, キリン, cafe")
@@ -98,60 +97,57 @@ def test_two_spellings_of_a_letter_are_one_label():
     assert "item 2, the same as item 1" in listed.notes[0]
 
 
-def test_two_ids_with_the_same_words_are_two_labels_and_one_id_is_one(written):
+def test_labels_with_ids_are_compared_by_them(write):
     text = "n02012849 crane\nn03126707 crane\ncrane\nn02012849 bird\n"
-    listed = read_label_file(written(text))
+    listed = read_label_file(write(text))
     assert listed.texts == ("crane", "crane", "crane")
     assert listed.synsets == ("n02012849", "n03126707", None)
     (note,) = listed.notes
-    assert "a repeated label, first 'n02012849' in line 4, the same as line 1" in note
+    assert "labels (1), first 'n02012849' in line 4, the same as line 1" in note
 
 
-def test_a_single_line_with_commas_is_noted(written):
-    listed = read_label_file(written("okapi, zebra\n"))
+def test_a_single_line_with_commas_is_noted(write):
+    listed = read_label_file(write("okapi, zebra\n"))
     assert listed.texts == ("okapi, zebra",)
     assert "one label with synonyms" in listed.notes[0]
-    assert read_label_file(written("n01440764 tench, Tinca tinca\n")).notes == ()
-    assert read_label_file(written("okapi\n")).notes == ()
-
-
-@pytest.mark.parametrize("text", ["", "\n \n", ",\n", "\ufeff"])
-def test_an_empty_list_is_refused(written, text):
-    with pytest.raises(FormatError, match=r"labels\.txt: there is no label"):
-        read_label_file(written(text))
-
-
-@pytest.mark.parametrize("text", ["", "  ", ",", " , ,"])
-def test_an_empty_command_line_is_refused(text):
-    with pytest.raises(ValueError, match="no label in"):
-        read_labels(text)
-    with pytest.raises(ValueError, match="no label in"):
-        read_label(text)
+    assert read_label_file(write("n01440764 tench, Tinca tinca\n")).notes == ()
+    assert read_label_file(write("okapi\n")).notes == ()
 
 
 @pytest.mark.parametrize(
-    ("content", "message"),
+    ("content", "key_word"),
     [
+        ("", "no label"),
+        ("\n \n", "no label"),
+        (",\n", "no label"),
+        ("\ufeff", "no label"),
         (b"okapi\ncaf\xe9\n", "line 2: not UTF-8"),
         ("okapi".encode("utf-16-le"), "line 1: a zero byte"),
         (b"okapi\n3\tzebra\n", "line 2: a tab"),
     ],
 )
-def test_a_file_that_is_not_a_list_is_refused_with_its_line(written, content, message):
-    with pytest.raises(FormatError, match=message):
-        read_label_file(written(content))
+def test_refuses_other_files(write, content, key_word):
+    with pytest.raises(FormatError, match=rf"labels\.txt: .*{key_word}"):
+        read_label_file(write(content))
 
 
-def test_several_lines_on_a_command_line_are_refused():
-    with pytest.raises(ValueError, match="several lines"):
+@pytest.mark.parametrize("text", ["", "  ", ",", " , ,"])
+def test_refuses_text_without_labels(text):
+    for read in (read_labels, read_label):
+        with pytest.raises(ValueError, match="no label"):
+            read(text)
+
+
+def test_refuses_several_lines_of_labels():
+    with pytest.raises(ValueError, match="lines"):
         parse_labels("okapi\nzebra, horse")
 
 
-def test_a_byte_order_mark_is_no_part_of_the_first_label(written):
-    assert read_label_file(written("\ufeffokapi\nokapi\n")).texts == ("okapi",)
+def test_byte_order_mark(write):
+    assert read_label_file(write("\ufeffokapi\nokapi\n")).texts == ("okapi",)
 
 
-def test_a_file_of_that_name_is_read(tmp_path, monkeypatch):
+def test_file_of_that_name_is_read(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     assert read_labels("okapi").texts == ("okapi",)
     (tmp_path / "okapi").write_text("zebra\n")
@@ -160,13 +156,13 @@ def test_a_file_of_that_name_is_read(tmp_path, monkeypatch):
 
 
 @pytest.mark.parametrize("name", ["lists/okapi", "lists\\okapi", "a.txt", "b.CSV", "c.json"])
-def test_a_missing_file_is_no_label(name):
+def test_refuses_missing_file(name):
     with pytest.raises(FileNotFoundError, match="no such file") as raised:
         read_labels(name)
     assert raised.value.filename == name
 
 
-def test_a_folder_is_no_list(tmp_path, monkeypatch):
+def test_refuses_folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "okapi").mkdir()
     with pytest.raises(IsADirectoryError, match="folder"):
@@ -174,12 +170,12 @@ def test_a_folder_is_no_list(tmp_path, monkeypatch):
     assert read_labels("okapi,").texts == ("okapi",)  # as the message says
 
 
-def test_many_labels_are_read(written):
+def test_many_labels(write):
     assert len(read_labels(", ".join(f"label {n}" for n in range(2000))).labels) == 2000
     text = "".join(f"label {index}, Étiquette {index}\n" for index in range(20_000))
-    listed = read_label_file(written(text + text))
+    listed = read_label_file(write(text + text))
     assert len(listed.labels) == 20_000
-    assert "20000 repeated" in listed.notes[0]
+    assert "labels (20000)" in listed.notes[0]
 
 
 @pytest.mark.parametrize(
@@ -192,7 +188,7 @@ def test_many_labels_are_read(written):
         ("n99999999 moon", ("moon", "n99999999")),
     ],
 )
-def test_one_label_is_read_like_a_line(text, expected):
+def test_read_label(text, expected):
     assert read_label(text, lemmas=LEMMAS) == Label(*expected)
 
 
@@ -205,5 +201,5 @@ def test_one_label_is_read_like_a_line(text, expected):
         (",", (",", None)),
     ],
 )
-def test_a_class_is_read_from_its_folder_name(name, expected):
+def test_read_class(name, expected):
     assert read_class(name) == Label(*expected)

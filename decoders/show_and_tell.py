@@ -75,16 +75,13 @@ class ShowAndTell(StandardizedInput):
         if tie_word_embeddings:
             self.output.weight = self.word_embedding.weight
         self.dropout = nn.Dropout(dropout)
-        self._initialize()
-
-    def _initialize(self) -> None:
         for name, parameter in self.named_parameters():
             if name.endswith("bias"):
                 nn.init.zeros_(parameter)
             else:
                 nn.init.uniform_(parameter, -0.08, 0.08)  # im2txt's initializer_scale
-        if self.cell == "im2txt":
-            forget = self.input_gates.bias.data[self.hidden_size : 2 * self.hidden_size]
+        if cell == "im2txt":
+            forget = self.input_gates.bias.data[hidden_size : 2 * hidden_size]
             forget.fill_(1.0)  # BasicLSTMCell's forget_bias, which im2txt leaves at its default
 
     def start(self, images: Tensor) -> State:
@@ -155,16 +152,13 @@ class ShowAndTell(StandardizedInput):
                 outputs.append(output)
             logits = self.output(self.dropout(torch.cat(outputs)))  # (sum of live, V)
         logits = logits.to(torch.promote_types(logits.dtype, torch.float32))  # not in bfloat16
-        if weights is None:
-            total = F.cross_entropy(
-                logits, targets, reduction="sum", label_smoothing=label_smoothing
-            )
-        else:
-            nll = F.cross_entropy(
-                logits, targets, reduction="none", label_smoothing=label_smoothing
-            )
+        reduction = "sum" if weights is None else "none"
+        total = F.cross_entropy(
+            logits, targets, reduction=reduction, label_smoothing=label_smoothing
+        )
+        if weights is not None:
             weights = weights[order]
-            total = nll @ torch.cat([weights[:n] for n in live])
+            total = total @ torch.cat([weights[:n] for n in live])
         return LossSum(total, torch.tensor(len(targets), device=total.device))
 
     def _scheduled_sampling(

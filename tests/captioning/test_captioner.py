@@ -134,7 +134,7 @@ def test_start_and_unknown_are_never_generated():
     biased = decoder()
     with torch.no_grad():
         biased.output.bias[[0, 2]] += 100
-    for hypotheses in captioner(decoders=[biased]).hypotheses(torch.randn(8, 12), n_best=3):
+    for hypotheses in captioner(decoders=[biased]).hypotheses(torch.randn(8, 12)):
         assert len(hypotheses) == 3
         assert not any({0, 2} & set(hypothesis.words) for hypothesis in hypotheses)
 
@@ -157,7 +157,7 @@ def test_length_penalty():
     orders = []
     for penalty in (0.0, 1.0):
         search = SearchSettings(num_beams=4, max_length=6, length_penalty=penalty)
-        batch = model.hypotheses(vectors, search=search, n_best=4)
+        batch = model.hypotheses(vectors, search=search)
         for hypotheses in batch:
             scores = [h.log_prob / (len(h.words) + 1) ** penalty for h in hypotheses if h.ended]
             assert scores == sorted(scores, reverse=True)
@@ -258,6 +258,10 @@ def put_embedder(**settings):
     return lambda config, tensors: config["embedder"].update(settings)
 
 
+def put_encoder(**settings):
+    return lambda config, tensors: config["embedder"]["encoder"].update(settings)
+
+
 def put_decoder(**settings):
     return lambda config, tensors: config["decoders"][0].update(settings)
 
@@ -273,8 +277,8 @@ HOSTILE = [
     (put(vocabulary="a b"), "vocabulary"),
     (lambda c, t: c.pop("vocabulary"), "missing: vocabulary"),
     (put(temperature=1), "unknown: temperature"),
-    (put_embedder(encoder={"name": "resnet9000"}), "resnet9000"),
-    (put_embedder(encoder={"name": "tiny", "fingerprint": "0" * 16}), "weights"),
+    (put_encoder(name="resnet9000"), "resnet9000"),
+    (put_encoder(fingerprint="0" * 16), "weights"),
     (lambda c, t: t["encoder.mean"].add_(0.1), "weights"),
     (put_embedder(views=["plain", "sideways"]), "sideways"),
     (put_embedder(resize="stretch"), "stretch"),

@@ -1,16 +1,13 @@
 """What a training starts from: cached embeddings, or images and the part of the encoder used."""
 
-import json
-
 import pytest
 import torch
 
-from tests.helpers.tiny_captioner import WORDS, Tiny, decoder, drawings, embedder, encoder
+from tests.helpers.tiny_captioner import WORDS, Tiny, drawings, embedder, encoder
 from vl.captioning.setup import CaptionSplits, setup_on_embeddings, setup_on_images
 from vl.data.captions.captions import CaptionedImage
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.embeddings import EmbeddingWriter, Provenance
-from vl.data.errors import FormatError
 from vl.encoders.weights import fingerprint
 
 
@@ -29,7 +26,7 @@ def on_images(tmp_path, **changes):
     paths = drawings(tmp_path, 4)
     splits = splits_of([path.name for path in paths[:3]], [paths[3].name])
     settings = {"views": ("plain", "flip"), "resize": "center-crop", **changes}
-    return setup_on_images(tmp_path, splits, embedder=embedder(**settings), decoder=decoder())
+    return setup_on_images(tmp_path, splits, embedder(**settings))
 
 
 def test_only_parameters_that_the_embedding_depends_on_are_trained(tmp_path):
@@ -51,9 +48,7 @@ def test_validation_uses_the_encoder_in_training(tmp_path):
 
 def test_counts_missing_images(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"2 images are missing, the first .*x\.png"):
-        setup_on_images(
-            tmp_path, splits_of(["x.png"], ["y.png"]), embedder=embedder(), decoder=decoder()
-        )
+        setup_on_images(tmp_path, splits_of(["x.png"], ["y.png"]), embedder())
 
 
 def test_embeddings_give_embedder_images_and_standardization(tmp_path):
@@ -70,28 +65,18 @@ def test_embeddings_give_embedder_images_and_standardization(tmp_path):
     writer.add(["a.jpg", "b.jpg", "c.jpg"], vectors)
     writer.finish()
 
-    def on_embeddings(*, standardize):
-        return setup_on_embeddings(
-            path,
-            splits_of(["c.jpg", "a.jpg"], ["b.jpg"]),
-            encoder=encoder(),
-            encoder_name="tiny",
-            decoder=decoder(),
-            standardize=standardize,
-            device=torch.device("cpu"),
-        )
-
-    setup = on_embeddings(standardize=True)
+    calls = []
+    setup = setup_on_embeddings(
+        path,
+        splits_of(["c.jpg", "a.jpg"], ["b.jpg"]),
+        encoder=encoder(),
+        encoder_name="tiny",
+        device=torch.device("cpu"),
+        standardize=calls.append,
+    )
     assert (setup.embedder.views, setup.embedder.resize) == (("plain", "flip"), "center-crop")
     source = setup.source(torch.tensor([0, 1]), torch.tensor([1, 2]))
     assert torch.equal(source, torch.stack([vectors[2, 1], vectors[0, 0]]).float())
     development = setup.development(None)
     assert torch.equal(development, vectors[1:2].float().mean(1))
-    mean = vectors[[2, 0]].float().flatten(0, 1).mean(0)
-    assert torch.allclose(setup.decoder.image_mean, mean)
-    raw = on_embeddings(standardize=False).decoder
-    assert torch.equal(raw.image_mean, decoder().image_mean)
-    index = path.with_suffix(".json")
-    index.write_text(json.dumps({**json.loads(index.read_text()), "resize": "stretch"}))
-    with pytest.raises(FormatError, match=r"images\.json.*stretch"):
-        on_embeddings(standardize=True)
+    assert torch.equal(calls[0], vectors[[2, 0]].float().flatten(0, 1))

@@ -134,21 +134,21 @@ class Captioner:
         self, vectors: Tensor, *, search: SearchSettings | None = None, n_best: int = 1
     ) -> list[list[Caption]]:
         """Captions of embeddings ``(B, D)``, the mean over the embedder's views."""
+        (search or self.search).check_n_best(n_best)
         return [
             [
                 Caption(self.vocabulary.decode(best.words), best.log_prob, best.ended)
                 for best in hypotheses[:n_best]
             ]
-            for hypotheses in self.hypotheses(vectors, search=search, n_best=n_best)
+            for hypotheses in self.hypotheses(vectors, search=search)
         ]
 
     @torch.inference_mode()
     def hypotheses(
-        self, vectors: Tensor, *, search: SearchSettings | None = None, n_best: int = 1
+        self, vectors: Tensor, *, search: SearchSettings | None = None
     ) -> list[list[Hypothesis]]:
         """The result of the search for embeddings ``(B, D)``: captions as word ids."""
         search, ids = search or self.search, self.vocabulary
-        search.check_n_best(n_best)
         vectors = vectors.to(self.device)
         step, state = constraints.ensemble(
             [(decoder.step, decoder.start(vectors)) for decoder in self.decoders]

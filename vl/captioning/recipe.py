@@ -63,8 +63,6 @@ class DecoderConfig:
     """Use the word embedding as the output matrix."""
     dropout: Probability = 0.3
     """Dropout on the LSTM's input and output; 0.3 in im2txt."""
-    standardize: bool = True
-    """Standardize image embeddings (zero mean, unit deviation), or use them raw as published."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,6 +160,8 @@ class CaptionerTraining:
     """Encoder that made the embeddings; it goes into the captioner."""
     weights: InputFile | None = None
     """Weights of the encoder."""
+    standardize: bool = True
+    """Standardize image embeddings (zero mean, unit deviation), or use them raw as published."""
     decoder: DecoderConfig = field(default_factory=DecoderConfig)
     recipe: TeacherForcingRecipe = field(default_factory=TeacherForcingRecipe)
     run: CaptionerRunConfig
@@ -191,3 +191,6 @@ class SelfCriticalTraining:
     data: CaptionFiles
     recipe: SelfCriticalRecipe = field(default_factory=SelfCriticalRecipe)
     run: CaptionerRunConfig
+
+
+AnyTraining = CaptionerTraining | CaptionerFinetuning | SelfCriticalTraining

@@ -1,9 +1,12 @@
 """Image ids of COCO's results format, from the names of image files."""
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 
 from vl.data.captions.captions import ImageId
+
+_COCO = re.compile(r"(?:.*_)?([0-9]{12})", re.DOTALL)  # COCO_val2014_000000000042
 
 
 def image_ids(paths: Sequence[Path]) -> list[ImageId]:
@@ -13,19 +16,14 @@ def image_ids(paths: Sequence[Path]) -> list[ImageId]:
         ValueError: two different files have the same id, or a name is not UTF-8.
     """
     path_of: dict[ImageId, Path] = {}
+    ids: list[ImageId] = []
     for path in paths:
-        image = image_id(path)
-        if path_of.setdefault(image, path) != path:
-            raise ValueError(f"{path_of[image]} and {path} have the same image id {image!r}")
+        match = _COCO.fullmatch(path.stem)
+        ids.append(int(match[1]) if match else path.name)
+        if path_of.setdefault(ids[-1], path) != path:
+            raise ValueError(f"{path_of[ids[-1]]} and {path} have the same image id {ids[-1]!r}")
         try:
-            str(image).encode()
+            str(ids[-1]).encode()
         except UnicodeEncodeError as cause:
             raise ValueError(f"the name of {path!r} is not UTF-8") from cause
-    return [image_id(path) for path in paths]
-
-
-def image_id(path: Path) -> ImageId:
-    """COCO's number if the name is its twelve digits, or ends in them after ``_``."""
-    digits = path.stem.rpartition("_")[2]
-    is_coco = len(digits) == 12 and digits.isascii() and digits.isdecimal()
-    return int(digits) if is_coco else path.name
+    return ids

@@ -1,7 +1,6 @@
 """Settings of the captioner's beam search."""
 
 from dataclasses import dataclass
-from typing import get_args
 
 from vl.data.choices import RankBy
 
@@ -32,9 +31,6 @@ class SearchSettings:
     others first."""
 
     def __post_init__(self) -> None:
-        if self.rank_by not in get_args(RankBy):
-            choices = " or ".join(map(repr, get_args(RankBy)))
-            raise ValueError(f"rank_by is {self.rank_by!r}; it must be {choices}")
         for name, minimum, maximum in (
             ("num_beams", 1, MAX_COUNT),
             ("max_length", 1, MAX_COUNT),

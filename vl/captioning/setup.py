@@ -19,8 +19,6 @@ from vl.data.captions.captions import CaptionedImage, read_captions
 from vl.data.captions.ptb.tokens import words
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.embeddings import load_embeddings
-from vl.data.errors import FormatError
-from vl.decoders.show_and_tell import ShowAndTell
 from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder, image_file_source
 from vl.encoding.pretrained import check_fingerprint, unfreeze_used_parameters
@@ -34,19 +32,18 @@ class CaptionSplits:
     development: Sequence[CaptionedImage]
     vocabulary: Vocabulary
 
-    def encode(self, images: Sequence[CaptionedImage]) -> list[list[list[int]]]:
-        """The captions of each image as word ids."""
+    def training_ids(self) -> list[list[list[int]]]:
+        """The captions of each training image as word ids."""
         return [
             [self.vocabulary.encode(words(caption)) for caption in image.captions]
-            for image in images
+            for image in self.training
         ]
 
 
 class TrainingSetup(NamedTuple):
-    """Models and images of a training."""
+    """The images of a training, and the embedder."""
 
     embedder: Embedder
-    decoder: ShowAndTell
     source: ImageSource  # of the training images
     development: Callable[[Network | None], Tensor]  # (images, D), by the encoder in training
 
@@ -97,49 +94,41 @@ def setup_on_embeddings(
     *,
     encoder: Network,
     encoder_name: str,
-    decoder: ShowAndTell,
-    standardize: bool,
     device: torch.device,
+    standardize: Callable[[Tensor], None] | None = None,
 ) -> TrainingSetup:
-    """The decoder on cached embeddings of both splits.
+    """The decoder alone, on cached embeddings of both splits.
 
     Args:
         path: of the embeddings.
         splits: the images.
         encoder: that made the embeddings; it goes into the captioner.
         encoder_name: in the table of encoders.
-        decoder: is trained.
-        standardize: whether the decoder is to standardize by the training split's embeddings.
         device: of the embedder and the development embeddings.
+        standardize: is called with the training split's embeddings, ``(N, D)``.
 
     Raises:
-        FormatError: the embeddings were made with an unknown resize mode.
         ValueError: another encoder made the embeddings, or an image has none.
     """
     embeddings = load_embeddings(path)
     provenance = embeddings.provenance
     check_fingerprint(encoder, provenance.fingerprint, made=path)
-    try:
-        embedder = Embedder(
-            encoder,
-            encoder_name=encoder_name,
-            views=provenance.views,
-            resize=provenance.resize,
-            device=device,
-        )
-    except ValueError as cause:
-        raise FormatError(path.with_suffix(".json"), str(cause)) from cause
+    embedder = Embedder(
+        encoder,
+        encoder_name=encoder_name,
+        views=provenance.views,
+        resize=provenance.resize,
+        device=device,
+    )
     vectors = embeddings.select([image.file_name for image in splits.training])
     if standardize:
-        decoder.standardize(vectors.flatten(0, 1))
+        standardize(vectors.flatten(0, 1))
     names = [image.file_name for image in splits.development]
     development = embeddings.select(names).mean(1).to(device)
-    return TrainingSetup(embedder, decoder, random_view(vectors), lambda encoder: development)
+    return TrainingSetup(embedder, random_view(vectors), lambda encoder: development)
 
 
-def setup_on_images(
-    folder: Path, splits: CaptionSplits, *, embedder: Embedder, decoder: ShowAndTell
-) -> TrainingSetup:
+def setup_on_images(folder: Path, splits: CaptionSplits, embedder: Embedder) -> TrainingSetup:
     """Encoder and decoder together, on the images in a folder.
 
     Parameters of the encoder that the embedding does not depend on, such as a classifier's, stay
@@ -167,4 +156,4 @@ def setup_on_images(
     source = image_file_source(
         training, image_size=embedder.image_size, resize=embedder.resize, views=embedder.views
     )
-    return TrainingSetup(embedder, decoder, source, development_embeddings)
+    return TrainingSetup(embedder, source, development_embeddings)

@@ -14,6 +14,7 @@ from torch import Tensor
 from vl.captioning.captioner import Captioner
 from vl.captioning.recipe import (
     CAPTIONER_FILE,
+    AnyTraining,
     CaptionerFinetuning,
     CaptionerTraining,
     SelfCriticalTraining,
@@ -57,21 +58,18 @@ def train_captioner(config: CaptionerTraining) -> Path | None:
     """
     with _start(config) as training:
         encoder = load_encoder(config.encoder, config.weights)
-        options = asdict(config.decoder)
-        standardize = options.pop("standardize")
         decoder = ShowAndTell(
             image_width=encoder.width,
             vocabulary_size=len(training.splits.vocabulary),
-            **options,
+            **asdict(config.decoder),
         )
         setup = setup_on_embeddings(
             config.embeddings,
             training.splits,
             encoder=encoder,
             encoder_name=config.encoder,
-            decoder=decoder,
-            standardize=standardize,
             device=training.processes.device,
+            standardize=decoder.standardize if config.standardize else None,
         )
         batches = training.batches(setup, "caption")
         task = CaptionerTask(
@@ -97,9 +95,7 @@ def finetune_captioner(config: CaptionerFinetuning) -> Path | None:
             standardization = decoder.image_mean, decoder.image_scale
             decoder = ShowAndTell(**decoder.configuration)
             decoder.image_mean, decoder.image_scale = standardization
-        setup = setup_on_images(
-            config.image_dir, training.splits, embedder=captioner.embedder, decoder=decoder
-        )
+        setup = setup_on_images(config.image_dir, training.splits, captioner.embedder)
         batches = training.batches(setup, "image")
         task = CaptionerTask(
             decoder,
@@ -123,13 +119,11 @@ def self_critical_captioner(config: SelfCriticalTraining) -> Path | None:
             training.splits,
             encoder=captioner.embedder.encoder,
             encoder_name=captioner.embedder.encoder_name,
-            decoder=captioner.decoders[0],
-            standardize=False,  # its buffers have the standardization of its first training
             device=device,
         )
         batches = training.batches(setup, "image")
         reward = CaptionReward(batches.captions, bleu_weight=config.recipe.bleu_weight)
-        return training.train(setup, CaptionerTask(setup.decoder, reward=reward), batches)
+        return training.train(setup, CaptionerTask(captioner.decoders[0], reward=reward), batches)
 
 
 @dataclass(frozen=True)
@@ -137,14 +131,14 @@ class _Training:
     """What the three kinds of training share."""
 
     splits: CaptionSplits
-    config: CaptionerTraining | CaptionerFinetuning | SelfCriticalTraining
+    config: AnyTraining
     processes: Processes
     bfloat16: bool
 
     def batches(self, setup: TrainingSetup, unit: Unit) -> CaptionBatches:
         return CaptionBatches(
             setup.source,
-            self.splits.encode(self.splits.training),
+            self.splits.training_ids(),
             batch_size=self.config.recipe.batch_size,
             unit=unit,
             seed=self.config.run.seed,
@@ -201,7 +195,8 @@ class _Training:
         return run.output_dir / CAPTIONER_FILE
 
     def _validation(self, setup: TrainingSetup) -> ValidationConfig[CaptionerTask]:
-        recipe, development = self.config.recipe, self.splits.development
+        recipe = self.config.recipe
+        search = SearchSettings(num_beams=recipe.num_beams, length_penalty=recipe.length_penalty)
 
         def captioner_of(task: CaptionerTask, metrics: dict[str, float] | None = None) -> Captioner:
             encoder = task.encoder
@@ -209,9 +204,7 @@ class _Training:
                 setup.embedder.with_encoder(encoder) if encoder is not None else setup.embedder,
                 [copy.deepcopy(task.decoder)],
                 self.splits.vocabulary,
-                search=SearchSettings(
-                    num_beams=recipe.num_beams, length_penalty=recipe.length_penalty
-                ),
+                search=search,
                 training={
                     "settings": _settings(self.config),
                     "images": len(self.splits.training),
@@ -229,7 +222,7 @@ class _Training:
 
         validate = make_validator(
             captions_of,
-            [[words(caption) for caption in image.captions] for image in development],
+            [[words(caption) for caption in image.captions] for image in self.splits.development],
             setup.development,
             vocabulary=self.splits.vocabulary,
             selection_metric=recipe.selection_metric,
@@ -238,9 +231,7 @@ class _Training:
 
 
 @contextmanager
-def _start(
-    config: CaptionerTraining | CaptionerFinetuning | SelfCriticalTraining,
-) -> Iterator[_Training]:
+def _start(config: AnyTraining) -> Iterator[_Training]:
     """Read the captions, join the process group and seed the initialization."""
     splits, run = read_splits(config.data), config.run
     with process_group(run.device) as processes:
@@ -267,9 +258,7 @@ def _sampling(recipe: TeacherForcingRecipe, steps_per_epoch: int) -> SamplingSch
     )
 
 
-def _settings(
-    config: CaptionerTraining | CaptionerFinetuning | SelfCriticalTraining,
-) -> dict[str, Any]:
+def _settings(config: AnyTraining) -> dict[str, Any]:
     """What a resumed run must have in common with its start, as JSON-able values."""
     settings: dict[str, Any] = {}
     for name, value in asdict(config).items():

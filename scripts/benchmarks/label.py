@@ -121,6 +121,6 @@ def precision_seconds(labels: int, rounds: int) -> list[float]:
     generator = np.random.default_rng(0)
     best = generator.integers(0, labels, (PRECISION_IMAGES, KS[-1]))
     truth = generator.integers(0, labels, PRECISION_IMAGES)
-    ranking = Ranking(truth, np.ones(PRECISION_IMAGES, np.int64), best, labels)
+    ranking = Ranking(truth, np.ones(PRECISION_IMAGES, np.int64), best)
     runs = {"precision": lambda: hierarchical_precision(ranking, tree, names)}
     return in_turn(runs, rounds)["precision"]

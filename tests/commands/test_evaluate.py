@@ -49,8 +49,6 @@ def test_json_equals_coco_caption(references: Path, capsys: pytest.CaptureFixtur
             strict=True,
         )
     }
-    assert "comparison" not in content
-    assert "diversity" not in content
 
 
 def test_scores_of_coco_results_equal_coco_caption(
@@ -75,36 +73,17 @@ def test_scores_of_coco_results_equal_coco_caption(
     assert {name: content[name] for name in theirs} == pytest.approx(theirs, rel=0, abs=1e-12)
 
 
-def test_plain_lines_without_a_terminal(
-    references: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = results_file(references.parent, CANDIDATES)
-    assert run_evaluate(path, "--references", references, "--num-resamples", "0") == 0
-    out, err = capsys.readouterr()
-    assert err == ""
-    lines = [f"{name} {score:.4f}" for name, score in coco_caption_scores(CANDIDATES).items()]
-    assert out.splitlines()[:7] == [*lines, "images 4"]
-    signed = out.splitlines()[7:]
-    assert [line.split(" | ")[0] for line in signed] == lines[3:]  # of BLEU only BLEU-4's
-    assert all(" | refs 3 | " in line for line in signed)
-
-
-RESAMPLES = ["--num-resamples", "10"]
-
-
-def test_lines_have_intervals(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_flags_change_the_intervals(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = results_file(references.parent, CANDIDATES)
     arguments = [path, "--references", references, "--metrics", "cider-d"]
-    content = []
-    for more in ([], ["--confidence", "0.5"], RESAMPLES, [*RESAMPLES, "--seed", "1"]):
+    lines = []
+    resamples = ["--num-resamples", "10"]
+    for more in ([], ["--confidence", "0.5"], resamples, [*resamples, "--seed", "1"]):
         assert run_evaluate(*arguments, *more) == 0
-        line = capsys.readouterr().out.splitlines()[0]
-        match = re.fullmatch(r"CIDEr-D (\d\.\d{4})  \[(\d\.\d{4}), (\d\.\d{4})\]", line)
-        assert match
-        content.append([float(figure) for figure in match.groups()])
-    (value, low, high), (_, inner_low, inner_high), other_resamples, other_seed = content
-    assert low < inner_low < value < inner_high < high
-    assert [value, low, high] != other_resamples != other_seed
+        lines.append(capsys.readouterr().out.splitlines()[0])
+    assert len(set(lines)) == 4
+    assert run_evaluate(*arguments, "--num-resamples", "0") == 0
+    assert capsys.readouterr().out.splitlines()[0] == lines[0].split("  ")[0]
 
 
 def test_tables_on_a_terminal(
@@ -124,17 +103,6 @@ def test_tables_on_a_terminal(
     compared = ["BLEU-4", four, four, "+0.0000", "+0.0000", "+0.0000", "1.0000"]
     assert compared in rows
     assert out.splitlines()[-1].endswith(f"| refs 3 | tok ptb | closest | vl {__version__}")
-
-
-def test_only_the_selected_metrics_are_computed(
-    references: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    path = results_file(references.parent, CANDIDATES)
-    assert run_evaluate(path, "--references", references, "--metrics", "rouge-l", "--json") == 0
-    content = json.loads(capsys.readouterr().out)
-    assert content["ROUGE-L"] == pytest.approx(coco_caption_scores(CANDIDATES)["ROUGE-L"], abs=1e-9)
-    assert set(content["signatures"]) == set(content["intervals"]) == {"ROUGE-L"}
-    assert not {"BLEU-4", "CIDEr-D", "candidate_length"} & set(content)
 
 
 def test_two_systems_are_compared(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -159,14 +127,6 @@ def test_two_systems_are_compared(references: Path, capsys: pytest.CaptureFixtur
         assert low < first - second < high
         # 2 of the 16 permutations of four captions, or a few more.
         assert 0.05 < content[name]["p_value"] < 0.3
-    assert run_evaluate(*arguments) == 0
-    lines = capsys.readouterr().out.splitlines()
-    rouge = content["ROUGE-L"]
-    low, high = rouge["interval"]
-    assert lines[7 + 4] == (
-        f"ROUGE-L {rouge['first']:.4f} vs. {rouge['second']:.4f}: {rouge['difference']:+.4f}"
-        f"  [{low:+.4f}, {high:+.4f}]  p {rouge['p_value']:.4f}"
-    )
 
 
 def test_diversity_with_training_captions(
@@ -183,15 +143,9 @@ def test_diversity_with_training_captions(
     assert content["distinct"] == "3"
     assert content["novel"] == "0.7500"
     assert content["most-frequent"] == "2 a dog runs on the green grass"
-    assert content["images"] == "4"
-    assert set(content) == {
-        "distinct", "word-types", "Div-1", "Div-2", "self-BLEU-4", "novel", "mean-length",
-        "most-frequent", "images",
-    }  # fmt: skip
+    assert {"word-types", "Div-1", "Div-2", "self-BLEU-4", "mean-length"} <= set(content)
     assert run_evaluate(*arguments, "--json") == 0
-    diversity = json.loads(capsys.readouterr().out)["diversity"]
-    assert (diversity["distinct"], diversity["novel"]) == (3, None)
-    assert diversity["most_frequent"] == "a dog runs on the green grass"
+    assert json.loads(capsys.readouterr().out)["diversity"]["novel"] is None
 
 
 def test_diversity_needs_no_references(
@@ -209,14 +163,7 @@ def test_diversity_needs_no_references(
     assert "references" not in content
     rows = [json.loads(line) for line in per_image.read_text().splitlines()]
     assert [row["image_id"] for row in rows] == [*CANDIDATES, "a.jpg"]
-    text = page.read_text()
-    assert "<h1>results.json evaluated</h1>" in text
-    assert f"{path}: 5 images" in text
-    assert not re.search("<mark>|<ul>|Marked words", text)
-    lines = folder / "lines.txt"
-    lines.write_text("a dog\na dog\n")
-    assert run_evaluate(lines, "--metrics", "diversity") == 0
-    assert "distinct 1\n" in capsys.readouterr().out
+    assert not re.search("<mark>|<ul>|Marked words", page.read_text())
     training = folder / "tokens.txt"
     training.write_text("a.jpg#0\ta train\n")
     assert run_evaluate(*arguments, "--train-captions", training) == 2

@@ -1,6 +1,5 @@
 """The output files of `vl evaluate`, and invalid flags, which are refused before the work."""
 
-import gzip
 import json
 import os
 from pathlib import Path
@@ -28,74 +27,39 @@ def test_document_frequencies_are_saved_and_used(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     folder = references.parent
-    saved = folder / "frequencies.json.gz"
-    path = results_file(folder, CANDIDATES)
-    cider = ["--metrics", "cider-d", "--json"]
-    assert (
-        run_evaluate(path, "--references", references, *cider, "--save-document-frequencies", saved)
-        == 0
-    )
+    path, saved = results_file(folder, CANDIDATES), folder / "frequencies.json.gz"
+    arguments = ["--references", references, "--metrics", "cider-d", "--json"]
+    assert run_evaluate(path, *arguments, "--save-document-frequencies", saved) == 0
     value = json.loads(capsys.readouterr().out)["CIDEr-D"]
-    assert gzip.decompress(saved.read_bytes()).startswith(b"{")
-    assert (
-        run_evaluate(path, "--references", references, *cider, "--document-frequencies", saved) == 0
-    )
+    arguments += ["--document-frequencies", saved]
+    assert run_evaluate(path, *arguments) == 0
     content = json.loads(capsys.readouterr().out)
     assert content["CIDEr-D"] == pytest.approx(value, abs=1e-12)
     assert "df from 4 images" in content["signatures"]["CIDEr-D"]
-    alone = results_file(folder, {5: "references_of_5 wait for a train"}, "alone.json")
-    arguments = [
-        alone,
-        "--references",
-        references,
-        "--subset",
-        *cider,
-        "--document-frequencies",
-        saved,
-    ]
-    assert run_evaluate(*arguments) == 0
+    alone = results_file(folder, {5: "people wait for a train"}, "alone.json")
+    assert run_evaluate(alone, *arguments, "--subset") == 0
     out, err = capsys.readouterr()
     assert json.loads(out)["CIDEr-D"] > 1
     assert "by construction" not in err
 
 
-def test_per_image_lines_are_in_the_references_order(
-    references: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_per_image_lines_are_in_the_references_order(references: Path) -> None:
     folder = references.parent
-    path, baseline = (
-        results_file(folder, CANDIDATES),
-        results_file(folder, {**CANDIDATES, 5: "x"}, "baseline.json"),
-    )
+    path = results_file(folder, CANDIDATES)
+    baseline = results_file(folder, {**CANDIDATES, 5: "x"}, "baseline.json")
     per_image = folder / "new" / "images.jsonl"
     arguments = [path, "--references", references, "--per-image", per_image]
-    assert run_evaluate(*arguments, "--metrics", "bleu", "rouge-l", "--compare-with", baseline) == 0
+    assert run_evaluate(*arguments, "--metrics", "bleu", "--compare-with", baseline) == 0
     rows = [json.loads(line) for line in per_image.read_text(encoding="utf-8").splitlines()]
     assert [row["image_id"] for row in rows] == list(REFERENCES)
-    references_of_5, caption = REFERENCES[5], CANDIDATES[5]
-    assert rows[3].keys() == {
-        "image_id", "file_name", "caption", "tokens", "scores", "references", "compare_with"
-    }  # fmt: skip
-    assert rows[3]["file_name"] == "000000000005.jpg"
-    assert (rows[3]["caption"], rows[3]["tokens"]) == (caption, words(caption))
-    assert rows[3]["references"] == references_of_5
+    row, references_of_5, caption = rows[3], REFERENCES[5], CANDIDATES[5]
+    assert (row["file_name"], row["references"]) == ("000000000005.jpg", references_of_5)
+    assert (row["caption"], row["tokens"]) == (caption, words(caption))
+    assert row["compare_with"]["caption"] == "x"
     alone, _ = Bleu(4).compute_score(
         {5: [" ".join(words(text)) for text in references_of_5]}, {5: [caption]}, verbose=0
     )
-    scores = rows[3]["scores"]
-    assert [scores[f"BLEU-{size}"] for size in (1, 2, 3, 4)] == pytest.approx(alone, abs=1e-9)
-    assert set(scores) == {"BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L"}
-    assert rows[3]["compare_with"]["caption"] == "x"
-    assert rows[3]["compare_with"]["scores"]["ROUGE-L"] == 0
-
-
-def test_lone_surrogates_survive_a_round_trip(references: Path) -> None:
-    half = "a \ud83d dog"
-    path = results_file(references.parent, {**CANDIDATES, 5: half})
-    per_image = references.parent / "images.jsonl"
-    assert run_evaluate(path, "--references", references, "--per-image", per_image) == 0
-    rows = [json.loads(line) for line in per_image.read_text(encoding="utf-8").splitlines()]
-    assert rows[3]["caption"] == half
+    assert list(row["scores"].values()) == pytest.approx(alone, abs=1e-9)
 
 
 def test_the_page_shows_images_and_missing_ones_are_logged(
@@ -149,11 +113,8 @@ def test_the_page_is_sorted_by_cider_d_or_the_first_metric(
         ("--references", "--references needs a file"),
         ("alone --metrics bleu", "--references needs a file"),
         ("alone --metrics diversity --split test", "--split requires --references"),
-        ("alone --metrics diversity --image-list f", "--image-list requires --references"),
-        ("alone --metrics diversity --subset", "--subset requires --references"),
         ("alone --metrics diversity --save-document-frequencies x", "requires --references"),
         ("alone --metrics diversity --compare-with f", "--compare-with requires a metric"),
-        ("--metrics bleu bleu", "duplicate metric: bleu"),
         ("--metrics diversity diversity", "duplicate metric: diversity"),
         ("--train-captions f", "--train-captions requires --metrics diversity"),
         ("--metrics diversity --train-list f", "--train-list requires --train-captions"),
@@ -166,10 +127,7 @@ def test_the_page_is_sorted_by_cider_d_or_the_first_metric(
         ("--html p.html --image-dir none", "none: No such file"),
         ("--html p.html --image-dir f", "f: expected a folder"),
         ("--compare-with none", "none: No such file"),
-        ("--num-resamples -1", "--num-resamples is -1"),
         ("--num-resamples 100000000000", "at most 1000000"),
-        ("--seed -1", "--seed is -1"),
-        ("--confidence 1", "--confidence is 1"),
         ("--confidence nan", "--confidence is nan"),
         ("--compare-with -", "only RESULTS can be standard input"),
         ("--html -", "standard output has the scores"),
@@ -202,15 +160,6 @@ def test_invalid_flags_are_refused_before_any_file_is_read(
     assert {path.name: path.read_text() for path in Path().iterdir()} == contents
 
 
-def test_an_error_creates_no_folder(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = results_file(references.parent, {})
-    outputs = ["--html", references.parent / "a" / "b" / "page.html"]
-    outputs += ["--per-image", references.parent / "c" / "images.jsonl"]
-    assert run_evaluate(path, "--references", references, *outputs) == 2
-    assert "have no caption here" in capsys.readouterr().err
-    assert {file.name for file in references.parent.iterdir()} == {path.name, references.name}
-
-
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_read_only_folder_is_refused_before_the_work(
     references: Path, capsys: pytest.CaptureFixture[str]
@@ -222,13 +171,10 @@ def test_a_read_only_folder_is_refused_before_the_work(
     assert capsys.readouterr().err.startswith(f"vl: error: {page}: cannot be written")
 
 
-@pytest.mark.parametrize(
-    "half", ["a \ud83d dog", "http://x.com/\ud83da", "\ud83d"], ids=["word", "address", "alone"]
-)
 def test_lone_surrogates_are_evaluated_and_written(
-    half: str, references: Path, capsys: pytest.CaptureFixture[str]
+    references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = references.parent
+    folder, half = references.parent, "a \ud83d dog at http://x.com/\ud83da"
     content = json.loads(references.read_text())
     for annotation in content["annotations"][:6]:
         annotation["caption"] = f"{half} dog ' s"  # quoted in a warning
@@ -242,21 +188,16 @@ def test_lone_surrogates_are_evaluated_and_written(
         out, err = capsys.readouterr()
         assert "warning" in err
         (out + err).encode()
-    assert (
-        run_evaluate(
-            path, "--references", references, "--document-frequencies", folder / "saved.json"
-        )
-        == 0
-    )
+    saved = ["--document-frequencies", folder / "saved.json"]
+    assert run_evaluate(path, "--references", references, *saved) == 0
 
 
-def test_an_error_keeps_existing_outputs(
-    references: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_an_error_changes_no_file(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = references.parent
-    path, page, per_image = results_file(folder, {}), folder / "page.html", folder / "images.jsonl"
+    path, page = results_file(folder, {}), folder / "page.html"
     page.write_text("before")
-    arguments = [path, "--references", references, "--html", page, "--per-image", per_image]
-    assert run_evaluate(*arguments) == 2
+    outputs = ["--html", page, "--per-image", folder / "new" / "images.jsonl"]
+    assert run_evaluate(path, "--references", references, *outputs) == 2
+    assert "have no caption here" in capsys.readouterr().err
     assert page.read_text() == "before"
-    assert not per_image.exists()
+    assert {file.name for file in folder.iterdir()} == {path.name, references.name, page.name}

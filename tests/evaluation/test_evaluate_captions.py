@@ -44,13 +44,8 @@ def test_lists_are_paired_by_position():
 
 def test_settings_change_the_signature():
     frequencies = DocumentFrequencies(100, {"a": 50})
-    scores = vl.evaluate_captions(
-        ["a dog"],
-        [["a dog"]],
-        metrics=["cider-d"],
-        tokenize="whitespace",
-        document_frequencies=frequencies,
-    )
+    options = {"tokenize": "whitespace", "document_frequencies": frequencies}
+    scores = vl.evaluate_captions(["a dog"], [["a dog"]], metrics=["cider-d"], **options)
     assert "tok whitespace" in str(scores)
     assert "df from 100 images" in str(scores)
     assert scores.corpus_scores[0].value == pytest.approx(5)  # two of the four orders

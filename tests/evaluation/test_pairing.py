@@ -51,26 +51,13 @@ def test_subset_leaves_out_images_of_one_side_only() -> None:
     ("captions", "subset", "message"),
     [
         ({7: "a", 3: "a"}, False, "1 image (5) of there has no caption here; --subset scores"),
-        ({7: "a"}, False, "2 images (3, 5) of there have no caption here; --subset scores the"),
         ({}, True, "3 images (7, 3, 5) of there have no caption here"),
-        (
-            {7: "", 3: "", 5: "", 9: ""},
-            False,
-            "1 image (9) is not among those selected from there; --sub",
-        ),
+        ({7: "", 3: "", 5: "", 9: ""}, False, "1 image (9) is not among those selected; --sub"),
         ({8: "a", 9: "a"}, True, "2 images (8, 9) are not among those selected from there"),
-        (
-            {1: "", 2: "", 4: "", "x": "", 7: ""},
-            False,
-            "4 images (1, 2, 4, ...) are not among those selected from there; --subset scores the",
-        ),
-        ({7: "a", "b.jpg": "a"}, True, "image 'b.jpg': it is image 7 of there, which has a"),
-        (
-            {"7": "a"},
-            True,
-            'image "7": the id is a string here and an integer in there: write it as',
-        ),
-        ({"0007": "a"}, True, 'image "0007": the id is a string here and an integer in there'),
+        ({1: "", 2: "", 4: "", "x": "", 7: ""}, False, "4 images (1, 2, 4, ...) are; --subset"),
+        ({7: "a", "b.jpg": "a"}, True, "image 'b.jpg': it is image 7 of there"),
+        ({"7": "a"}, True, 'image "7": the id is a string here and an integer in there'),
+        ({"0007": "a"}, True, 'image "0007": the id is a string here'),
     ],
 )
 def test_mismatches_are_refused(
@@ -78,8 +65,9 @@ def test_mismatches_are_refused(
 ) -> None:
     with pytest.raises(FormatError) as error:
         pair(captions, subset=subset)
-    assert str(error.value).startswith(f"here.json: {message}")
-    assert ("--subset" in str(error.value)) == ("--sub" in message)
+    problem, _, cure = message.partition("; ")
+    assert str(error.value).startswith(f"here.json: {problem}")
+    assert ("--subset" in str(error.value)) == bool(cure)
 
 
 def test_an_integer_id_that_is_a_string_in_the_references() -> None:
@@ -104,10 +92,8 @@ def test_an_ambiguous_file_name_is_refused() -> None:
 
 
 def test_two_systems_are_compared_on_their_common_images() -> None:
-    first, second = (
-        pair({7: "dog", 3: "cat"}, subset=True),
-        pair({3: "a", 5: ""}, subset=True),
-    )
+    first = pair({7: "dog", 3: "cat"}, subset=True)
+    second = pair({3: "a", 5: ""}, subset=True)
     paths = (Path("a.json"), Path("b.json"))
     a, b = common_images(first, second, paths=paths)
     assert (a.captions, a.num_missing) == (["cat"], 2)

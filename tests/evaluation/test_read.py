@@ -1,9 +1,7 @@
 """Caption files: results format, plain text, references and training captions."""
 
 import gzip
-import io
 import json
-from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -45,51 +43,18 @@ def test_other_keys_and_a_byte_order_mark_are_ignored(tmp_path: Path) -> None:
     assert read_results(path) == {1: "a dog"}
 
 
-def test_gzip_is_detected_from_the_content(tmp_path: Path) -> None:
-    for name in ("results.json.gz", "results.json"):
-        path = tmp_path / name
-        path.write_bytes(gzip.compress(b'[{"image_id": 1, "caption": "a dog"}]'))
-        assert read_results(path) == {1: "a dog"}
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-def test_a_dash_is_standard_input(
-    pack: Callable[[bytes], bytes], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    text = pack(b'[{"image_id": 1, "caption": "a dog"}]')
-    monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(text)))
-    assert read_results(Path("-")) == {1: "a dog"}
-
-
 @pytest.mark.parametrize(
     ("text", "record", "problem"),
     [
-        ("", None, "the file is empty"),
-        (" \n", None, "the file is empty"),
-        ("a dog", "line 1 column 1", "not JSON: Expecting value"),
-        (b"\x1f\x8b[]", None, "damaged gzip"),
         ('[\n{"image_id": 1,}]', "line 2 column", "not JSON"),
-        ("[" * 100_000, None, "this JSON cannot be read"),
-        ('[{"image_id": ' + "9" * 5000 + "}]", None, "this JSON cannot be read"),
         (b"[\xff]", "byte 1", "not UTF-8"),
         ('{"annotations": []}', None, "an object"),
         ("null", None, "null"),
         ("[7]", "record 1", "7"),
         ('[{"caption": "a"}]', "record 1", "'image_id'"),
         ('[{"image_id": 1}]', "record 1", "'caption'"),
-        (
-            '[{"image_id": 1, "caption": "a"}, {"image_id": 2, "caption": null}]',
-            "record 2",
-            "null",
-        ),
         ('[{"image_id": 1, "caption": ["a"]}]', "record 1", "a list"),
-        (
-            '[{"image_id": 1.5, "caption": "a"}]',
-            "record 1",
-            "1.5",
-        ),
-        ('[{"image_id": NaN, "caption": "a"}]', "record 1", "nan"),
-        ('[{"image_id": 1, "caption": NaN}]', "record 1", "nan"),
+        ('[{"image_id": 1.5, "caption": "a"}]', "record 1", "1.5"),
         ('[{"image_id": true, "caption": "a"}]', "record 1", "true or false"),
         (
             '[{"image_id": "b", "caption": "a"}, {"image_id": "b", "caption": "a"}]',
@@ -113,29 +78,19 @@ def test_errors_name_file_and_record(
         assert (caught.value.record or "").startswith(record)
 
 
-def test_a_missing_file_is_an_os_error(tmp_path: Path) -> None:
-    with pytest.raises(FileNotFoundError):
-        read_results(tmp_path / "none.json")
-
-
 @pytest.mark.parametrize(
     ("name", "text", "expected"),
     [
         ("a.json", "a dog", "JSON"),  # broken, but named JSON
-        ("a.JSON.gz", "a dog", "JSON"),
-        ("a.json", "", "JSON"),
-        ("a", '[{"image_id": 1', "JSON"),
+        ("a.JSON.gz", "", "JSON"),
         ("a.txt", '\n [ {"image_id"', "JSON"),
         ("a.txt", '{"images": [', "JSON"),
         ("a", "[]", "JSON"),
         ("a", "[[", "JSON"),
         ("a", "{}", "JSON"),
         ("a", "[unk] dog", "plain text"),
-        ("a.txt", "[ a dog", "plain text"),
-        ("a.txt", "a dog\na cat", "plain text"),
         ("a.txt", "", "plain text"),
         ("a.gz", "a dog", "plain text"),
-        ("-", "a dog", "plain text"),
         ("a", "b.jpg#0\ta dog", "Flickr8k"),
         ("a", "with space.jpg#12\ta dog", "Flickr8k"),
         ("a", "a dog\nb.jpg#0\ta dog", "plain text"),

@@ -4,7 +4,6 @@ import html
 import re
 from dataclasses import replace
 from html.parser import HTMLParser
-from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,6 +11,7 @@ import pytest
 from tests.helpers.evaluations import evaluation
 from vl.data.captions.captions import CaptionedImage
 from vl.evaluation.output import CaptionEvaluation
+from vl.evaluation.page_images import PageImages
 from vl.evaluation.report import write_report
 
 IMAGES = [
@@ -78,20 +78,21 @@ class LinkParser(HTMLParser):
         assert self.open.pop() == tag
 
 
-def test_the_page_is_complete_and_fetches_only_images(page):
+def test_the_page_is_complete_and_fetches_only_images(page, tmp_path, caplog):
+    for name in ("a.jpg", "b.jpg"):
+        (tmp_path / name).touch()
     text = page(
         make_evaluation(baseline=BASELINE, with_diversity=True),
-        address=lambda name: f"images/{name}",
+        images=PageImages(tmp_path, page=tmp_path / "new" / "report.html"),
     )
+    assert "1 images are missing, such as <i>.jpg" in caplog.text
     links = LinkParser()
     links.feed(text)
     assert links.open == []
-    assert links.urls == ["images/<i>.jpg", "images/a.jpg", "images/b.jpg"]
+    assert links.urls == ["../a.jpg", "../b.jpg"]
     assert "url(" not in text
     assert "@import" not in text
-    assert text.count('loading="lazy"') == 3
-    assert "prefers-color-scheme: dark" in text
-    assert "content-visibility: auto" in text
+    assert text.count('loading="lazy"') == 2
 
 
 def test_words_in_no_reference_are_marked(page):
@@ -124,12 +125,8 @@ def test_words_are_compared_as_the_whole_caption_is_tokenized(page, caption, ref
 
 
 def test_empty_captions_are_labelled(page):
-    (card,) = [
-        card
-        for card in cards(page(make_evaluation(baseline=BASELINE)))
-        if "<i>.jpg" in html.unescape(card)
-    ]
-    assert '<p class="baseline"><i>no words</i></p>' in card
+    text = page(make_evaluation(baseline=BASELINE))
+    assert text.count('<p class="baseline"><i>no words</i></p>') == 1
 
 
 @pytest.mark.parametrize("name", ["BLEU-1", "CIDEr-D", None])
@@ -153,11 +150,6 @@ def test_the_worst_comes_first(page, name):
     else:
         assert re.findall(r"<dd>(\d) ", text) == ["7", "3", "5"]
         assert column == [0, 1, 2]
-
-
-def test_ties_are_in_the_order_of_the_references(page):
-    text = page(make_evaluation(["", "", ""]))
-    assert re.findall(r"<dd>(\d) ", text) == ["7", "3", "5"]
 
 
 def test_scores_intervals_signatures_and_comparisons(page):
@@ -188,17 +180,13 @@ def test_sections_without_content_are_omitted(page):
     assert "<h2>Diversity</h2>" not in page(make_evaluation())
 
 
-def test_commas_in_file_names(page):
+def test_file_names(page):
+    equal = page(make_evaluation(baseline=BASELINE, name="new/b.json"))
+    assert "<h2>new/b.json vs. runs/b.json</h2>" in equal  # with their folders
     result = replace(make_evaluation(), sources=["data, old/a, b.txt", "c/d.txt"])
     text = page(result)
     assert "<h1>a.json evaluated with a, b.txt, d.txt</h1>" in text
     assert "runs/a.json with data, old/a, b.txt, c/d.txt: 3 images" in text
-
-
-def test_equal_file_names_are_shown_with_their_folders(page):
-    assert "<h2>new/b.json vs. runs/b.json</h2>" in page(
-        make_evaluation(baseline=BASELINE, name="new/b.json")
-    )
 
 
 def test_significant_differences_are_bold(page):
@@ -221,8 +209,9 @@ def test_histograms_count_every_image(page):
     assert float(median) == pytest.approx(np.median(score.per_image), abs=1e-3)
 
 
-def test_histogram_of_equal_scores(page):
+def test_equal_scores(page):
     text = page(make_evaluation(["", "", ""], metrics=["rouge-l"]), "ROUGE-L")
+    assert re.findall(r"<dd>(\d) ", text) == ["7", "3", "5"]  # in the order of the references
     assert re.findall(r"<title>([1-9]\d*) images from (\S+)", text) == [("3", "0")]
     assert "<i>0</i><i>1</i>" in text
 
@@ -238,10 +227,3 @@ def test_lone_surrogates_and_control_characters(page):
     text = page(make_evaluation(["a \ud83d dog", "a \x00 cat", "\u202e ball"]))
     assert "a <mark>?</mark> <mark>dog</mark>" not in text  # dog is in the references
     assert re.search(r'<p class="caption">a (<mark>)?\?(</mark>)? dog</p>', text)
-
-
-def test_an_unknown_sort_key_is_refused(tmp_path: Path):
-    path = tmp_path / "report.html"
-    with pytest.raises(ValueError, match="METEOR"):
-        write_report(path, make_evaluation(), sort_by="METEOR")
-    assert list(tmp_path.iterdir()) == []

@@ -6,12 +6,7 @@ import pytest
 
 from vl.data.captions.captions import ImageId
 from vl.data.captions.ptb.tokens import tokens
-from vl.evaluation.warnings import (
-    MAX_WORDS,
-    caption_warnings,
-    single_image_frequencies_warning,
-    single_image_warning,
-)
+from vl.evaluation.warnings import MAX_WORDS, caption_warnings
 
 
 def warnings_of(*captions: str, images: list[ImageId] | None = None) -> list[str]:
@@ -41,33 +36,29 @@ def test_no_warning_for_ordinary_captions(caption: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("caption", "problem", "example"),
+    ("problem", "captions"),
     [
-        ("the dog ' s ball", "a split clitic", "the dog ' s ball"),
-        ("it is n ' t so", "a split clitic", "it is n ' t so"),
-        ("a brown pup@@ py", "subword units", "a brown pup@@ py"),
-        ("a pup@@", "subword units", "a pup@@"),
-        ("\u2581a \u2581dog", "subword units", "\u2581a \u2581dog"),
-        ("a pup ##py", "subword units", "a pup ##py"),
-        ("\u0120a \u0120dog", "subword units", "\u0120a \u0120dog"),
-        ("the dog &apos;s ball", "Moses' or HTML's escapes", "the dog &apos;s ball"),
-        ("a &#91; dog", "Moses' or HTML's escapes", "a &#91; dog"),
-        ("a red @-@ brown dog", "Moses' or HTML's escapes", "a red @-@ brown dog"),
-        ("a dog <end>", "a model's special tokens", "a dog <end>"),
-        ("[CLS] a dog", "a model's special tokens", "[CLS] a dog"),
-        ("a <UNK> dog", "a model's special tokens", "a <UNK> dog"),
-        ("a dog <|endoftext|>", "a model's special tokens", "a dog <|endoftext|>"),
+        ("a split clitic", ["the dog ' s ball", "it is n ' t so"]),
+        ("subword units", ["a brown pup@@ py", "a pup@@", "a pup ##py"]),
+        ("subword units", ["\u2581a \u2581dog", "\u0120a \u0120dog"]),
         (
-            "a very long sentence of a dog ' s ball that goes on and on forever",
-            "a split clitic",
-            "...ong sentence of a dog ' s ball that goes on a...",
+            "Moses' or HTML's escapes",
+            ["the dog &apos;s ball", "a &#91; dog", "a red @-@ brown dog"],
         ),
+        ("a model's special tokens", ["a dog <end>", "[CLS] a dog", "a <UNK> dog"]),
+        ("a model's special tokens", ["a dog <|endoftext|>"]),
     ],
 )
-def test_traces_of_other_tokenizers_are_quoted(caption: str, problem: str, example: str) -> None:
-    assert warnings_of("a cat", caption) == [
-        f'a.json: 1 of 2 captions have {problem}, as in "{example}": image 2'
-    ]
+def test_traces_of_other_tokenizers_are_quoted(problem: str, captions: list[str]) -> None:
+    for caption in captions:
+        assert warnings_of("a cat", caption) == [
+            f'a.json: 1 of 2 captions have {problem}, as in "{caption}": image 2'
+        ]
+
+
+def test_quotations_are_short() -> None:
+    (message,) = warnings_of("a very long sentence of a dog ' s ball that goes on and on forever")
+    assert '"...ong sentence of a dog \' s ball that goes on a..."' in message
 
 
 def test_empty_captions_are_counted() -> None:
@@ -93,9 +84,3 @@ def test_one_sentence_per_problem() -> None:
         "a split clitic",
         "subword units",
     ]
-
-
-def test_cider_of_a_single_image() -> None:
-    message = single_image_warning(Path("r.json"), 5)
-    assert message.startswith("r.json: CIDEr is 0") and "--document-frequencies" in message
-    assert single_image_frequencies_warning(Path("f.json")).startswith("f.json: CIDEr is 0")

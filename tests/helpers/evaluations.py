@@ -4,11 +4,12 @@ from collections.abc import Sequence
 
 from vl.data.captions.captions import CaptionedImage
 from vl.data.captions.ptb.tokens import words
+from vl.evaluation.evaluate import summarize
 from vl.evaluation.output import CaptionEvaluation, ScoredSystem
 from vl.evaluation.pairing import PairedCaptions
 from vl.metrics.diversity import diversity
 from vl.metrics.evaluator import Evaluator
-from vl.metrics.significance import Resampling, compare_scores
+from vl.metrics.significance import Resampling
 
 
 def evaluation(
@@ -23,19 +24,16 @@ def evaluation(
 ) -> CaptionEvaluation:
     """Candidates, perhaps compared with a baseline; 2 captions missing, 1 and 5 unmatched."""
     evaluator = Evaluator([image.captions for image in images], metrics=metrics)
-    scored = evaluator(candidates)
-    system, comparisons = None, []
-    if baseline is not None:
-        pairs = PairedCaptions(images, baseline, 2, 5)
-        system = ScoredSystem("runs/b.json", pairs, evaluator(baseline))
-        comparisons = compare_scores(scored.scores, system.scored.scores, num_resamples=20)
-    return CaptionEvaluation(
-        evaluator=evaluator,
-        system=ScoredSystem(name, PairedCaptions(images, candidates, 2, 1), scored),
-        corpus_scores=evaluator.corpus_scores(scored.scores, num_resamples=num_resamples),
-        resampling=Resampling(num_resamples, 0.9, 4),
+
+    def system(name: str, captions: list[str], num_unmatched: int) -> ScoredSystem:
+        pairs = PairedCaptions(images, captions, 2, num_unmatched)
+        return ScoredSystem(name, pairs, evaluator(captions))
+
+    return summarize(
+        evaluator,
+        system(name, candidates, 1),
+        Resampling(num_resamples, 0.9, 4),
+        baseline=None if baseline is None else system("runs/b.json", baseline, 5),
         sources=["data/references.json"],
-        baseline=system,
-        comparisons=comparisons,
         diversity=diversity([words(text) for text in candidates]) if with_diversity else None,
     )

@@ -121,13 +121,10 @@ def test_document_frequencies_equal_a_plain_count(seed: int) -> None:
 
 
 @pytest.mark.parametrize("metric", [cider, cider_d])
-def test_saved_frequencies_of_the_references_change_nothing(metric: Any, tmp_path: Path) -> None:
+def test_frequencies_of_the_references_change_nothing(metric: Any) -> None:
     corpus = index_captions(*random_corpus(7))
-    for name in ("plain.json", "compressed.json.gz"):
-        write_frequencies(tmp_path / name, document_frequencies(corpus))
-        frequencies = read_frequencies(tmp_path / name)
-        assert frequencies == document_frequencies(corpus)
-        assert metric(corpus, frequencies).per_image.tolist() == metric(corpus).per_image.tolist()
+    frequencies = document_frequencies(corpus)
+    assert metric(corpus, frequencies).per_image.tolist() == metric(corpus).per_image.tolist()
 
 
 def test_a_caption_equal_to_its_only_reference_scores_ten() -> None:
@@ -170,16 +167,12 @@ def test_order_of_images_and_references_does_not_matter() -> None:
 
 def test_settings_name_what_could_change_the_score() -> None:
     corpus = index_captions(*random_corpus(7))
-    assert cider_d(corpus).settings == "n 4, sigma 6, df from the references"
-    assert cider(corpus).settings == "n 4, df from the references"
+    count = f"images {corpus.num_images}"
+    assert cider_d(corpus).settings == f"n 4, sigma 6, df from the references | {count}"
+    assert cider(corpus).settings == f"n 4, df from the references | {count}"
     frequencies = DocumentFrequencies(113287, {})
-    assert cider_d(corpus, frequencies).settings == "n 4, sigma 6, df from 113287 images"
+    assert cider_d(corpus, frequencies).settings == f"n 4, sigma 6, df from 113287 images | {count}"
     assert (cider_d(corpus).name, cider(corpus).name) == ("CIDEr-D", "CIDEr")
-
-
-def test_frequencies_above_the_number_of_images_are_refused() -> None:
-    with pytest.raises(ValueError, match="3 images, but there are only 2"):
-        cider_d(index_captions([["a"]], [[["a"]]]), DocumentFrequencies(2, {"a": 3}))
 
 
 def content(**changes: object) -> str:
@@ -202,25 +195,17 @@ def test_the_file_is_sorted_and_compressed_by_its_name(tmp_path: Path) -> None:
     written = json.loads(path.read_text(encoding="utf-8"))
     assert written == expected
     assert list(written["ngrams"]) == ["a dog", "grün"]
+    assert read_frequencies(path) == frequencies
     write_frequencies(tmp_path / "f.json.gz", frequencies)
     compressed = (tmp_path / "f.json.gz").read_bytes()
     assert json.loads(gzip.decompress(compressed)) == expected
     assert compressed[4:8] == bytes(4)  # no time stamp: equal frequencies, equal files
 
 
-def test_a_valid_file_is_read(tmp_path: Path) -> None:
-    path = tmp_path / "f.json"
-    path.write_text(content(ngrams={"a b c d": 5, "b": 0}), encoding="utf-8")
-    assert read_frequencies(path) == DocumentFrequencies(5, {"a b c d": 5, "b": 0})
-
-
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("", "empty"),
         ("{", "line 1 column 2"),
-        ("[" * 100_000, "JSON"),
-        ('{"format": 1, "format": 2}', "duplicate key"),
         ("[]", '"format"'),
         (content(format="vl document frequencies 2"), '"format"'),
         (content(extra=1), "'extra'"),
@@ -228,15 +213,11 @@ def test_a_valid_file_is_read(tmp_path: Path) -> None:
         (content(tokenizer="space"), "tokenizer is 'space'"),
         (content(num_images=0), "num_images is 0"),
         (content(num_images=True), "num_images is True"),
-        (content(num_images=2.5), "num_images is 2.5"),
         (content(ngrams=[]), "ngrams must be an object"),
         (content(ngrams={"a": 6}), "n-gram 'a': .* 6"),
         (content(ngrams={"a b": -1}), "n-gram 'a b': .* -1"),
-        (content(ngrams={"a": math.nan}), "n-gram 'a': .* nan"),
         (content(ngrams={"a": 1.0}), "n-gram 'a': .* 1.0"),
-        (content(ngrams={"a": True}), "n-gram 'a': .* True"),
         (content(ngrams={"a b c d e": 1}), "n-gram 'a b c d e': .* 1 to 4 words"),
-        (content(ngrams={"": 1}), "n-gram '': .* 1 to 4 words"),
         (content(ngrams={"a  b": 1}), "n-gram 'a  b': .* 1 to 4 words"),
     ],
 )
@@ -249,17 +230,7 @@ def test_an_invalid_file_is_refused(text: str, message: str, tmp_path: Path) -> 
 
 
 @pytest.mark.parametrize("name", ["a.json", "a.json.gz"])
-def test_lone_surrogates_survive_a_round_trip(name: str, tmp_path: Path) -> None:
-    frequencies = DocumentFrequencies(2, {"http://x.com/\ud83da": 2, "犬": 1})
+def test_frequencies_survive_a_round_trip(name: str, tmp_path: Path) -> None:
+    frequencies = DocumentFrequencies(2, {"http://x.com/\ud83da": 2, "犬": 1, "a b c d": 0})
     write_frequencies(tmp_path / name, frequencies)
     assert read_frequencies(tmp_path / name) == frequencies
-
-
-def test_broken_gzip_and_binary_files_are_refused(tmp_path: Path) -> None:
-    path = tmp_path / "frequencies.json.gz"
-    path.write_bytes(gzip.compress(content().encode())[:-5])
-    with pytest.raises(FormatError, match="gzip"):
-        read_frequencies(path)
-    path.write_bytes(b"\xff\xfe\x00")
-    with pytest.raises(FormatError, match="UTF-8"):
-        read_frequencies(path)

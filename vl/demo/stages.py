@@ -47,8 +47,9 @@ from vl.encoding import encoder_file
 from vl.encoding.embedder import Embedder
 from vl.encoding.embedding import embed_files
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.evaluation.evaluate import EvaluationRequest, evaluate_files
+from vl.evaluation.evaluate import evaluate_files
 from vl.evaluation.read import read_results, write_results
+from vl.evaluation.request import EvaluationRequest
 from vl.labelling.evaluation import evaluate_labels
 from vl.labelling.evaluation_results import LabelEvaluation
 from vl.labelling.labeller import Labeller
@@ -62,7 +63,6 @@ from vl.labelling.recipe import (
 )
 from vl.labelling.training import train_labeller
 from vl.labelling.word_training import Word2VecSettings, train_word_vectors
-from vl.metrics.significance import Resampling
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes
@@ -309,9 +309,9 @@ class Demo:
         """BLEU-4 of the captions of a split."""
         request = EvaluationRequest(
             self.results(split),
-            [self.world / f"captions-{split}.json"],
+            (self.world / f"captions-{split}.json",),
             metrics=("bleu",),
-            resampling=Resampling(num_resamples=0),
+            num_resamples=0,
         )
         scores = {score.name: score.value for score in evaluate_files(request).corpus_scores}
         return scores["BLEU-4"]

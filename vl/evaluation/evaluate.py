@@ -1,10 +1,8 @@
 """Evaluates captions: files against files of references, or captions and references in memory."""
 
 import logging
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
 from itertools import chain
-from pathlib import Path
 from typing import TypeVar
 
 from vl.data.captions.captions import CaptionedImage, ImageId
@@ -23,11 +21,8 @@ from vl.evaluation.read import (
     read_references,
     read_training_captions,
 )
-from vl.evaluation.warnings import (
-    caption_warnings,
-    single_image_frequencies_warning,
-    single_image_warning,
-)
+from vl.evaluation.request import EvaluationRequest
+from vl.evaluation.warnings import caption_warnings
 from vl.metrics.cider import DocumentFrequencies, read_frequencies
 from vl.metrics.diversity import Diversity, diversity
 from vl.metrics.evaluator import Evaluator, Tokenizer
@@ -39,36 +34,6 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class EvaluationRequest:
-    """What to evaluate, and how."""
-
-    candidates: Path
-    """In COCO's results format, or plain text, one caption per line; ``-`` is stdin."""
-    references: Sequence[Path] = ()
-    """A captions file of COCO, Flickr8k or Karpathy, or one or more of plain text; only diversity
-    needs none."""
-    metrics: Sequence[EvaluationMetric] = DEFAULT_METRICS
-    split: str | None = None
-    """Only the images of this split of the references."""
-    image_list: Path | None = None
-    """A file that lists images: only these."""
-    subset: bool = False
-    """Score the images that all files have."""
-    compare_with: Path | None = None
-    """Another system's captions of the same images."""
-    document_frequencies: Path | None = None
-    """A file of document frequencies, for CIDEr."""
-    train_captions: Path | None = None
-    """For diversity, what the captioner was trained on."""
-    train_list: Path | None = None
-    """A file that lists images: only their training captions."""
-    needs_file_names: bool = False
-    """Refuse captions whose images have no file names."""
-    resampling: Resampling = Resampling()  # noqa: RUF009  (immutable)
-    """Of the images, for intervals and the comparison."""
-
-
 def evaluate_files(request: EvaluationRequest) -> CaptionEvaluation:
     """Evaluate a file of captions; warnings are logged, one sentence each.
 
@@ -78,37 +43,35 @@ def evaluate_files(request: EvaluationRequest) -> CaptionEvaluation:
         OSError: a file cannot be read, or METEOR or SPICE cannot be run.
     """
     metrics = caption_metrics(request.metrics)
-    source = ", ".join(map(str, request.references))
-    pairs, baseline_pairs = _read_pairs(request, source, needs_references=bool(metrics))
+    pairs, baseline_pairs = _read_pairs(request)
+    references = [image.captions for image in pairs.images]
     training = frequencies = baseline = None
     if request.train_captions:
         training = read_training_captions(
             request.train_captions, image_list=request.train_list, evaluation=pairs.images
         )
+    single = "%s: CIDEr is 0 by construction, as "
     if request.document_frequencies:
         frequencies = read_frequencies(request.document_frequencies)
         if frequencies.num_images == 1:
-            _log.warning("%s", single_image_frequencies_warning(request.document_frequencies))
-    references = [image.captions for image in pairs.images]
+            problem = single + "these document frequencies are of a single image"
+            _log.warning(problem, request.document_frequencies)
+    elif TFIDF_METRICS & {*metrics} and len(references) == 1:
+        problem = single + "image %r is the only one and every word is in all images"
+        cure = "; --document-frequencies reads them from a file"
+        _log.warning(problem + cure, request.source, pairs.images[0].image_id)
     evaluator = Evaluator(references, metrics=metrics, frequencies=frequencies)
-    system = ScoredSystem(str(request.candidates), pairs, evaluator(pairs.captions))
+    system = ScoredSystem(str(request.results), pairs, evaluator(pairs.captions))
     if baseline_pairs:
         scored = evaluator(baseline_pairs.captions)
         baseline = ScoredSystem(str(request.compare_with), baseline_pairs, scored)
-    _warn(evaluator, system, baseline, source)
-    if TFIDF_METRICS & {*metrics} and frequencies is None and len(pairs.images) == 1:
-        _log.warning("%s", single_image_warning(source, pairs.images[0].image_id))
-    scores, resampling = system.scored.scores, request.resampling
-    return CaptionEvaluation(
-        evaluator=evaluator,
-        system=system,
-        corpus_scores=evaluator.corpus_scores(scores, **resampling._asdict()),
-        resampling=resampling,
-        sources=tuple(map(str, request.references)),
+    _warn(evaluator, [system, baseline] if baseline else [system], request.source)
+    return summarize(
+        evaluator,
+        system,
+        Resampling(request.num_resamples, request.confidence, request.seed),
         baseline=baseline,
-        comparisons=compare_scores(scores, baseline.scored.scores, **resampling._asdict())
-        if baseline
-        else (),
+        sources=tuple(map(str, request.references)),
         diversity=_diversity(system, training) if "diversity" in request.metrics else None,
     )
 
@@ -149,13 +112,12 @@ def evaluate_captions(
         >>> evaluate_captions({7: "a dog runs"}, {7: ["A dog runs.", "A running dog"]})
     """
     captions, reference_lists = _by_id(candidates), _by_id(references)
-    for image in reference_lists.keys() - captions.keys():
-        raise ValueError(f"image {image!r} has no caption")
-    for image in captions.keys() - reference_lists.keys():
-        raise ValueError(f"image {image!r} has no references")
+    for image in reference_lists.keys() ^ captions.keys():
+        missing = "caption" if image in reference_lists else "references"
+        raise ValueError(f"image {image!r} has no {missing}")
     images = []
     for image, texts in reference_lists.items():
-        if isinstance(texts, str):
+        if isinstance(texts, str):  # its letters would be captions
             problem = f"its references must be a list, not the string {texts!r}"
             raise ValueError(f"image {image!r}: {problem}")
         if not texts:
@@ -172,27 +134,40 @@ def evaluate_captions(
     )
     pairs = PairedCaptions(images, [captions[image.image_id] for image in images], 0, 0)
     system = ScoredSystem("candidates", pairs, evaluator(pairs.captions))
-    resampling = Resampling(num_resamples, confidence, seed)
-    return CaptionEvaluation(
-        evaluator=evaluator,
-        system=system,
-        corpus_scores=evaluator.corpus_scores(system.scored.scores, **resampling._asdict()),
-        resampling=resampling,
-        diversity=_diversity(system, None) if "diversity" in metrics else None,
+    return summarize(
+        evaluator,
+        system,
+        Resampling(num_resamples, confidence, seed),
+        diversity=_diversity(system) if "diversity" in metrics else None,
     )
 
 
-def _read_pairs(
-    request: EvaluationRequest, source: str, *, needs_references: bool
-) -> tuple[PairedCaptions, PairedCaptions | None]:
+def summarize(
+    evaluator: Evaluator,
+    system: ScoredSystem,
+    resampling: Resampling,
+    *,
+    baseline: ScoredSystem | None = None,
+    sources: Sequence[str] = (),
+    diversity: Diversity | None = None,
+) -> CaptionEvaluation:
+    """The scores of all images together, compared with those of the baseline if there is one."""
+    scores = system.scored.scores
+    return CaptionEvaluation(
+        evaluator=evaluator,
+        system=system,
+        corpus_scores=evaluator.corpus_scores(scores, resampling),
+        resampling=resampling,
+        sources=sources,
+        baseline=baseline,
+        comparisons=compare_scores(scores, baseline.scored.scores, resampling) if baseline else (),
+        diversity=diversity,
+    )
+
+
+def _read_pairs(request: EvaluationRequest) -> tuple[PairedCaptions, PairedCaptions | None]:
     """The captions of the system and, if there is one, of the baseline, of the same images."""
-    selects = request.split or request.image_list or request.subset or request.compare_with
-    if not request.references and (needs_references or selects):
-        raise ValueError("--references needs a file; only diversity does without")
-    candidates = read_candidates(request.candidates)
-    if request.needs_file_names and candidates.format == "plain text":
-        problem = f"{request.candidates} is plain text, whose lines name no images"
-        raise ValueError(f"{problem}: omit --image-dir")
+    candidates = read_candidates(request.results)
     if not request.references:
         return without_references(candidates), None
     references = read_references(
@@ -200,8 +175,14 @@ def _read_pairs(
     )
 
     def pair(captions: CandidateCaptions) -> PairedCaptions:
-        pairs = pair_captions(captions, references, source=source, subset=request.subset)
-        _log_left_out(captions, pairs, num_images=len(references))
+        pairs = pair_captions(captions, references, source=request.source, subset=request.subset)
+        path, left_out = captions.path, "and are left out"
+        if pairs.num_missing:
+            message = "%s: %d of %d images have no result here %s"
+            _log.info(message, path, pairs.num_missing, len(references), left_out)
+        if pairs.num_unmatched:
+            message = "%s: %d of %d results are of other images %s"
+            _log.info(message, path, pairs.num_unmatched, len(captions.captions), left_out)
         return pairs
 
     pairs = pair(candidates)
@@ -212,8 +193,7 @@ def _read_pairs(
     baseline_pairs = pair(baseline)
     if not request.subset:
         return pairs, baseline_pairs
-    paths = (request.candidates, request.compare_with)
-    return common_images(pairs, baseline_pairs, paths=paths)
+    return common_images(pairs, baseline_pairs, paths=(request.results, request.compare_with))
 
 
 def _by_id(captions: Mapping[ImageId, T] | Sequence[T]) -> Mapping[ImageId, T]:
@@ -222,40 +202,26 @@ def _by_id(captions: Mapping[ImageId, T] | Sequence[T]) -> Mapping[ImageId, T]:
     return captions if isinstance(captions, Mapping) else dict(enumerate(captions))
 
 
-def _diversity(system: ScoredSystem, training: Sequence[str] | None) -> Diversity:
+def _diversity(system: ScoredSystem, training: Iterable[str] | None = None) -> Diversity:
     """Diversity by the words of the evaluator's tokens, in which 2 1/2 is two words."""
     tokenized = [" ".join(tokens).split() for tokens in system.scored.tokens]
-    return diversity(tokenized, None if training is None else [words(text) for text in training])
+    return diversity(tokenized, None if training is None else map(words, training))
 
 
-def _log_left_out(candidates: CandidateCaptions, pairs: PairedCaptions, *, num_images: int) -> None:
-    path, total = candidates.path, len(candidates.captions)
-    if pairs.num_missing:
-        message = "%s: %d of %d images have no result here and are left out"
-        _log.info(message, path, pairs.num_missing, num_images)
-    if pairs.num_unmatched:
-        message = "%s: %d of %d results are of other images and are left out"
-        _log.info(message, path, pairs.num_unmatched, total)
-
-
-def _warn(
-    evaluator: Evaluator, system: ScoredSystem, baseline: ScoredSystem | None, source: str
-) -> None:
-    images = system.pairs.images
-    messages = []
-    for scored_system in (system, baseline):
-        if scored_system:
-            messages += caption_warnings(
-                scored_system.name,
-                images=[image.image_id for image in images],
-                captions=scored_system.pairs.captions,
-                tokens=scored_system.scored.tokens,
-            )
-    messages += caption_warnings(
+def _warn(evaluator: Evaluator, systems: Sequence[ScoredSystem], source: str) -> None:
+    images = systems[0].pairs.images
+    ids = [image.image_id for image in images]
+    messages = [
+        caption_warnings(
+            system.name, images=ids, captions=system.pairs.captions, tokens=system.scored.tokens
+        )
+        for system in systems
+    ]
+    of_references = caption_warnings(
         source,
         images=[image.image_id for image in images for _ in image.captions],
         captions=[caption for image in images for caption in image.captions],
         tokens=list(chain.from_iterable(evaluator.references)),
     )
-    for message in messages:
+    for message in chain(*messages, of_references):
         _log.warning("%s", message)

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -66,21 +66,18 @@ class CaptionEvaluation:
         content["intervals"] = {
             score.name: list(score.interval) for score in self.corpus_scores if score.interval
         }
-        content |= self.resampling._asdict()
+        content |= asdict(self.resampling)
         if self.diversity:
             most_frequent = " ".join(self.diversity.most_frequent)
             content["diversity"] = {**self.diversity._asdict(), "most_frequent": most_frequent}
         if self.baseline:
-            comparisons = {
-                comparison.name: {
-                    **{key: value for key, value in comparison._asdict().items() if key != "name"},
-                    "interval": list(comparison.interval),
-                }
-                for comparison in self.comparisons
-            }
             unmatched = self.baseline.pairs.num_unmatched  # num_missing is the system's
-            names = {"compare_with": self.baseline.name, "unmatched": unmatched}
-            content["comparison"] = {**names, **comparisons}
+            compared: dict[str, object] = {"compare_with": self.baseline.name}
+            compared["unmatched"] = unmatched
+            for comparison in self.comparisons:
+                values = comparison._asdict()
+                compared[values.pop("name")] = {**values, "interval": list(comparison.interval)}
+            content["comparison"] = compared
         return content | {
             "signatures": {score.name: score.signature for score in self.corpus_scores}
         }
@@ -131,18 +128,13 @@ def write_per_image(path: Path, evaluation: CaptionEvaluation) -> None:
 
 def score_lines(evaluation: CaptionEvaluation) -> list[str]:
     """A line per score, then the comparisons, then the signatures."""
-    lines = []
-    for score in evaluation.corpus_scores:
-        interval = f"  {bracketed(score.interval)}" if score.interval else ""
-        lines.append(f"{score.name} {score.value:.4f}{interval}")
+    lines = [
+        f"{name} {value}  {interval}".rstrip() for name, value, interval in score_rows(evaluation)
+    ]
     lines += [f"{name} {value}" for name, value in diversity_rows(evaluation.diversity).items()]
     lines.append(f"images {len(evaluation.system.pairs.images)}")
-    for comparison in evaluation.comparisons:
-        lines.append(
-            "{name} {first} vs. {second}: {difference}  {interval}  p {p}".format_map(
-                comparison_row(comparison)
-            )
-        )
+    comparison_line = "{name} {first} vs. {second}: {difference}  {interval}  p {p}"
+    lines += [comparison_line.format_map(comparison_row(row)) for row in evaluation.comparisons]
     return lines + signatures(evaluation)
 
 
@@ -150,21 +142,28 @@ def tables(evaluation: CaptionEvaluation) -> list["Table"]:
     """The scores, and the comparisons if there are any, for a terminal."""
     from rich.text import Text
 
-    interval_name = f"{100 * evaluation.resampling.confidence:g} % interval"
-    with_intervals = any(score.interval for score in evaluation.corpus_scores)
-    scores = _table("score", "value", *([interval_name] if with_intervals else []))
-    for score in evaluation.corpus_scores:
-        interval = bracketed(score.interval) if score.interval else ""
-        scores.add_row(score.name, f"{score.value:.4f}", *([interval] if with_intervals else []))
+    interval = f"{100 * evaluation.resampling.confidence:g} % interval"
+    has_intervals = any(score.interval for score in evaluation.corpus_scores)
+    scores = _table("score", "value", interval if has_intervals else "")
+    for row in score_rows(evaluation):
+        scores.add_row(*row)
     for name, value in diversity_rows(evaluation.diversity).items():
         scores.add_row(name, Text(value))  # as a string, "[red]" in a caption is markup
     scores.add_row("images", f"{len(evaluation.system.pairs.images)}")
     if not evaluation.comparisons:
         return [scores]
-    comparisons = _table("score", "results", "compared with", "difference", interval_name, "p")
+    comparisons = _table("score", "results", "compared with", "difference", interval, "p")
     for comparison in evaluation.comparisons:
         comparisons.add_row(*comparison_row(comparison).values())
     return [scores, comparisons]
+
+
+def score_rows(evaluation: CaptionEvaluation) -> list[tuple[str, str, str]]:
+    """Name, value and interval of each score, formatted; the interval may be empty."""
+    return [
+        (score.name, f"{score.value:.4f}", bracketed(score.interval) if score.interval else "")
+        for score in evaluation.corpus_scores
+    ]
 
 
 def comparison_row(comparison: Comparison) -> dict[str, str]:

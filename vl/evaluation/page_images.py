@@ -3,8 +3,8 @@
 import base64
 import contextlib
 import io
+import logging
 import os
-from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
@@ -13,8 +13,7 @@ from PIL import Image, ImageOps
 THUMBNAIL_SIZE = 320  # pixels of the longer side
 _JPEG_QUALITY = 80  # a thumbnail takes about 15 kB
 
-ImageAddress = Callable[[str], str | None]
-"""The URL of an image from its file name; None if there is none."""
+_log = logging.getLogger(__name__)
 
 
 class PageImages:
@@ -24,14 +23,9 @@ class PageImages:
         folder: of the images.
         page: the page; paths are relative to its folder.
         embed: thumbnails as data URLs instead of paths.
-
-    Raises:
-        NotADirectoryError: ``folder`` is not a folder.
     """
 
     def __init__(self, folder: Path, *, page: Path, embed: bool = False) -> None:
-        if not folder.is_dir():
-            raise NotADirectoryError(f"{folder}: expected a folder of images")
         self._folder = folder
         self._page_folder = page.resolve().parent
         self._embed = embed
@@ -51,6 +45,13 @@ class PageImages:
             self.broken.append(name)
             return None
         return f"data:image/jpeg;base64,{base64.b64encode(jpeg).decode()}"
+
+    def log_problems(self) -> None:
+        """Warn of the images without a URL."""
+        for names, problem in ((self.missing, "are missing"), (self.broken, "do not decode")):
+            if names:
+                message = "%s: %d images %s, such as %s"
+                _log.warning(message, self._folder, len(names), problem, names[0])
 
     def _find(self, name: str) -> Path | None:
         """With the folder that the references have, or without; never outside the folder."""

@@ -5,6 +5,7 @@ One file that opens without a network; it does not know how scores are computed.
 
 import re
 from collections.abc import Iterator, Sequence
+from functools import lru_cache
 from importlib import resources
 from pathlib import Path
 
@@ -16,12 +17,12 @@ from vl.data.captions.ptb.tokens import words
 from vl.data.files import atomic_write
 from vl.evaluation.output import (
     CaptionEvaluation,
-    bracketed,
     comparison_row,
     diversity_rows,
+    score_rows,
     signatures,
 )
-from vl.evaluation.page_images import ImageAddress
+from vl.evaluation.page_images import PageImages
 from vl.metrics.score import Floats, Score
 from vl.version import __version__
 
@@ -43,7 +44,7 @@ def write_report(
     evaluation: CaptionEvaluation,
     *,
     sort_by: str | None,
-    address: ImageAddress | None = None,
+    images: PageImages | None = None,
 ) -> None:
     """Write the page, streamed, as it may contain thousands of images; atomic.
 
@@ -52,13 +53,12 @@ def write_report(
         evaluation: what it shows.
         sort_by: name of the score by which the images are sorted, the worst first; ``None`` for
             the order of the references.
-        address: the URL of an image from its file name, or None.
+        images: the URLs of the images; those without one are logged.
 
     Raises:
         OSError: it cannot be written.
-        ValueError: there is no score named ``sort_by``.
     """
-    context = _context(evaluation, sort_by or _REFERENCE_ORDER, address)
+    context = _context(evaluation, sort_by or _REFERENCE_ORDER, images)
     # Lone surrogates, which JSON can hold and UTF-8 cannot, become question marks.
     with (
         atomic_write(path) as temporary,
@@ -67,6 +67,8 @@ def write_report(
         stream = _template().stream(**context)
         stream.enable_buffering(_BUFFER_SIZE)
         file.writelines(stream)
+    if images:
+        images.log_problems()
 
 
 def _template() -> jinja2.Template:
@@ -78,31 +80,21 @@ def _template() -> jinja2.Template:
 
 
 def _context(
-    evaluation: CaptionEvaluation, sort_by: str, address: ImageAddress | None
+    evaluation: CaptionEvaluation, sort_by: str, images: PageImages | None
 ) -> dict[str, object]:
     sort_keys = _sort_keys(evaluation)
-    if sort_by not in sort_keys:
-        raise ValueError(f"there is no score {sort_by!r}; expected one of {', '.join(sort_keys)}")
     name, baseline_name = _short_names(evaluation)
     sources = ", ".join(Path(source).name for source in evaluation.sources)
-    scores, comparisons = evaluation.corpus_scores, evaluation.comparisons
-    confidence = evaluation.resampling.confidence
-    intervals = any(score.interval for score in scores) or bool(comparisons)
+    confidence, comparisons = evaluation.resampling.confidence, evaluation.comparisons
+    has_intervals = comparisons or any(score.interval for score in evaluation.corpus_scores)
     return {
         "title": f"{name} evaluated{f' with {sources}' if sources else ''}",
         "introduction": _introduction(evaluation),
         "references": bool(evaluation.sources),
         "results": name,
         "baseline": baseline_name,
-        "confidence": f"{100 * confidence:g} % interval" if intervals else "",
-        "scores": [
-            {
-                "name": score.name,
-                "value": f"{score.value:.4f}",
-                "interval": bracketed(score.interval) if score.interval else "",
-            }
-            for score in scores
-        ],
+        "confidence": f"{100 * confidence:g} % interval" if has_intervals else "",
+        "scores": score_rows(evaluation),
         "signatures": signatures(evaluation),
         "diversity": diversity_rows(evaluation.diversity),
         "comparisons": [
@@ -114,7 +106,7 @@ def _context(
         "sort_keys": list(sort_keys),
         "sort_by": sort_by,
         "card_height": 180 if baseline_name else 150,
-        "cards": _cards(evaluation, sort_keys, sort_by, address),
+        "cards": _cards(evaluation, sort_keys, sort_by, images),
     }
 
 
@@ -140,9 +132,11 @@ def _introduction(evaluation: CaptionEvaluation) -> str:
     if baseline and baseline.pairs.num_unmatched:
         count = baseline.pairs.num_unmatched
         parts.append(f"{count:,} captions of other images in {baseline.name} are left out")
-    num_resamples, _, seed = evaluation.resampling
-    if num_resamples:
-        parts.append(f"intervals from {num_resamples:,} resamples, seed {seed}")
+    resampling = evaluation.resampling
+    if resampling.num_resamples:
+        parts.append(
+            f"intervals from {resampling.num_resamples:,} resamples, seed {resampling.seed}"
+        )
     return "; ".join(parts) + f". vl {__version__}"
 
 
@@ -186,26 +180,25 @@ def _cards(
     evaluation: CaptionEvaluation,
     sort_keys: dict[str, Floats],
     sort_by: str,
-    address: ImageAddress | None,
+    page_images: PageImages | None,
 ) -> Iterator[dict[str, object]]:
     """One per image, the worst first; ties in the order of the references."""
     keys = np.stack(list(sort_keys.values()), 1)  # (I, keys)
     images = evaluation.system.pairs.images
-    marker = _Marker()
     for row in np.argsort(sort_keys[sort_by], kind="stable"):
         image = images[row]
         references = [_split_tokens(caption) for caption in evaluation.evaluator.references[row]]
         caption_words = _split_tokens(evaluation.system.scored.tokens[row])
         expected = set().union(*references) if references else caption_words
         caption, baseline_caption = (
-            marker(system.pairs.captions[row], _split_tokens(system.scored.tokens[row]), expected)
+            _mark(system.pairs.captions[row], _split_tokens(system.scored.tokens[row]), expected)
             if system
             else ""
             for system in (evaluation.system, evaluation.baseline)
         )
         name = f" {image.file_name}" if image.file_name not in ("", image.image_id) else ""
         yield {
-            "address": address(image.file_name) if address and image.file_name else None,
+            "address": page_images(image.file_name) if page_images and image.file_name else None,
             "caption": caption,
             "baseline_caption": baseline_caption,
             "references": ["".join(_truncate(reference)) for reference in image.captions],
@@ -226,43 +219,36 @@ def _card_scores(evaluation: CaptionEvaluation, row: int) -> list[tuple[str, str
     ]
 
 
-class _Marker:
-    """Marks words of a caption that are in no reference; the text stays as it was."""
+def _mark(caption: str, caption_words: set[str], expected: set[str]) -> Markup:
+    """A caption as HTML; its words that are not among the expected ones are marked.
 
-    def __init__(self) -> None:
-        self._cache: dict[str, list[str]] = {}  # the same pieces occur again and again
+    Args:
+        caption: as in the file.
+        caption_words: its words, as they are counted.
+        expected: the words of the references.
+    """
+    if not caption.strip():
+        return Markup("<i>no words</i>")
+    text, note = _truncate(caption.strip())
+    pieces = _SPACES.split(text)
+    words_of = {piece: _words(piece) for piece in pieces}
+    # A token can depend on what follows, as an initial before "The". A piece whose words alone
+    # differ from those in the caption is compared by the words that no piece gives.
+    remaining = caption_words.difference(*words_of.values())
+    unexpected = {
+        piece
+        for piece, piece_words in words_of.items()
+        if any(word not in expected for word in piece_words if word in caption_words)
+        or (not caption_words.issuperset(piece_words) and not expected.issuperset(remaining))
+    }
+    marked = Markup("").join(
+        Markup("<mark>{}</mark>").format(piece) if piece in unexpected else piece
+        for piece in pieces
+    )
+    return marked + note
 
-    def __call__(self, caption: str, caption_words: set[str], expected: set[str]) -> Markup:
-        """The caption as HTML.
 
-        Args:
-            caption: as in the file.
-            caption_words: its words, as they are counted.
-            expected: the words of the references.
-        """
-        if not caption.strip():
-            return Markup("<i>no words</i>")
-        text, note = _truncate(caption.strip())
-        words_of = {piece: self._words(piece) for piece in _SPACES.split(text)}
-        # A token can depend on what follows, as an initial before "The". A piece whose words alone
-        # differ from those in the caption is compared by the words that no piece gives.
-        remaining = caption_words.difference(*words_of.values())
-        unexpected = {
-            piece
-            for piece, piece_words in words_of.items()
-            if any(word not in expected for word in piece_words if word in caption_words)
-            or (not caption_words.issuperset(piece_words) and not expected.issuperset(remaining))
-        }
-        marked = Markup("").join(
-            Markup("<mark>{}</mark>").format(piece) if piece in unexpected else piece
-            for piece in _SPACES.split(text)
-        )
-        return marked + note
-
-    def _words(self, piece: str) -> list[str]:
-        if piece not in self._cache:
-            self._cache[piece] = words(piece)
-        return self._cache[piece]
+_words = lru_cache(maxsize=100_000)(words)  # the same pieces occur again and again
 
 
 def _split_tokens(tokens: Sequence[str]) -> set[str]:

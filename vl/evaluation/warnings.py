@@ -49,21 +49,6 @@ def caption_warnings(
     return [*_length_warnings(path, images, tokens), *_trace_warnings(path, images, captions)]
 
 
-def single_image_warning(path: Path | str, image: ImageId) -> str:
-    """The warning where CIDEr has a single image to compute document frequencies from."""
-    return (
-        f"{path}: CIDEr is 0 by construction, as image {image!r} is the only one and every word is "
-        "in all images; --document-frequencies reads them from a file"
-    )
-
-
-def single_image_frequencies_warning(path: Path | str) -> str:
-    """The warning where CIDEr reads document frequencies of a single image."""
-    return (
-        f"{path}: CIDEr is 0 by construction, as these document frequencies are of a single image"
-    )
-
-
 def _length_warnings(
     path: Path | str, images: Sequence[ImageId], tokens: Sequence[Sequence[str]]
 ) -> Iterable[str]:

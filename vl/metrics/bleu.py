@@ -91,7 +91,6 @@ class CorpusBleu(NamedTuple):
     """BLEU of a corpus."""
 
     scores: tuple[float, ...]  # BLEU-1 to BLEU-4, in [0, 1]
-    per_image: Floats  # (I, 4)
     candidate_length: int  # words
     reference_length: int  # words of each image's reference closest in length
 
@@ -106,17 +105,11 @@ def corpus_bleu(
         references: for each image, in the same order, the words of each reference caption.
 
     Raises:
-        ValueError: there is no caption, the lengths differ, an image has no reference, or a
-            caption is a string instead of a list of words.
+        ValueError: there is no caption, the lengths differ, or an image has no reference.
     """
     scores = bleu_scores(index_captions(candidates, references))
-    candidate_length, reference_length = scores[0].statistics.sum(0)[:2]
-    return CorpusBleu(
-        scores=tuple(score.corpus for score in scores),
-        per_image=np.stack([score.per_image for score in scores], 1),
-        candidate_length=int(candidate_length),
-        reference_length=int(reference_length),
-    )
+    lengths = scores[0].statistics.sum(0)[:2]
+    return CorpusBleu(tuple(score.corpus for score in scores), *map(int, lengths))
 
 
 def _closest_lengths(corpus: CaptionCorpus) -> Ints:

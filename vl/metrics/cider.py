@@ -41,9 +41,6 @@ def cider_d(corpus: CaptionCorpus, frequencies: DocumentFrequencies | None = Non
         corpus: the captions.
         frequencies: of n-grams; computed from the references by default.
 
-    Raises:
-        ValueError: an n-gram's frequency is greater than the number of images.
-
     Source:
         coco-caption's Cider, whose values these are.
     """
@@ -51,7 +48,7 @@ def cider_d(corpus: CaptionCorpus, frequencies: DocumentFrequencies | None = Non
     difference = lengths[corpus.references] - lengths[corpus.candidate_of_reference]
     penalty = np.exp(-(difference**2) / (2 * _SIGMA**2))
     per_image = _similarity(corpus, frequencies, penalty, clip=True)
-    settings = f"n {MAX_ORDER}, sigma {_SIGMA:g}, {_origin(frequencies)}"
+    settings = f"n {MAX_ORDER}, sigma {_SIGMA:g}, {_origin(corpus, frequencies)}"
     return mean_score("CIDEr-D", per_image, settings=settings)
 
 
@@ -59,14 +56,7 @@ def cider(corpus: CaptionCorpus, frequencies: DocumentFrequencies | None = None)
     """CIDEr of each image, in [0, 10], and the mean over images: without the changes of CIDEr-D.
 
     It is the cosine of TF-IDF vectors, without clipping and length penalty. Words are not stemmed,
-    and the value is multiplied by 10, as CIDEr-D is.
-
-    Args:
-        corpus: the captions.
-        frequencies: of n-grams; computed from the references by default.
-
-    Raises:
-        ValueError: an n-gram's frequency is greater than the number of images.
+    and the value is multiplied by 10, as CIDEr-D is. The arguments are those of `cider_d`.
 
     Source:
         Vedantam et al. 2015, equations 1 to 3, with uniform weights. An n-gram of no reference has
@@ -74,7 +64,7 @@ def cider(corpus: CaptionCorpus, frequencies: DocumentFrequencies | None = None)
     """
     penalty = np.ones(len(corpus.references))
     per_image = _similarity(corpus, frequencies, penalty, clip=False)
-    return mean_score("CIDEr", per_image, settings=f"n {MAX_ORDER}, {_origin(frequencies)}")
+    return mean_score("CIDEr", per_image, settings=f"n {MAX_ORDER}, {_origin(corpus, frequencies)}")
 
 
 def document_frequencies(corpus: CaptionCorpus) -> DocumentFrequencies:
@@ -112,7 +102,7 @@ def read_frequencies(path: Path | str) -> DocumentFrequencies:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    content = parse_json(path, decode_text(path, path.read_bytes()), object_pairs_hook=_unique_keys)
+    content = parse_json(path, decode_text(path, path.read_bytes()))
     if not isinstance(content, dict) or content.get("format") != _FORMAT:
         raise FormatError(path, f'expected an object with "format": "{_FORMAT}"')
     expected = {"format", "tokenizer", "num_images", "ngrams"}
@@ -176,9 +166,6 @@ def _idf(corpus: CaptionCorpus, order: int, frequencies: DocumentFrequencies | N
         texts = _texts(corpus, table.position, order)
         known = (frequencies.counts.get(text, 0) for text in texts)
         counts = np.fromiter(known, np.int64, len(table.position))
-        if num_images < counts.max(initial=1):
-            problem = f"an n-gram is in {counts.max()} images, but there are only {num_images}"
-            raise ValueError(problem)
     # One logarithm, not the difference of two: exactly 0 for an n-gram of all images.
     idf: Floats = np.log(num_images / np.maximum(counts, 1))
     return idf
@@ -198,12 +185,6 @@ def _texts(corpus: CaptionCorpus, positions: Ints, order: int) -> Iterator[str]:
     return map(" ".join, zip(*columns))
 
 
-def _origin(frequencies: DocumentFrequencies | None) -> str:
-    return f"df from {f'{frequencies.num_images} images' if frequencies else 'the references'}"
-
-
-def _unique_keys(pairs: list[tuple[str, object]]) -> dict[str, object]:
-    content = dict(pairs)
-    if len(content) < len(pairs):
-        raise ValueError("duplicate key")
-    return content
+def _origin(corpus: CaptionCorpus, frequencies: DocumentFrequencies | None) -> str:
+    origin = f"{frequencies.num_images} images" if frequencies else "the references"
+    return f"df from {origin} | images {corpus.num_images}"

@@ -4,7 +4,7 @@ It does not know images: whether a caption is right is for the other metrics.
 """
 
 from collections import Counter
-from collections.abc import Collection, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -37,7 +37,7 @@ class Diversity(NamedTuple):
 
 
 def diversity(
-    captions: Sequence[Sequence[str]], training: Collection[Sequence[str]] | None = None
+    captions: Sequence[Sequence[str]], training: Iterable[Sequence[str]] | None = None
 ) -> Diversity:
     """Compute the diversity of a system's captions.
 
@@ -57,7 +57,7 @@ def diversity(
         caption of fewer than four words, even for a repeated one.
 
     Raises:
-        ValueError: there is no caption, or one is a string instead of a list of words.
+        ValueError: there is no caption.
 
     Source:
         Div-1 and Div-2 are from Shetty et al. 2017, where they are of the five captions of an
@@ -69,6 +69,10 @@ def diversity(
     corpus = index_captions([()], [captions])  # as references of one image with an empty candidate
     frequencies = Counter(map(tuple, captions))
     ((most_frequent, most_frequent_count),) = frequencies.most_common(1)
+    novel = None
+    if training is not None:
+        seen = {(), *map(tuple, training)}
+        novel = sum(n for caption, n in frequencies.items() if caption not in seen) / len(captions)
     return Diversity(
         captions=len(captions),
         distinct=len(frequencies),
@@ -76,7 +80,7 @@ def diversity(
         div_1=_distinct_ratio(corpus.ngrams[0]),
         div_2=_distinct_ratio(corpus.ngrams[1]),
         self_bleu=float(_self_bleu(corpus).mean()) if len(captions) > 1 else None,
-        novel=None if training is None else _count_novel(frequencies, training) / len(captions),
+        novel=novel,
         most_frequent=most_frequent,
         most_frequent_count=most_frequent_count,
         mean_length=float(corpus.words.lengths[1:].mean()),
@@ -87,16 +91,6 @@ def _distinct_ratio(table: NgramTable) -> float:
     """Distinct n-grams over all n-grams."""
     total = int(table.count.sum())
     return len(table.position) / total if total else 0.0
-
-
-def _count_novel(frequencies: Counter[tuple[str, ...]], training: Iterable[Sequence[str]]) -> int:
-    """The number of non-empty captions that are no training caption."""
-    seen = set()
-    for caption in training:
-        if isinstance(caption, str):
-            raise ValueError(f"a caption must be a list of words, not the string {caption!r}")
-        seen.add(tuple(caption))
-    return sum(count for caption, count in frequencies.items() if caption and caption not in seen)
 
 
 def _self_bleu(corpus: CaptionCorpus) -> Floats:

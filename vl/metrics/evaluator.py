@@ -3,7 +3,7 @@
 It does not know the files that captions come from.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from itertools import chain
 from typing import Literal, NamedTuple
 
@@ -12,18 +12,16 @@ from vl.data.choices import Metric
 from vl.metrics.bleu import bleu_scores
 from vl.metrics.cider import DocumentFrequencies, cider, cider_d, document_frequencies
 from vl.metrics.meteor_spice import meteor, spice
-from vl.metrics.names import DEFAULT_METRICS, SCORE_NAMES, TFIDF_METRICS, score_names
-from vl.metrics.ngrams import CaptionCorpus, index_captions
+from vl.metrics.names import DEFAULT_METRICS
+from vl.metrics.ngrams import index_captions
 from vl.metrics.rouge import rouge_l
 from vl.metrics.score import Score
-from vl.metrics.significance import Interval, bootstrap_intervals
+from vl.metrics.significance import Interval, Resampling, bootstrap_intervals
 from vl.version import __version__
 
 Tokenizer = Literal["ptb", "whitespace"]
 TokenizedCaptions = list[tuple[str, ...]]
 """Tuples, as the garbage collector skips tuples of strings; 240,000 lists it would visit often."""
-
-_TFIDF_SCORES = {name for metric in TFIDF_METRICS for name in SCORE_NAMES[metric]}
 
 
 class ScoredCaptions(NamedTuple):
@@ -52,9 +50,6 @@ class Evaluator:
             default.
         tokenizer: ``"ptb"`` is Stanford's tokenizer without punctuation, as in coco-caption;
             ``"whitespace"`` splits captions that are tokenized already.
-
-    Raises:
-        ValueError: a metric is unknown or duplicated, or an image's references are a string.
     """
 
     def __init__(
@@ -65,11 +60,6 @@ class Evaluator:
         frequencies: DocumentFrequencies | None = None,
         tokenizer: Tokenizer = "ptb",
     ) -> None:
-        self.names = score_names(metrics)
-        for captions in references:
-            if isinstance(captions, str):  # its letters would be captions
-                problem = f"an image's references must be a list, not the string {captions!r}"
-                raise ValueError(problem)
         self.tokenizer = tokenizer
         self.references: list[TokenizedCaptions] = [
             self._tokenize(captions) for captions in references
@@ -81,44 +71,33 @@ class Evaluator:
         """Score captions, one per image, in the order of the references.
 
         Raises:
-            ValueError: there is no image, one has no reference, the lengths differ, or captions
-                are a single string.
+            ValueError: there is no image, one has no reference, or the lengths differ.
             OSError: METEOR or SPICE cannot be run.
         """
-        if isinstance(captions, str):
-            raise ValueError(f"captions must be a list, not the string {captions!r}")
         tokenized = self._tokenize(captions)
         if not self._metrics:  # then there may be no references
             return ScoredCaptions(tokenized, [])
         corpus = index_captions(tokenized, self.references)
-        scores = [self._score(metric, tokenized, corpus) for metric in self._metrics]
-        return ScoredCaptions(tokenized, list(chain.from_iterable(scores)))
+        compute: dict[Metric, Callable[[], list[Score]]] = {
+            "bleu": lambda: bleu_scores(corpus),
+            "rouge-l": lambda: [rouge_l(corpus)],
+            "cider-d": lambda: [cider_d(corpus, self._frequencies)],
+            "cider": lambda: [cider(corpus, self._frequencies)],
+            "meteor": lambda: [meteor(_join(tokenized), list(map(_join, self.references)))],
+            "spice": lambda: [spice(_join(tokenized), list(map(_join, self.references)))],
+        }
+        scores = chain.from_iterable(compute[metric]() for metric in self._metrics)
+        return ScoredCaptions(tokenized, list(scores))
 
     def document_frequencies(self) -> DocumentFrequencies:
         """Document frequencies of the references, to score other captions with."""
         return document_frequencies(index_captions([[] for _ in self.references], self.references))
 
-    def corpus_scores(
-        self,
-        scores: Sequence[Score],
-        *,
-        num_resamples: int = 1000,
-        confidence: float = 0.95,
-        seed: int = 0,
-    ) -> list[CorpusScore]:
-        """The scores of all images together, with intervals and signatures.
-
-        Args:
-            scores: of the images of this evaluator.
-            num_resamples: of the bootstrap; 0 for no intervals.
-            confidence: level of the intervals.
-            seed: of the resamples.
-        """
+    def corpus_scores(self, scores: Sequence[Score], resampling: Resampling) -> list[CorpusScore]:
+        """The scores of all images together, with intervals and signatures."""
         intervals: Sequence[Interval | None] = [None] * len(scores)
-        if scores and num_resamples and len(self.references) > 1:
-            intervals = bootstrap_intervals(
-                scores, num_resamples=num_resamples, confidence=confidence, seed=seed
-            )
+        if scores and resampling.num_resamples and len(self.references) > 1:
+            intervals = bootstrap_intervals(scores, resampling)
         return [
             CorpusScore(score.name, score.corpus, interval, self._signature(score))
             for score, interval in zip(scores, intervals, strict=True)
@@ -128,33 +107,14 @@ class Evaluator:
         split = tokens if self.tokenizer == "ptb" else str.split
         return [tuple(split(caption)) for caption in captions]
 
-    def _score(
-        self, metric: Metric, tokenized: TokenizedCaptions, corpus: CaptionCorpus
-    ) -> list[Score]:
-        if metric == "bleu":
-            return bleu_scores(corpus)
-        if metric == "rouge-l":
-            return [rouge_l(corpus)]
-        if metric == "cider-d":
-            return [cider_d(corpus, self._frequencies)]
-        if metric == "cider":
-            return [cider(corpus, self._frequencies)]
-        java_metric = meteor if metric == "meteor" else spice
-        return [java_metric(_join(tokenized), [_join(captions) for captions in self.references])]
-
     def _signature(self, score: Score) -> str:
         """As ``BLEU-4 <score> | refs 5 | tok ptb | closest | vl 0.1``."""
-        counts = [len(captions) for captions in self.references]
+        counts = {len(captions) for captions in self.references}
         low, high = min(counts), max(counts)
-        parts = [
-            f"{score.name} {score.corpus:.4f}",
-            f"refs {low}" if low == high else f"refs {low}-{high}",
-            f"tok {self.tokenizer}",
-            score.settings,
-            f"images {len(counts)}" if score.name in _TFIDF_SCORES else "",
-            f"vl {__version__}",
-        ]
-        return " | ".join(part for part in parts if part)
+        references = f"refs {low}" if low == high else f"refs {low}-{high}"
+        tokenizer, version = f"tok {self.tokenizer}", f"vl {__version__}"
+        value = f"{score.name} {score.corpus:.4f}"
+        return " | ".join([value, references, tokenizer, score.settings, version])
 
 
 def _join(captions: TokenizedCaptions) -> list[str]:

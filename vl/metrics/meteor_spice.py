@@ -78,7 +78,15 @@ def meteor(
     )
     stdin = "".join(f"{line}\n" for line in lines)
     output = _run("METEOR", command, folder=jar.parent, stdin=stdin, max_seconds=max_seconds)
-    statistics = _parse_statistics(output.splitlines(), len(candidates))
+    rows = [line.split() for line in output.splitlines()]
+    try:
+        statistics = np.array(rows, np.float64)
+        is_valid = statistics.shape == (len(candidates), _STATISTICS)
+    except ValueError:
+        is_valid = False
+    if not (is_valid and np.isfinite(statistics).all()):
+        problem = f"expected {_STATISTICS} finite values for each of {len(candidates)} captions"
+        raise JavaError(f"METEOR's output cannot be read: {problem}: {_cause(output)}")
     # METEOR counts no chunk for a caption that equals its reference.
     is_equal = (statistics[:, :2] == statistics[:, 21:]).all(1) & (statistics[:, _CHUNKS] == 1)
     statistics[is_equal, _CHUNKS] = 0
@@ -153,39 +161,23 @@ def spice(
         _run("SPICE", command, folder=jar.parent, max_seconds=max_seconds)
         try:
             scores = {
-                image["image_id"]: image["scores"]["All"]["f"]
+                image["image_id"]: float(image["scores"]["All"]["f"])
                 for image in json.loads(output.read_text(encoding="utf-8"))
             }
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise JavaError(f"SPICE wrote no scores that can be read: {error!r}") from error
-    if set(scores) != set(range(len(candidates))):
-        raise JavaError(f"SPICE gave {len(scores)} scores for {len(candidates)} captions")
-    for index, caption in enumerate(candidates):
-        if not isinstance(scores[index], int | float) or not np.isfinite(scores[index]):
-            raise JavaError(f"SPICE gave {scores[index]!r} for caption {index + 1}, {caption!r}")
-    per_image = np.array([float(scores[index]) for index in range(len(candidates))])
+    if scores.keys() != set(range(len(candidates))):
+        raise JavaError(f"SPICE wrote {len(scores)} scores for {len(candidates)} captions")
+    per_image = np.array([scores[index] for index in range(len(candidates))])
+    if not np.isfinite(per_image).all():
+        index = int(np.isfinite(per_image).argmin())
+        raise JavaError(f"SPICE has no score for caption {index + 1}, {candidates[index]!r}")
     return mean_score("SPICE", per_image, settings="version 1.0")
 
 
 def _one_line(caption: str) -> str:
     """A caption without what separates captions in METEOR's input."""
     return re.sub(r"\|\|\||[\r\n]", " ", caption)
-
-
-def _parse_statistics(lines: Sequence[str], num_captions: int) -> Floats:
-    """METEOR's output, ``(num_captions, 23)``."""
-    if len(lines) != num_captions:
-        raise JavaError(f"METEOR gave {len(lines)} lines for {num_captions} captions")
-    rows = []
-    for index, line in enumerate(lines, 1):
-        try:
-            row = [float(value) for value in line.split()]
-        except ValueError:
-            row = []
-        if len(row) != _STATISTICS or not np.isfinite(row).all():
-            raise JavaError(f"METEOR gave for caption {index}, instead of 23 numbers: {line}")
-        rows.append(row)
-    return np.array(rows)
 
 
 def _find_jar(metric: str, *path: str) -> Path:
@@ -212,7 +204,7 @@ def _find_java(metric: str) -> str:
 
 def _check_version(java: str) -> None:
     """Refuse a Java on which SPICE would parse for hours and then fail to write."""
-    output = _run("java -version", [java, "-version"], max_seconds=60, use_stderr=True)
+    output = _run("java -version", [java, "-version"], max_seconds=60, stderr=subprocess.STDOUT)
     version = re.search(r'version "((?:1\.)?(\d+)[^"]*)"', output)
     if version is not None and int(version[2]) > _LAST_JAVA:
         raise JavaError(
@@ -230,11 +222,8 @@ def _download_corenlp(folder: Path, *, max_seconds: float) -> None:
         raise JavaError(
             f"Stanford CoreNLP is incomplete: delete {program}, and it is downloaded again"
         )
-    _log.info(
-        "SPICE needs Stanford CoreNLP 3.6.0: downloading several hundred megabytes from"
-        " nlp.stanford.edu into %s, this once",
-        folder,
-    )
+    message = "SPICE needs Stanford CoreNLP 3.6.0: downloading several hundred megabytes into %s"
+    _log.info(message, folder)
     command = [sys.executable, "-c", _DOWNLOAD, str(folder / "get_stanford_models.py")]
     _run("the download of Stanford CoreNLP for SPICE", command, max_seconds=max_seconds)
     if not (program.exists() and models.exists()):
@@ -248,28 +237,28 @@ def _run(
     max_seconds: float,
     folder: Path | None = None,
     stdin: str = "",
-    use_stderr: bool = False,
+    stderr: int = subprocess.PIPE,
 ) -> str:
-    """A program's stdout, or its stderr; nothing of it reaches ours."""
+    """A program's stdout; nothing of it reaches ours."""
     try:
         process = subprocess.run(
             command,
             cwd=folder,
-            input=stdin.encode("utf-8", "replace"),
-            capture_output=True,
+            input=stdin,
+            stdout=subprocess.PIPE,
+            stderr=stderr,
+            encoding="utf-8",
+            errors="replace",
             timeout=max_seconds,
         )
     except subprocess.TimeoutExpired as error:
         raise JavaError(f"{name} was stopped after {max_seconds:g} seconds") from error
     except OSError as error:
         raise JavaError(f"{name} could not be started: {command[0]}: {error.strerror}") from error
-    stdout, stderr = (data.decode("utf-8", "replace") for data in (process.stdout, process.stderr))
-    if process.returncode < 0:
-        raise JavaError(f"{name} was killed by signal {-process.returncode}: {_cause(stderr)}")
-    if process.returncode:  # the JVM reports on stdout what keeps it from starting
-        cause = _cause(stderr or stdout)
+    if process.returncode:  # negative for a signal
+        cause = _cause(process.stderr or process.stdout)  # the JVM uses stdout if it cannot start
         raise JavaError(f"{name} failed with exit code {process.returncode}: {cause}")
-    return stderr if use_stderr else stdout
+    return process.stdout
 
 
 def _cause(output: str) -> str:

@@ -24,23 +24,12 @@ def caption_metrics(metrics: Sequence[EvaluationMetric]) -> list[Metric]:
     """The metrics without diversity.
 
     Raises:
-        ValueError: diversity is duplicated.
-    """
-    if metrics.count("diversity") > 1:
-        raise ValueError("duplicate metric: diversity")
-    return [metric for metric in metrics if metric != "diversity"]
-
-
-def score_names(metrics: Sequence[Metric]) -> list[str]:
-    """The names of the scores that metrics compute, in order.
-
-    Raises:
         ValueError: a metric is unknown or duplicated.
     """
-    unknown = [metric for metric in metrics if metric not in SCORE_NAMES]
-    if unknown:
-        raise ValueError(f"unknown metric {unknown[0]!r}; expected one of {', '.join(SCORE_NAMES)}")
-    duplicates = [metric for metric in SCORE_NAMES if metrics.count(metric) > 1]
-    if duplicates:
-        raise ValueError(f"duplicate metric: {duplicates[0]}")
-    return [name for metric in metrics for name in SCORE_NAMES[metric]]
+    for metric in metrics:
+        if metric != "diversity" and metric not in SCORE_NAMES:
+            expected = ", ".join([*SCORE_NAMES, "diversity"])
+            raise ValueError(f"unknown metric {metric!r}; expected one of {expected}")
+        if metrics.count(metric) > 1:
+            raise ValueError(f"duplicate metric: {metric}")
+    return [metric for metric in metrics if metric != "diversity"]

@@ -120,8 +120,7 @@ def index_captions(
         references: for each image, in the same order, the words of each reference caption.
 
     Raises:
-        ValueError: there is no caption, the lengths differ, an image has no reference, or a
-            caption is a string instead of a list of words.
+        ValueError: there is no caption, the lengths differ, or an image has no reference.
     """
     if len(candidates) != len(references):
         raise ValueError(f"{len(candidates)} captions, but references of {len(references)} images")
@@ -130,12 +129,10 @@ def index_captions(
     counts = np.fromiter(map(len, references), np.int64, len(references))
     if not counts.all():
         raise ValueError("an image has no reference caption")
-    sentences: list[Sequence[str]] = []
-    for candidate, captions in zip(candidates, references, strict=True):
-        for caption in (candidate, *captions):
-            if isinstance(caption, str):
-                raise ValueError(f"a caption must be a list of words, not the string {caption!r}")
-            sentences.append(caption or ("",))
+    images = zip(candidates, references, strict=True)
+    sentences = [
+        caption or ("",) for candidate, captions in images for caption in (candidate, *captions)
+    ]
     vocabulary: defaultdict[str, int] = defaultdict()
     vocabulary.default_factory = vocabulary.__len__
     lengths = np.fromiter(map(len, sentences), np.int64, len(sentences))
@@ -161,12 +158,7 @@ def starts_group(*columns: NDArray[Any]) -> Bools:
 
 
 def sort_positions(keys: Ints, positions: Ints) -> tuple[Ints, Ints]:
-    """Sort keys in ascending order and carry each one's position; stable.
-
-    Args:
-        keys: non-negative.
-        positions: non-negative, ascending.
-    """
+    """Sort non-negative keys and carry along their positions, which are ascending; stable."""
     if not len(keys):
         return keys, positions
     bits = int(positions[-1]).bit_length()

@@ -49,11 +49,11 @@ def common_subsequences(corpus: CaptionCorpus, *, block: int = _BLOCK) -> Ints:
     is_long = corpus.tokens.lengths[corpus.candidate_of_reference] > _BITS
     short = np.flatnonzero(~is_long)
     common[short] = _short_candidates(corpus, corpus.references[short])
+    sentences = np.split(corpus.tokens.ids, corpus.tokens.starts[1:-1]) if is_long.any() else []
     for index in np.flatnonzero(is_long):
-        candidate = _sentence(corpus, corpus.candidate_of_reference[index])
-        common[index] = _long_candidate(
-            candidate, _sentence(corpus, corpus.references[index]), block
-        )
+        candidate = sentences[corpus.candidate_of_reference[index]].tolist()
+        reference = sentences[corpus.references[index]].tolist()
+        common[index] = _long_candidate(candidate, reference, block)
     return common
 
 
@@ -82,18 +82,12 @@ def _equal_words(corpus: CaptionCorpus) -> BitMasks:
     for offset in range(_BITS):  # a long candidate's further words are not used
         candidates = corpus.candidate[tokens.lengths[corpus.candidate] > offset]
         masks[tokens.starts[candidates] + offset] = 1 << offset
-    positions, starts = _group_by_word(corpus)
+    ids, positions = sort_positions(tokens.ids, np.arange(len(tokens.ids)))
+    image = corpus.image_of[tokens.sentence_of][positions]
+    starts = np.flatnonzero(starts_group(ids, image))  # of each group of one word and image
     sizes = np.diff(np.append(starts, len(positions)))
     masks[positions] = np.repeat(np.bitwise_or.reduceat(masks[positions], starts), sizes)
     return masks
-
-
-def _group_by_word(corpus: CaptionCorpus) -> tuple[Ints, Ints]:
-    """All positions, sorted by word and image, and where each such group begins."""
-    tokens = corpus.tokens
-    ids, positions = sort_positions(tokens.ids, np.arange(len(tokens.ids)))
-    image = corpus.image_of[tokens.sentence_of][positions]
-    return positions, np.flatnonzero(starts_group(ids, image))
 
 
 def _long_candidate(candidate: list[int], reference: list[int], block_size: int) -> int:
@@ -114,9 +108,3 @@ def _long_candidate(candidate: list[int], reference: list[int], block_size: int)
             column = total & full | column ^ hit
         common += len(block) - column.bit_count()
     return common
-
-
-def _sentence(corpus: CaptionCorpus, index: int) -> list[int]:
-    begin, end = corpus.tokens.starts[index : index + 2]
-    ids: list[int] = corpus.tokens.ids[begin:end].tolist()
-    return ids

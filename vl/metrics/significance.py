@@ -4,6 +4,7 @@ It does not know captions: the statistics of each image, which a score carries, 
 """
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -19,12 +20,28 @@ _BYTES = 64 * 2**20  # of the weights that are in memory at once
 _ROUNDING = 1e-10
 
 
-class Resampling(NamedTuple):
-    """How intervals and p-values are computed."""
+@dataclass(frozen=True)
+class Resampling:
+    """How intervals and p-values are computed.
+
+    Raises:
+        ValueError: a value is out of range.
+    """
 
     num_resamples: int = 1000
+    """Of the images; 1,000 as in Koehn 2004. With 0 there are no intervals."""
     confidence: float = 0.95
+    """Level of the intervals."""
     seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.num_resamples <= MAX_RESAMPLES:
+            expected = f"expected 0 to {MAX_RESAMPLES:,}"
+            raise ValueError(f"num_resamples is {self.num_resamples}; {expected}")
+        if not 0 < self.confidence < 1:
+            raise ValueError(f"confidence is {self.confidence}; it must be between 0 and 1")
+        if self.seed < 0:
+            raise ValueError(f"seed is {self.seed}; it must be at least 0")
 
 
 class Interval(NamedTuple):
@@ -45,128 +62,73 @@ class Comparison(NamedTuple):
     p_value: float  # two-sided
 
 
-def bootstrap_intervals(
-    scores: Sequence[Score], *, num_resamples: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> list[Interval]:
+def bootstrap_intervals(scores: Sequence[Score], resampling: Resampling) -> list[Interval]:
     """Percentile bootstrap intervals over images.
 
     Args:
-        scores: of the same images; each resample is used for all of them.
-        num_resamples: of the images, with replacement; 1,000 in the paper.
-        confidence: level of the interval.
-        seed: of the resamples.
+        scores: one or more, of the same images; each resample is used for all of them.
+        resampling: of the images, with replacement.
 
     Returns:
         An interval per score, in order. For a single image both bounds are the score.
 
-    Raises:
-        ValueError: the scores are of different numbers of images, there is none, the score of a
-            resample is not finite, or an argument is out of range.
-
     Source:
         Koehn 2004; percentiles by linear interpolation.
     """
-    num_images = _count_images(scores)
-    _check_arguments(num_resamples, confidence, seed)
     columns, (table,) = _concatenate([(score.statistics,) for score in scores])
-    draws = _bootstrap_weights(num_images, np.random.default_rng(seed))
-    (sums,) = _weighted_sums([table], draws, num_resamples)  # (B, S)
+    draws = _bootstrap_weights(len(table), np.random.default_rng(resampling.seed))
+    (sums,) = _weighted_sums([table], draws, resampling.num_resamples)  # (B, S)
     return [
-        _percentile_interval(_resampled_values(score, sums[:, column]), confidence)
+        _percentile_interval(score.aggregate(sums[:, column]), resampling.confidence)
         for score, column in zip(scores, columns, strict=True)
     ]
 
 
 def compare_scores(
-    first: Sequence[Score],
-    second: Sequence[Score],
-    *,
-    num_resamples: int = 10_000,
-    confidence: float = 0.95,
-    seed: int = 0,
+    first: Sequence[Score], second: Sequence[Score], resampling: Resampling
 ) -> list[Comparison]:
     """Test whether two systems that captioned the same images differ significantly.
 
     Args:
-        first: the scores of one system.
-        second: the same scores of the other, of the same images in the same order.
-        num_resamples: bootstrap resamples for the interval, and permutations for the p-value,
-            which is therefore at least ``1 / (1 + num_resamples)``; 10,000 as in sacreBLEU.
-        confidence: level of the interval.
-        seed: of the resamples.
+        first: one or more scores of the first system.
+        second: the same scores of the second system, of the same images in the same order.
+        resampling: of the images, for the interval of the difference; as many permutations are
+            drawn for the p-value.
 
     Returns:
         A comparison per score, in order. For the p-value the two systems' statistics of each image
         are exchanged with probability one half; it is ``(1 + extremes) / (1 + num_resamples)``,
         where extremes counts permutations whose absolute difference is at least the observed one.
-        With ``I`` images it cannot be much below ``2 ** (1 - I)``; with a single image it is 1,
-        and the interval has no width.
-
-    Raises:
-        ValueError: the scores have different names or numbers of images, or as of
-            ``bootstrap_intervals``.
+        With ``I`` images it cannot be much below ``2 ** (1 - I)``.
 
     Source:
         Riezler and Maxwell 2005, approximate randomization; Koehn 2004, the paired bootstrap.
     """
-    if len(first) != len(second):
-        raise ValueError(f"{len(first)} scores of the first system, {len(second)} of the second")
     pairs = list(zip(first, second, strict=True))
-    for a, b in pairs:
-        if a.name != b.name:
-            raise ValueError(f"{a.name} of the first system cannot be compared with {b.name}")
-    num_images = _count_images([*first, *second])
-    _check_arguments(num_resamples, confidence, seed)
     columns, tables = _concatenate([(a.statistics, b.statistics) for a, b in pairs])
-    draws = _bootstrap_weights(num_images, np.random.default_rng(seed))
+    num_images, num_resamples = len(tables[0]), resampling.num_resamples
+    draws = _bootstrap_weights(num_images, np.random.default_rng(resampling.seed))
     resampled = _weighted_sums(tables, draws, num_resamples)
     # What the first system loses and the second gains when their captions are exchanged.
-    swaps = _swap_weights(num_images, np.random.default_rng([seed, 1]))
+    swaps = _swap_weights(num_images, np.random.default_rng([resampling.seed, 1]))
     (exchanged,) = _weighted_sums([tables[0] - tables[1]], swaps, num_resamples)
-    return [
-        _comparison(
-            pair,
-            resampled=(resampled[0][:, column], resampled[1][:, column]),
-            exchanged=exchanged[:, column],
-            confidence=confidence,
-        )
-        for pair, column in zip(pairs, columns, strict=True)
-    ]
-
-
-def _comparison(
-    pair: tuple[Score, Score],
-    *,
-    resampled: tuple[Floats, Floats],
-    exchanged: Floats,
-    confidence: float,
-) -> Comparison:
-    """One score of two systems, from the sums ``(B, S)`` of every resample."""
-    first, second = pair
-    differences = _resampled_values(first, resampled[0]) - _resampled_values(second, resampled[1])
-    permuted = _resampled_values(first, first.statistics.sum(0) - exchanged)
-    permuted = permuted - _resampled_values(second, second.statistics.sum(0) + exchanged)
-    values = first.corpus, second.corpus
-    difference = values[0] - values[1]
-    threshold = abs(difference) - _ROUNDING * (abs(values[0]) + abs(values[1]))
-    extremes = int((np.abs(permuted) >= threshold).sum())
-    p_value = (1 + extremes) / (1 + len(exchanged))
-    interval = _percentile_interval(differences, confidence)
-    return Comparison(first.name, *values, difference, interval, p_value)
+    comparisons = []
+    for (a, b), column in zip(pairs, columns, strict=True):
+        sums, swapped = [table[:, column] for table in resampled], exchanged[:, column]
+        permuted = a.aggregate(a.statistics.sum(0) - swapped)
+        permuted = permuted - b.aggregate(b.statistics.sum(0) + swapped)
+        difference = a.corpus - b.corpus
+        threshold = abs(difference) - _ROUNDING * (abs(a.corpus) + abs(b.corpus))
+        p_value = (1 + int((np.abs(permuted) >= threshold).sum())) / (1 + num_resamples)
+        differences = a.aggregate(sums[0]) - b.aggregate(sums[1])
+        interval = _percentile_interval(differences, resampling.confidence)
+        comparisons.append(Comparison(a.name, a.corpus, b.corpus, difference, interval, p_value))
+    return comparisons
 
 
 def _percentile_interval(values: Floats, confidence: float) -> Interval:
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))
-
-
-def _resampled_values(score: Score, sums: Floats) -> Floats:
-    """The score of every resample, ``(B, S)`` to ``(B,)``."""
-    with np.errstate(all="ignore"):  # checked below
-        values = score.aggregate(sums)
-    if not np.isfinite(values).all():
-        raise ValueError(f"{score.name} of some resample of the images is not finite")
-    return values
 
 
 def _weighted_sums(
@@ -220,28 +182,3 @@ def _concatenate(
             width += arrays[0].shape[1]
     tables = tuple(np.concatenate(arrays, 1) for arrays in zip(*distinct, strict=True))
     return [columns[key] for key in keys], tables
-
-
-def _count_images(scores: Sequence[Score]) -> int:
-    """The number of images, which must be the same for all scores."""
-    if not scores:
-        raise ValueError("there is no score")
-    counts: dict[int, str] = {}
-    for score in scores:
-        counts.setdefault(len(score.statistics), score.name)
-    if len(counts) > 1:
-        listing = ", ".join(f"{name} of {count}" for count, name in counts.items())
-        raise ValueError(f"the scores are of different numbers of images: {listing}")
-    (num_images,) = counts
-    if not num_images:
-        raise ValueError("there is no image")
-    return num_images
-
-
-def _check_arguments(num_resamples: int, confidence: float, seed: int) -> None:
-    if not 1 <= num_resamples <= MAX_RESAMPLES:
-        raise ValueError(f"num_resamples is {num_resamples}; expected 1 to {MAX_RESAMPLES:,}")
-    if seed < 0:
-        raise ValueError(f"seed is {seed}; it must be at least 0")
-    if not 0 < confidence < 1:
-        raise ValueError(f"confidence is {confidence}; it must be between 0 and 1")

@@ -4,7 +4,7 @@ It knows vectors and indices of labels; only hierarchical precision asks what th
 """
 
 from collections.abc import Iterator, Sequence
-from typing import Any, Literal, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -27,7 +27,6 @@ class Ranking(NamedTuple):
     targets: Ints  # (N,) index of the true label
     ranks: Ints  # (N,) from 1; UNRANKED for a label without a vector
     top: Ints  # (N, depth) indices of labels, best first; -1 where there are no more
-    num_labels: int  # K
 
     @property
     def num_unranked(self) -> int:
@@ -94,7 +93,7 @@ def rank_labels(
     labels = NearestNeighbors(_tensor(label_vectors), penalty=subtracted)
     ranked = labels.rank(_tensor(embeddings), _tensor(targets), top_k=depth)
     ranks, top = ranked.ranks.numpy(), ranked.neighbors.indices.numpy()
-    return Ranking(targets, np.where(ranks > 0, ranks, UNRANKED), top, len(label_vectors))
+    return Ranking(targets, np.where(ranks > 0, ranks, UNRANKED), top)
 
 
 def hit_at_k(ranking: Ranking, *, ks: Sequence[int] = KS) -> ScoresAtK:
@@ -105,12 +104,11 @@ def hit_at_k(ranking: Ranking, *, ks: Sequence[int] = KS) -> ScoresAtK:
         ks: each at least 1.
 
     Raises:
-        ValueError: there is no image, or a k is below 1.
+        ValueError: there is no image.
 
     Source:
         Frome et al. 2013, who report the mean over images.
     """
-    _check_ks(ks)
     per_image = (ranking.ranks[:, None] <= np.array(ks)).astype(np.float64)
     return _scores_at_k(per_image, ranking.targets, ks)
 
@@ -132,16 +130,12 @@ def hierarchical_precision(
         ks: each at least 1 and at most the ranking's depth.
 
     Raises:
-        ValueError: candidates are not the ranking's labels, one is duplicated or no synset, there
-            is no image, or a k is out of range.
+        ValueError: a candidate is duplicated or no synset, or there is no image.
 
     Source:
         Frome et al. 2013, supplement; the definition follows later work that recalls it, and was
         not compared with the supplement itself.
     """
-    _check_ks(ks, ranking.top.shape[1])
-    if len(candidates) != (num_labels := ranking.num_labels):
-        raise ValueError(f"{len(candidates)} candidates, the ranking is of {num_labels} labels")
     rows = wordnet.rows(candidates)
     label_of = np.full(len(wordnet), -1, dtype=np.int64)  # of each synset
     label_of[rows] = np.arange(len(rows))
@@ -161,42 +155,28 @@ def hierarchical_precision(
     return _scores_at_k(precision, ranking.targets, ks)
 
 
-def generalized_accuracy(
-    ranking: Ranking, seen: NDArray[np.bool_], *, over: Literal["images", "labels"] = "labels"
-) -> GeneralizedAccuracy:
+def generalized_accuracy(ranking: Ranking, seen: NDArray[np.bool_]) -> GeneralizedAccuracy:
     """Hit@1 of images with seen and with unseen labels, where all labels are candidates.
 
     Args:
         ranking: among seen and unseen labels together.
         seen: whether each label was seen in training, ``(K,)``.
-        over: mean over true labels, as in the paper, or over images.
 
     Raises:
-        ValueError: ``seen`` does not match the ranking, or one of the groups has no image.
+        ValueError: one of the groups has no image.
 
     Source:
-        Xian et al. 2017.
+        Xian et al. 2017, who report the mean over true labels.
     """
-    if seen.shape != (num_labels := ranking.num_labels,):
-        raise ValueError(f"seen has shape {seen.shape}, the ranking is of {num_labels} labels")
     seen_image = seen[ranking.targets]
     accuracies = {}
     for group, mask in (("seen", seen_image), ("unseen", ~seen_image)):
         if not mask.any():
             raise ValueError(f"no image has a label that is {group}")
         part = ranking._replace(targets=ranking.targets[mask], ranks=ranking.ranks[mask])
-        scores = hit_at_k(part, ks=(1,))
-        mean = scores.label_mean if over == "labels" else scores.image_mean
-        accuracies[group] = float(mean[0])
+        accuracies[group] = float(hit_at_k(part, ks=(1,)).label_mean[0])
     total, product = sum(accuracies.values()), accuracies["seen"] * accuracies["unseen"]
     return GeneralizedAccuracy(**accuracies, harmonic_mean=2 * product / total if total else 0.0)
-
-
-def _check_ks(ks: Sequence[int], depth: int = UNRANKED) -> None:
-    for k in ks:
-        if not 1 <= k <= depth:
-            limit = "" if depth == UNRANKED else f" and at most the ranking's depth, {depth}"
-            raise ValueError(f"k is {k}; it must be at least 1{limit}")
 
 
 def _tensor(array: NDArray[Any]) -> Tensor:

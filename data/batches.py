@@ -180,13 +180,7 @@ class LabelledBatch(NamedTuple):
 
 
 class LabelledBatches:
-    """Labelled images in batches.
-
-    Args:
-        source: gives the images.
-        labels: of the images.
-        plan: of as many images.
-    """
+    """Labelled images in batches, as planned."""
 
     def __init__(self, source: ImageSource, labels: Sequence[int], plan: BatchPlan) -> None:
         self.source = source

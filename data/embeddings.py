@@ -41,17 +41,11 @@ class Provenance:
 
 @dataclass(frozen=True)
 class Embeddings:
-    """Vectors of named images.
-
-    Args:
-        provenance: how they were computed.
-        names: of the images, in the order of the rows.
-        vectors: ``(images, views, D)``, float16.
-    """
+    """Vectors of named images."""
 
     provenance: Provenance
-    names: tuple[str, ...]
-    vectors: Tensor
+    names: tuple[str, ...]  # in the order of the rows
+    vectors: Tensor  # (images, views, D), float16
 
     def select(self, names: Sequence[str]) -> Tensor:
         """Vectors of these images in this order, ``(len(names), views, D)``, float32.
@@ -92,11 +86,7 @@ def load_embeddings(path: Path | str) -> Embeddings:
 
 
 def read_provenance(path: Path | str) -> Provenance | None:
-    """How the embeddings at ``path``, finished or not, were computed; None if there are none.
-
-    Raises:
-        FormatError: their index is damaged.
-    """
+    """How the embeddings at ``path``, finished or not, were computed; None if there are none."""
     index = Path(path).with_suffix(".json")
     for file in (_part(index), index):
         if file.exists():
@@ -109,10 +99,6 @@ class EmbeddingWriter:
 
     Rows go to ``NAME.npy.part`` and their names to ``NAME.json.part``; `finish` turns them into
     ``NAME.npy`` and ``NAME.json``. Rows of an earlier writer, finished or killed, are kept.
-
-    Args:
-        path: the ``.npy`` file.
-        provenance: how the vectors are computed.
 
     Raises:
         ValueError: the file has another suffix.
@@ -174,11 +160,7 @@ class EmbeddingWriter:
         write_text(self._names, _index_text(self.provenance, self.names))
 
     def finish(self, names: Iterable[str] | None = None) -> Embeddings:
-        """Write the final files and return the embeddings.
-
-        Args:
-            names: the rows to keep, in this order; by default all, as they were added.
-        """
+        """Write the rows of ``names`` in this order, by default all, and return them."""
         self.save()
         shape = (len(self.names), len(self.provenance.views), self.provenance.width)
         vectors = np.fromfile(self._rows, dtype=np.float16).reshape(shape)

@@ -43,11 +43,10 @@ def atomic_write(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
     """
     path = Path(path).resolve()  # of a link the target is replaced, not the link
     path.parent.mkdir(parents=True, exist_ok=True)
-    exists = path.exists()
-    if exists and not path.is_file():
-        raise OSError(f"{path}: not a regular file, cannot be replaced")
-    if exists:
+    if path.is_file():
         mode = stat.S_IMODE(path.stat().st_mode)
+    elif path.exists():
+        raise OSError(f"{path}: not a regular file, cannot be replaced")
     else:
         umask = os.umask(0)
         os.umask(umask)
@@ -99,10 +98,6 @@ def write_text(path: Path | str, text: str) -> None:
 def decode_text(path: Path | str, content: bytes) -> str:
     """A file's content as text, decompressed if it is gzip; a byte order mark is removed.
 
-    Args:
-        path: the file, for errors.
-        content: all of it.
-
     Raises:
         FormatError: damaged gzip, or not UTF-8.
     """
@@ -114,9 +109,8 @@ def decode_text(path: Path | str, content: bytes) -> str:
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as error:
-        raise FormatError(
-            path, f"not UTF-8: {error.reason}", record=f"byte {error.start}"
-        ) from error
+        record = f"byte {error.start}"
+        raise FormatError(path, f"not UTF-8: {error.reason}", record=record) from error
 
 
 def split_lines(text: str) -> list[str]:
@@ -129,12 +123,7 @@ def split_lines(text: str) -> list[str]:
 
 
 def read_json(path: Path) -> Any:
-    """The value of a JSON file.
-
-    Raises:
-        FormatError: see `decode_text` and `parse_json`.
-        OSError: the file cannot be read.
-    """
+    """The value of a JSON file; raises as `decode_text` and `parse_json`."""
     return parse_json(path, decode_text(path, path.read_bytes()))
 
 
@@ -144,12 +133,7 @@ def parse_json(
     *,
     object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
 ) -> Any:
-    """The value of a JSON text.
-
-    Args:
-        path: the file, for errors.
-        text: all of it.
-        object_pairs_hook: as in `json.loads`; may raise ValueError.
+    """The value of a file's JSON text, by `json.loads`.
 
     Raises:
         FormatError: not JSON, or JSON that cannot be read.
@@ -190,9 +174,7 @@ def escape_unprintable(text: str) -> str:
 def visible_files(folder: Path, *, links: list[Path] | None = None) -> Iterator[Path]:
     """The files below a folder, without hidden ones and those in hidden folders.
 
-    Args:
-        folder: where to look.
-        links: links to folders, which are not followed, are appended to this list.
+    Links to folders are not followed; they are appended to ``links``.
 
     Raises:
         OSError: a folder cannot be read.

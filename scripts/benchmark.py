@@ -17,8 +17,9 @@ import json
 import platform
 import re
 import subprocess
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import torch
@@ -40,28 +41,24 @@ class Benchmark(NamedTuple):
     """What runs under a name."""
 
     help: str
-    add_flags: Callable[[argparse.ArgumentParser], None]
-    measure: Callable[[argparse.Namespace], dict[str, Any]]
+    module: ModuleType  # with `add_flags` and `measure`
     targets: Sequence[Target] = ()
 
 
 BENCHMARKS = {
     "caption": Benchmark(
         "captions of images, and the start of the command",
-        caption.add_flags,
-        caption.measure,
+        caption,
         [Target("start_up_ratio", maximum=1.3)],
     ),
     "embed": Benchmark(
         "images to embeddings, beside torchvision",
-        embed.add_flags,
-        embed.measure,
+        embed,
         [Target("ratio_at_8000_with_compiling.*", minimum=1.5)],
     ),
     "encoder": Benchmark(
         "inference and training of the encoder, beside torchvision and other engines",
-        encoder.add_flags,
-        encoder.measure,
+        encoder,
         [
             Target("inference.ratio.ours float32 OpenVINO", minimum=2.5),
             Target("inference.ratio_to_best_engine.ours float32 OpenVINO", minimum=0.9),
@@ -70,20 +67,17 @@ BENCHMARKS = {
     ),
     "search": Benchmark(
         "beam search, beside its matrix products alone",
-        search.add_flags,
-        search.measure,
+        search,
         [Target("searches.beam 3, batch 64.of_limit", minimum=0.7)],
     ),
     "evaluate": Benchmark(
         "all caption scores, beside pycocoevalcap",
-        evaluate.add_flags,
-        evaluate.measure,
+        evaluate,
         [Target("*.ratio", minimum=10), Target("*.MiB.ours", maximum=1024)],
     ),
     "label": Benchmark(
         "nearest labels of images, beside NumPy and gensim",
-        label.add_flags,
-        label.measure,
+        label,
         [
             Target("images_per_second.ours.median", minimum=2000),
             Target("ratio.*", minimum=1),
@@ -92,8 +86,7 @@ BENCHMARKS = {
     ),
     "load": Benchmark(
         "the training loader, a training step, and both together",
-        load.add_flags,
-        load.measure,
+        load,
         [Target("ratio_to_the_slower", minimum=0.9)],
     ),
 }
@@ -105,18 +98,15 @@ def main() -> int:
     names = parser.add_subparsers(dest="name", required=True)
     for name, benchmark in BENCHMARKS.items():
         subparser = names.add_parser(name, help=benchmark.help)
-        benchmark.add_flags(subparser)
+        benchmark.module.add_flags(subparser)
         subparser.add_argument("--device", default="cpu")
         subparser.add_argument("--check", action="store_true", help="exit with 1 below a target")
     flags = parser.parse_args()
     benchmark = BENCHMARKS[flags.name]
-    results = benchmark.measure(flags)
+    results = benchmark.module.measure(flags)
     targets = compare(results, benchmark.targets)
-    print(
-        json.dumps(
-            {"benchmark": flags.name, **machine(flags.device), **results, "targets": targets}
-        )
-    )
+    line = {"benchmark": flags.name, **machine(flags.device), **results, "targets": targets}
+    print(json.dumps(line))
     return 1 if flags.check and not all(target["met"] for target in targets) else 0
 
 

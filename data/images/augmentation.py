@@ -152,10 +152,8 @@ class Augmentation:
 class CenterCrop:
     """The center of an image, or all of it: the transform for validation.
 
-    Args:
-        size: side of the output, in pixels.
-        resize: ``"center-crop"`` scales the shorter side to 256/224 of ``size`` and takes the
-            center square; ``"squash"`` keeps the whole image and changes its proportions.
+    ``"center-crop"`` scales the shorter side to 256/224 of ``size`` and takes the center square;
+    ``"squash"`` keeps the whole image and changes its proportions.
     """
 
     def __init__(self, size: int, resize: Resize = "center-crop") -> None:

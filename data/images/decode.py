@@ -80,11 +80,9 @@ def as_pixels(image: ImageLike, *, name: str = "image") -> Tensor:
 def decode(path: Path | str) -> Tensor:
     """The image in a file: RGB, float32, ``(3, H, W)``, in [0, 1].
 
-    EXIF orientation is applied, transparency is composed onto white, and of an animation the
-    first frame is taken. The tensor need not be contiguous.
-
-    Args:
-        path: one of ``FORMATS``, detected from the content.
+    The format, one of ``FORMATS``, is detected from the content. EXIF orientation is applied,
+    transparency is composed onto white, and of an animation the first frame is taken. The tensor
+    need not be contiguous.
 
     Raises:
         FormatError: the content is empty, truncated, damaged, not an image, or larger than
@@ -103,14 +101,8 @@ def decode_uint8(data: bytes, name: str, *, min_size: int | None = None) -> Tens
     """The same as uint8, ``(3, H, W)``, from 0 to 255: a quarter of the memory.
 
     These are the values of `decode_bytes` times 255, rounded where transparency or more than
-    8 bits give fractions.
-
-    Args:
-        data: as in `decode_bytes`.
-        name: what errors call them.
-        min_size: a shorter side, in pixels, that is enough: a JPEG is decoded at a half, a quarter
-            or an eighth of its size, which is faster, as long as it stays at least this large. None
-            decodes at full size.
+    8 bits give fractions. A shorter side of ``min_size`` pixels is enough: a JPEG is decoded at a
+    half, a quarter or an eighth of its size, which is faster, as long as it stays as large.
     """
     return _decode(data, name, _rgb_uint8, min_size)
 
@@ -148,16 +140,14 @@ def resize_pixels(pixels: Tensor, height: int, width: int) -> Tensor:
 
 
 def find_images(paths: Sequence[Path]) -> list[Path]:
-    """The image files at ``paths``.
+    """The image files at ``paths``, sorted within each.
 
-    Args:
-        paths: a file is taken whatever its name; a folder stands for all files below it with one
-            of ``SUFFIXES``, sorted, without those that are hidden or in hidden folders.
+    A file is taken whatever its name; a folder stands for all files below it with one of
+    ``SUFFIXES``, but those that are hidden or in hidden folders.
 
     Raises:
-        FileNotFoundError: a path does not exist.
         ValueError: a folder has no image.
-        OSError: a folder below one of them cannot be read.
+        OSError: a path does not exist, or a folder cannot be read.
     """
     images = []
     for path in paths:

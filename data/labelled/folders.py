@@ -32,14 +32,8 @@ class LabelledImages(NamedTuple):
 def read_labelled_images(path: Path, *, embedded: Container[str] | None = None) -> LabelledImages:
     """The images of a folder of classes, or of a list if the path is a file.
 
-    Args:
-        path: the folder or the list.
-        embedded: see `read_image_list`.
-
     Raises:
-        FileNotFoundError: there is neither.
-        ValueError: see `read_class_folders` and `read_image_list`.
-        OSError: it cannot be read.
+        ValueError, OSError: see `read_class_folders` and `read_image_list`.
     """
     if not path.exists():
         problem = "no such folder of classes or list of images"
@@ -52,13 +46,7 @@ def read_class_folders(path: Path) -> LabelledImages:
 
     Images are recognized by their suffix and may lie in folders below that of their class. Hidden
     files and folders are skipped, and so are linked folders inside a class, as in `find_images`.
-    A class itself may be a link.
-
-    Args:
-        path: the folder of classes.
-
-    Returns:
-        Images sorted by class and path.
+    A class itself may be a link. The images are sorted by class and path.
 
     Raises:
         ValueError: there is no class, a class has no image, or an image has no class.

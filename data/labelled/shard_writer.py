@@ -60,11 +60,6 @@ class ShardedImage(NamedTuple):
 def write_shards(source: Source, folder: Path, settings: ShardSettings) -> Iterator[ShardedImage]:
     """Write the shards that ``folder`` lacks; the same input gives the same bytes.
 
-    Args:
-        source: the images.
-        folder: empty, or with a part of the same shards.
-        settings: how they are written.
-
     Yields:
         A result an image, in order.
 

@@ -8,7 +8,6 @@ import resource
 import shutil
 import signal
 import tarfile
-import warnings
 
 import pytest
 import torch
@@ -16,7 +15,7 @@ from PIL import Image
 
 from vl.__main__ import main
 from vl.data.images.decode import decode_bytes
-from vl.data.labelled.dataset import FileDataset, open_dataset
+from vl.data.labelled.dataset import open_dataset
 from vl.data.labelled.shards import CLASSES, SETTINGS, ShardDataset
 
 HEIGHTS = (20, 31, 8, 25, 40, 16, 17, 30, 9, 12, 22)
@@ -63,8 +62,7 @@ def test_images_are_copied_byte_for_byte(photos, tmp_path, capsys):
     assert by_name(shards) == by_name(source)
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
-    assert "shard 11/11" in stderr
-    assert f"11 images of 3 classes in {out}, 0 of them from before" in stderr
+    assert "11 images of 3 classes" in stderr and "0 of them from before" in stderr
 
 
 def test_members_are_in_webdatasets_format(photos, tmp_path):
@@ -74,9 +72,8 @@ def test_members_are_in_webdatasets_format(photos, tmp_path):
         with tarfile.open(path, "r:") as tar:
             members = tar.getmembers()
             names += [member.name for member in members]
-            assert {(item.mtime, item.uid, item.gid, item.uname) for item in members} == {
-                (0, 0, 0, "")
-            }
+            for member in members:
+                assert (member.mtime, member.uid, member.gid, member.uname) == (0, 0, 0, "")
             first = members[0].name.partition(".")[0]
             text = json.loads(tar.extractfile(f"{first}.json").read())
             number = int(tar.extractfile(f"{first}.cls").read())
@@ -102,9 +99,7 @@ def test_order_depends_on_the_seed(photos, tmp_path):
 
 def test_lists_and_shards_can_be_sharded(photos, tmp_path):
     files = open_dataset(photos)
-    lines = [
-        f"{files.names[row]}\t{files.classes[files.labels[row]]}\n" for row in range(10, -1, -1)
-    ]
+    lines = [f"{name}\t{name.partition('/')[0]}\n" for name in reversed(files.names)]
     (photos / "list.tsv").write_text("".join(lines), encoding="utf-8")
     assert shard(photos / "list.tsv", tmp_path / "listed", "--no-shuffle") == 0
     listed = open_dataset(tmp_path / "listed")
@@ -139,12 +134,10 @@ def test_shrinking_changes_larger_images_only(photos, tmp_path):
         if min(height, 24) <= 16:
             assert after[name][1] == content
             continue
+        scale = 16 / min(height, 24)
         with Image.open(io.BytesIO(after[name][1])) as image:
-            scale = 16 / min(height, 24)
-            assert (image.format, image.size) == (
-                "JPEG",
-                (round(24 * scale), round(height * scale)),
-            )
+            assert image.format == "JPEG"
+            assert image.size == (round(24 * scale), round(height * scale))
 
 
 def test_shrunk_image_looks_the_same_and_is_upright(tmp_path):
@@ -182,30 +175,20 @@ def test_damaged_images_are_reported_and_left_out_if_decoded(photos, tmp_path, c
     assert by_name(open_dataset(tmp_path / "copied")) == by_name(open_dataset(photos))
 
 
-def test_unreadable_images_are_reported(photos, tmp_path, capsys, monkeypatch):
-    source = open_dataset(photos)
-    read = FileDataset.read
-
-    def failing(self, row):
-        if row == 4:
-            raise PermissionError(13, "Permission denied", source.names[4])
-        return read(self, row)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(FileDataset, "read", failing)
-        assert shard(photos, tmp_path / "out") == 1
-    assert f"vl: error: {source.names[4]}: Permission denied" in capsys.readouterr().err
-    assert len(open_dataset(tmp_path / "out").names) == 10
-    assert shard(photos, tmp_path / "out") == 0  # it is readable again
-    assert by_name(open_dataset(tmp_path / "out")) == by_name(source)
+def test_unreadable_images_are_reported(photos, tmp_path, capsys):
+    link = photos / "cat" / "link.png"
+    link.symlink_to(tmp_path / "image.png")
+    assert shard(photos, tmp_path / "out") == 1
+    assert "cat/link.png: No such file" in capsys.readouterr().err
+    assert len(open_dataset(tmp_path / "out").names) == 11
+    Image.new("RGB", (4, 4)).save(tmp_path / "image.png")
+    assert shard(photos, tmp_path / "whole") == 0
+    assert len(open_dataset(tmp_path / "whole").names) == 12
 
 
 def killed(run):
     """Run in a child process; whether it died by SIGKILL."""
-    with warnings.catch_warnings():
-        # From Python 3.12 on, as other tests may have left threads; the child only copies files.
-        warnings.simplefilter("ignore", DeprecationWarning)
-        child = os.fork()
+    child = os.fork()
     if child == 0:
         with contextlib.suppress(BaseException):
             run()
@@ -228,34 +211,28 @@ def after(calls, function):
     return counting
 
 
+# From Python 3.12 on, as other tests may have left threads; the child only copies files.
+@pytest.mark.filterwarnings("ignore:.*use of fork.*:DeprecationWarning")
 @pytest.mark.parametrize(
-    ("moment", "calls"),
+    ("module", "function", "calls"),
     [
-        *(("reading", calls) for calls in (0, 1, 4, 8, 10)),
-        *(("before it is on the disk", calls) for calls in range(6)),  # two files and four shards
-        *(("a member", calls) for calls in (0, 1, 8, 9, 16, 32)),
+        *((os, "fsync", calls) for calls in range(6)),  # of two files and four shards
+        *((tarfile.TarFile, "addfile", calls) for calls in (0, 1, 8, 9, 16, 32)),
     ],
 )
 def test_killed_run_leaves_complete_shards_and_can_be_resumed(
-    photos, tmp_path, monkeypatch, moment, calls
+    photos, tmp_path, monkeypatch, module, function, calls
 ):
     assert shard(photos, tmp_path / "undisturbed") == 0
     expected = contents(tmp_path / "undisturbed")
     out = tmp_path / "out"
-    target, name = {
-        "reading": (FileDataset, "read"),
-        "before it is on the disk": (os, "fsync"),
-        "a member": (tarfile.TarFile, "addfile"),
-    }[moment]
     with monkeypatch.context() as patch:
-        patch.setattr(target, name, after(calls, getattr(target, name)))
+        patch.setattr(module, function, after(calls, getattr(module, function)))
         assert killed(lambda: shard(photos, out))
     left = contents(out)
-    for item, content in left.items():
-        assert item.endswith(".part") or content == expected[item]
-    if moment != "reading":
-        assert len([item for item in left if item.endswith(".part")]) == 1
-        assert len(left) - 1 == (calls if moment != "a member" else 2 + calls // 9)
+    complete = {name for name in left if not name.endswith(".part")}
+    assert all(left[name] == expected[name] for name in complete)
+    assert len(left) - 1 == len(complete) == (calls if module is os else 2 + calls // 9)
     assert shard(photos, out) == 0
     assert contents(out) == expected
 
@@ -275,26 +252,24 @@ def test_complete_shards_are_reused(photos, tmp_path, capsys):
     stderr = capsys.readouterr().err
     assert "6 of them from before" in stderr
     assert "shard-000003.tar: " in stderr
-    assert "it is written again" in stderr
 
 
 @pytest.mark.parametrize(
-    ("flags", "message"),
+    ("flags", "difference"),
     [
-        (["--seed", "1"], "seed was 0 and is 1"),
-        (["--no-shuffle"], "seed was 0 and is None"),
-        (["--shorter-side", "9"], "shorter_side was None and is 9, check was False and is True"),
-        (["--check"], "check was False and is True"),
-        (["--images-per-shard=4"], "images_per_shard was 3 and is 4"),
+        ("--seed=1", "seed was 0 and is 1"),
+        ("--no-shuffle", "seed was 0 and is None"),
+        ("--shorter-side=9", "shorter_side was None and is 9, check was False and is True"),
+        ("--check", "check was False and is True"),
+        ("--images-per-shard=4", "images_per_shard was 3 and is 4"),
     ],
 )
-def test_refuses_other_settings(photos, tmp_path, capsys, flags, message):
+def test_refuses_other_settings(photos, tmp_path, capsys, flags, difference):
     out = tmp_path / "out"
     shard(photos, out)
     before = contents(out)
-    capsys.readouterr()
-    assert shard(photos, out, *flags) == 2
-    assert f"{out}: it has other shards ({message})" in capsys.readouterr().err
+    assert shard(photos, out, flags) == 2
+    assert difference in capsys.readouterr().err
     assert contents(out) == before
 
 
@@ -303,18 +278,17 @@ def test_refuses_other_images(photos, tmp_path, capsys, change):
     out = tmp_path / "out"
     shard(photos, out)
     before = contents(out)
-    one = next(photos.glob("cat/*"))
+    image = next(photos.glob("cat/*"))
     if change == "more":
-        shutil.copy(one, photos / "cat" / "more.png")
+        shutil.copy(image, photos / "cat" / "more.png")
     elif change == "fewer":
-        one.unlink()
+        image.unlink()
     elif change == "content":
-        one.write_bytes(one.read_bytes()[:-1] + b"?")  # as long as before
+        image.write_bytes(image.read_bytes()[:-1] + b"?")  # as long as before
     else:
         (photos / "cat").rename(photos / "cow")
-    capsys.readouterr()
     assert shard(photos, out) == 2
-    assert "(other images, or some have changed since)" in capsys.readouterr().err
+    assert "other images" in capsys.readouterr().err
     assert contents(out) == before
 
 
@@ -323,8 +297,7 @@ def test_refuses_a_folder_of_other_files(photos, tmp_path, capsys, stranger):
     (tmp_path / "out" / stranger).parent.mkdir(parents=True)
     (tmp_path / "out" / stranger).write_text("theirs")
     assert shard(photos, tmp_path / "out") == 2
-    message = f"{tmp_path / 'out'}: {stranger.partition('/')[0]!r} is not one of these shards"
-    assert message in capsys.readouterr().err
+    assert repr(stranger.partition("/")[0]) in capsys.readouterr().err
     assert (tmp_path / "out" / stranger).read_text() == "theirs"
 
 
@@ -332,13 +305,13 @@ def test_refuses_a_surplus_shard(photos, tmp_path, capsys):
     shard(photos, tmp_path / "out")
     shutil.copy(tmp_path / "out" / "shard-000000.tar", tmp_path / "out" / "shard-000004.tar")
     assert shard(photos, tmp_path / "out") == 2
-    assert "'shard-000004.tar' is not one of these shards" in capsys.readouterr().err
+    assert "'shard-000004.tar'" in capsys.readouterr().err
 
 
-def test_refuses_an_output_folder_in_the_source(photos, tmp_path, capsys):
+def test_refuses_an_output_folder_in_the_source(photos, capsys):
     for out in (photos, photos / "shards"):
         assert shard(photos, out) == 2
-        assert "it lies in the source" in capsys.readouterr().err
+        assert "in the source" in capsys.readouterr().err
     assert not (photos / "shards").exists()
 
 
@@ -347,16 +320,13 @@ def test_full_disk_leaves_complete_shards(photos, tmp_path, capsys):
     (photos / "zébra" / "large.png").write_bytes(b"x" * 300_000)
     assert shard(photos, tmp_path / "undisturbed", "--no-shuffle") == 0
     expected, out = contents(tmp_path / "undisturbed"), tmp_path / "out"
-    capsys.readouterr()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)
     try:
         resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, limits[1]))
-        code = shard(photos, out, "--no-shuffle")
+        assert shard(photos, out, "--no-shuffle") == 2
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert code == 2
-    stderr = capsys.readouterr().err
-    assert stderr.splitlines()[-1] == f"vl: error: {out / 'shard-000003.tar'}: File too large"
+    assert f"{out / 'shard-000003.tar'}: File too large" in capsys.readouterr().err
     left = contents(out)
     assert left == {name: expected[name] for name in left}
     assert len(left) == len(expected) - 1
@@ -369,11 +339,5 @@ def test_refuses_classes_that_are_not_a_line(tmp_path, capsys, name):
     (tmp_path / "in" / name).mkdir(parents=True)
     (tmp_path / "in" / name / "a.jpg").write_bytes(b"")
     assert shard(tmp_path / "in", tmp_path / "out") == 2
-    assert "cannot be a line of classes.txt" in capsys.readouterr().err
+    assert "classes.txt" in capsys.readouterr().err
     assert not (tmp_path / "out").exists()
-
-
-@pytest.mark.parametrize("flag", ["--images-per-shard", "--shorter-side"])
-def test_refuses_sizes_below_one(photos, tmp_path, capsys, flag):
-    assert main(["shard", str(photos), "--output-dir", str(tmp_path / "out"), flag, "0"]) == 2
-    assert f"{flag} is 0; it must be at least 1" in capsys.readouterr().err

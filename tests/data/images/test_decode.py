@@ -33,6 +33,12 @@ def encoded(image: Image.Image, kind: str, **options: object) -> bytes:
     return file.getvalue()
 
 
+def exif(orientation: int = 6) -> Image.Exif:
+    tags = Image.Exif()
+    tags[0x0112] = orientation
+    return tags
+
+
 def halves(left: tuple[int, int, int], right: tuple[int, int, int]) -> Image.Image:
     image = Image.new("RGB", (32, 16), left)
     image.paste(right, (16, 0, 32, 16))
@@ -52,17 +58,12 @@ def png(width: int, height: int) -> bytes:
     """A PNG whose header claims a size that its content lacks."""
 
     def chunk(kind: bytes, data: bytes) -> bytes:
-        return (
-            struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
-        )
+        content = kind + data
+        return struct.pack(">I", len(data)) + content + struct.pack(">I", zlib.crc32(content))
 
     header = struct.pack(">IIBBBBB", width, height, 8, 2, 0, 0, 0)
-    return (
-        b"\x89PNG\r\n\x1a\n"
-        + chunk(b"IHDR", header)
-        + chunk(b"IDAT", zlib.compress(bytes(9)))
-        + chunk(b"IEND", b"")
-    )
+    chunks = [(b"IHDR", header), (b"IDAT", zlib.compress(bytes(9))), (b"IEND", b"")]
+    return b"\x89PNG\r\n\x1a\n" + b"".join(chunk(*pair) for pair in chunks)
 
 
 @pytest.mark.parametrize("kind", ["PNG", "BMP", "TIFF", "PPM", "WEBP"])
@@ -88,23 +89,20 @@ def test_cmyk_is_converted():
         assert color(decode_bytes(encoded(image, kind), kind)) == [0, 255, 255]
 
 
-# Row and column of the red and the green half of an image, upright.
 @pytest.mark.parametrize(
-    ("orientation", "shape", "red", "green"),
+    ("orientation", "turned", "red", "green"),  # row and column of the halves, upright
     [
-        (1, (16, 32), (2, 2), (2, 29)),
-        (2, (16, 32), (2, 29), (2, 2)),
-        (3, (16, 32), (2, 29), (2, 2)),
-        (6, (32, 16), (2, 2), (29, 2)),
-        (8, (32, 16), (29, 2), (2, 2)),
+        (1, False, (2, 2), (2, 29)),
+        (2, False, (2, 29), (2, 2)),
+        (3, False, (2, 29), (2, 2)),
+        (6, True, (2, 2), (29, 2)),
+        (8, True, (29, 2), (2, 2)),
     ],
 )
 @pytest.mark.parametrize("kind", ["JPEG", "PNG"])
-def test_exif_orientation_is_applied(kind, orientation, shape, red, green):
-    exif = Image.Exif()
-    exif[0x0112] = orientation
-    pixels = decode_bytes(encoded(halves(RED, GREEN), kind, exif=exif), kind)
-    assert pixels.shape[1:] == shape
+def test_exif_orientation_is_applied(kind, orientation, turned, red, green):
+    pixels = decode_bytes(encoded(halves(RED, GREEN), kind, exif=exif(orientation)), kind)
+    assert pixels.shape[1:] == ((32, 16) if turned else (16, 32))
     assert color(pixels, *red) == pytest.approx(RED, abs=4)
     assert color(pixels, *green) == pytest.approx(GREEN, abs=4)
 
@@ -181,25 +179,24 @@ def test_damaged_bytes_give_an_image_or_a_format_error():
             assert pixels.shape[0] == 3 and pixels.min() >= 0 and pixels.max() <= 1
 
 
-def test_refuses_files_that_are_not_images(tmp_path):
+@pytest.mark.parametrize(
+    ("content", "problem"),
+    [
+        (b"milk, bread, eggs", "not an image"),
+        (b"", "empty"),
+        (b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\nshowpage\n", "not an image"),
+    ],
+)
+def test_refuses_files_that_are_not_images_and_programs(tmp_path, content, problem):
     path = tmp_path / "notes.jpg"
-    path.write_text("milk, bread, eggs")
-    with pytest.raises(FormatError, match=r"notes\.jpg: not an image"):
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=rf"notes\.jpg: .*{problem}"):
         decode(path)
-    path.write_bytes(b"")
-    with pytest.raises(FormatError, match="the file is empty"):
-        decode(path)
-
-
-def test_postscript_is_not_executed():
-    data = b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n"
-    with pytest.raises(FormatError, match="not an image"):
-        decode_bytes(data, "x")
 
 
 @pytest.mark.parametrize("width", [10_000, 13_000, 50_000])  # Pillow is silent, warns, raises
 def test_refuses_decompression_bombs_by_their_header(width):
-    with pytest.raises(FormatError, match="more than 100,000,000 pixels, the limit"):
+    with pytest.raises(FormatError, match="100,000,000 pixels"):
         decode_bytes(png(width, PIXEL_LIMIT // width + 1), "x")
 
 
@@ -228,9 +225,8 @@ def test_refuses_images_without_pixels():
 def test_uint8_over_255_is_the_float_image(kind, mode):
     if (kind, mode) in (("JPEG", "P"), ("JPEG", "1"), ("PNG", "CMYK")):
         pytest.skip("the format lacks the mode")
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    data = encoded(noise(20, 31).convert(mode), kind, **({} if kind == "TIFF" else {"exif": exif}))
+    options = {} if kind == "TIFF" else {"exif": exif()}
+    data = encoded(noise(20, 31).convert(mode), kind, **options)
     whole = decode_uint8(data, "x")
     assert whole.dtype == torch.uint8 and whole.shape == decode_bytes(data, "x").shape
     assert torch.equal(whole / 255, decode_bytes(data, "x"))
@@ -264,9 +260,7 @@ def test_min_size_decodes_a_jpeg_at_a_fraction_of_its_size(min_size, shape):
 def test_fraction_of_a_jpeg_is_its_local_mean_upright():
     row = np.linspace(0, 255, 96)
     image = Image.fromarray(np.stack([np.tile(row, (64, 1))] * 3, 2).astype(np.uint8))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    data = encoded(image, "JPEG", exif=exif)
+    data = encoded(image, "JPEG", exif=exif())
     whole, small = decode_uint8(data, "x"), decode_uint8(data, "x", min_size=16)
     assert whole.shape == (3, 96, 64) and small.shape == (3, 24, 16)
     mean = torch.nn.functional.avg_pool2d(whole.float(), 4)
@@ -295,9 +289,7 @@ def test_all_types_of_images_give_the_same_pixels(tmp_path):
         assert torch.equal(as_pixels(source), expected)
     grey = np.array(image)[..., 0]
     assert torch.equal(as_pixels(grey), expected[:1].expand(3, -1, -1))
-    exif = Image.Exif()
-    exif[0x0112] = 6
-    with Image.open(io.BytesIO(encoded(image, "PNG", exif=exif))) as turned:
+    with Image.open(io.BytesIO(encoded(image, "PNG", exif=exif()))) as turned:
         assert as_pixels(turned).shape == (3, 7, 5)
 
 
@@ -327,7 +319,7 @@ def test_errors_of_the_file_system_are_not_wrapped(tmp_path):
 
 
 def test_finds_images_of_a_folder_and_keeps_files(tmp_path):
-    folder = tmp_path / "album"
+    folder = tmp_path / ".album"  # a hidden folder is searched itself
     for name in ("b.JPG", "a/c.png", "notes.txt", ".hidden.jpg", ".cache/d.jpg", "z.gif", "a.jpeg"):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).touch()
@@ -338,18 +330,11 @@ def test_finds_images_of_a_folder_and_keeps_files(tmp_path):
     assert find_images([]) == []
 
 
-def test_folder_that_is_hidden_itself_is_searched(tmp_path):
-    folder = tmp_path / ".album"
-    folder.mkdir()
-    (folder / "a.jpg").touch()
-    assert find_images([folder]) == [folder / "a.jpg"]
-
-
 def test_names_missing_paths_and_empty_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
         find_images([tmp_path / "nowhere.jpg"])
     (tmp_path / "bare").mkdir()
-    with pytest.raises(ValueError, match="bare: the folder has no image"):
+    with pytest.raises(ValueError, match="bare: .*no image"):
         find_images([tmp_path / "bare"])
 
 

@@ -32,14 +32,10 @@ def write_list(folder: Path, text: str | bytes) -> Path:
 def test_folders_are_classes(tmp_path):
     touch(tmp_path, "zebra/b.jpg", "zebra/a.PNG", "stop_sign/deep/er/c.webp", "stop_sign/1.jpg")
     output = read_class_folders(tmp_path)
-    assert output.images == (
-        LabelledImage(tmp_path / "stop_sign/1.jpg", "stop_sign/1.jpg", "stop_sign"),
-        LabelledImage(
-            tmp_path / "stop_sign/deep/er/c.webp", "stop_sign/deep/er/c.webp", "stop_sign"
-        ),
-        LabelledImage(tmp_path / "zebra/a.PNG", "zebra/a.PNG", "zebra"),
-        LabelledImage(tmp_path / "zebra/b.jpg", "zebra/b.jpg", "zebra"),
-    )
+    files = ["stop_sign/1.jpg", "stop_sign/deep/er/c.webp", "zebra/a.PNG", "zebra/b.jpg"]
+    classes = ["stop_sign", "stop_sign", "zebra", "zebra"]
+    expected = [LabelledImage(tmp_path / f, f, name) for f, name in zip(files, classes)]
+    assert list(output.images) == expected
     assert output.classes == ("stop_sign", "zebra")
     assert output.warnings == ()
     assert read_labelled_images(tmp_path) == output
@@ -60,30 +56,21 @@ def test_warns_of_skipped_files_and_links(tmp_path):
     output = read_class_folders(tmp_path)
     assert [image.name for image in output.images] == ["cat/a.jpg", "cow/a.jpg", "dog/a.jpg"]
     files, links = output.warnings
-    assert (
-        "8 files without an image's suffix: 'cat/0.heic', 'cat/1.heic', 'cat/2.heic', ..." in files
-    )
-    assert "1 links to folders: " in links
+    assert "8 files" in files and "'cat/0.heic', 'cat/1.heic', 'cat/2.heic', ..." in files
+    assert "1 links" in links
 
 
-def test_refuses_classes_without_an_image(tmp_path):
-    touch(tmp_path, "full/a.jpg", "a/x.txt", "b/.hidden.jpg", "c/deep/y.txt", "d/z")
-    (tmp_path / "empty").mkdir()
-    with pytest.raises(ValueError, match=r"5 of 6 classes have no image: 'a', 'b', 'c', \.\.\.$"):
-        read_class_folders(tmp_path)
-
-
-def test_refuses_images_without_a_class(tmp_path):
-    touch(tmp_path, "cat/a.jpg", "b.jpg", "a.jpg", ".hidden.jpg", "x.txt")
-    with pytest.raises(
-        ValueError, match=r"2 images lie in no folder of a class: 'a\.jpg', 'b\.jpg'$"
-    ):
-        read_class_folders(tmp_path)
-
-
-def test_refuses_a_folder_without_classes(tmp_path):
-    touch(tmp_path, "x.txt", ".hidden/a.jpg")
-    with pytest.raises(ValueError, match="expected a folder for each class"):
+@pytest.mark.parametrize(
+    ("names", "message"),
+    [
+        (("full/a.jpg", "a/x.txt", "b/.hidden.jpg", "c/y/z.txt", "d/z"), "4 of 5 .*'a', 'b', 'c'"),
+        (("cat/a.jpg", "b.jpg", "a.jpg", ".hidden.jpg", "x.txt"), r"2 .*: 'a\.jpg', 'b\.jpg'$"),
+        (("x.txt", ".hidden/a.jpg"), "folder for each class"),
+    ],
+)
+def test_refuses_classes_without_images_and_images_without_a_class(tmp_path, names, message):
+    touch(tmp_path, *names)
+    with pytest.raises(ValueError, match=message):
         read_class_folders(tmp_path)
 
 
@@ -110,10 +97,8 @@ def test_list_is_relative_to_its_folder(tmp_path):
 def test_blanks_at_the_ends_are_part_of_a_file_name(tmp_path):
     touch(tmp_path, " first.jpg", "last.jpg ")
     output = read_image_list(write_list(tmp_path, " first.jpg\t zebra \nlast.jpg \tokapi\n"))
-    assert [image[1:] for image in output.images] == [
-        (" first.jpg", "zebra"),
-        ("last.jpg ", "okapi"),
-    ]
+    pairs = [image[1:] for image in output.images]
+    assert pairs == [(" first.jpg", "zebra"), ("last.jpg ", "okapi")]
 
 
 def test_list_in_the_current_folder(tmp_path, monkeypatch):
@@ -143,7 +128,7 @@ def test_refuses_duplicates(tmp_path, again):
 @pytest.mark.parametrize("line", ["a.jpg zebra", "a.jpg\t", "\tzebra", "a.jpg\tzebra\t1", "a.jpg"])
 def test_refuses_lines_of_another_form(tmp_path, line):
     touch(tmp_path, "a.jpg")
-    with pytest.raises(FormatError, match=r"list\.tsv: line 2: expected an image, a tab and"):
+    with pytest.raises(FormatError, match=r"list\.tsv: line 2: .*tab"):
         read_image_list(write_list(tmp_path, f"\n{line}\n"))
 
 
@@ -169,9 +154,8 @@ def test_warns_of_classes_that_look_alike(tmp_path):
     touch(tmp_path, "stop sign/a.jpg", "Stop_Sign/b.jpg", "okapi/c.jpg")
     output = read_class_folders(tmp_path)
     assert len(output.classes) == 3
-    assert output.warnings == (
-        "classes 'Stop_Sign' and 'stop sign' differ in capitals, blanks and underscores only",
-    )
+    (warning,) = output.warnings
+    assert "'Stop_Sign' and 'stop sign'" in warning
 
 
 @pytest.mark.parametrize(

@@ -135,7 +135,7 @@ def test_nearest_words(model, paths, capsys):
     stdout, stderr = capsys.readouterr()
     loaded = Labeller.load(model)
     projected = loaded.project(loaded.embedder(paths[:1]).mean(1))
-    (answer,) = loaded.predict(projected, loaded.all_words(), top_k=2)
+    (answer,) = loaded.predict(projected, loaded.candidates(None), top_k=2)
     texts = [label.text for label in answer.predictions]
     assert [line.split("\t")[1] for line in stdout.splitlines()] == texts
     assert "9 labels, 2 seen in training, 7 unseen" in stderr

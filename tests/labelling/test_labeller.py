@@ -194,7 +194,7 @@ def test_none_of_these_is_at_and_below_the_threshold(projected):
 def test_nearest_words(projected):
     model = labeller()
     cosines = projected.numpy() @ words().matrix.T
-    for row, answer in enumerate(model.predict(projected, model.all_words(), top_k=2)):
+    for row, answer in enumerate(model.predict(projected, model.candidates(None), top_k=2)):
         best = [WORDS[index].replace("_", " ") for index in np.argsort(-cosines[row])[:2]]
         assert [label.text for label in answer.predictions] == best
 

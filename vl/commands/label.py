@@ -127,17 +127,21 @@ def _candidates(flags: LabelFlags, labeller: "Labeller") -> "Candidates":
     from vl.data.words.wordnet import WordNet
     from vl.terminal import ProgressBar
 
-    penalties = {"calibrated_stacking": flags.calibrated_stacking, "csls": flags.csls}
-    if flags.labels is None:
-        candidates = labeller.all_words(**penalties)
-    else:
+    labels = None
+    if flags.labels is not None:
         wordnet = WordNet.load(flags.wordnet) if flags.wordnet else labeller.space.wordnet
         listed = read_labels(flags.labels, lemmas=None if wordnet is None else wordnet.lemmas())
         for note in listed.notes:
             _log.info("labels: %s", note)
-        count = len(listed.labels)
-        with ProgressBar("embed", count, unit="labels", quiet=count < _LONG_LIST) as bar:
-            candidates = labeller.candidates(listed.labels, **penalties, advance=bar.advance)
+        labels = listed.labels
+    count = len(labels or ())
+    with ProgressBar("embed", count, unit="labels", quiet=count < _LONG_LIST) as bar:
+        candidates = labeller.candidates(
+            labels,
+            calibrated_stacking=flags.calibrated_stacking,
+            csls=flags.csls,
+            advance=bar.advance,
+        )
     for line in candidates.summary():
         _log.info("%s", line)
     if missing := candidates.label_vectors.missing:

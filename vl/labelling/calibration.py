@@ -91,14 +91,9 @@ def fit_temperature(scores: Tensor, targets: Tensor) -> float:
     Returns:
         Between 1e-4 and 100.
 
-    Raises:
-        ValueError: there is no image, or fewer than two labels.
-
     Source:
         Guo et al. 2017, section 4.2.
     """
-    if len(scores) < 1 or scores.shape[1] < 2:
-        raise ValueError(f"scores have shape {tuple(scores.shape)}; expected images by two or more")
     exact = scores.double()
     target_scores = exact.gather(1, targets[:, None])[:, 0]  # (R,)
 
@@ -116,22 +111,17 @@ def fit_seen_penalty(scores: Tensor, targets: Tensor, seen: Tensor) -> float:
     """The penalty of seen labels with the best harmonic mean of both groups' hits.
 
     Args:
-        scores: of R images for K labels, seen and unseen, ``(R, K)``.
+        scores: of R images for K labels, ``(R, K)``; seen and unseen ones, both with images.
         targets: each image's label, ``(R,)``.
         seen: whether each label was seen in training, ``(K,)``.
 
     Returns:
         At least 0; the least of equally good ones. Hits are means over labels.
 
-    Raises:
-        ValueError: one of the two groups has no image or no label.
-
     Source:
         Chao et al. 2016 (calibrated stacking); Xian et al. 2017 (the harmonic mean).
     """
     is_seen = seen[targets]
-    if not (bool(is_seen.any()) and bool((~is_seen).any())):
-        raise ValueError("expected images with seen and with unseen labels")
     best_seen, seen_rank = scores[:, seen].max(1)
     best_unseen, unseen_rank = scores[:, ~seen].max(1)
     indices = torch.arange(len(seen))

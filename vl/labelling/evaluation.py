@@ -26,6 +26,7 @@ from vl.metrics.zero_shot import (
     hit_at_k,
     rank_labels,
 )
+from vl.version import __version__
 
 _log = logging.getLogger(__name__)
 _BINS = 15  # Guo et al. 2017
@@ -42,17 +43,16 @@ def evaluate_labels(
     none_of_these: float | None = None,
     wordnet: Path | None = None,
 ) -> LabelEvaluation:
-    """Evaluate a labeller on files.
+    """Evaluate a labeller on files; see ``evaluate``.
 
     Args:
         images: folders of classes and lists; see ``read_examples``.
         labeller: the model.
         embeddings: of the images, by the labeller's encoder; by default they are encoded.
-        labels: all candidates, as ``read_labels`` takes them; by default those of the images and
-            those that the labeller was trained on.
-        csls: see ``Labeller.candidates``.
-        none_of_these: rate of false accepts to evaluate.
-        wordnet: its folder, for ids without words; by default the labeller's own WordNet.
+        labels: all candidates, as ``read_labels`` takes them.
+        csls: correct hubness.
+        none_of_these: rate of false accepts.
+        wordnet: its folder, also for ids without words.
 
     Raises:
         ValueError: the labeller is not calibrated, which ``csls`` and ``none_of_these`` need; no
@@ -147,12 +147,11 @@ def evaluate(
         if calibrated:
             generalized["calibrated"] = evaluator.generalized(calibrated_stacking=True)
     projections = " + ".join(sorted(labeller.projections))
-    description = (
-        f"{projections} | {len(labeller.seen)} seen labels | csls {'on' if csls else 'off'}"
+    signature = (
+        f"{projections} | {len(labeller.seen)} seen labels | csls {'on' if csls else 'off'} | "
+        f"vl {__version__}"
     )
-    return LabelEvaluation(
-        tuple(results), generalized, rejection, evaluator.excluded, 0, description
-    )
+    return LabelEvaluation(tuple(results), generalized, rejection, evaluator.excluded, 0, signature)
 
 
 class _Evaluator:
@@ -186,10 +185,7 @@ class _Evaluator:
         self._seen = np.array([labeller.is_seen(label) for label in self._labels])
         development = np.array([labeller.is_development(label) for label in self._labels])
         excluded = ~self._seen & development
-        label_vectors = labeller.space.embed(
-            [label.text for label in self._labels], [label.synset for label in self._labels]
-        )
-        self._has_vector = ~np.isnan(label_vectors.vectors[:, 0])
+        self._has_vector = labeller.candidates(self._labels).neighbors.valid.cpu().numpy()
         self.excluded = int(excluded[self._targets].sum())
         if self.excluded == len(self._targets):
             raise ValueError("the labels of all images validated the training; use other images")
@@ -212,7 +208,7 @@ class _Evaluator:
         adds_nothing = among == "all" and len(indices) == len(self._indices(group))
         if not self.has_images(group) or adds_nothing:
             return []
-        if not self._has_vector[indices].any() and self._has_vector.any():
+        if not self._has_vector[indices].any():
             _log.warning("%s among %s: no candidate has a vector, so all are misses", group, among)
             return []
         candidates = self._candidates(indices, calibrated_stacking=calibrated_stacking)

@@ -7,7 +7,6 @@ import torch
 from vl.data.words.labels import Label
 from vl.metrics.ngrams import Ints
 from vl.metrics.zero_shot import GeneralizedAccuracy, ScoresAtK
-from vl.version import __version__
 
 
 class GroupResult(NamedTuple):
@@ -44,12 +43,7 @@ class LabelEvaluation(NamedTuple):
     rejection: Rejection | None
     excluded: int  # images of labels that validated the training
     failed: int  # images that could not be read
-    labeller: str  # its projections and settings
-
-    @property
-    def signature(self) -> str:
-        """What the results depend on."""
-        return f"{self.labeller} | vl {__version__}"
+    signature: str  # what the results depend on
 
     def to_dict(self) -> dict[str, Any]:
         """All results as JSON values."""

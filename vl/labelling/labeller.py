@@ -16,7 +16,7 @@ from torch import Tensor
 from vl.data.errors import FormatError
 from vl.data.files import first_few
 from vl.data.images.decode import ImageLike
-from vl.data.words.label_space import LabelSpace, LabelVectors
+from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label, LabelIndex
 from vl.encoding.embedder import Embedder
 from vl.labelling import labeller_file
@@ -100,9 +100,10 @@ class Labeller:
             FormatError: the file is not a labeller, or its parts do not match.
             FileNotFoundError: there is no such file.
         """
-        parts = labeller_file.read(path, device=device)
         try:
-            return cls(**parts._asdict())
+            return cls(**labeller_file.read(path, device=device)._asdict())
+        except FormatError:
+            raise
         except ValueError as cause:
             raise FormatError(path, str(cause)) from cause
 
@@ -184,7 +185,7 @@ class Labeller:
 
     def candidates(
         self,
-        labels: Sequence[str | Label],
+        labels: Sequence[str | Label] | None,
         *,
         calibrated_stacking: bool = False,
         csls: bool = False,
@@ -193,7 +194,8 @@ class Labeller:
         """Labels that images may get, to be used with any number of images.
 
         Args:
-            labels: commas in one separate its synonyms.
+            labels: commas in one separate its synonyms. None: all words; with a hypernym weight,
+                those that WordNet has.
             calibrated_stacking: subtract a constant from the cosines of seen labels, which
                 otherwise precede all others (Chao et al. 2016).
             csls: subtract from each label's cosine half its mean cosine with its 10 nearest images
@@ -204,28 +206,27 @@ class Labeller:
             ValueError: there is no label, or none has a vector; or the labeller is not calibrated,
                 which ``calibrated_stacking`` and ``csls`` need.
         """
-        if not labels:
-            raise ValueError("there are no labels")
-        parsed = [Label(label) if isinstance(label, str) else label for label in labels]
-        texts, synsets = [label.text for label in parsed], [label.synset for label in parsed]
-        label_vectors = self.space.embed(texts, synsets, advance=advance)
-        if len(label_vectors.missing) == len(parsed):
-            raise ValueError(f"none of {len(parsed)} labels has a vector: {first_few(texts)}")
-        return self._candidates(
-            parsed, label_vectors, calibrated_stacking=calibrated_stacking, csls=csls
-        )
-
-    def all_words(self, *, calibrated_stacking: bool = False, csls: bool = False) -> Candidates:
-        """All words as candidates; with a hypernym weight, those that WordNet has.
-
-        Raises:
-            ValueError: see ``candidates``.
-        """
-        label_vectors = self.space.all_words()  # the senses there are only guessed
-        labels = [Label(text) for text in label_vectors.coverage.labels]
-        return self._candidates(
-            labels, label_vectors, calibrated_stacking=calibrated_stacking, csls=csls
-        )
+        if labels is None:
+            label_vectors = self.space.all_words()  # the senses there are only guessed
+            parsed = [Label(text) for text in label_vectors.coverage.labels]
+        else:
+            if not labels:
+                raise ValueError("there are no labels")
+            parsed = [Label(label) if isinstance(label, str) else label for label in labels]
+            texts, synsets = [label.text for label in parsed], [label.synset for label in parsed]
+            label_vectors = self.space.embed(texts, synsets, advance=advance)
+            if len(label_vectors.missing) == len(parsed):
+                raise ValueError(f"none of {len(parsed)} labels has a vector: {first_few(texts)}")
+        vectors = torch.from_numpy(label_vectors.vectors).to(self.device)
+        seen = torch.tensor([self.is_seen(label) for label in parsed])
+        penalty = torch.zeros(len(parsed), device=self.device)
+        if csls:
+            penalty = penalty + hub_penalty(vectors, self.require_calibration("CSLS").references)
+        if calibrated_stacking:
+            seen_penalty = self.require_calibration("calibrated stacking").seen_penalty
+            penalty = penalty + seen_penalty * seen.to(penalty)
+        neighbors = NearestNeighbors(vectors, penalty=penalty)
+        return Candidates(tuple(parsed), label_vectors, vectors, seen, penalty, neighbors)
 
     def predict(
         self,
@@ -298,22 +299,3 @@ class Labeller:
                 f"{purpose} needs a calibrated labeller: one trained with a development split"
             )
         return self.calibration.to(self.device)
-
-    def _candidates(
-        self,
-        labels: Sequence[Label],
-        label_vectors: LabelVectors,
-        *,
-        calibrated_stacking: bool,
-        csls: bool,
-    ) -> Candidates:
-        vectors = torch.from_numpy(label_vectors.vectors).to(self.device)
-        seen = torch.tensor([self.is_seen(label) for label in labels])
-        penalty = torch.zeros(len(labels), device=self.device)
-        if csls:
-            penalty = penalty + hub_penalty(vectors, self.require_calibration("CSLS").references)
-        if calibrated_stacking:
-            seen_penalty = self.require_calibration("calibrated stacking").seen_penalty
-            penalty = penalty + seen_penalty * seen.to(penalty)
-        neighbors = NearestNeighbors(vectors, penalty=penalty)
-        return Candidates(tuple(labels), label_vectors, vectors, seen, penalty, neighbors)

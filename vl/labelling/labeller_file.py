@@ -30,11 +30,6 @@ KIND = "labeller"
 Projection = Devise | Conse
 PROJECTIONS: dict[str, type[Projection]] = {"devise": Devise, "conse": Conse}
 _UNIT_TOLERANCE = 1e-3  # of the length of a reference
-# Tensors that belong to no module, by the part of the configuration that they need.
-_TENSORS = {
-    "space": ("words.text", "words.vectors", "wordnet.words", "wordnet.is_a", "space.mean"),
-    "calibration": ("calibration.references", "calibration.reference_labels"),
-}
 
 
 class LabellerParts(NamedTuple):
@@ -55,11 +50,7 @@ def as_stored(words: WordVectors) -> WordVectors:
 
 
 def write(path: Path | str, parts: LabellerParts) -> None:
-    """Write a labeller's parts, whole or not at all.
-
-    Raises:
-        OSError: the file cannot be written.
-    """
+    """Write a labeller's parts atomically."""
     space, calibration = parts.space, parts.calibration
     modules: dict[str, nn.Module] = {"encoder": parts.embedder.module_for_bundle()}
     modules |= {f"projection.{name}": module for name, module in parts.projections.items()}
@@ -103,28 +94,23 @@ def read(path: Path | str, *, device: torch.device | str = "cpu") -> LabellerPar
 
     Raises:
         FormatError: the file is not a labeller, or a part is damaged.
+        ValueError: the words or the label space are damaged.
         FileNotFoundError: there is no such file.
     """
     bundle = bundles.read(path, kind=KIND)
     config = bundles.parse(bundle, _LabellerConfig)
     _check_nothing_left(bundle, config)
-    try:
-        return LabellerParts(
-            embedder=Embedder.from_bundle(bundle, device=device),
-            projections={
-                name: _projection(bundle, name, options)
-                for name, options in config.projections.items()
-            },
-            space=_space(bundle, config.space),
-            seen=tuple(Label(label.text, label.synset) for label in config.seen),
-            development=tuple(Label(label.text, label.synset) for label in config.development),
-            calibration=_calibration(bundle, config.calibration),
-            training=config.training,
-        )
-    except FormatError:
-        raise
-    except ValueError as cause:
-        raise FormatError(bundle.path, str(cause)) from cause
+    return LabellerParts(
+        embedder=Embedder.from_bundle(bundle, device=device),
+        projections={
+            name: _projection(bundle, name, options) for name, options in config.projections.items()
+        },
+        space=_space(bundle, config.space),
+        seen=tuple(Label(label.text, label.synset) for label in config.seen),
+        development=tuple(Label(label.text, label.synset) for label in config.development),
+        calibration=_calibration(bundle, config.calibration),
+        training=config.training,
+    )
 
 
 @dataclass(frozen=True)
@@ -174,12 +160,12 @@ class _Tensors(nn.Module):
 
 
 def _check_nothing_left(bundle: Bundle, config: _LabellerConfig) -> None:
-    wordnet = ("wordnet.words", "wordnet.is_a")
-    parts = ["space"] if config.calibration is None else list(_TENSORS)
-    expected = {key for part in parts for key in _TENSORS[part]}
-    if wordnet[0] not in bundle.tensors:
-        expected -= set(wordnet)
-    of_modules = {key: value for key, value in bundle.tensors.items() if key not in expected}
+    of_no_module = {"words.text", "words.vectors", "space.mean"}
+    if "wordnet.words" in bundle.tensors:
+        of_no_module |= {"wordnet.words", "wordnet.is_a"}
+    if config.calibration is not None:
+        of_no_module |= {"calibration.references", "calibration.reference_labels"}
+    of_modules = {key: value for key, value in bundle.tensors.items() if key not in of_no_module}
     names = ["encoder", *(f"projection.{name}" for name in config.projections)]
     bundles.check_nothing_left(bundle._replace(tensors=of_modules), names)
 
@@ -249,7 +235,6 @@ def _floats(bundle: Bundle, key: str, dimensions: int) -> NDArray[np.float32]:
 
 
 def _unit_vectors(bundle: Bundle, key: str) -> Tensor:
-    """Vectors of unit length, ``(R, D)``."""
     vectors = torch.from_numpy(_floats(bundle, key, 2))
     lengths = vectors.double().norm(dim=1)
     for row in ((lengths - 1).abs() > _UNIT_TOLERANCE).nonzero()[:1, 0].tolist():

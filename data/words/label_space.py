@@ -11,7 +11,7 @@ from typing import Literal, NamedTuple, get_args
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from vl.data.words.vectors import Coverage, Lookup, WordVectors
+from vl.data.words.vectors import LOOKUP_RULES, Coverage, Lookup, WordVectors
 from vl.data.words.word_forms import plurals, singulars
 from vl.data.words.wordnet import WordNet
 
@@ -37,9 +37,10 @@ class LabelVectors(NamedTuple):
         return [label for label, missing in zip(self.coverage.labels, is_missing) if missing]
 
     def summary(self) -> str:
-        """A line for each way a label got its vector, and the labels without one."""
-        lines = self.coverage.summary().splitlines()
-        lines = [line for line in lines if not line.startswith("no vector: ")]
+        """A line for each rule that found some label, and the labels without a vector."""
+        by_synonym = sum(lookup.synonym > 0 for lookup in self.coverage.lookups)
+        lines = [f"{len(self.coverage.labels)} labels, {by_synonym} of them by a later synonym"]
+        lines += [f"{n:6} {LOOKUP_RULES[rule]}" for rule, n in self.coverage.counts.items() if n]
         if self.num_by_hypernym:
             lines.append(f"{self.num_by_hypernym:6} of those have the vector of their hypernyms")
         return "\n".join([*lines, *(f"no vector: {label}" for label in self.missing)])
@@ -71,28 +72,21 @@ class LabelSpace:
     hypernym_weight: float = 0.0
     mean: Vector | None = None
     # Caches: by synset its vector and the share of its parents, by label that of its own words.
-    _synset_vectors: dict[str, Vector] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
-    _parent_vectors: dict[str, Vector] = field(
-        default_factory=dict, init=False, repr=False, compare=False
-    )
+    _vectors: dict[str, Vector] = field(default_factory=dict, init=False, repr=False, compare=False)
+    _parents: dict[str, Vector] = field(default_factory=dict, init=False, repr=False, compare=False)
     _lookups: dict[str, Lookup] = field(default_factory=dict, init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.synonyms not in get_args(Synonyms):
             choices = " or ".join(map(repr, get_args(Synonyms)))
             raise ValueError(f"synonyms is {self.synonyms!r}; it must be {choices}")
-        if not 0 <= self.hypernym_weight < 1:  # from 1 on the root would outweigh the label
-            raise ValueError(
-                f"hypernym_weight is {self.hypernym_weight}; it must be from 0 to less than 1"
-            )
+        weight = self.hypernym_weight
+        if not 0 <= weight < 1:  # from 1 on the root would outweigh the label
+            raise ValueError(f"hypernym_weight is {weight}; it must be from 0 to less than 1")
         if self.hypernym_weight and self.wordnet is None:
             raise ValueError("hypernym_weight needs a WordNet")
         if self.mean is not None and self.mean.shape != (self.words.width,):
-            raise ValueError(
-                f"the mean has shape {self.mean.shape}, the words width {self.words.width}"
-            )
+            raise ValueError(f"the mean has shape {self.mean.shape}, the words width {self.width}")
 
     @property
     def width(self) -> int:
@@ -127,11 +121,10 @@ class LabelSpace:
         for row, label in enumerate(labels):
             lookup = self._lookup(label)
             lookups.append(lookup)
-            synset = synsets[row] if synsets is not None else None
+            synset, vector = synsets[row] if synsets is not None else None, lookup.vector
             if synset is None and self.hypernym_weight:
-                synset = self._sense(label, lookup.vector)
+                synset = self._sense(label, vector)
             senses.append(synset)
-            vector = lookup.vector
             if self.hypernym_weight and synset is not None:
                 parents = self._parent_vector(synset)
                 vector = parents if vector is None else (vector + parents).astype(np.float32)
@@ -171,7 +164,6 @@ class LabelSpace:
         Args:
             vectors: of this space, ``(K, D)``, which must have no mean; NaN rows are left out.
         """
-        assert self.mean is None
         vectors = vectors[~np.isnan(vectors[:, 0])]
         return replace(self, mean=vectors.mean(0, dtype=np.float64).astype(np.float32))
 
@@ -212,10 +204,10 @@ class LabelSpace:
     def _parent_vector(self, synset: str) -> Vector:
         """The weighted mean vector of a synset's parents, ``(D,)``; 0 without parents."""
         assert self.wordnet is not None
-        stack = [] if synset in self._parent_vectors else [synset]
+        stack = [] if synset in self._parents else [synset]
         while stack:  # no recursion: a file's hypernym chain may be of any length
             parents = self.wordnet.parents(stack[-1])
-            missing = [parent for parent in parents if parent not in self._parent_vectors]
+            missing = [parent for parent in parents if parent not in self._parents]
             if missing:
                 stack += missing
                 continue
@@ -223,18 +215,18 @@ class LabelSpace:
             if parents:
                 vectors = [self._synset_vector(parent) for parent in parents]
                 mean = np.mean(vectors, axis=0, dtype=np.float64)
-            self._parent_vectors[stack.pop()] = _float32(self.hypernym_weight * mean)
-        return self._parent_vectors[synset]
+            self._parents[stack.pop()] = _float32(self.hypernym_weight * mean)
+        return self._parents[synset]
 
     def _synset_vector(self, synset: str) -> Vector:
         """The sum of a synset's own words and its parents', ``(D,)``, of any length."""
         assert self.wordnet is not None
-        if synset not in self._synset_vectors:
+        if synset not in self._vectors:
             parents = self._parent_vector(synset)
             words = self._lookup(", ".join(self.wordnet.words(synset))).vector
             vector = parents if words is None else (parents + words).astype(np.float32)
-            self._synset_vectors[synset] = vector
-        return self._synset_vectors[synset]
+            self._vectors[synset] = vector
+        return self._vectors[synset]
 
     def _sense(self, label: str, vector: Vector | None) -> str | None:
         """The synset of a label; of several the one with the nearest hypernyms."""

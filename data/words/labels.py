@@ -2,7 +2,7 @@
 
 The one rule of label identity, in three strengths:
 
-- ``same_label`` merges: two labels with WordNet ids are the same if the ids are, two without if
+- ``UniqueLabels`` merges: two labels with WordNet ids are the same if the ids are, two without if
   all their names are; one without an id is one with an id if its first name is among the other's.
 - ``LabelIndex.find`` looks up: by id where both have one, else the query's first name counts among
   all names of a label.
@@ -30,16 +30,6 @@ class Label(NamedTuple):
         """Its names as they are compared, at least one."""
         names = (text_of_class(name).casefold() for name in self.text.split(","))
         return tuple(name for name in names if name) or (self.text,)
-
-
-def same_label(first: Label, second: Label) -> bool:
-    """Whether two labels are the same; see the rule at the top of this file."""
-    if first.synset and second.synset:
-        return first.synset == second.synset
-    if not first.synset and not second.synset:
-        return first.names == second.names
-    with_id, without = (first, second) if first.synset else (second, first)
-    return without.names[0] in with_id.names
 
 
 class LabelIndex:

@@ -4,7 +4,7 @@ It does not know how vectors are trained, nor the formats of their files.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -55,23 +55,10 @@ class Coverage:
     lookups: tuple[Lookup, ...]
 
     @property
-    def missing(self) -> list[str]:
-        """The labels without a vector."""
-        return [label for label, lookup in zip(self.labels, self.lookups) if lookup.vector is None]
-
-    @property
     def counts(self) -> dict[LookupRule, int]:
         """Number of labels found by each rule."""
         counts = Counter(lookup.rule for lookup in self.lookups)
         return {rule: counts[rule] for rule in LOOKUP_RULES}
-
-    def summary(self) -> str:
-        """A line for each rule that found some label, and the labels without a vector."""
-        by_synonym = sum(lookup.synonym > 0 for lookup in self.lookups)
-        lines = [f"{len(self.labels)} labels, {by_synonym} of them by a later synonym"]
-        lines += [f"{n:6} {LOOKUP_RULES[rule]}" for rule, n in self.counts.items() if n]
-        lines += [f"no vector: {label}" for label in self.missing]
-        return "\n".join(lines)
 
 
 class WordVectors:
@@ -167,11 +154,6 @@ class WordVectors:
             if lookup := self._mean(self._rows(term, split=True), "compound", index):
                 return lookup
         return self._part(terms)
-
-    def coverage(self, labels: Iterable[str]) -> Coverage:
-        """How the vector of each label is found."""
-        labels = tuple(labels)
-        return Coverage(labels, tuple(self.lookup(label) for label in labels))
 
     def _as_one_word(self, words: list[str]) -> Iterator[tuple[LookupRule, int]]:
         """The rows of a term as a single word, the best first."""

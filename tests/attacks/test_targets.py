@@ -30,7 +30,6 @@ def ensemble_labeller():
     conse = Conse(image_width=Tiny.width, width=WIDTH, num_labels=7, top_k=4)
     with torch.no_grad():
         conse.label_vectors.copy_(units(7, seed=9))
-        conse.label_vectors[3] = math.nan
         torch.nn.init.normal_(conse.classifier.weight)
     model.projections = {"devise": model.projections["devise"], "conse": conse}
     return model

@@ -25,5 +25,5 @@ $(INSTALLED): setup.cfg pyproject.toml
 
 # .venv stays: torch is gigabytes to fetch again.
 clean:
-	rm -rf build dist *.egg-info .coverage htmlcov .mypy_cache .pytest_cache .ruff_cache
+	rm -rf build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find vl encoders decoders data scripts tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 import vl.commands
-from vl.__main__ import COMMANDS, load, main
+from vl.__main__ import COMMANDS, load, main, parse
 from vl.version import __version__
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -65,30 +65,15 @@ def test_version(capsys: pytest.CaptureFixture[str]) -> None:
     assert capsys.readouterr() == (f"vl {__version__}\n", "")
 
 
-@pytest.mark.parametrize("flag", ["-h", "--help"])
-def test_help_lists_every_command_once(flag: str, capsys: pytest.CaptureFixture[str]) -> None:
-    assert main([flag]) == 0
+def test_help_lists_every_command_once(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--help"]) == 0
     out, err = capsys.readouterr()
     assert err == ""
     lines = [line.split() for line in out.splitlines()]
     for name, summary in COMMANDS.items():
         assert lines.count(f"{name} {summary}".split()) == 1
-
-
-def test_no_command_prints_help_to_stderr(capsys: pytest.CaptureFixture[str]) -> None:
     assert main([]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err.startswith("usage: vl COMMAND")
-
-
-def test_unknown_command_lists_the_choices(
-    capsys: pytest.CaptureFixture[str],
-) -> None:
-    assert main(["evaluat"]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert err == f"vl: error: no command 'evaluat'; choose from {', '.join(COMMANDS)}\n"
+    assert capsys.readouterr() == ("", out)
 
 
 @pytest.mark.parametrize("name", COMMANDS)
@@ -112,27 +97,29 @@ def test_help_has_every_flag_once(name: str, capsys: pytest.CaptureFixture[str])
     assert described or "positional" in out
 
 
-def test_unknown_flag_is_named(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["evaluate", "a.json", "--references", "b.json", "--splt", "x"]) == 2
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["evaluat"], ("evaluat", "evaluate-labels")),
+        (["train", "words", "--vectr"], ("--vectr",)),
+        (["evaluate", "a", "--references", "b", "--splt", "x"], ("--splt", "--split")),
+        (["evaluate", "a", "--references", "b", "--references=c"], ("--references", "repeated")),
+        (["evaluate", "a", "--references", "a"], ("vl: error: a: No such file",)),
+        (["evaluate", "setup.cfg", "--references", "setup.cfg"], ("vl: error: setup.cfg",)),
+    ],
+)
+def test_wrong_use_is_explained_on_stderr(
+    arguments: list[str],
+    words: tuple[str, ...],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(ROOT)
+    assert main(arguments) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "--splt" in err
-    assert "--split" in err
-
-
-def test_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "none.json"
-    assert main(["evaluate", str(path), "--references", str(path)]) == 2
-    assert capsys.readouterr() == ("", f"vl: error: {path}: No such file or directory\n")
-
-
-def test_malformed_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    path = tmp_path / "results.json"
-    path.write_text("{}")
-    assert main(["evaluate", str(path), "--references", str(path)]) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
-    assert re.fullmatch(rf"vl: error: {re.escape(str(path))}: [^\n]*list[^\n]*\n", err)
+    assert all(word in err for word in words)
+    assert err.count("\n") == 1 or "--help" in err  # tyro's has several lines
 
 
 @pytest.mark.parametrize("position", [0, 1, 4])
@@ -143,11 +130,18 @@ def test_debug_anywhere_shows_the_traceback(
     arguments = ["evaluate", path, "--references", path]
     arguments.insert(position, "--debug")
     assert main(arguments) == 2
-    out, err = capsys.readouterr()
-    assert out == ""
+    err = capsys.readouterr().err
     assert "Traceback" in err
-    assert "FileNotFoundError" in err
     assert err.endswith(f"vl: error: {path}: No such file or directory\n")
+
+
+def test_parsing_checks_no_files() -> None:
+    flags, run = parse(["evaluate", "none.json", "--references", "none.txt"])
+    assert flags.results == Path("none.json")
+    assert callable(run)
+    for arguments, error in ((["evaluat"], ValueError), (["caption", "--no-flag"], SystemExit)):
+        with pytest.raises(error):
+            parse(arguments)
 
 
 @pytest.mark.parametrize(
@@ -184,10 +178,7 @@ def test_first_word_lists_its_commands(capsys: pytest.CaptureFixture[str]) -> No
     assert main(["end"]) == 2
     assert capsys.readouterr() == ("", out)
     assert main(["end", "slowly"]) == 2
-    assert capsys.readouterr() == (
-        "",
-        "vl: error: no command 'end slowly'; choose from end quickly\n",
-    )
+    assert "end quickly" in capsys.readouterr().err
 
 
 def test_logging_is_left_as_it_was(capsys: pytest.CaptureFixture[str]) -> None:
@@ -209,9 +200,3 @@ def test_closed_pipe_is_no_error() -> None:
             check=False,
         )
     assert (result.returncode, result.stderr) == (141, b"")
-
-
-def test_refuses_repeated_flags(capsys):
-    code = main(["evaluate", "said.txt", "--references", "one.txt", "--references=two.txt"])
-    assert code == 2
-    assert "error: --references is repeated" in capsys.readouterr().err

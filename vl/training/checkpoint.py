@@ -97,13 +97,9 @@ def remove_partial_files(path: Path) -> None:
 
 def _check_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
     changes = "; ".join(
-        f"{key} was {_described(old.get(key))}, is {_described(new.get(key))}"
+        f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
         for key in sorted({*old, *new})
         if old.get(key) != new.get(key)
     )
     if changes:
         raise FormatError(path, f"the run was started with other settings: {changes}")
-
-
-def _described(value: object) -> str:
-    return "not set" if value is None else repr(value)

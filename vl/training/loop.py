@@ -68,7 +68,6 @@ class TrainingResult(NamedTuple):
     steps: int
     best: Validation | None
     best_epoch: int  # counted from 1; 0 without validation
-    seconds: float  # since the start or the last resume
 
 
 TaskT = TypeVar("TaskT", bound=Task)
@@ -142,8 +141,8 @@ def train(
         schedule: factor of the optimizer's learning rates at each step.
         epochs: passes over the data.
         checkpoints: where the run is saved.
-        steps: how a step of the optimizer is made.
-        validation: what happens after every epoch.
+        steps: by default ``StepConfig()``.
+        validation: by default none.
 
     Raises:
         ValueError: the folder has a run and ``resume`` is not set, or the gradient or the weights
@@ -188,8 +187,6 @@ class _Run:
             )
         if checkpoints.resume and not self._path.exists():
             raise FileNotFoundError(f"{self._path}: there is no run to resume")
-        if config.ema_decay and config.full_model is not None:
-            raise ValueError("the weights of a sharded model cannot be averaged (--ema-decay)")
         self._task: nn.Module = task
         self._unit = task.unit
         self._optimizer = optimizer
@@ -213,7 +210,6 @@ class _Run:
 
     def train(self, batches: Batches, schedule: Schedule, epochs: int) -> TrainingResult:
         log_bytes = self._resume(batches) if self._checkpoints.resume else 0
-        start = time.monotonic()
         progress, quiet = self._progress, not self._processes.first
         steps = math.ceil(len(batches) / self._config.gradient_accumulation)  # in an epoch
         with (
@@ -233,11 +229,13 @@ class _Run:
                 finished = broadcast(progress.finished, self._processes)
                 progress.finished = finished or progress.epoch == epochs
                 self._save(log)
-        best = None
-        if progress.best_epoch:
-            best = Validation(progress.best_score, progress.best_metrics)
-        seconds = time.monotonic() - start
-        return TrainingResult(progress.epoch, progress.step, best, progress.best_epoch, seconds)
+        best = Validation(progress.best_score, progress.best_metrics)
+        return TrainingResult(
+            progress.epoch,
+            progress.step,
+            best if progress.best_epoch else None,
+            progress.best_epoch,
+        )
 
     def _epoch(self, batches: Batches, schedule: Schedule, recorder: "_Recorder") -> None:
         """The rest of an epoch, with checkpoints on the way."""
@@ -275,36 +273,27 @@ class _Run:
         """Validate the model, save it if it is the best, and see whether training is over."""
         config, progress = self._validation, self._progress
         model.eval()
-        if config.validate is None:
-            if config.on_best:
-                config.on_best(model, None)
-            model.train()
-            return
-        with torch.no_grad():
-            result = config.validate(model)
-        epoch = progress.epoch + 1
-        metrics = {f"development/{name}": value for name, value in result.metrics.items()}
-        log.write(
-            {
-                "step": progress.step,
-                "validation_epoch": epoch,
-                "validation_score": result.score,
-                **metrics,
-            }
-        )
-        text = "  ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-        better = result.score > progress.best_score
-        bar.print(f"epoch {epoch}  {text}{'  best so far' if better else ''}")
-        if better:
-            progress.best_score, progress.best_metrics = result
-            progress.best_epoch = epoch
-            if config.on_best:
-                config.on_best(model, result)
+        result, better = None, True
+        if config.validate:
+            with torch.no_grad():
+                result = config.validate(model)
+            epoch = progress.epoch + 1
+            record = {"validation_epoch": epoch, "validation_score": result.score}
+            metrics = {f"development/{name}": value for name, value in result.metrics.items()}
+            log.write({"step": progress.step, **record, **metrics})
+            better = result.score > progress.best_score
+            if better:
+                progress.best_score, progress.best_metrics = result
+                progress.best_epoch = epoch
+            text = "  ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
+            bar.print(f"epoch {epoch}  {text}{'  best so far' if better else ''}")
+            stale = epoch - progress.best_epoch
+            if config.patience is not None and stale >= config.patience:
+                bar.print(f"no improvement for {stale} epochs: training stops")
+                progress.finished = True
+        if better and config.on_best:
+            config.on_best(model, result)
         model.train()
-        stale = epoch - progress.best_epoch
-        if config.patience is not None and stale >= config.patience:
-            bar.print(f"no improvement for {stale} epochs: training stops")
-            progress.finished = True
 
     def _check_finite(self) -> None:
         """Refuse to validate or save weights that a finite gradient has made infinite."""

@@ -2,8 +2,7 @@
 
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
-from functools import partial
-from typing import Any, get_args
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -42,13 +41,8 @@ class Muon(AdamW):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:  # type: ignore[override]  # torch's stub has an overload for each
-        """One step of every group; sets the gradients of the orthogonal ones to None.
-
-        Raises:
-            ValueError: a closure is passed.
-        """
-        if closure is not None:
-            raise ValueError("Muon takes no closure")
+        """One step of every group; sets the gradients of the orthogonal ones to None."""
+        assert closure is None
         for group in self.param_groups:
             if group["orthogonal"]:
                 for parameter in group["params"]:
@@ -115,13 +109,9 @@ def optimizer(
         for parameters, learning_rate in groups
         for group in _parameter_groups(parameters, learning_rate, weight_decay, adamw_only)
     ]
-    optimizers: dict[str, Callable[[list[dict[str, Any]]], torch.optim.Optimizer]] = {
-        "adam": AdamW,
-        "adagrad": Adagrad,
-        "sgd": partial(SGD, momentum=momentum),
-        "muon": Muon,
-    }
-    return optimizers[name](parameter_groups)
+    if name == "sgd":
+        return SGD(parameter_groups, momentum=momentum)
+    return {"adam": AdamW, "adagrad": Adagrad, "muon": Muon}[name](parameter_groups)
 
 
 def schedule(
@@ -142,28 +132,18 @@ def schedule(
         warmup_steps: steps of a linear warmup, whose factor multiplies the schedule's.
         decay_every: steps.
         decay_factor: of the staircase.
-
-    Raises:
-        ValueError: an unknown name, or a count out of range.
     """
-    if steps < 1 or decay_every < 1 or warmup_steps < 0:
-        raise ValueError(
-            f"steps is {steps}, decay_every {decay_every}, warmup_steps {warmup_steps}; expected "
-            "at least 1, 1 and 0"
-        )
 
-    def warmup(step: int) -> float:
-        return min(1.0, (step + 1) / warmup_steps) if warmup_steps else 1.0
+    def factor(step: int) -> float:
+        if name == "staircase":
+            return decay_factor ** (step // decay_every)
+        if name == "cosine":
+            return 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
+        return 1.0
 
-    if name == "constant":
-        return warmup
-    if name == "staircase":
-        return lambda step: warmup(step) * decay_factor ** (step // decay_every)
-    if name == "cosine":
-        return lambda step: warmup(step) * 0.5 * (1 + math.cos(math.pi * min(1.0, step / steps)))
-    raise ValueError(
-        f"schedule is {name!r}; it must be one of {', '.join(get_args(choices.Schedule))}"
-    )
+    if not warmup_steps:
+        return factor
+    return lambda step: min(1.0, (step + 1) / warmup_steps) * factor(step)
 
 
 def ema_of(model: nn.Module, decay: float) -> AveragedModel:

@@ -8,7 +8,7 @@ is FSDP2, for models that do not fit on one device.
 
 import copy
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
@@ -29,6 +29,7 @@ from torch.distributed.tensor import DTensor
 from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
+from vl.data.batches import LossSum
 from vl.devices import resolve_device
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -52,11 +53,8 @@ def process_group(device: str) -> Iterator[Processes]:
     """Join the process group of torchrun, or train alone where torchrun did not start the process.
 
     Args:
-        device: as a flag names it, see ``vl.devices.resolve_device``; a GPU becomes the one of this
-            process's local rank. Processes on CPUs communicate by gloo, on GPUs by NCCL.
-
-    Raises:
-        ValueError: the device does not exist.
+        device: see ``vl.devices.resolve_device``; a GPU becomes the one of this process's local
+            rank. Processes on CPUs communicate by gloo, on GPUs by NCCL.
     """
     chosen = resolve_device(device)
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:  # set by torchrun
@@ -105,12 +103,9 @@ def all_gather(value: Tensor, processes: Processes) -> list[Tensor]:
 
 
 def shard(model: nn.Module, processes: Processes) -> nn.Module:
-    """Shard the weights of a model over the processes by FSDP2; before the optimizer is made.
+    """Shard the weights of a model over the processes by FSDP2, in place, before its optimizer.
 
-    Args:
-        model: on the CPU or on the device; changed in place. Its layers are gathered one after the
-            other during the forward pass.
-        processes: among which the weights are sharded.
+    Its layers are gathered one after the other during the forward pass.
 
     Returns:
         A full copy on the CPU, for validation and for saving.
@@ -145,9 +140,6 @@ class Replicas:
         processes: the rank of this process.
         local_steps: steps between averages of the weights (local SGD); None for data parallel.
         full_model: what ``shard`` returned.
-
-    Raises:
-        ValueError: a sharded model with ``local_steps``, or without its full copy.
     """
 
     def __init__(
@@ -163,24 +155,17 @@ class Replicas:
         self.optimizer = optimizer
         self._processes = processes
         self._sharded = isinstance(model, FSDPModule)
-        if self._sharded and local_steps is not None:
-            raise ValueError("a sharded model has no replicas for local steps")
-        if self._sharded and full_model is None:
-            raise ValueError("a sharded model needs its full copy for validation")
         self._cpu_copy = full_model
         self._local_steps = local_steps if processes.size > 1 else None
         self._forward = model
         if processes.size > 1 and not self._sharded and self._local_steps is None:
             self._forward = DistributedDataParallel(model)
         if self._local_steps is not None:  # DistributedDataParallel does so itself
-            weights = _flatten(self._averaged_tensors())
-            dist.broadcast(weights, src=0)
-            _unflatten(self._averaged_tensors(), weights)
+            self._communicate(lambda weights: dist.broadcast(weights, src=0))
 
-    def __call__(self, batch: Any, step: int) -> tuple[Tensor, Tensor]:
+    def __call__(self, batch: Any, step: int) -> LossSum:
         """The total loss and the count of this process's share of a batch."""
-        total, count = self._forward(batch, step)
-        return total, count
+        return LossSum(*self._forward(batch, step))
 
     def warm_up(self, batches: Iterator[Any]) -> None:
         """Reduce the gradients of one batch before a checkpoint is loaded, and discard them.
@@ -227,15 +212,11 @@ class Replicas:
         The optimizers' moments and the statistics of batch normalization are averaged too, so that
         all replicas are then equal, and a checkpoint of one of them is complete.
 
-        Args:
-            step: steps done.
-            last: whether it is the last step of an epoch, when replicas are always averaged.
+        The last step of an epoch always averages them.
         """
         if self._local_steps is None or not (last or step % self._local_steps == 0):
             return
-        flat = _flatten(self._averaged_tensors())
-        mean = all_reduce(flat, self._processes) / self._processes.size
-        _unflatten(self._averaged_tensors(), mean)
+        self._communicate(lambda flat: (dist.all_reduce(flat), flat.div_(self._processes.size)))
 
     def in_sync(self, step: int) -> bool:
         """Whether all replicas are equal after this step, so that a checkpoint can be made."""
@@ -282,13 +263,17 @@ class Replicas:
             self._cpu_copy.to(self._processes.device)
         return self._cpu_copy
 
-    def _averaged_tensors(self) -> Iterator[Tensor]:
-        yield from (value for value in self.model.parameters() if value.requires_grad)
-        yield from (value for value in self.model.buffers() if value.is_floating_point())
+    @torch.no_grad()
+    def _communicate(self, operation: Callable[[Tensor], object]) -> None:
+        """Change weights, buffers and moments by a collective operation on all values at once."""
+        tensors: list[Tensor] = [value for value in self.model.parameters() if value.requires_grad]
+        tensors += [value for value in self.model.buffers() if value.is_floating_point()]
         for state in self.optimizer.state.values():
-            yield from (
-                value for value in state.values() if isinstance(value, Tensor) and value.ndim > 0
-            )
+            tensors += [v for v in state.values() if isinstance(v, Tensor) and v.ndim > 0]
+        flat = torch.cat([value.reshape(-1) for value in tensors])
+        operation(flat)
+        for value, part in zip(tensors, torch.split(flat, [value.numel() for value in tensors])):
+            value.copy_(part.view(value.shape))  # each keeps its memory format
 
 
 def _init_process_group(backend: str) -> None:
@@ -308,17 +293,3 @@ def _init_process_group(backend: str) -> None:
 
 def _restarts() -> int:
     return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))  # set by torchrun
-
-
-def _flatten(tensors: Iterable[Tensor]) -> Tensor:
-    """All values in one tensor, for one message."""
-    return torch.cat([value.detach().reshape(-1) for value in tensors])
-
-
-@torch.no_grad()
-def _unflatten(tensors: Iterable[Tensor], flat: Tensor) -> None:
-    """Copy what ``_flatten`` returned back; each tensor keeps its memory format."""
-    start = 0
-    for value in tensors:
-        value.copy_(flat[start : start + value.numel()].view(value.shape))
-        start += value.numel()

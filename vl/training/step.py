@@ -33,7 +33,7 @@ def optimizer_step(
         replicas: the task and its optimizer.
         batches: at least one.
         step: steps done before.
-        processes: the rank of this process.
+        processes: that step together.
         grad_clip: maximum norm of the gradient.
         bfloat16: whether the forward pass runs under autocast.
 

@@ -334,7 +334,7 @@ def test_names_missing_paths_and_empty_folders(tmp_path):
     with pytest.raises(FileNotFoundError, match=r"nowhere\.jpg"):
         find_images([tmp_path / "nowhere.jpg"])
     (tmp_path / "bare").mkdir()
-    with pytest.raises(ValueError, match="bare: .*no image"):
+    with pytest.raises(ValueError, match=r"bare: .*no image"):
         find_images([tmp_path / "bare"])
 
 

@@ -4,9 +4,10 @@ from types import MappingProxyType
 
 import pytest
 
+from tests.helpers.scenes import BALL, CUPS, FISH, PAIR
 from vl.data.world.captions import scene_captions
 from vl.data.world.kinds import KINDS, plural
-from vl.data.world.scenes import COLORS, GROUNDS, SPLITS, Group, Placement, Scene, sample_scene
+from vl.data.world.scenes import COLORS, GROUNDS, SPLITS, sample_scene
 from vl.demo.marking import mark_caption
 from vl.demo.truth import check_caption
 
@@ -45,20 +46,6 @@ OPPOSITES = MappingProxyType(
     }
 )
 NOUNS = {form: kind for kind in KINDS for word in kind.words for form in (word, plural(word))}
-
-
-def group(kind, color, *, at, size="big", texture="plain"):
-    radius = {"big": 0.25, "small": 0.15}[size]
-    places = tuple(Placement(x, y, radius, 0.0, False) for x, y in at)
-    return Group(kind, color, texture, size, places)
-
-
-BIG_KEY = group("key", "black", at=[(0.7, 0.5)])
-SMALL_BALL = group("ball", "red", at=[(0.2, 0.5)], size="small", texture="striped")
-PAIR = Scene("test", 0, 0, (BIG_KEY, SMALL_BALL), "sand")
-BALL = Scene("held-out-kinds", 1, 0, (SMALL_BALL,), "sand")
-CUPS = Scene("test", 1, 0, (group("cup", "blue", at=[(0.2, 0.2), (0.8, 0.8)]),), "grass")
-FISH = Scene("test", 2, 0, (group("fish", "red", at=[(0.5, 0.5)]),), "water")
 
 
 @pytest.fixture(scope="module")

@@ -10,11 +10,12 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from tests.helpers.scenes import BALL, CUPS, PAIR, SMALL_BALL
 from vl.data.errors import FormatError
 from vl.data.words.vectors import WordVectors
 from vl.data.world.drawing import encode_jpeg, render
 from vl.data.world.kinds import KINDS
-from vl.data.world.scenes import SPLITS, Group, Placement, Scene, sample_scene
+from vl.data.world.scenes import SPLITS, Scene, sample_scene
 from vl.demo.report import (
     Example,
     LabelScore,
@@ -26,19 +27,6 @@ from vl.demo.report import (
     write,
 )
 from vl.demo.truth import check_caption
-
-
-def group(kind, color, *, at, size="big", texture="plain"):
-    radius = {"big": 0.25, "small": 0.15}[size]
-    places = tuple(Placement(x, y, radius, 0.0, False) for x, y in at)
-    return Group(kind, color, texture, size, places)
-
-
-BIG_KEY = group("key", "black", at=[(0.7, 0.5)])
-SMALL_BALL = group("ball", "red", at=[(0.2, 0.5)], size="small", texture="striped")
-PAIR = Scene("test", 0, 0, (BIG_KEY, SMALL_BALL), "sand")
-BALL = Scene("held-out-kinds", 1, 0, (SMALL_BALL,), "sand")
-CUPS = Scene("test", 1, 0, (group("cup", "blue", at=[(0.2, 0.2), (0.8, 0.8)]),), "grass")
 
 
 def test_description_is_true_and_complete():

@@ -2,6 +2,7 @@
 
 import pytest
 
+from tests.helpers.scenes import CUPS, PAIR
 from vl.data.world.captions import (
     RELATION_WORDS,
     SIDE_WORDS,
@@ -16,24 +17,10 @@ from vl.data.world.scenes import (
     GROUNDS,
     INVERSE_RELATION,
     SPLITS,
-    Group,
-    Placement,
-    Scene,
     sample_scene,
 )
 from vl.demo.truth import check_caption, truth_scores
 
-
-def group(kind, color, *, at, size="big", texture="plain"):
-    radius = {"big": 0.25, "small": 0.15}[size]
-    places = tuple(Placement(x, y, radius, 0.0, False) for x, y in at)
-    return Group(kind, color, texture, size, places)
-
-
-BIG_KEY = group("key", "black", at=[(0.7, 0.5)])
-SMALL_BALL = group("ball", "red", at=[(0.2, 0.5)], size="small", texture="striped")
-PAIR = Scene("test", 0, 0, (BIG_KEY, SMALL_BALL), "sand")
-CUPS = Scene("test", 1, 0, (group("cup", "blue", at=[(0.2, 0.2), (0.8, 0.8)]),), "grass")
 COUNT = ("count", "one")
 
 

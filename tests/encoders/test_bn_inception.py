@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.helpers.nonzero_weights import initialize_for_relu, noise_images
 from vl.encoders.bn_inception import MODULES, BNInceptionModule, ModuleWidths, bn_inception
 from vl.encoders.flops import multiply_adds, parameter_count
 from vl.encoders.inception import round_channels
@@ -17,24 +18,15 @@ def meta_network(**arguments):
     return network.to("meta").eval()
 
 
-def pixels(count=4, side=64, seed=0):
-    """Images that differ in colour and texture."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(count, 3, side, side, generator=generator)
-    return noise * torch.rand(count, 3, 1, 1, generator=generator)
-
-
 def lively(network):
-    """First weights that let no image fade away; with PyTorch's own, all embeddings are near 0."""
+    """Weights that let no image fade away, and batch norms that matter."""
     for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
         if isinstance(module, nn.BatchNorm2d):
             nn.init.uniform_(module.running_mean, -0.5, 0.5)
             nn.init.uniform_(module.running_var, 0.5, 2.0)
             nn.init.uniform_(module.weight, 0.5, 2.0)
             nn.init.uniform_(module.bias, -0.5, 0.5)
-    return network
+    return initialize_for_relu(network)
 
 
 def shapes_of_modules(network, side):
@@ -204,14 +196,14 @@ def test_batch_norm_comes_before_the_nonlinearity():
         if isinstance(module, nn.BatchNorm2d):
             nn.init.constant_(module.bias, -100.0)  # were ReLU first, the answer would be -100
     with torch.no_grad():
-        assert not network(pixels(2)).any()
+        assert not network(noise_images(2)).any()
 
 
 def test_the_first_layer_sees_pixels_from_minus_one_to_one():
     network = bn_inception(width_factor=0.125).eval()
     seen = []
     network.stem.register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    x = pixels(1)
+    x = noise_images(1)
     before = x.clone()
     network(x)
     torch.testing.assert_close(seen[0], 2 * x - 1)
@@ -222,7 +214,7 @@ def test_the_first_layer_sees_pixels_from_minus_one_to_one():
 def test_neither_batch_size_nor_order_changes_an_embedding(width_factor):
     torch.manual_seed(0)
     network = lively(bn_inception(width_factor=width_factor)).eval()
-    x = pixels(4)
+    x = noise_images(4)
     order = torch.tensor([2, 0, 3, 1])
     with torch.no_grad():
         together = network(x)
@@ -243,7 +235,7 @@ def test_auxiliary_heads_hear_4a_and_4d_and_speak_in_training_only():
         network.inception[name].register_forward_hook(
             lambda module, inputs, output, name=name: outputs.update({name: output})
         )
-    x = pixels(2, side=224)
+    x = noise_images(2, side=224)
     with torch.no_grad():
         main, auxiliary = network.train().classify(x)
         assert main.shape == (2, 5)
@@ -261,7 +253,7 @@ def test_the_gradient_reaches_all_parameters():
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0
-    logits = network.classify(pixels(4, side=224))
+    logits = network.classify(noise_images(4, side=224))
     labels = torch.arange(4) % 3
     loss = sum(F.cross_entropy(each, labels) for each in (logits.main, *logits.auxiliary))
     loss.backward()
@@ -271,7 +263,7 @@ def test_the_gradient_reaches_all_parameters():
 def test_each_head_feeds_gradient_into_the_stem():
     torch.manual_seed(0)
     network = bn_inception(classes=3, auxiliary=True, width_factor=0.125).train()
-    for logits in network.classify(pixels(4, side=224)).auxiliary:
+    for logits in network.classify(noise_images(4, side=224)).auxiliary:
         network.zero_grad()
         logits.sum().backward(retain_graph=True)
         assert network.stem[0].convolution.weight.grad.abs().sum() > 0
@@ -282,7 +274,7 @@ def test_four_images_are_learnt():
     torch.manual_seed(0)
     network = bn_inception(classes=4, width_factor=0.125).train()
     optimiser = torch.optim.SGD(network.parameters(), lr=0.1, momentum=0.9)
-    x, labels = pixels(4), torch.arange(4)
+    x, labels = noise_images(4), torch.arange(4)
     for _ in range(12):
         optimiser.zero_grad()
         loss = F.cross_entropy(network.classify(x).main, labels)

@@ -3,6 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
+from tests.helpers.nonzero_weights import check_distinct, initialize_for_relu, noise_images
 from vl.encoders.flops import multiply_adds
 from vl.encoders.inception import (
     MODULES,
@@ -26,27 +27,6 @@ def on_meta(builder, **arguments):
     """A network that knows shapes and computes nothing."""
     with torch.device("meta"):
         return builder(**arguments).eval()
-
-
-def pixels(count=4, side=64, seed=0):
-    """Images that differ in colour and texture."""
-    generator = torch.Generator().manual_seed(seed)
-    noise = torch.rand(count, 3, side, side, generator=generator)
-    return noise * torch.rand(count, 3, 1, 1, generator=generator)
-
-
-def lively(network):
-    """First weights that let no image fade away; with PyTorch's own, all embeddings are near 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    return network
-
-
-def check_told_apart(embeddings):
-    """Equal embeddings would agree whatever the network does."""
-    assert embeddings.std(0).mean() > 0.02 * embeddings.mean()
-    assert embeddings.mean() > 0.01
 
 
 @pytest.mark.parametrize(
@@ -165,7 +145,7 @@ def test_the_first_layer_sees_bvlc_s_scale():
     network = inception_v1().eval()
     seen = []
     network.stem[0].register_forward_pre_hook(lambda module, inputs: seen.append(inputs[0]))
-    x = pixels(1)
+    x = noise_images(1)
     network(x)
     mean = torch.tensor([123.0, 117.0, 104.0]).view(1, 3, 1, 1)  # R, G, B
     torch.testing.assert_close(seen[0], x * 255 - mean, rtol=1e-5, atol=1e-4)
@@ -191,7 +171,7 @@ def test_the_heads_hear_the_output_of_4a_and_of_4d():
         network.inception[name].register_forward_hook(
             lambda module, inputs, output, name=name: outputs.update({name: output})
         )
-    said = network.classify(pixels(1, side=224)).auxiliary
+    said = network.classify(noise_images(1, side=224)).auxiliary
     for logits, (name, head) in zip(said, network.auxiliary.items()):
         x = F.avg_pool2d(outputs[name], 5, 3)
         x = head.convolution(x).flatten(1)
@@ -201,16 +181,16 @@ def test_the_heads_hear_the_output_of_4a_and_of_4d():
 
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_classify_is_the_classifier_on_the_embedding(builder):
-    network = lively(builder(classes=5)).eval()
-    x = pixels(2)
+    network = initialize_for_relu(builder(classes=5)).eval()
+    x = noise_images(2)
     with torch.no_grad():
         torch.testing.assert_close(network.classify(x).main, network.classifier(network(x)))
 
 
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_neither_batch_size_nor_order_changes_an_embedding(builder):
-    network = lively(builder()).eval()
-    x = pixels(4)
+    network = initialize_for_relu(builder()).eval()
+    x = noise_images(4)
     order = torch.tensor([2, 0, 3, 1])
     with torch.no_grad():
         together = network(x)
@@ -219,12 +199,12 @@ def test_neither_batch_size_nor_order_changes_an_embedding(builder):
     nearly = 1e-5 * together.max().item()
     torch.testing.assert_close(together, alone, rtol=0, atol=nearly)
     torch.testing.assert_close(shuffled, together[order], rtol=0, atol=nearly)
-    check_told_apart(together)
+    check_distinct(together)
 
 
 def test_images_stay_apart_on_the_way_through_an_untrained_network():
     with torch.no_grad():
-        embeddings = inception_v1().eval()(pixels(4))
+        embeddings = inception_v1().eval()(noise_images(4))
     # With PyTorch's own first weights this is below 0.01.
     assert embeddings.std(0).mean() > 0.05 * embeddings.mean()
 
@@ -232,7 +212,7 @@ def test_images_stay_apart_on_the_way_through_an_untrained_network():
 @pytest.mark.parametrize("builder", BUILDERS)
 def test_the_gradient_reaches_the_first_convolution(builder):
     network = builder(classes=4)
-    logits = network.classify(pixels(4)).main
+    logits = network.classify(noise_images(4)).main
     F.cross_entropy(logits, torch.arange(4)).backward()
     assert network.stem[0].convolution.weight.grad.norm() > 1e-6
     assert all(
@@ -242,7 +222,7 @@ def test_the_gradient_reaches_the_first_convolution(builder):
 
 
 def test_the_input_is_left_as_it_was():
-    x = pixels(1)
+    x = noise_images(1)
     before = x.clone()
     inception_v1().eval()(x)
     assert torch.equal(x, before)
@@ -346,7 +326,7 @@ def test_a_narrow_network_learns_in_all_of_its_parameters(builder):
     for module in network.modules():
         if isinstance(module, nn.Dropout):
             module.p = 0.0  # else a unit may be silent by chance
-    logits = network.classify(pixels(4, side=224))
+    logits = network.classify(noise_images(4, side=224))
     labels = torch.arange(4) % 3
     loss = sum(F.cross_entropy(each, labels) for each in (logits.main, *logits.auxiliary))
     loss.backward()

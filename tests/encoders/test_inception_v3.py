@@ -2,6 +2,7 @@ import pytest
 import torch
 from torch import nn
 
+from tests.helpers.nonzero_weights import check_distinct, initialize_for_relu
 from vl.encoders.inception_v3 import inception_v3
 
 
@@ -11,23 +12,9 @@ def on_meta(**arguments):
         return inception_v3(**arguments).eval()
 
 
-def lively(network):
-    """First weights that let no image fade away; with PyTorch's own, all embeddings are near 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    return network
-
-
-def check_told_apart(embeddings):
-    """Equal embeddings would agree whatever the network does."""
-    assert embeddings.std(0).mean() > 0.02 * embeddings.mean()
-    assert embeddings.mean() > 0.01
-
-
 @pytest.fixture
 def network():
-    return lively(inception_v3(classes=5)).eval()
+    return initialize_for_relu(inception_v3(classes=5)).eval()
 
 
 # Two convolutions with batch norm and a classifier; torchvision states 27,161,264 with them.
@@ -67,7 +54,7 @@ def test_neither_batch_size_nor_order_changes_an_embedding(network):
     nearly = 1e-5 * together.max().item()
     torch.testing.assert_close(together, alone, rtol=0, atol=nearly)
     torch.testing.assert_close(shuffled, together[order], rtol=0, atol=nearly)
-    check_told_apart(together)
+    check_distinct(together)
 
 
 def test_classify_is_the_classifier_on_the_embedding(network):

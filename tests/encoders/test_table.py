@@ -5,6 +5,7 @@ import torch
 from torch import nn
 from torchvision import models
 
+from tests.helpers.nonzero_weights import check_distinct, initialize_for_relu
 from vl.encoders.bn_inception import BNInception
 from vl.encoders.inception import Inception
 from vl.encoders.inception_v3 import InceptionV3
@@ -30,20 +31,6 @@ OURS = [
 ]
 SCALED = ["inception_v1", "inception_v1_bn", "bn_inception"]
 SMALL = ["shufflenet_v2_x0_5", "squeezenet1_1", "mobilenet_v3_small", "resnet18", "mnasnet0_5"]
-
-
-def lively(network):
-    """First weights that let no image fade away; with PyTorch's own, all embeddings are near 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    return network
-
-
-def check_told_apart(embeddings):
-    """Equal embeddings would agree whatever the network does."""
-    assert embeddings.std(0).mean() > 0.02 * embeddings.abs().mean()
-    assert embeddings.abs().mean() > 0.002
 
 
 def check_contract(name, **told):
@@ -99,7 +86,7 @@ def test_each_of_torchvision_s_is_whole_but_for_its_last_layer(name):
 
 @pytest.mark.parametrize("name", SMALL)
 def test_the_classifier_on_our_embedding_gives_torchvision_s_logits(name):
-    network = lively(TorchvisionFeatures(name)).eval()
+    network = initialize_for_relu(TorchvisionFeatures(name)).eval()
     assert isinstance(network.body.get_submodule(network.last_layer), nn.Identity)
     whole = models.get_model(name, weights=None).eval()
     whole.load_state_dict(network.body.state_dict(), strict=False)
@@ -116,7 +103,7 @@ def test_the_classifier_on_our_embedding_gives_torchvision_s_logits(name):
     if name == "squeezenet1_1":  # its classifier comes before the pool
         seen = [seen[0].relu().mean((2, 3))]
     torch.testing.assert_close(embedding, seen[0])
-    check_told_apart(embedding)
+    check_distinct(embedding, least=0.002)
 
 
 def test_the_mean_and_the_side_are_those_of_the_default_weights():
@@ -128,11 +115,13 @@ def test_the_mean_and_the_side_are_those_of_the_default_weights():
 
 
 def test_an_embedding_has_no_dropout_of_the_classifier_s():
-    network = lively(TorchvisionFeatures("squeezenet1_1")).train()  # it has no batch norm
+    network = initialize_for_relu(
+        TorchvisionFeatures("squeezenet1_1")
+    ).train()  # it has no batch norm
     x = torch.rand(2, 3, 64, 64)
     embedding = network(x)
     torch.testing.assert_close(embedding, network(x))
-    check_told_apart(embedding)
+    check_distinct(embedding, least=0.002)
 
 
 def test_a_wrong_name_is_answered_with_close_ones():
@@ -201,7 +190,7 @@ def test_one_of_torchvision_s_told_classes_has_a_classifier_with_its_own_dropout
 
 
 def test_the_classifier_stands_on_the_embedding_after_the_dropout():
-    network = lively(TorchvisionFeatures("mobilenet_v3_small", classes=5)).eval()
+    network = initialize_for_relu(TorchvisionFeatures("mobilenet_v3_small", classes=5)).eval()
     pixels = torch.rand(2, 3, 64, 64)
     with torch.no_grad():
         expected = network(pixels) @ network.classifier.weight.T + network.classifier.bias

@@ -27,6 +27,27 @@ def stir(network, seed=0):
     return network
 
 
+def initialize_for_relu(network):
+    """First weights that let no image fade away; with PyTorch's own, all embeddings are near 0."""
+    for module in network.modules():
+        if isinstance(module, nn.Conv2d):
+            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
+    return network
+
+
+def noise_images(count=4, side=64, seed=0):
+    """Images that differ in color and texture."""
+    generator = torch.Generator().manual_seed(seed)
+    noise = torch.rand(count, 3, side, side, generator=generator)
+    return noise * torch.rand(count, 3, 1, 1, generator=generator)
+
+
+def check_distinct(embeddings, *, least=0.01):
+    """Equal embeddings would agree whatever the network does."""
+    assert embeddings.std(0).mean() > 0.02 * embeddings.abs().mean()
+    assert embeddings.abs().mean() > least
+
+
 def check_told_apart(answers):
     """Two images whose answers are nearly the same would let a wrong branch pass."""
     assert (answers[0] - answers[1]).abs().mean() > 0.02 * answers.abs().mean()

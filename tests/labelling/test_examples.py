@@ -16,9 +16,9 @@ from vl.data.words.labels import Label
 from vl.encoders.table import ENCODERS
 from vl.encoding.pretrained import load_encoder
 from vl.labelling.examples import (
+    EmbeddedExamples,
     Examples,
     embed_examples,
-    hold_out,
     load_embedded_examples,
     load_examples_for,
     read_examples,
@@ -117,7 +117,9 @@ HELD = [Label("okapi, forest giraffe", OKAPI), Label("ring", RING), Label("ball"
 )
 def test_hold_out_by_id_or_name(lines, excluded):
     before = examples([1, 2, 3], HELD)
-    rest, rows = hold_out(before, LabelList(tuple(Label(*line) for line in lines)))
+    embedded = EmbeddedExamples(embedder(), before, torch.arange(6))
+    held_out = LabelList(tuple(Label(*line) for line in lines))
+    _, rest, rows, _ = embedded.without(held_out)
     kept = [index for index in range(3) if index not in excluded]
     assert rest.labels == tuple(HELD[index] for index in kept)
     assert Counter(rest.labels[i] for i in rest.targets) == {HELD[i]: i + 1 for i in kept}

@@ -2,7 +2,6 @@
 
 import math
 import pickle
-from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -14,23 +13,21 @@ from torch import Tensor
 from tests.helpers.tiny_captioner import Tiny, embedder, encoder
 from vl.data.embeddings import EmbeddingWriter, Provenance
 from vl.encoders.weights import fingerprint
-from vl.encoding.embedder import Embedder
 from vl.search.index import Hit, Index, query_vector
 
 
-@dataclass
-class Truncating:
-    """A projector that keeps the first three dimensions."""
+def load(path: Path) -> Index:
+    """In a word space of the first three dimensions."""
 
-    embedder: Embedder = field(default_factory=lambda: embedder(views=("plain", "flip")))
-
-    def project(self, vectors: Tensor) -> Tensor:
+    def project(vectors: Tensor) -> Tensor:
         assert vectors.dtype == torch.float32
         return F.normalize(vectors[:, :3])
 
+    return Index.load(path, embedder(views=("plain", "flip")), project)
+
 
 def write(path: Path, count: int = 5, **changed: object) -> Path:
-    """Embeddings in a file, by default as ``Truncating`` expects them."""
+    """Embeddings in a file, by default as ``load`` expects them."""
     settings = {
         "encoder": "tiny",
         "fingerprint": fingerprint(encoder()),
@@ -143,7 +140,7 @@ def test_query_vector_laws():
 
 def test_embedded_images_are_the_projected_means_of_their_views(tmp_path):
     path = write(tmp_path / "images.npy")
-    index = Index.load(path, Truncating())
+    index = load(path)
     means = np.load(path).astype(np.float64).mean(1)[:, :3]
     means /= np.linalg.norm(means, axis=1, keepdims=True)
     for row, mean in enumerate(means):
@@ -165,12 +162,12 @@ def test_embedded_images_are_the_projected_means_of_their_views(tmp_path):
 )
 def test_embeddings_of_another_embedder_are_refused(tmp_path, changed, word):
     with pytest.raises(ValueError, match=rf"images\.npy.*{word}"):
-        Index.load(write(tmp_path / "images.npy", **changed), Truncating())
+        load(write(tmp_path / "images.npy", **changed))
 
 
 @pytest.mark.parametrize("changed", [{"views": ("flip", "plain")}, {"precision": "bfloat16"}])
 def test_order_of_views_and_precision_do_not_matter(tmp_path, changed):
-    assert len(Index.load(write(tmp_path / "images.npy", **changed), Truncating())) == 5
+    assert len(load(write(tmp_path / "images.npy", **changed))) == 5
 
 
 def test_invalid_vectors_are_refused():

@@ -60,7 +60,7 @@ def run(flags: SearchFlags) -> int:
     from vl.terminal import print_line
 
     labeller = Labeller.load(flags.model, device=devices.resolve_device(flags.device))
-    index = Index.load(flags.index, labeller)
+    index = Index.load(flags.index, labeller.embedder, labeller.project)
     query = ImageQuery((*flags.text, *flags.plus), flags.image, flags.minus)
     hits = search_images(
         index, labeller, query, top_k=flags.top_k, exclude_query=flags.exclude_query

@@ -274,16 +274,14 @@ class _Evaluator:
     def _precision(self, ranking: Ranking, labels: Sequence[Label]) -> ScoresAtK | None:
         if self._wordnet is None:
             return None
-        synsets = [label.synset for label in labels]
-        known = [synset for synset in synsets if synset is not None and synset in self._wordnet]
-        if len(known) < len(synsets):
+        synsets = [label.synset or "" for label in labels]
+        if without := sum(synset not in self._wordnet for synset in synsets):
+            total = len(synsets)
             _log.info(
-                "no hierarchical precision: %d of %d candidates have no WordNet id",
-                len(synsets) - len(known),
-                len(synsets),
+                "no hierarchical precision: %d of %d candidates have no WordNet id", without, total
             )
             return None
-        return hierarchical_precision(ranking, self._wordnet, known)
+        return hierarchical_precision(ranking, self._wordnet, synsets)
 
     def _calibration_error(
         self, candidates: Candidates, rows: Ints, ranking: Ranking

@@ -52,18 +52,28 @@ class EmbeddedExamples(NamedTuple):
     vectors: Tensor  # (N, views, image width)
     failed: int = 0  # images that could not be read
 
-    def without(self, labels: LabelList) -> "EmbeddedExamples":
-        """The same without the images of some labels."""
-        examples, rows = hold_out(self.examples, labels)
-        for note in labels.notes:
+    def without(self, held_out: LabelList) -> "EmbeddedExamples":
+        """The same without the images of some labels.
+
+        A label is held out if its id is, or, where one of the two has no id, one of its names.
+        """
+        examples, excluded = self.examples, LabelIndex(held_out.labels)
+        rest = [i for i, label in enumerate(examples.labels) if not excluded.shares_name(label)]
+        new_index = {index: new for new, index in enumerate(rest)}
+        rows = [row for row, target in enumerate(examples.targets) if target in new_index]
+        for note in held_out.notes:
             _log.info("held out: %s", note)
         _log.info(
             "held out: %d images of %d labels; %d are listed",
-            len(self.examples.names) - len(examples.names),
-            len(self.examples.labels) - len(examples.labels),
-            len(labels.labels),
+            len(examples.names) - len(rows),
+            len(examples.labels) - len(rest),
+            len(held_out.labels),
         )
-        return self._replace(examples=examples, vectors=self.vectors[rows])
+        selected = examples.select(rows)._replace(
+            targets=tuple(new_index[examples.targets[row]] for row in rows),
+            labels=tuple(examples.labels[i] for i in rest),
+        )
+        return self._replace(examples=selected, vectors=self.vectors[rows])
 
 
 class Split(NamedTuple):
@@ -203,19 +213,6 @@ def embed_examples(
     if failed:
         _log.warning("%d of %d images are left out", failed, len(examples.paths))
     return EmbeddedExamples(embedder, examples.select(rows), torch.cat(parts), failed)
-
-
-def hold_out(examples: Examples, labels: LabelList) -> tuple[Examples, list[int]]:
-    """The examples without those of some labels, and which rows they are.
-
-    A label is held out if its id is, or, where one of the two has no id, one of its names.
-    """
-    excluded = LabelIndex(labels.labels)
-    rest = [i for i, label in enumerate(examples.labels) if not excluded.shares_name(label)]
-    new_index = {index: new for new, index in enumerate(rest)}
-    rows = [row for row, target in enumerate(examples.targets) if target in new_index]
-    selected = examples.select(rows)._replace(labels=tuple(examples.labels[i] for i in rest))
-    return selected._replace(targets=tuple(new_index[i] for i in selected.targets)), rows
 
 
 def split_examples(

@@ -3,9 +3,9 @@
 It knows no labels: queries are vectors.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -29,19 +29,6 @@ class Hit(NamedTuple):
 
     name: str
     cosine: float  # between it and the query
-
-
-class Projector(Protocol):
-    """What of a labeller projects images into word space."""
-
-    @property
-    def embedder(self) -> Embedder:
-        """What encodes images."""
-        ...
-
-    def project(self, vectors: Tensor) -> Tensor:
-        """``(B, width of the encoder)`` to unit vectors ``(B, D)``."""
-        ...
 
 
 class Index:
@@ -68,23 +55,26 @@ class Index:
         return len(self.names)
 
     @classmethod
-    def load(cls, path: Path | str, labeller: Projector) -> "Index":
+    def load(
+        cls, path: Path | str, embedder: Embedder, project: Callable[[Tensor], Tensor]
+    ) -> "Index":
         """The images of a file that `vl embed` made, each the mean over its views.
 
         Args:
-            path: the embeddings, made by the labeller's embedder.
-            labeller: projects them.
+            path: the embeddings.
+            embedder: a labeller's; it must have made them.
+            project: a labeller's; ``(B, width of the encoder)`` into word space, ``(B, D)``.
 
         Raises:
             FileNotFoundError: there is no such file.
             FormatError: it is not a file of embeddings, or has none.
             ValueError: see ``load_embeddings_of``.
         """
-        embeddings = load_embeddings_of(labeller.embedder, Path(path))
+        embeddings = load_embeddings_of(embedder, Path(path))
         if not embeddings.names:
             raise FormatError(path, "there are no images in it")
         projected = [
-            labeller.project(part.float().mean(1)).cpu()  # (B, views, width) -> (B, D)
+            project(part.float().mean(1)).cpu()  # (B, views, width) -> (B, D)
             for part in torch.split(embeddings.vectors, _BATCH_SIZE)
         ]
         return cls(embeddings.names, torch.cat(projected))

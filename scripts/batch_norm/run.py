@@ -75,14 +75,14 @@ def main() -> int:
     return 0
 
 
-def run_vl(*arguments: object) -> None:
-    """Run a command of `vl`; a loss that is not finite ends a training early and is a result.
+def run_vl(*arguments: object, may_be: int = 0) -> None:
+    """Run a command of `vl`.
 
     Raises:
-        SystemExit: the command failed otherwise.
+        SystemExit: its exit code is neither 0 nor ``may_be``.
     """
     code = vl([str(argument) for argument in arguments])
-    if code not in (0, NOT_FINITE):
+    if code not in (0, may_be):
         raise SystemExit(code)
 
 
@@ -99,13 +99,16 @@ def train(flags: argparse.Namespace, world: Path, curve: Curve, encoder: str) ->
                 curve.learning_rate,
                 "--schedule",
                 "constant",
-                "--warmup-steps",
+                "--warmup-epochs",
                 0,
             ),
             *("--label-smoothing", 0, "--grad-clip", 1e6, "--batch-size", 32),
             *("--epochs", flags.epochs, "--color-jitter", 0),  # a color is part of the class
             *("--min-crop-area", 0.8, *(["--resume"] if (run / "state.pt").exists() else [])),
+            may_be=NOT_FINITE,
         )
+        if not run.exists():
+            raise SystemExit(NOT_FINITE)  # wrong flags have the same exit code
         (run / "done").touch()
     log = run / "log.jsonl"
     entries = [json.loads(line) for line in log.read_text().splitlines()] if log.exists() else []

@@ -163,7 +163,7 @@ def test_diversity_needs_no_references(
     assert "references" not in content
     rows = [json.loads(line) for line in per_image.read_text().splitlines()]
     assert [row["image_id"] for row in rows] == [*CANDIDATES, "a.jpg"]
-    assert not re.search("<mark>|<ul>|Marked words", page.read_text())
+    assert not re.search("<mark>|<ul>|highlighted", page.read_text())
     training = folder / "tokens.txt"
     training.write_text("a.jpg#0\ta train\n")
     assert run_evaluate(*arguments, "--train-captions", training) == 2

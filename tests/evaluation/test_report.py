@@ -155,10 +155,10 @@ def test_the_worst_comes_first(page, name):
 def test_scores_intervals_signatures_and_comparisons(page):
     result = make_evaluation(baseline=BASELINE, with_diversity=True)
     text = html.unescape(page(result))
-    assert "<title>a.json evaluated with references.json</title>" in text
+    assert "<title>a.json evaluated against references.json</title>" in text
     assert "2 more have no caption and are left out; 1 captions of other images" in text
-    assert "intervals from 20 resamples, seed 4. vl " in text
-    assert "90 % interval" in text
+    assert "20 bootstrap resamples of the images, seed 4. vl " in text
+    assert "90 % confidence interval" in text
     for score in result.corpus_scores:
         low, high = score.interval
         row = f"<td>{score.value:.4f}</td><td>[{low:.4f}, {high:.4f}]</td>"
@@ -169,12 +169,12 @@ def test_scores_intervals_signatures_and_comparisons(page):
         row = f"{difference:+.4f}</td><td>[{low:+.4f}, {high:+.4f}]</td><td>{p_value:.4f}</td>"
         assert f"<td>{first:.4f}</td><td>{second:.4f}</td><td>{row}" in text
     assert "<h2>a.json vs. b.json</h2>" in text
-    assert "<dt>distinct</dt><dd>3</dd>" in text
+    assert "<dt>Distinct captions</dt><dd>3</dd>" in text
 
 
 def test_sections_without_content_are_omitted(page):
     text = page(make_evaluation(metrics=[], with_diversity=True), None)
-    for heading in ("<h2>Scores</h2>", "Images by score", " vs. ", "interval</th>"):
+    for heading in ("<h2>Scores</h2>", "Scores of single images", " vs. ", "interval</th>"):
         assert heading not in text
     assert "<h2>Diversity</h2>" in text
     assert "<h2>Diversity</h2>" not in page(make_evaluation())
@@ -185,8 +185,8 @@ def test_file_names(page):
     assert "<h2>new/b.json vs. runs/b.json</h2>" in equal  # with their folders
     result = replace(make_evaluation(), sources=["data, old/a, b.txt", "c/d.txt"])
     text = page(result)
-    assert "<h1>a.json evaluated with a, b.txt, d.txt</h1>" in text
-    assert "runs/a.json with data, old/a, b.txt, c/d.txt: 3 images" in text
+    assert "<h1>a.json evaluated against a, b.txt, d.txt</h1>" in text
+    assert "runs/a.json against data, old/a, b.txt, c/d.txt: 3 images" in text
 
 
 def test_significant_differences_are_bold(page):

@@ -1,7 +1,5 @@
 """One sentence per warning, and none for ordinary captions."""
 
-from pathlib import Path
-
 import pytest
 
 from vl.data.captions.captions import ImageId
@@ -11,12 +9,8 @@ from vl.evaluation.warnings import MAX_WORDS, caption_warnings
 
 def warnings_of(*captions: str, images: list[ImageId] | None = None) -> list[str]:
     ids = list(range(1, len(captions) + 1)) if images is None else images
-    return caption_warnings(
-        Path("a.json"),
-        images=ids,
-        captions=captions,
-        tokens=[tokens(caption) for caption in captions],
-    )
+    tokenized = [tokens(caption) for caption in captions]
+    return list(caption_warnings("a.json", images=ids, captions=captions, tokens=tokenized))
 
 
 @pytest.mark.parametrize(

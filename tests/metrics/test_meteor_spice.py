@@ -268,7 +268,7 @@ def test_spice_is_the_mean_of_the_scores_in_its_output(
 @pytest.mark.parametrize(
     ("scores", "message"),
     [
-        (spice_output(0.25), "1 scores for 2 captions"),
+        (spice_output(0.25), "no score for caption 2"),
         (spice_output(0.25, None), "TypeError"),
         (spice_output(float("nan"), 0.5), "caption 1, 'a dog'"),
         (spice_output(0.25, "NaN"), "caption 2, 'a cat sits on the mat'"),

@@ -112,11 +112,7 @@ class CaptionEvaluation:
 
 
 def write_per_image(path: Path, evaluation: CaptionEvaluation) -> None:
-    """Write a line of JSON per image, in the references' order; atomic.
-
-    Raises:
-        OSError: it cannot be written.
-    """
+    """Write a line of JSON per image, in the references' order; atomic."""
     # A lone surrogate, which JSON can hold and UTF-8 cannot, is written as JSON spells it.
     with (
         atomic_write(path) as temporary,
@@ -194,19 +190,18 @@ def diversity_rows(diversity: Diversity | None) -> dict[str, str]:
     """The diversity, formatted; nothing if there is none."""
     if diversity is None:
         return {}
-    rows = {
-        "distinct": f"{diversity.distinct}",
-        "word-types": f"{diversity.word_types}",
-        "Div-1": f"{diversity.div_1:.4f}",
-        "Div-2": f"{diversity.div_2:.4f}",
-    }
-    if diversity.self_bleu is not None:
-        rows["self-BLEU-4"] = f"{diversity.self_bleu:.4f}"
-    if diversity.novel is not None:
-        rows["novel"] = f"{diversity.novel:.4f}"
-    rows["mean-length"] = f"{diversity.mean_length:.2f}"
     caption = escape_unprintable(" ".join(diversity.most_frequent))
-    return rows | {"most-frequent": f"{diversity.most_frequent_count} {caption}"}
+    rows = {
+        "distinct": (diversity.distinct, ""),
+        "word-types": (diversity.word_types, ""),
+        "Div-1": (diversity.div_1, ".4f"),
+        "Div-2": (diversity.div_2, ".4f"),
+        "self-BLEU-4": (diversity.self_bleu, ".4f"),
+        "novel": (diversity.novel, ".4f"),
+        "mean-length": (diversity.mean_length, ".2f"),
+        "most-frequent": (f"{diversity.most_frequent_count} {caption}", ""),
+    }
+    return {name: format(value, spec) for name, (value, spec) in rows.items() if value is not None}
 
 
 def _image_record(system: ScoredSystem, row: int) -> dict[str, object]:

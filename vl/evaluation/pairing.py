@@ -10,7 +10,7 @@ from vl.data.errors import FormatError
 from vl.data.files import first_few
 from vl.evaluation.read import CandidateCaptions
 
-_MAX_DIGITS = 18  # of an id that is a string; more are no COCO id, and slow to convert
+_ID_TYPES = {int: "an integer", str: "a string"}
 
 
 class PairedCaptions(NamedTuple):
@@ -114,6 +114,7 @@ def _match(
 ) -> tuple[dict[ImageId, str], list[ImageId]]:
     """The captions by the references' ids, and the ids that are not in the references."""
     ids = {image.image_id for image in references}
+    by_text = {_id_text(image): image for image in ids}
     by_name: dict[str, list[ImageId]] = {}
     for image in references:  # with the folder that the references have, and without
         for name in {image.file_name, PurePosixPath(image.file_name).name} - {""}:
@@ -129,7 +130,13 @@ def _match(
             problem = f"{_count(matches)} of {source} have this file name"
             raise FormatError(candidates.path, problem, record=record)
         if not matches:
-            _check_id_type(candidate_id, ids, candidates.path, source)
+            similar = by_text.get(_id_text(candidate_id))
+            if similar is not None and type(similar) is not type(candidate_id):
+                here, there = (_ID_TYPES[type(image)] for image in (candidate_id, similar))
+                problem = f"the id is {here} here and {there} in {source}"
+                cure = f"write it as {json.dumps(similar)}"
+                record = f"image {json.dumps(candidate_id)}"
+                raise FormatError(candidates.path, f"{problem}: {cure}", record=record)
             unmatched.append(candidate_id)
         elif matches[0] in captions:
             problem = f"it is image {matches[0]!r} of {source}, which has a caption already"
@@ -139,19 +146,9 @@ def _match(
     return captions, unmatched
 
 
-def _check_id_type(candidate_id: ImageId, ids: set[ImageId], path: Path, source: str) -> None:
-    """Refuse an unmatched id that would match as a string instead of an integer, or vice versa."""
-    converted: ImageId | None = str(candidate_id)
-    here, there = "an integer", "a string"
-    if isinstance(candidate_id, str):
-        here, there = there, here
-        is_integer = candidate_id.isascii() and candidate_id.isdecimal()
-        is_integer = is_integer and len(candidate_id) <= _MAX_DIGITS
-        converted = int(candidate_id) if is_integer else None
-    if converted is not None and converted in ids:
-        cure = f"write it as {json.dumps(converted)}"
-        problem = f"the id is {here} here and {there} in {source}: {cure}"
-        raise FormatError(path, problem, record=f"image {json.dumps(candidate_id)}")
+def _id_text(image: ImageId) -> str:
+    """The same for 7, "7" and "0007"."""
+    return str(image).lstrip("0") or "0"
 
 
 def _count(images: Sequence[ImageId]) -> str:

@@ -9,7 +9,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Literal, NamedTuple
+from typing import Any, Literal, NamedTuple
 
 from vl.data.captions.captions import (
     CaptionedImage,
@@ -39,10 +39,7 @@ class CandidateCaptions(NamedTuple):
 
 
 def read_candidates(path: Path) -> CandidateCaptions:
-    """Read captions in COCO's results format, or plain text, one per line.
-
-    Args:
-        path: the file, perhaps compressed with gzip; ``-`` is standard input.
+    """Read captions in COCO's results format, or plain text, one per line; ``-`` is stdin.
 
     Raises:
         FormatError: it is neither.
@@ -51,11 +48,8 @@ def read_candidates(path: Path) -> CandidateCaptions:
     text = read_text(path)
     file_format = detect_format(text, path)
     if file_format == "Flickr8k":
-        problem = (
-            "this is Flickr8k's format, of references; expected COCO's results format, or plain "
-            "text, one caption per line"
-        )
-        raise FormatError(path, problem)
+        expected = "expected COCO's results format, or plain text, one caption per line"
+        raise FormatError(path, f"this is Flickr8k's format, of references; {expected}")
     if file_format == "JSON":
         return CandidateCaptions(path, file_format, _parse_results(text, path))
     lines: dict[ImageId, str] = dict(enumerate(split_lines(text), 1))
@@ -67,8 +61,7 @@ def read_candidates(path: Path) -> CandidateCaptions:
 def read_results(path: Path) -> dict[ImageId, str]:
     """Read COCO's results format, ``[{"image_id": 1, "caption": "a dog"}, ...]``, in file order.
 
-    Args:
-        path: the file; ``-`` is standard input. Keys other than the two are ignored.
+    Keys other than the two are ignored.
 
     Raises:
         FormatError: it is not a list of such records, or an image is duplicated.
@@ -114,11 +107,8 @@ def read_references(
         raise ValueError(f"{problem}; {candidates.path} is JSON: pass one file")
     text = read_text(paths[0])
     if text.strip() and detect_format(text, paths[0]) == "plain text":
-        problem = (
-            f"this is plain text, but {candidates.path} is JSON with image ids: expected a "
-            "captions file of COCO, Flickr8k or Karpathy"
-        )
-        raise FormatError(paths[0], problem)
+        problem = f"this is plain text, but {candidates.path} is JSON with image ids"
+        raise FormatError(paths[0], f"{problem}: expected a file of COCO, Flickr8k or Karpathy")
     return read_captions(paths[0], split=split, images=image_list, text=text)
 
 
@@ -156,10 +146,6 @@ def detect_format(text: str, path: Path) -> CaptionFormat:
     """The format of a caption file, from its name and how it begins.
 
     A file that is named JSON, or begins as JSON, is JSON: broken JSON is never plain text.
-
-    Args:
-        text: the file's content.
-        path: its name.
     """
     suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
     if suffixes[-1:] == [".json"] or suffixes == [".json", ".gz"] or _JSON.match(text):
@@ -168,10 +154,7 @@ def detect_format(text: str, path: Path) -> CaptionFormat:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file, decompressed if it is gzip.
-
-    Args:
-        path: the file; ``-`` is standard input.
+    """Read a text file, decompressed if it is gzip; ``-`` is standard input.
 
     Raises:
         FormatError: it is not UTF-8, or a broken gzip.
@@ -186,29 +169,28 @@ def _parse_results(text: str, path: Path) -> dict[ImageId, str]:
         raise FormatError(path, f"expected a list of captions, not {json_type(records)}")
     captions: dict[ImageId, str] = {}
     for index, record in enumerate(records, 1):
-        image_id, caption = _parse_result(record, path, f"record {index}")
-        if image_id in captions:
-            problem = f"image {image_id!r} has a caption already; expected one per image"
+        problem = _problem(record)
+        if problem is None and record["image_id"] in captions:
+            problem = f"image {record['image_id']!r} has a caption already; expected one per image"
+        if problem is not None:
             raise FormatError(path, problem, record=f"record {index}")
-        captions[image_id] = caption
+        captions[record["image_id"]] = record["caption"]
     return captions
 
 
-def _parse_result(record: object, path: Path, where: str) -> tuple[ImageId, str]:
+def _problem(record: Any) -> str | None:
+    """What is wrong with a record of results."""
     if not isinstance(record, dict):
-        problem = f'expected {{"image_id": ..., "caption": ...}}, not {json_type(record)}'
-        raise FormatError(path, problem, record=where)
+        return f'expected {{"image_id": ..., "caption": ...}}, not {json_type(record)}'
     for key in ("image_id", "caption"):
         if key not in record:
-            raise FormatError(path, f"there is no {key!r}", record=where)
+            return f"there is no {key!r}"
     image_id, caption = record["image_id"], record["caption"]
     if isinstance(image_id, bool) or not isinstance(image_id, int | str):
-        problem = f"image_id must be an integer or a file name, not {json_type(image_id)}"
-        raise FormatError(path, problem, record=where)
+        return f"image_id must be an integer or a file name, not {json_type(image_id)}"
     if not isinstance(caption, str):
-        problem = f"the caption of image {image_id!r} must be a string, not {json_type(caption)}"
-        raise FormatError(path, problem, record=where)
-    return image_id, caption
+        return f"the caption of image {image_id!r} must be a string, not {json_type(caption)}"
+    return None
 
 
 def _read_plain_references(
@@ -220,11 +202,8 @@ def _read_plain_references(
         text = read_text(path)
         file_format = detect_format(text, path)
         if file_format != "plain text":
-            problem = (
-                f"this is {file_format}, but {candidates.path} is plain text, whose lines name no "
-                "images: expected plain text, one caption per line"
-            )
-            raise FormatError(path, problem)
+            problem = f"this is {file_format}, but {candidates.path} is plain text"
+            raise FormatError(path, f"{problem}: expected one caption per line")
         lines = split_lines(text)
         if len(lines) != len(candidates.captions):
             count = len(candidates.captions)

@@ -17,6 +17,7 @@ from vl.data.captions.ptb.tokens import words
 from vl.data.files import atomic_write
 from vl.evaluation.output import (
     CaptionEvaluation,
+    ScoredSystem,
     comparison_row,
     diversity_rows,
     score_rows,
@@ -33,9 +34,20 @@ _NUM_BARS = 24
 _BAR_HEIGHT = 80  # units of the drawing; the template's too
 _BUFFER_SIZE = 200  # pieces of the page written at once
 _COMPARISON_NOTE = (
-    "Difference: first minus second, with its bootstrap interval. p: the probability of a "
-    "difference at least this great when captions are exchanged between the systems at random."
+    "Difference: the first system minus the second, with its paired bootstrap interval. p-value: "
+    "the probability of a difference at least as large when the two captions of each image are "
+    "exchanged at random. Significant differences, p < {:g}, are bold."
 )
+_DIVERSITY_LABELS = {
+    "distinct": "Distinct captions",
+    "word-types": "Distinct words",
+    "Div-1": "Div-1: distinct words / words",
+    "Div-2": "Div-2: distinct bigrams / bigrams",
+    "self-BLEU-4": "Self-BLEU-4",
+    "novel": "Share of novel captions",
+    "mean-length": "Mean length, words",
+    "most-frequent": "Count of the most frequent caption",
+}
 _SPACES = re.compile(r"(\s+)")
 
 
@@ -58,72 +70,67 @@ def write_report(
     Raises:
         OSError: it cannot be written.
     """
-    context = _context(evaluation, sort_by or _REFERENCE_ORDER, images)
+    content = resources.files("vl.evaluation").joinpath("templates/evaluation.html").read_bytes()
+    environment = jinja2.Environment(
+        autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
+    )
+    template = environment.from_string(content.decode())
+    stream = template.stream(**_context(evaluation, sort_by or _REFERENCE_ORDER, images))
+    stream.enable_buffering(_BUFFER_SIZE)
     # Lone surrogates, which JSON can hold and UTF-8 cannot, become question marks.
     with (
         atomic_write(path) as temporary,
         temporary.open("w", encoding="utf-8", errors="replace", newline="\n") as file,
     ):
-        stream = _template().stream(**context)
-        stream.enable_buffering(_BUFFER_SIZE)
         file.writelines(stream)
     if images:
         images.log_problems()
-
-
-def _template() -> jinja2.Template:
-    template = resources.files("vl.evaluation").joinpath("templates/evaluation.html")
-    environment = jinja2.Environment(
-        autoescape=True, trim_blocks=True, undefined=jinja2.StrictUndefined
-    )
-    return environment.from_string(template.read_text(encoding="utf-8"))
 
 
 def _context(
     evaluation: CaptionEvaluation, sort_by: str, images: PageImages | None
 ) -> dict[str, object]:
     sort_keys = _sort_keys(evaluation)
-    name, baseline_name = _short_names(evaluation)
+    systems = [system for system in (evaluation.system, evaluation.baseline) if system]
+    name, *baseline_name = _short_names([system.name for system in systems])
     sources = ", ".join(Path(source).name for source in evaluation.sources)
     confidence, comparisons = evaluation.resampling.confidence, evaluation.comparisons
     has_intervals = comparisons or any(score.interval for score in evaluation.corpus_scores)
     return {
-        "title": f"{name} evaluated{f' with {sources}' if sources else ''}",
+        "title": f"{name} evaluated{f' against {sources}' if sources else ''}",
         "introduction": _introduction(evaluation),
         "references": bool(evaluation.sources),
         "results": name,
-        "baseline": baseline_name,
-        "confidence": f"{100 * confidence:g} % interval" if has_intervals else "",
+        "baseline": baseline_name[0] if baseline_name else None,
+        "confidence": f"{100 * confidence:g} % confidence interval" if has_intervals else "",
         "scores": score_rows(evaluation),
         "signatures": signatures(evaluation),
-        "diversity": diversity_rows(evaluation.diversity),
+        "diversity": [
+            (_DIVERSITY_LABELS[key], value)
+            for key, value in diversity_rows(evaluation.diversity).items()
+        ],
         "comparisons": [
             {**comparison_row(comparison), "significant": comparison.p_value < 1 - confidence}
             for comparison in comparisons
         ],
-        "comparison_note": _COMPARISON_NOTE,
+        "comparison_note": _COMPARISON_NOTE.format(1 - confidence),
         "histograms": [_histogram(score) for score in evaluation.system.scored.scores],
         "sort_keys": list(sort_keys),
         "sort_by": sort_by,
         "card_height": 180 if baseline_name else 150,
-        "cards": _cards(evaluation, sort_keys, sort_by, images),
+        "cards": _cards(evaluation, systems, sort_keys, sort_by, images),
     }
 
 
-def _short_names(evaluation: CaptionEvaluation) -> tuple[str, str | None]:
-    """The two systems' files, without their folders unless the names are equal."""
-    path = evaluation.system.name
-    if evaluation.baseline is None:
-        return Path(path).name, None
-    baseline_path = evaluation.baseline.name
-    if Path(path).name == Path(baseline_path).name:
-        return path, baseline_path
-    return Path(path).name, Path(baseline_path).name
+def _short_names(paths: list[str]) -> list[str]:
+    """The systems' files, without their folders unless the names are equal."""
+    names = [Path(path).name for path in paths]
+    return names if len({*names}) == len(names) else paths
 
 
 def _introduction(evaluation: CaptionEvaluation) -> str:
     pairs, baseline = evaluation.system.pairs, evaluation.baseline
-    references = f" with {', '.join(evaluation.sources)}" if evaluation.sources else ""
+    references = f" against {', '.join(evaluation.sources)}" if evaluation.sources else ""
     parts = [f"{evaluation.system.name}{references}: {len(pairs.images):,} images"]
     if pairs.num_missing:
         parts.append(f"{pairs.num_missing:,} more have no caption and are left out")
@@ -134,9 +141,8 @@ def _introduction(evaluation: CaptionEvaluation) -> str:
         parts.append(f"{count:,} captions of other images in {baseline.name} are left out")
     resampling = evaluation.resampling
     if resampling.num_resamples:
-        parts.append(
-            f"intervals from {resampling.num_resamples:,} resamples, seed {resampling.seed}"
-        )
+        resamples = f"{resampling.num_resamples:,} bootstrap resamples"
+        parts.append(f"{resamples} of the images, seed {resampling.seed}")
     return "; ".join(parts) + f". vl {__version__}"
 
 
@@ -157,19 +163,17 @@ def _histogram(score: Score) -> dict[str, object]:
     if high <= low:
         high = low + 1
     counts, edges = np.histogram(values, bins=_NUM_BARS, range=(low, high))
-    bars = []
-    for count, left, right in zip(counts, edges[:-1], edges[1:], strict=True):
-        height = _BAR_HEIGHT * count / counts.max()
-        bars.append(
+    heights = _BAR_HEIGHT * counts / counts.max()
+    return {
+        "name": score.name,
+        "bars": [
             {
                 "top": f"{_BAR_HEIGHT - height:.1f}",
                 "height": f"{height:.1f}",
                 "label": f"{count} images from {left:.3g} to {right:.3g}",
             }
-        )
-    return {
-        "name": score.name,
-        "bars": bars,
+            for height, count, left, right in zip(heights, counts, edges[:-1], edges[1:])
+        ],
         "low": f"{low:.3g}",
         "high": f"{high:.3g}",
         "median": f"{float(np.median(values)):.3f}",
@@ -178,45 +182,35 @@ def _histogram(score: Score) -> dict[str, object]:
 
 def _cards(
     evaluation: CaptionEvaluation,
+    systems: list[ScoredSystem],
     sort_keys: dict[str, Floats],
     sort_by: str,
     page_images: PageImages | None,
 ) -> Iterator[dict[str, object]]:
     """One per image, the worst first; ties in the order of the references."""
     keys = np.stack(list(sort_keys.values()), 1)  # (I, keys)
-    images = evaluation.system.pairs.images
     for row in np.argsort(sort_keys[sort_by], kind="stable"):
-        image = images[row]
+        image = systems[0].pairs.images[row]
         references = [_split_tokens(caption) for caption in evaluation.evaluator.references[row]]
-        caption_words = _split_tokens(evaluation.system.scored.tokens[row])
-        expected = set().union(*references) if references else caption_words
-        caption, baseline_caption = (
-            _mark(system.pairs.captions[row], _split_tokens(system.scored.tokens[row]), expected)
-            if system
-            else ""
-            for system in (evaluation.system, evaluation.baseline)
-        )
+        caption_words = [_split_tokens(system.scored.tokens[row]) for system in systems]
+        expected = set().union(*references) if references else caption_words[0]
+        captions = [
+            _mark(system.pairs.captions[row], of_caption, expected)
+            for system, of_caption in zip(systems, caption_words, strict=True)
+        ]
+        values = zip(*(system.scored.scores for system in systems), strict=True)
         name = f" {image.file_name}" if image.file_name not in ("", image.image_id) else ""
         yield {
             "address": page_images(image.file_name) if page_images and image.file_name else None,
-            "caption": caption,
-            "baseline_caption": baseline_caption,
+            "captions": captions,
             "references": ["".join(_truncate(reference)) for reference in image.captions],
-            "scores": _card_scores(evaluation, row),
+            "scores": [
+                (scores[0].name, " / ".join(f"{score.per_image[row]:.3f}" for score in scores))
+                for scores in values
+            ],
             "sort_keys": " ".join(f"{value:.6g}" for value in keys[row]),
             "image": f"{image.image_id}{name}",
         }
-
-
-def _card_scores(evaluation: CaptionEvaluation, row: int) -> list[tuple[str, str]]:
-    scores = evaluation.system.scored.scores
-    values = [(score.name, f"{score.per_image[row]:.3f}") for score in scores]
-    if evaluation.baseline is None:
-        return values
-    return [
-        (name, f"{value} / {baseline.per_image[row]:.3f}")
-        for (name, value), baseline in zip(values, evaluation.baseline.scored.scores, strict=True)
-    ]
 
 
 def _mark(caption: str, caption_words: set[str], expected: set[str]) -> Markup:

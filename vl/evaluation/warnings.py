@@ -1,7 +1,7 @@
 """Warnings about captions whose scores are doubtful; each names the file and images."""
 
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from vl.data.captions.captions import ImageId
@@ -37,8 +37,8 @@ def caption_warnings(
     images: Sequence[ImageId],
     captions: Sequence[str],
     tokens: Sequence[Sequence[str]],
-) -> list[str]:
-    """Warnings of implausible lengths and of traces of other tokenizers.
+) -> Iterator[str]:
+    """Warnings of implausible lengths and of traces that other tokenizers leave.
 
     Args:
         path: where the captions are from.
@@ -46,47 +46,28 @@ def caption_warnings(
         captions: as in the file.
         tokens: of each caption, as they are counted.
     """
-    return [*_length_warnings(path, images, tokens), *_trace_warnings(path, images, captions)]
-
-
-def _length_warnings(
-    path: Path | str, images: Sequence[ImageId], tokens: Sequence[Sequence[str]]
-) -> Iterable[str]:
-    lengths = list(map(len, tokens))
-    empty = [image for image, length in zip(images, lengths, strict=True) if not length]
-    if empty:
-        yield _sentence(path, empty, len(lengths), "no words")
-    long = [image for image, length in zip(images, lengths, strict=True) if length > MAX_WORDS]
-    if long:
-        problem = f"over {MAX_WORDS:,} words, the longest {max(lengths):,}"
-        yield _sentence(path, long, len(lengths), problem)
-
-
-def _trace_warnings(
-    path: Path | str, images: Sequence[ImageId], captions: Sequence[str]
-) -> Iterable[str]:
-    """Captions that another tokenizer seems to have processed, by the traces it left."""
-    matches: dict[str, list[ImageId]] = {}
+    affected: dict[str, list[ImageId]] = {}
     examples: dict[str, str] = {}
-    for image, caption in zip(images, captions, strict=True):
+    longest = max(map(len, tokens), default=0)
+    too_long = f"over {MAX_WORDS:,} words, the longest {longest:,}"
+    for image, caption, caption_tokens in zip(images, captions, tokens, strict=True):
+        if not caption_tokens:
+            affected.setdefault("no words", []).append(image)
+        elif len(caption_tokens) > MAX_WORDS:
+            affected.setdefault(too_long, []).append(image)
         if _ANY.search(caption):
             for name, pattern in _PATTERNS.items():
-                match = pattern.search(caption)
-                if match:
-                    matches.setdefault(name, []).append(image)
-                    examples.setdefault(name, _excerpt(caption, match))
-    for name, affected in matches.items():
-        yield _sentence(path, affected, len(captions), f'{name}, as in "{examples[name]}"')
+                if match := pattern.search(caption):
+                    affected.setdefault(name, []).append(image)
+                    examples.setdefault(name, f', as in "{_excerpt(caption, match)}"')
+    for problem, ids in affected.items():
+        distinct = list(dict.fromkeys(ids))
+        listed = f"image{'s' if len(distinct) > 1 else ''} {first_few(distinct)}"
+        count = f"{len(ids):,} of {len(captions):,} captions"
+        yield f"{path}: {count} have {problem}{examples.get(problem, '')}: {listed}"
 
 
 def _excerpt(caption: str, match: re.Match[str]) -> str:
     first, last = max(0, match.start() - _CONTEXT), match.end() + _CONTEXT
     inside = " ".join(caption[first:last].split())
     return f"{'...' if first else ''}{inside}{'...' if last < len(caption) else ''}"
-
-
-def _sentence(path: Path | str, affected: Sequence[ImageId], total: int, problem: str) -> str:
-    images = list(dict.fromkeys(affected))
-    plural = "s" if len(images) > 1 else ""
-    counts = f"{len(affected):,} of {total:,} captions"
-    return f"{path}: {counts} have {problem}: image{plural} {first_few(images)}"

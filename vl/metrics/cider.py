@@ -19,8 +19,7 @@ from vl.metrics.score import Floats, Score, mean_score
 
 _SIGMA = 6.0  # of the length penalty, in words; coco-caption's
 _SCALE = 10.0  # coco-caption multiplies by it
-_FORMAT = "vl document frequencies 1"
-_TOKENIZER = "ptb"
+_HEADER = {"format": "vl document frequencies 1", "tokenizer": "ptb"}  # of a file
 
 
 class DocumentFrequencies(NamedTuple):
@@ -80,12 +79,8 @@ def document_frequencies(corpus: CaptionCorpus) -> DocumentFrequencies:
 
 def write_frequencies(path: Path | str, frequencies: DocumentFrequencies) -> None:
     """Write document frequencies as JSON, with gzip if the name ends in ``.gz``; atomic."""
-    content = {
-        "format": _FORMAT,
-        "tokenizer": _TOKENIZER,
-        "num_images": frequencies.num_images,
-        "ngrams": dict(sorted(frequencies.counts.items())),
-    }
+    ngrams = dict(sorted(frequencies.counts.items()))
+    content = {**_HEADER, "num_images": frequencies.num_images, "ngrams": ngrams}
     # A lone surrogate, which JSON can hold and UTF-8 cannot, is written as JSON spells it.
     data = json.dumps(content, ensure_ascii=False).encode("utf-8", "backslashreplace")
     if Path(path).suffix == ".gz":
@@ -103,14 +98,10 @@ def read_frequencies(path: Path | str) -> DocumentFrequencies:
     """
     path = Path(path)
     content = parse_json(path, decode_text(path, path.read_bytes()))
-    if not isinstance(content, dict) or content.get("format") != _FORMAT:
-        raise FormatError(path, f'expected an object with "format": "{_FORMAT}"')
-    expected = {"format", "tokenizer", "num_images", "ngrams"}
-    if content.keys() != expected:
-        keys = ", ".join(map(repr, sorted(content.keys() ^ expected)))
-        raise FormatError(path, f"missing or unexpected keys: {keys}")
-    if content["tokenizer"] != _TOKENIZER:
-        raise FormatError(path, f"tokenizer is {content['tokenizer']!r}, expected {_TOKENIZER!r}")
+    if not isinstance(content, dict) or {**content, **_HEADER} != content:
+        raise FormatError(path, f"expected an object with {json.dumps(_HEADER)}")
+    if unequal := content.keys() ^ {*_HEADER, "num_images", "ngrams"}:
+        raise FormatError(path, f"missing or unexpected keys: {', '.join(sorted(unequal))}")
     num_images, counts = content["num_images"], content["ngrams"]
     if type(num_images) is not int or num_images < 1:
         raise FormatError(path, f"num_images is {num_images!r}; expected a positive integer")

@@ -41,10 +41,7 @@ _HOURS = 3600.0  # seconds
 
 
 class JavaError(OSError):
-    """A dependency is not installed, or a Java program failed; the message says which.
-
-    An OSError, as the fault is neither in this program nor in its input.
-    """
+    """A dependency is not installed, or a Java program failed; the message says which."""
 
 
 def meteor(
@@ -67,7 +64,7 @@ def meteor(
         JavaError: pycocoevalcap or Java is not installed, or METEOR failed.
 
     Source:
-        Denkowski and Lavie 2014. The jar aligns the words; its formula is ``meteor_value``.
+        The jar aligns the words; its formula is ``meteor_value``.
     """
     jar = _find_jar("METEOR", "meteor", "meteor-1.5.jar")
     java = _find_java("METEOR")
@@ -133,26 +130,19 @@ def spice(
     script downloads once into its package, after a line in the log. All captions are parsed at
     every call: pycocoevalcap's cache, inside its package, is not used.
 
-    Args:
-        candidates: one caption per image, its words joined by spaces.
-        references: for each image, in the same order, one or more captions, likewise.
-        max_seconds: after which the download, and then SPICE, is stopped.
+    The arguments are those of `meteor`; the download, and then SPICE, may take ``max_seconds``.
 
     Raises:
         JavaError: pycocoevalcap or a suitable Java is not installed, CoreNLP could not be
             downloaded, SPICE failed, or it has no score for a caption.
-
-    Source:
-        Anderson et al. 2016.
     """
     jar = _find_jar("SPICE", "spice", "spice-1.0.jar")
     java = _find_java("SPICE")
     _check_version(java)
     _download_corenlp(jar.parent, max_seconds=max_seconds)
-    pairs = zip(candidates, references, strict=True)
     images = [
-        {"image_id": index, "test": candidate, "refs": list(captions)}
-        for index, (candidate, captions) in enumerate(pairs)
+        {"image_id": index, "test": candidate, "refs": list(references[index])}
+        for index, candidate in enumerate(candidates)
     ]
     with tempfile.TemporaryDirectory(prefix="vl-spice-") as folder:
         source, output = Path(folder, "captions.json"), Path(folder, "scores.json")
@@ -166,13 +156,10 @@ def spice(
             }
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise JavaError(f"SPICE wrote no scores that can be read: {error!r}") from error
-    if scores.keys() != set(range(len(candidates))):
-        raise JavaError(f"SPICE wrote {len(scores)} scores for {len(candidates)} captions")
-    per_image = np.array([scores[index] for index in range(len(candidates))])
-    if not np.isfinite(per_image).all():
-        index = int(np.isfinite(per_image).argmin())
+    per_image = [scores.get(index, np.nan) for index in range(len(candidates))]
+    for index in np.flatnonzero(~np.isfinite(per_image)):
         raise JavaError(f"SPICE has no score for caption {index + 1}, {candidates[index]!r}")
-    return mean_score("SPICE", per_image, settings="version 1.0")
+    return mean_score("SPICE", np.array(per_image), settings="version 1.0")
 
 
 def _one_line(caption: str) -> str:
@@ -195,10 +182,8 @@ def _find_jar(metric: str, *path: str) -> Path:
 def _find_java(metric: str) -> str:
     java = shutil.which("java")
     if java is None:
-        raise JavaError(
-            f"{metric} needs Java, and there is no `java` on PATH: install a Java runtime"
-            " (Debian: apt install default-jre-headless)"
-        )
+        cure = "install a Java runtime (Debian: apt install default-jre-headless)"
+        raise JavaError(f"{metric} needs Java, and there is no `java` on PATH: {cure}")
     return str(Path(java).absolute())  # it runs in another folder
 
 
@@ -207,10 +192,8 @@ def _check_version(java: str) -> None:
     output = _run("java -version", [java, "-version"], max_seconds=60, stderr=subprocess.STDOUT)
     version = re.search(r'version "((?:1\.)?(\d+)[^"]*)"', output)
     if version is not None and int(version[2]) > _LAST_JAVA:
-        raise JavaError(
-            f"SPICE runs on Java 8 to {_LAST_JAVA}, and `java` is {version[1]}:"
-            " put a Java 8 or 11 first on PATH"
-        )
+        problem = f"SPICE runs on Java 8 to {_LAST_JAVA}, and `java` is {version[1]}"
+        raise JavaError(f"{problem}: put a Java 8 or 11 first on PATH")
 
 
 def _download_corenlp(folder: Path, *, max_seconds: float) -> None:
@@ -219,9 +202,8 @@ def _download_corenlp(folder: Path, *, max_seconds: float) -> None:
     if program.exists() and models.exists():
         return
     if program.exists():  # the script looks for nothing else, and would take this as complete
-        raise JavaError(
-            f"Stanford CoreNLP is incomplete: delete {program}, and it is downloaded again"
-        )
+        cure = f"delete {program}, and it is downloaded again"
+        raise JavaError(f"Stanford CoreNLP is incomplete: {cure}")
     message = "SPICE needs Stanford CoreNLP 3.6.0: downloading several hundred megabytes into %s"
     _log.info(message, folder)
     command = [sys.executable, "-c", _DOWNLOAD, str(folder / "get_stanford_models.py")]

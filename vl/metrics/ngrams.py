@@ -4,7 +4,7 @@ It does not know tokenizers: captions are lists of words.
 """
 
 from collections import defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain
@@ -103,7 +103,14 @@ class CaptionCorpus:
     @cached_property
     def ngrams(self) -> tuple[NgramTable, ...]:
         """The n-grams of order 1, 2, 3 and 4."""
-        return tuple(_ngram_tables(self))
+        # int32 is enough and, as they are read in random order, stays in the cache.
+        sentence_of = self.words.sentence_of.astype(np.int32)
+        ids = np.zeros(len(sentence_of), np.int32)
+        tables = []
+        for order in range(1, MAX_ORDER + 1):
+            table, ids = _count(self, order, ids, sentence_of)
+            tables.append(table)
+        return tuple(tables)
 
 
 def index_captions(
@@ -184,15 +191,6 @@ def _split_at_white_space(tokens: TokenArray, vocabulary: defaultdict[str, int])
     offsets = (np.cumsum(counts) - counts)[tokens.ids] - ends[:-1]
     index = np.repeat(offsets, np.diff(ends)) + np.arange(ends[-1])
     return TokenArray(part_ids[index], ends[tokens.starts])
-
-
-def _ngram_tables(corpus: CaptionCorpus) -> Iterator[NgramTable]:
-    # int32 is enough and, as they are read in random order, stays in the cache.
-    sentence_of = corpus.words.sentence_of.astype(np.int32)
-    ids = np.zeros(len(sentence_of), np.int32)
-    for order in range(1, MAX_ORDER + 1):
-        table, ids = _count(corpus, order, ids, sentence_of)
-        yield table
 
 
 def _count(

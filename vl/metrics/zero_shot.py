@@ -3,7 +3,7 @@
 It knows vectors and indices of labels; only hierarchical precision asks what the labels are.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -73,7 +73,7 @@ def rank_labels(
 
     Of equal scores the true label's comes last, so that a constant score is no hit; labels with
     the same vector, as two senses of a word have, are exactly equal. In ``top`` equal labels are
-    in index order. Cosines are float32, and those of some hundred images are in memory at once.
+    in index order. Cosines are float32.
 
     Args:
         embeddings: images in word space, ``(N, D)``; not normalized. The zero vector has cosine 0.
@@ -86,8 +86,7 @@ def rank_labels(
         depth: how many labels ``top`` holds.
 
     Raises:
-        ValueError: shapes do not match, a target is out of range, depth is below 1, or an
-            embedding is not finite.
+        ValueError: shapes do not match, a target is out of range, or an embedding is not finite.
     """
     subtracted = None if penalty is None else _tensor(penalty)
     labels = NearestNeighbors(_tensor(label_vectors), penalty=subtracted)
@@ -143,12 +142,13 @@ def hierarchical_precision(
         raise ValueError("a synset is duplicated among the candidates")
     precision = np.zeros((len(ranking.targets), len(ks)))
     distance = np.full(len(rows) + 1, UNRANKED, dtype=np.int64)  # hops; the last is that of -1
-    for target, images in _group_by_target(ranking.targets):
+    order = np.argsort(ranking.targets, kind="stable")
+    labels, starts = np.unique(ranking.targets[order], return_index=True)
+    for target, images in zip(labels.tolist(), np.split(order, starts[1:]), strict=True):
         near = wordnet.nearest(candidates[target], label_of >= 0, min_count=max(ks))
-        labels = label_of[near.rows]
-        distance[labels] = near.hops
+        distance[label_of[near.rows]] = near.hops
         hops = distance[ranking.top[images]]  # (n, depth)
-        distance[labels] = UNRANKED
+        distance[label_of[near.rows]] = UNRANKED
         for column, k in enumerate(ks):
             farthest = near.hops[min(k, len(near.hops)) - 1]
             precision[images, column] = (hops[:, :k] <= farthest).sum(1) / k
@@ -191,10 +191,3 @@ def _scores_at_k(per_image: NDArray[np.float64], targets: Ints, ks: Sequence[int
     sums = np.zeros((len(labels), len(ks)))
     np.add.at(sums, index.ravel(), per_image)
     return ScoresAtK(tuple(ks), per_image, labels, sums / np.bincount(index.ravel())[:, None])
-
-
-def _group_by_target(targets: Ints) -> Iterator[tuple[int, Ints]]:
-    """Each true label and its images."""
-    order = np.argsort(targets, kind="stable")
-    labels, starts = np.unique(targets[order], return_index=True)
-    yield from zip(labels.tolist(), np.split(order, starts[1:]), strict=True)

@@ -49,7 +49,7 @@ def read_captions(
     if not text.lstrip().startswith(("{", "[")):
         records = _flickr8k(path, text)
     else:
-        content = _json(path, text)
+        content = parse_json(path, text)
         records = _coco(path, content) if "annotations" in content else _karpathy(path, content)
     if split is not None:
         records = select_split(path, records, split)
@@ -168,12 +168,11 @@ def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[Cap
     selected: dict[str, CaptionedImage] = {}
     for number, line in _lines(_text(images)):
         name = line.strip()
+        record = f"line {number}"
         if name not in by_name:
-            raise FormatError(
-                images, f"{name!r} has no captions in {path}", record=f"line {number}"
-            )
+            raise FormatError(images, f"{name!r} has no captions in {path}", record=record)
         if name in selected:
-            raise FormatError(images, f"{name!r} is there twice", record=f"line {number}")
+            raise FormatError(images, f"{name!r} is there twice", record=record)
         selected[name] = by_name[name]
     if not selected:
         raise FormatError(images, "there are no images in it")
@@ -190,13 +189,6 @@ def _lines(text: str) -> Iterable[tuple[int, str]]:
     ``splitlines`` would also split at the rarer separators that a caption may contain.
     """
     return enumerate(split_lines(text.rstrip()), 1)
-
-
-def _json(path: Path, text: str) -> dict[str, Any]:
-    content = parse_json(path, text)
-    if not isinstance(content, dict):
-        raise FormatError(path, f"expected an object with 'images', not {json_type(content)}")
-    return content
 
 
 def _entries(path: Path, content: dict[str, Any], key: str) -> list[Any]:

@@ -46,10 +46,8 @@ def read_labels(argument: str, *, lemmas: Lemmas | None = None) -> LabelList:
         lemmas: see ``read_label_file``.
 
     Raises:
-        FileNotFoundError: it looks like a file name, and there is no such file.
-        IsADirectoryError: it is a folder.
         ValueError: see ``read_label_file`` and ``parse_labels``.
-        OSError: the file cannot be read.
+        OSError: see ``find_label_file``, or the file cannot be read.
     """
     path = find_label_file(argument)
     return read_label_file(path, lemmas=lemmas) if path else parse_labels(argument, lemmas=lemmas)

@@ -45,9 +45,7 @@ _FOREIGN = (
     ("ices", "ix"),  # matrices
     ("eaux", "eau"),  # chateaux
 )
-# Least length of the stem.
-_MIN_STEM = 2
-_MIN_FOREIGN_STEM = 4  # a titi is no titus
+_MIN_STEM, _MIN_FOREIGN_STEM = 2, 4  # least lengths of the stem: a titi is no titus
 
 
 def fold_spelling(word: str) -> str:
@@ -73,17 +71,12 @@ def singulars(word: str) -> list[str]:
         return []
     if word.endswith("is"):  # okapis; a trellis is no plural, and there is no trelli
         return [word[:-1]]
+    endings = [(*ending, _MIN_STEM) for ending in _ENDINGS]
+    endings += [(*ending, _MIN_FOREIGN_STEM) for ending in _FOREIGN]
     return [
-        *(
-            word.removesuffix(plural) + singular
-            for plural, singular in _ENDINGS
-            if word.endswith(plural) and len(word) >= len(plural) + _MIN_STEM
-        ),
-        *(
-            word.removesuffix(plural) + singular
-            for plural, singular in _FOREIGN
-            if word.endswith(plural) and len(word) >= len(plural) + _MIN_FOREIGN_STEM
-        ),
+        word.removesuffix(plural) + singular
+        for plural, singular, min_stem in endings
+        if word.endswith(plural) and len(word) >= len(plural) + min_stem
     ]
 
 

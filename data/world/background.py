@@ -10,7 +10,7 @@ import numpy as np
 from PIL import Image, ImageDraw
 
 from vl.data.world.palette import PAINTS, Pixels, fill_color, jitter_color, to_uint8, tone_colors
-from vl.data.world.scenes import COLORS, GROUNDS, Scene
+from vl.data.world.scenes import COLORS, Scene
 
 # All of medium brightness and pale, so that white, black and the paints stand out.
 _GROUND_COLORS: dict[str, tuple[float, float, float]] = {
@@ -163,6 +163,3 @@ def _draw_blobs(
     corners = np.stack([xs, centers[:, 1:] + radii * np.sin(angles)], 2)
     for outline, fill in zip(corners.reshape(count, -1).tolist(), fills, strict=True):
         brush.polygon(outline, fill)
-
-
-assert set(_GROUND_COLORS) == set(GROUNDS)

@@ -8,7 +8,6 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw
 
 from vl.data.world.background import add_clutter, add_distractors, ground_texture
-from vl.data.world.kinds import KIND_BY_NAME
 from vl.data.world.outlines import OUTLINES
 from vl.data.world.palette import (
     PAINTS,
@@ -21,7 +20,6 @@ from vl.data.world.palette import (
 )
 from vl.data.world.scenes import SPLITS, Group, Placement, Scene
 
-MIN_SIDE, MAX_SIDE = 64, 224  # pixels
 _SUPERSAMPLING = 3  # points a pixel, along a side
 _JPEG_QUALITY = 95  # Pillow's manual advises against more
 # In radii of the object.
@@ -38,12 +36,7 @@ def render(scene: Scene, *, side: int = 96) -> Pixels:
     Args:
         scene: what it shows.
         side: pixels, from 64 to 224; the drawing is the same at any resolution.
-
-    Raises:
-        ValueError: the side is out of that range.
     """
-    if not MIN_SIDE <= side <= MAX_SIDE:
-        raise ValueError(f"side is {side}; it must be from {MIN_SIDE} to {MAX_SIDE}")
     split = SPLITS.index(scene.split) if scene.split in SPLITS else len(SPLITS)
     rng = np.random.default_rng([scene.seed % 2**64, split, scene.index])
     canvas = ground_texture(scene.ground, rng, side * _SUPERSAMPLING)
@@ -145,6 +138,3 @@ def _erode(mask: NDArray[np.bool_], rim: int) -> NDArray[np.bool_]:
     inner[:, rim:] &= mask[:, :-rim]
     inner[:, :-rim] &= mask[:, rim:]
     return inner
-
-
-assert set(OUTLINES) == set(KIND_BY_NAME)

@@ -2,7 +2,6 @@
 
 import json
 import multiprocessing
-import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -10,7 +9,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError
-from vl.data.files import atomic_write, decode_text, read_json, write_text
+from vl.data.files import atomic_write, decode_text, read_json, split_lines, write_text
+from vl.data.images.read_ahead import batched, num_cores
 from vl.data.world.captions import scene_captions
 from vl.data.world.drawing import encode_jpeg, render
 from vl.data.world.kinds import KINDS, SEEN, label_list, synset_ids, write_taxonomy
@@ -71,13 +71,9 @@ def draw_world(
     num_missing = sum(map(len, missing.values()))
     num_present = sum(world.num_images.values()) - num_missing
     skip(num_present)
-    chunks = [
-        (split, indices[begin : begin + _CHUNK])
-        for split, indices in missing.items()
-        for begin in range(0, len(indices), _CHUNK)
-    ]
+    chunks = [(split, chunk) for split in missing for chunk in batched(missing[split], _CHUNK)]
     draw = partial(_draw_images, folder, seed=world.seed, side=world.side)
-    num_workers = num_workers or os.cpu_count() or 1
+    num_workers = num_workers or num_cores()
     if num_missing < _MIN_FOR_PROCESSES or num_workers == 1:
         for split, indices in chunks:
             advance(draw(split, indices))
@@ -110,8 +106,7 @@ def read_ground_truth(path: Path) -> dict[str, Scene]:
         OSError: the file cannot be read.
     """
     scenes: dict[str, Scene] = {}
-    lines = decode_text(path, path.read_bytes()).removesuffix("\n").split("\n")
-    for number, line in enumerate(lines if lines != [""] else (), 1):
+    for number, line in enumerate(split_lines(decode_text(path, path.read_bytes())), 1):
         record = f"line {number}"
         try:
             entry = json.loads(line)

@@ -4,7 +4,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vl.data.world.outlines import Tone
-from vl.data.world.scenes import COLORS
 
 Pixels = NDArray[np.uint8]
 Color = NDArray[np.float64]  # (..., 3) RGB in [0, 1]
@@ -56,6 +55,3 @@ def fill_color(pixel: Pixels) -> tuple[int, int, int]:
     """A pixel, ``(3,)``, in Pillow's form."""
     red, green, blue = pixel.tolist()
     return red, green, blue
-
-
-assert set(PAINTS) == set(COLORS)

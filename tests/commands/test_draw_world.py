@@ -27,7 +27,7 @@ def world(tmp_path, capsys):
     return tmp_path / "a" / "world"
 
 
-def test_a_world_is_complete_and_resumed(world, capsys):
+def test_world_is_complete_and_resumed(world, capsys):
     stdout, stderr = capsys.readouterr()
     assert stdout == ""
     assert f"14 images of 5 splits in {world}, 0 of them from before" in stderr
@@ -77,7 +77,7 @@ def test_refuses_a_folder_of_another_world(world, capsys):
         ("--num-workers", "0"),
     ],
 )
-def test_refuses_numbers_out_of_range(tmp_path, capsys, flag, value):
+def test_refuses_flags_out_of_range(tmp_path, capsys, flag, value):
     assert draw(tmp_path / "w", flag, value) == 2
     assert f"{flag} is {value}" in capsys.readouterr().err
     assert not (tmp_path / "w").exists()

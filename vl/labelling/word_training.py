@@ -263,12 +263,6 @@ def train_word2vec(
     gensim's ``corpus_file`` is not used: its workers start at arbitrary bytes, so that some words
     are read twice and others not at all, and it reports no progress.
 
-    Args:
-        corpus: the lines.
-        settings: of word2vec.
-        seed: see ``train_word_vectors``.
-        num_workers: threads.
-
     Raises:
         ValueError: fewer than two words are frequent enough.
         OSError: the lines cannot be read.
@@ -283,8 +277,8 @@ def train_word2vec(
             f"must be two; the most frequent occurs {most} times"
         )
     frequent.sort(key=lambda item: (-item[1], item[0]))
-    num_words = corpus.num_words
     # With gensim's 10,000 words a batch the learning rate could not decay on a short text.
+    num_words = corpus.num_words
     batch_words = max(1, min(MAX_LINE_WORDS, num_words * settings.epochs // (20 * num_workers)))
     model = Word2Vec(
         sg=0 if settings.cbow else 1,

@@ -25,7 +25,7 @@ def _any(words: str) -> str:
 
 
 def _set(ranges: str) -> str:
-    bounds = (each.partition("-") for each in ranges.split())
+    bounds = (codes.partition("-") for codes in ranges.split())
     pairs = (rf"\u{first:0>4}-\u{last or first:0>4}" for first, _, last in bounds)
     return f"[{''.join(pairs)}]"
 

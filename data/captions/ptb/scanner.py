@@ -177,7 +177,7 @@ class _Alphabet(dict[str, frozenset[_Set]]):
         self._sets = tuple(sets)
 
     def __missing__(self, character: str) -> frozenset[_Set]:
-        sets = frozenset(each for each in self._sets if each.pattern.match(character))
+        sets = frozenset(item for item in self._sets if item.pattern.match(character))
         return self.setdefault(character, sets)
 
 

@@ -31,7 +31,7 @@ def test_distractors_never_have_an_objects_color():
 
 
 @pytest.mark.parametrize(("radius", "low", "high"), [(0.15, 0.05, 0.4), (0.27, 0.15, 0.85)])
-def test_the_area_of_distractors_is_like_the_objects(radius, low, high):
+def test_area_of_distractors(radius, low, high):
     placement = Placement(0.5, 0.5, radius, 0.0, False)
     scene = Scene("test", 0, 0, (Group("ball", "red", "plain", "big", (placement,)),), "sand")
     areas = [len(drawn_pixels(add_distractors, seed, scene)) / SIZE**2 for seed in range(40)]
@@ -54,7 +54,7 @@ def mean_color(ground, seed):
 
 
 @pytest.mark.parametrize("name", GROUNDS)
-def test_a_ground_is_recognized_by_its_mean_color(name):
+def test_grounds_differ_in_mean_color(name):
     means = {
         ground: np.mean([mean_color(ground, seed) for seed in range(100, 110)], 0)
         for ground in GROUNDS
@@ -68,7 +68,7 @@ def test_a_ground_is_recognized_by_its_mean_color(name):
 
 
 @pytest.mark.parametrize("ground", GROUNDS)
-def test_a_ground_varies_between_images_and_within_one(ground):
+def test_grounds_vary(ground):
     first, second = (
         np.asarray(ground_texture(ground, np.random.default_rng(seed), 96)) for seed in (0, 1)
     )
@@ -77,7 +77,7 @@ def test_a_ground_varies_between_images_and_within_one(ground):
 
 
 @pytest.mark.parametrize("color", COLORS)
-def test_tones_of_a_paint_are_visible_and_paints_are_distinct(color):
+def test_tones_and_paints_are_distinct(color):
     palette = tone_colors(np.array(PAINTS[color])).astype(int)  # (5, 3)
     assert np.abs(palette[1] - PALETTE[COLORS.index(color)]).max() <= 1
     for tone in (2, 3, TEXTURE_TONE):

@@ -27,7 +27,7 @@ def captions():
     return [(scene, text) for scene in scenes for text in scene_captions(scene)]
 
 
-def test_a_scene_always_has_the_same_five_captions(captions):
+def test_a_scene_has_five_captions(captions):
     for scene, _ in captions[::250]:
         assert len(set(scene_captions(scene))) == 5
         assert scene_captions(scene) == scene_captions(scene)
@@ -44,8 +44,8 @@ def test_captions_are_varied(captions):
     assert len(templates) > 1000
 
 
-def test_kinds_colors_sizes_textures_and_grounds_are_the_scenes_own(captions):
-    # Word by word, without a grammar; what belongs to what is for the parser's tests.
+def test_attributes_are_those_of_the_scene(captions):
+    # Word by word, without a grammar, which the parser's tests know.
     sizes = [word for words in SIZE_WORDS.values() for word in words]
     textures = [word for words in TEXTURE_WORDS.values() for word in words]
     for scene, text in captions:
@@ -78,20 +78,20 @@ def test_groups_are_plural_and_single_objects_singular(captions):
             assert not words & ((plurals - {"fish"}) | {"are", "two", "three"}), text
 
 
-def test_an_article_fits_the_next_word(captions):
+def test_articles(captions):
     for _, text in captions:
         for article, word in pairwise(text.split()):
             if article in ("a", "an"):
                 assert (article == "an") == (word[0] in "aeiou"), text
 
 
-def test_every_phrasing_of_a_relation_is_used(captions):
+def test_every_phrasing_of_a_relation_occurs(captions):
     text = " | ".join(text for _, text in captions)
     for words in RELATION_WORDS.values():
         assert all(f" {word} " in text or f"| {word} " in text for word in words)
 
 
-def test_a_caption_depends_on_its_generator_alone():
+def test_captions_do_not_use_the_global_generator():
     scene = sample_scene("test", 5)
     state = random.getstate()
     assert sample_caption(scene, random.Random(1)) == sample_caption(scene, random.Random(1))

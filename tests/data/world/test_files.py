@@ -31,7 +31,7 @@ def folder(tmp_path_factory):
     return folder
 
 
-def test_captions_are_read_as_coco_and_are_the_scenes_own(folder):
+def test_captions_are_read_as_coco(folder):
     records = {split: read_captions(folder / f"captions-{split}.json") for split in SPLITS}
     for split in SPLITS:
         assert len(records[split]) == COUNTS[split]
@@ -45,7 +45,7 @@ def test_captions_are_read_as_coco_and_are_the_scenes_own(folder):
     assert len(set(ids)) == len(ids)
 
 
-def test_image_lists_have_synsets_or_looks_as_classes(folder):
+def test_image_lists(folder):
     wordnet = WordNet.load(folder)
     for split in SPLITS:
         kinds = read_image_list(folder / f"{split}.txt")
@@ -61,7 +61,7 @@ def test_image_lists_have_synsets_or_looks_as_classes(folder):
             assert kind.path == look.path
 
 
-def test_lists_of_kinds_are_read_as_labels_and_by_wordnet(folder):
+def test_lists_of_kinds(folder):
     wordnet = WordNet.load(folder)
     seen = read_label_file(folder / "kinds-seen.txt")
     assert [text.partition(",")[0] for text in seen.texts] == list(SEEN)
@@ -71,7 +71,7 @@ def test_lists_of_kinds_are_read_as_labels_and_by_wordnet(folder):
         assert {int(hops[row]) for row in wordnet.rows(ids)} == {count}
 
 
-def test_the_ground_truth_is_read_back(folder):
+def test_ground_truth_is_read_back(folder):
     for split in SPLITS:
         expected = {
             image_name(split, index): sample_scene(split, index, seed=5)
@@ -81,18 +81,18 @@ def test_the_ground_truth_is_read_back(folder):
         assert list(scenes.items()) == list(expected.items())
 
 
-def test_the_text_has_enough_words(folder):
+def test_text(folder):
     text = (folder / "text.txt").read_text(encoding="utf-8")
     assert len(text.split()) >= 200
     assert text.endswith(".\n")
 
 
-def test_a_split_without_images_and_an_empty_text_have_no_files(tmp_path):
+def test_empty_split_and_text_have_no_files(tmp_path):
     draw_world(tmp_path, World({**COUNTS, "test": 0}, 64, 5, 0))
     assert not [name for name in contents(tmp_path) if "test" in name or "text" in name]
 
 
-def test_an_interrupted_run_is_resumed(folder, tmp_path):
+def test_interrupted_run_is_resumed(folder, tmp_path):
     def interrupt(count):
         raise KeyboardInterrupt
 
@@ -109,9 +109,9 @@ def test_an_interrupted_run_is_resumed(folder, tmp_path):
     assert contents(tmp_path) == contents(folder)
 
 
-def test_an_image_that_is_empty_after_a_power_failure_is_drawn_again(tmp_path):
+def test_empty_image_is_drawn_again(tmp_path):
     draw_world(tmp_path, WORLD)
-    before = contents(tmp_path)
+    before = contents(tmp_path)  # a power failure may leave empty files
     (tmp_path / "pictures" / "test" / image_name("test", 1)).write_bytes(b"")
     assert draw_world(tmp_path, WORLD) == 12
     assert contents(tmp_path) == before
@@ -121,7 +121,7 @@ def test_an_image_that_is_empty_after_a_power_failure_is_drawn_again(tmp_path):
 
 
 @pytest.mark.slow
-def test_several_processes_draw_the_same(tmp_path):
+def test_processes_draw_the_same(tmp_path):
     world = World({"test": 200}, 64, 5, 0)
     counts = []
     draw_world(tmp_path / "a", world, num_workers=2, advance=counts.append)
@@ -131,21 +131,20 @@ def test_several_processes_draw_the_same(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "message"),
+    ("change", "name"),
     [
-        ({"seed": 6}, "seed 5 there and 6 here"),
-        ({"side": 96}, "side 64 there and 96 here"),
-        ({"num_words": 1}, "num_words 200 there and 1 here"),
-        ({"num_images": {**COUNTS, "test": 9}}, "num_images {'training': 4,"),
+        ({"seed": 6}, "seed"),
+        ({"side": 96}, "side"),
+        ({"num_words": 1}, "num_words"),
+        ({"num_images": {**COUNTS, "test": 9}}, "num_images"),
     ],
 )
-def test_refuses_a_folder_of_another_world(folder, change, message):
-    with pytest.raises(ValueError, match="another world") as refused:
+def test_refuses_folder_of_another_world(folder, change, name):
+    with pytest.raises(ValueError, match=f"another world .{name}"):
         draw_world(folder, WORLD._replace(**change))
-    assert message in str(refused.value)
 
 
-def test_refuses_a_folder_of_something_else(tmp_path):
+def test_refuses_folder_of_something_else(tmp_path):
     (tmp_path / "diary.txt").write_text("dear diary")
     with pytest.raises(ValueError, match="not empty"):
         draw_world(tmp_path, WORLD)
@@ -162,17 +161,13 @@ def test_refuses_broken_settings(tmp_path):
     "line",
     ["{", "{}", "[]", "", None, json.dumps({"image": "a.jpg", "scene": {"groups": []}})],
 )
-def test_refuses_a_broken_or_repeated_line_of_ground_truth(folder, tmp_path, line):
+def test_refuses_broken_or_repeated_line_of_ground_truth(folder, tmp_path, line):
     text = (folder / "truth-test.jsonl").read_text()
     line = text.split("\n")[0] if line is None else line
     path = tmp_path / "truth.jsonl"
     path.write_text(f"{text}{line}\n")
     with pytest.raises(FormatError, match=r"truth\.jsonl: line 4: "):
         read_ground_truth(path)
-
-
-def test_refuses_an_empty_ground_truth(tmp_path):
-    path = tmp_path / "truth.jsonl"
     path.write_text("")
     with pytest.raises(FormatError, match="no image"):
         read_ground_truth(path)

@@ -56,7 +56,7 @@ def test_kinds_are_seen_or_unseen_and_each_word_has_one_meaning():
     assert len(words) == len(set(words))
 
 
-def test_a_label_list_is_read_with_its_ids(tmp_path):
+def test_label_list_is_read_with_its_ids(tmp_path):
     path = tmp_path / "labels.txt"
     path.write_text(label_list(("ring", "fish")))
     listed = read_label_file(path)

@@ -40,7 +40,7 @@ def pairs(all_scenes):
     return [scene for scene in all_scenes if len(scene.groups) == 2]
 
 
-def test_a_scene_is_determined_by_seed_split_and_index():
+def test_scene_is_determined_by_seed_split_and_index():
     first = sample_scene("test", 3)
     assert first == sample_scene("test", 3, seed=0)
     for split, index, seed in (("test", 3, 1), ("test", 4, 0), ("development", 3, 0)):
@@ -169,7 +169,7 @@ def test_scenes_for_text_are_in_no_split_and_of_all_kinds(all_scenes):
     assert not {scene.groups for scene in text_scenes} & {scene.groups for scene in all_scenes}
 
 
-def test_a_scene_survives_json(all_scenes):
+def test_json_round_trip(all_scenes):
     for scene in all_scenes[::40]:
         assert scene_from_json(json.loads(json.dumps(scene_to_json(scene)))) == scene
 

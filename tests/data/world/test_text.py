@@ -21,13 +21,13 @@ def sentences(text):
     return [s for paragraph in text for s in paragraph.removesuffix(".").split(". ")]
 
 
-def test_the_seed_determines_the_text(text):
+def test_seed(text):
     assert list(paragraphs(60_000)) == text
     assert list(paragraphs(2000)) == text[: len(list(paragraphs(2000)))]
     assert list(paragraphs(2000, seed=1)) != list(paragraphs(2000))
 
 
-def test_there_are_enough_words_and_no_paragraph_too_many(text):
+def test_number_of_words(text):
     counts = [len(paragraph.split()) for paragraph in text]
     assert sum(counts) >= 60_000 > sum(counts[:-1])
     assert list(paragraphs(0)) == []
@@ -49,7 +49,7 @@ def test_kinds_are_about_equally_frequent(text):
     assert min(frequencies) > 80
 
 
-def test_facts_about_a_kind_are_its_own_or_its_families(text):
+def test_facts_are_those_of_the_kind_or_its_families(text):
     facts = {fact for kind in KINDS for fact in kind.facts}
     facts |= {fact for family in FAMILIES.values() for fact in family.facts}
     facts = {fact for fact in facts if not any(fact in other for other in facts - {fact})}
@@ -89,7 +89,7 @@ def pointwise_mutual_information(text, window=8):
             total[column[word]] += 1
             if word in rows:
                 for neighbor in words[max(0, position - window) : position + window + 1]:
-                    if neighbor not in rows:  # names of kinds would tell too much
+                    if neighbor not in rows:  # names of kinds would be too easy
                         counts[rows[word], column[neighbor]] += 1
     expected = counts.sum(1, keepdims=True) * total / total.sum()
     gain = np.log(np.maximum(counts, 1e-9) / np.maximum(expected, 1e-9)).clip(min=0)

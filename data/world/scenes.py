@@ -19,6 +19,7 @@ Relation = Literal[
 ]
 
 SPLITS: tuple[Split, ...] = get_args(Split)
+EVALUATION_SPLITS = SPLITS[2:]
 TEXTURES: tuple[Texture, ...] = get_args(Texture)
 SIZES: tuple[Size, ...] = get_args(Size)
 COLORS = ("red", "orange", "yellow", "green", "blue", "purple", "white", "black")

@@ -152,18 +152,6 @@ def test_table_has_percentages_and_wilson_intervals():
     assert len({len(line) for line in (heading, clean, attacked)}) == 1
 
 
-@pytest.mark.parametrize(
-    ("attacks", "message"),
-    [
-        ([], "at least one attack"),
-        ([AttackConfig(0.1, 2), AttackConfig(0.2), AttackConfig(0.1, 2)], "duplicate"),
-    ],
-)
-def test_refuses_invalid_attacks(attacks, message):
-    with pytest.raises(ValueError, match=message):
-        evaluate(attacks)
-
-
 def test_refuses_duplicate_epsilons_and_infinite_logits():
     with pytest.raises(ValueError, match="duplicates"):
         attack_grid([0.1, 0.2, 0.1], steps=2)

@@ -8,7 +8,8 @@ import torch
 from tests.helpers.shapes import draw_shape
 from tests.helpers.tiny_captioner import Tiny, captioner, decoder
 from tests.helpers.tiny_labeller import WIDTH, labeller, units, wordnet, words
-from vl.attacks.targets import Output, TargetCaptioner, TargetLabeller
+from vl.attacks.attack import Output
+from vl.attacks.targets import TargetCaptioner, TargetLabeller
 from vl.captioning.search import SearchSettings
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.words.label_space import LabelSpace

@@ -7,16 +7,9 @@ import sys
 import numpy as np
 import pytest
 
-from vl.data.errors import FormatError
 from vl.data.words.vectors import WordVectors
 from vl.data.world.kinds import KINDS, ancestors
-from vl.demo.plots import (
-    place_labels,
-    plot_training,
-    plot_word_space,
-    principal_components,
-    read_log,
-)
+from vl.demo.plots import plot_training, plot_word_space, principal_components
 
 LOG = [
     {"step": 20, "epoch": 0.5, "loss": 2.5, "gradient_norm": 1.0, "seconds": 0.1},
@@ -53,13 +46,6 @@ def word_vectors(count):
 
 
 def test_training_curves_are_the_logs(log):
-    curves = read_log(log)
-    assert curves.loss == [(20, 2.5), (40, 1.5)]
-    assert curves.development == {
-        "loss": [(40, 1.75)],
-        "bleu-4": [(40, 30.0)],
-        "distinct": [(40, 0.5)],
-    }
     plots = plot_training(log)
     assert [plot.alt for plot in plots] == [
         "loss by step; at the end training 1.5, development 1.75",
@@ -85,15 +71,6 @@ def test_missing_curves_are_not_plotted(log, line, alt):
     assert plot.alt == f"loss by step; at the end {alt}"
 
 
-@pytest.mark.parametrize(
-    "line", ["{", "[]", '{"loss": 1}', '{"step": 1, "loss": null}', '{"step": 1e999}', "7"]
-)
-def test_refuses_damaged_logs(log, line):
-    log.write_text('{"step": 1, "loss": 2}\n' + line, encoding="utf-8")
-    with pytest.raises(FormatError, match=r"log\.jsonl: line 2"):
-        plot_training(log)
-
-
 @pytest.mark.parametrize("count", [3, 4, 12])
 def test_principal_components_are_eigenvectors_of_the_covariance(count):
     vectors = np.random.default_rng(count).standard_normal((count, 5)).astype(np.float32)
@@ -105,12 +82,6 @@ def test_principal_components_are_eigenvectors_of_the_covariance(count):
     assert explained_variance == pytest.approx(values[-2:].sum() / values.sum(), abs=1e-6)
     shifted, _ = principal_components(vectors + 3)
     np.testing.assert_allclose(np.abs(shifted), expected, atol=1e-4)
-
-
-def test_equal_vectors_are_one_point():
-    coordinates, explained_variance = principal_components(np.ones((4, 3), np.float32))
-    assert np.abs(coordinates).max() < 1e-6
-    assert 0 <= explained_variance <= 1 + 1e-9
 
 
 def test_word_space_finds_kinds_by_synonyms_and_names_missing_ones():
@@ -125,28 +96,12 @@ def test_word_space_finds_kinds_by_synonyms_and_names_missing_ones():
     assert "Without a vector: whale" in note
 
 
-def test_word_space_has_every_family():
+def test_word_space_has_every_kind_and_family():
     plot, _ = plot_word_space(word_vectors(34))
     assert plot is not None
     text = plot.light.decode()
-    for family in {ancestors(kind.name)[-3] for kind in KINDS}:
-        assert f"<!-- {family} -->" in text
-
-
-def test_labels_are_beside_their_points_within_the_area_and_apart():
-    generator = np.random.default_rng(0)
-    area = np.array([468.0, 380.0])
-    points = 34 + (area - 68) * generator.random((34, 2))
-    sizes = np.stack([generator.uniform(20, 60, 34), np.full(34, 10.0)], 1)
-    centers = place_labels(points, sizes, area)
-    low, high = centers - sizes / 2, centers + sizes / 2
-    assert (low >= 0).all()
-    assert (high <= area).all()
-    gaps = np.maximum(low - points, points - high).clip(0)
-    assert np.hypot(*gaps.T).max() <= 30
-    overlap = (np.minimum(high[:, None], high) - np.maximum(low[:, None], low)).min(2)
-    np.fill_diagonal(overlap, 0)
-    assert overlap.max() <= 2
+    for name in {name for kind in KINDS for name in (kind.name, ancestors(kind.name)[-3])}:
+        assert f"<!-- {name} -->" in text
 
 
 def test_matplotlib_is_imported_only_when_plotting():

@@ -4,7 +4,7 @@ import pytest
 
 from vl.data.world.files import read_ground_truth
 from vl.data.world.kinds import SEEN
-from vl.demo.report import EVALUATION_SPLITS
+from vl.data.world.scenes import EVALUATION_SPLITS
 from vl.demo.results import evaluate_demo
 from vl.demo.stages import METHODS, Demo, DemoConfig
 from vl.encoding import encoder_file

@@ -1,15 +1,18 @@
-"""Settings of an attack, and the images it reads."""
+"""An attack: its settings, the interface of a model under attack, and the images it reads."""
 
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
+import torch
 from torch import Tensor
 
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode
 from vl.data.images.read_ahead import batched, read_ahead
 from vl.training.adversarial import ImageLoss, basic_iterative, default_step_size
+
+Confidence = dict[str, float | None]  # cosine, probability or log-probability, by name
 
 
 class AttackConfig(NamedTuple):
@@ -38,6 +41,46 @@ class AttackConfig(NamedTuple):
             "steps": self.steps if self.epsilon else 0,
             "step_size": default_step_size(self.epsilon, self.steps) if size is None else size,
         }
+
+
+class Output(NamedTuple):
+    """A label, class or sentence that a model predicts, or the target of an attack."""
+
+    text: str
+    ids: tuple[int, ...]  # the index of a label or class, or the word ids of a sentence
+
+
+class TargetModel(Protocol):
+    """A model under attack."""
+
+    @property
+    def device(self) -> torch.device:
+        """Where the model runs."""
+        ...
+
+    def preprocess(self, pixels: Tensor) -> Tensor:
+        """Resize an image ``(3, H, W)`` to the model's input ``(3, S, S)``."""
+        ...
+
+    def predict(self, pixels: Tensor) -> list[Output]:
+        """The best output for each image of ``(B, 3, S, S)`` in [0, 1]."""
+        ...
+
+    def target(self, text: str) -> Output:
+        """The output that a text names.
+
+        Raises:
+            ValueError: the model has no such output.
+        """
+        ...
+
+    def loss(self, targets: Sequence[Output]) -> ImageLoss:
+        """Negative log-probability of each image's target in nats, differentiable by the pixels."""
+        ...
+
+    def confidence(self, pixels: Tensor, targets: Sequence[Output]) -> list[Confidence]:
+        """Confidence in each image's target."""
+        ...
 
 
 class ImageBatch(NamedTuple):

@@ -12,9 +12,8 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vl.attacks.attack import AttackConfig, read_batches
+from vl.attacks.attack import AttackConfig, Confidence, Output, TargetModel, read_batches
 from vl.attacks.sheet import Row
-from vl.attacks.targets import Output, TargetModel
 from vl.data.files import atomic_write
 from vl.data.images.decode import decode
 
@@ -26,8 +25,8 @@ class Stage(NamedTuple):
 
     pixels: Tensor  # (3, S, S)
     output: Output
-    confidence: dict[str, float | None]  # in the output
-    target_confidence: dict[str, float | None]  # in what the attack raises or lowers
+    confidence: Confidence  # in the output
+    target_confidence: Confidence  # in what the attack raises or lowers
     success: bool
 
     def record(self, clean: Tensor) -> dict[str, Any]:
@@ -61,32 +60,25 @@ class AttackedImage(NamedTuple):
 
     def lines(self) -> list[str]:
         """A tab-separated line a stage: path, stage, output, both confidences, success."""
-        return [
-            "\t".join(
-                [
-                    str(self.path),
-                    name,
-                    stage.output.text,
-                    _main_confidence(stage.confidence),
-                    _main_confidence(stage.target_confidence),
-                    "yes" if stage.success else "no",
-                ]
+        lines = []
+        for name, stage in zip(STAGES, self.stages, strict=True):
+            confidences = map(_main_confidence, (stage.confidence, stage.target_confidence))
+            success = "yes" if stage.success else "no"
+            lines.append(
+                "\t".join([str(self.path), name, stage.output.text, *confidences, success])
             )
-            for name, stage in zip(STAGES, self.stages, strict=True)
-        ]
+        return lines
 
     def sheet_row(self, target: Output | None) -> Row:
         """The clean and the saved image side by side on a contact sheet."""
         clean, _, saved = self.stages
         outcome = "success" if saved.success else "failure"
+        attack = f"target {target.text!r}" if target else "untargeted"
         return Row(
             clean.pixels,
             saved.pixels,
             (clean.output.text, _named(clean.confidence)),
-            (
-                f"target {target.text!r}: {outcome}" if target else f"untargeted: {outcome}",
-                "/".join(self.path.parts[-2:]),  # a folder may be a class
-            ),
+            (f"{attack}: {outcome}", "/".join(self.path.parts[-2:])),  # a folder may be a class
             (saved.output.text, _named(saved.confidence)),
         )
 
@@ -114,7 +106,7 @@ def attack_images(
         paths: image files.
         files: the file of each adversarial image; see ``output_files``.
         config: size and steps of the attack.
-        target: output to aim at; None attacks each image's own output.
+        target: output to aim at; None lowers the confidence in the output for the clean image.
         batch_size: images a batch.
     """
     for batch in read_batches(paths, model.preprocess, batch_size):
@@ -136,17 +128,19 @@ def output_files(paths: Sequence[Path], folder: Path) -> list[Path]:
         ValueError: two images would have one file, or a file would overwrite an image.
     """
     for name in (lambda path: path.stem, lambda path: f"{path.resolve().parent.name}-{path.stem}"):
-        by_name: dict[str, Path] = {}
-        for path in paths:
+        files = [folder / f"{name(path)}.png" for path in paths]
+        first_of: dict[str, Path] = {}
+        clashes = [
+            (first, path, file)
+            for path, file in zip(paths, files, strict=True)
             # Some file systems ignore case.
-            first = by_name.setdefault(name(path).casefold(), path)
-            if first != path:
-                break
-        else:
+            if (first := first_of.setdefault(file.name.casefold(), path)) != path
+        ]
+        if not clashes:
             break
     else:
-        raise ValueError(f"{first} and {path} would both be written to {folder / name(path)}.png")
-    files = [folder / f"{name(path)}.png" for path in paths]
+        first, path, file = clashes[0]
+        raise ValueError(f"{first} and {path} would both be written to {file}")
     sources = {path.resolve() for path in paths}
     for file in files:
         if file.resolve() in sources:
@@ -190,12 +184,12 @@ def _write_png(path: Path, pixels: Tensor) -> None:
         Image.fromarray(np.ascontiguousarray(eight_bits)).save(beside, format="PNG")
 
 
-def _main_confidence(confidence: dict[str, float | None]) -> str:
+def _main_confidence(confidence: Confidence) -> str:
     """The probability if there is one, else the cosine."""
     return [f"{value:.4f}" for value in confidence.values() if value is not None][-1]
 
 
-def _named(confidence: dict[str, float | None]) -> str:
+def _named(confidence: Confidence) -> str:
     return ", ".join(
         f"{name.replace('_', '-')} {value:.3f}"
         for name, value in confidence.items()

@@ -5,16 +5,18 @@ The attacks know the true classes and raise their loss, as in Goodfellow et al. 
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vl.attacks.attack import AttackConfig, read_batches
-from vl.attacks.targets import TargetClassifier
 from vl.encoding.accuracy import wilson_interval
 from vl.encoding.classes import class_indices
 from vl.training.adversarial import classifier_loss
+
+if TYPE_CHECKING:
+    from vl.attacks.targets import TargetClassifier
 
 
 class AttackResult(NamedTuple):
@@ -50,7 +52,7 @@ class Robustness(NamedTuple):
 
 
 def evaluate_robustness(
-    model: TargetClassifier,
+    model: "TargetClassifier",
     images: Sequence[tuple[Path, str]],
     attacks: Sequence[AttackConfig],
     *,
@@ -102,18 +104,11 @@ def attack_errors(
         logits: ``(B, 3, H, W)`` in [0, 1] to ``(B, classes)``, in evaluation mode.
         batches: pixels ``(B, 3, H, W)`` in [0, 1], and the true classes, ``(B,)``, int64; at least
             one batch.
-        attacks: all different.
+        attacks: settings within their ranges.
 
     Raises:
-        ValueError: there is no attack, or two are equal; or the logits are not finite.
+        ValueError: the logits are not finite.
     """
-    if not attacks:
-        raise ValueError("expected at least one attack")
-    for attack in attacks:
-        if attacks.count(attack) > 1:
-            raise ValueError(
-                f"duplicate attack: epsilon {attack.epsilon} with {attack.steps} steps"
-            )
     images, errors, confidence = 0, [0] * len(attacks), [0.0] * len(attacks)
     for pixels, labels in batches:
         loss = classifier_loss(logits, labels)
@@ -150,10 +145,9 @@ def attack_grid(
     if len(set(epsilons)) < len(epsilons):
         raise ValueError(f"epsilons contain duplicates: {' '.join(map(str, epsilons))}")
     attacks = [AttackConfig(0.0)]
-    for epsilon in epsilons:
-        if epsilon != 0:
-            attacks.append(AttackConfig(epsilon))
-            attacks += [AttackConfig(epsilon, steps, step_size)] if steps != 1 else []
+    for epsilon in filter(None, epsilons):
+        attacks.append(AttackConfig(epsilon))
+        attacks += [AttackConfig(epsilon, steps, step_size)] if steps != 1 else []
     return attacks
 
 
@@ -161,23 +155,19 @@ def robustness_table(results: Sequence[AttackResult]) -> list[str]:
     """Results as lines of text: percentages, with the 95 % Wilson interval."""
     columns = ("epsilon", "steps", "images", "errors", "error %", "95 % interval", "confidence %")
     rows = [columns]
-    for result in results:
-        record = result.record()
+    for record in (result.record() for result in results):
         low, high = record["error_interval"]
-        confidence = "-" if result.confidence is None else f"{100 * result.confidence:.1f}"
+        confidence = record["confidence"]
         rows.append(
             (
                 f"{record['epsilon']:g}",
                 str(record["steps"]),
-                str(result.images),
-                str(result.errors),
-                f"{100 * result.error_rate:.1f}",
+                str(record["images"]),
+                str(record["errors"]),
+                f"{100 * record['error_rate']:.1f}",
                 f"{100 * low:.1f} to {100 * high:.1f}",
-                confidence,
+                "-" if confidence is None else f"{100 * confidence:.1f}",
             )
         )
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.rjust(width) for cell, width in zip(row, widths, strict=True))
-        for row in rows
-    ]
+    return ["  ".join(map(str.rjust, row, widths)) for row in rows]

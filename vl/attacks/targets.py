@@ -1,81 +1,81 @@
-"""Models under attack: labellers, captioners and classifiers behind one differentiable interface.
+"""Labellers, captioners and trained encoders as models under attack, loaded from their files.
 
 Their own inference runs without gradients; the losses here give the same probabilities with them.
 How pixels are changed is vl/training/adversarial.py.
 """
 
+import logging
 from collections.abc import Sequence
-from typing import NamedTuple, Protocol
+from pathlib import Path
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.nn.utils.rnn import pad_sequence
 
+from vl import bundle
+from vl.attacks.attack import Confidence, Output, TargetModel
+from vl.captioning import captioner
 from vl.captioning.captioner import Captioner
 from vl.data.captions.ptb.tokens import words as tokenize
 from vl.data.choices import Resize
+from vl.data.files import first_few
 from vl.data.images.crops import crops_without_flips
 from vl.data.images.decode import square
+from vl.data.words.label_lists import read_labels
 from vl.data.words.labels import Label, LabelIndex
 from vl.decoders import constraints
+from vl.encoding import encoder_file
 from vl.encoding.classes import class_indices
 from vl.encoding.embedder import Embedder
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.views import VIEWS
+from vl.labelling import labeller_file
 from vl.labelling.candidates import Candidates
 from vl.labelling.labeller import Labeller
 from vl.training.adversarial import ImageLoss, classifier_loss, predicted_labels
 
-
-class Output(NamedTuple):
-    """A label, class or sentence that a model predicts, or the target of an attack."""
-
-    text: str
-    ids: tuple[int, ...]  # the index of a label or class, or the word ids of a sentence
+_log = logging.getLogger(__name__)
+_MAX_NAMES = 10  # labels without a vector in the warning
 
 
-class TargetModel(Protocol):
-    """A model under attack."""
+def load_target_model(
+    path: Path,
+    *,
+    labels: str | None = None,
+    resize: Resize | None = None,
+    device: torch.device | str = "cpu",
+) -> TargetModel:
+    """Load a labeller, a captioner or a trained encoder.
 
-    @property
-    def device(self) -> torch.device:
-        """Where the model runs."""
-        ...
+    Args:
+        path: the model file.
+        labels: a labeller's candidates, separated by commas or in a file, one a line.
+        resize: of a trained encoder; center-crop by default.
+        device: where the model runs.
 
-    def preprocess(self, pixels: Tensor) -> Tensor:
-        """Resize an image ``(3, H, W)`` to the model's input ``(3, S, S)``."""
-        ...
-
-    def predict(self, pixels: Tensor) -> list[Output]:
-        """The best output for each image of ``(B, 3, S, S)`` in [0, 1]."""
-        ...
-
-    def target(self, text: str) -> Output:
-        """The output that a text names.
-
-        Raises:
-            ValueError: the model has no such output.
-        """
-        ...
-
-    def loss(self, targets: Sequence[Output]) -> ImageLoss:
-        """Negative log-probability of each image's target in nats, differentiable by the pixels."""
-        ...
-
-    def confidence(
-        self, pixels: Tensor, targets: Sequence[Output]
-    ) -> list[dict[str, float | None]]:
-        """Confidence in each image's target: cosine, probability or log-probability by name."""
-        ...
+    Raises:
+        ValueError: ``labels`` without a labeller or missing for one; ``resize`` without an encoder.
+        FormatError: the file holds none of these models.
+    """
+    kinds = (labeller_file.KIND, captioner.KIND, encoder_file.KIND)
+    kind = bundle.read(path, kind=kinds).configuration["kind"]
+    if labels is not None and kind != labeller_file.KIND:
+        raise ValueError(f"labels require a labeller; {path} holds the model kind {kind!r}")
+    if resize is not None and kind != encoder_file.KIND:
+        raise ValueError(f"resize requires an encoder; {path} holds the model kind {kind!r}")
+    if kind == encoder_file.KIND:
+        trained = encoder_file.load(path)
+        return TargetClassifier(trained, resize=resize or "center-crop", device=device)
+    if kind == captioner.KIND:
+        return TargetCaptioner(Captioner.load(path, device=device))
+    if labels is None:
+        raise ValueError(f"{path} is a labeller and requires candidate labels (--labels)")
+    return _load_labeller(path, labels, device)
 
 
 class TargetLabeller:
-    """A labeller with its candidate labels.
-
-    Args:
-        labeller: in evaluation mode.
-        candidates: of the same labeller.
-    """
+    """A labeller in evaluation mode, with its candidate labels."""
 
     def __init__(self, labeller: Labeller, candidates: Candidates) -> None:
         self.labeller = labeller
@@ -95,11 +95,7 @@ class TargetLabeller:
         return [Output(label.text, (label.label_index,)) for label in best]
 
     def target(self, text: str) -> Output:
-        """A candidate label by its text or one of its synonyms.
-
-        Raises:
-            ValueError: no label or several match, or the label has no vector.
-        """
+        """A candidate label, with a vector, by its text or one of its synonyms."""
         texts = self.candidates.texts
         matches = LabelIndex(self.candidates.labels).find_closest(Label(text))
         if not matches:
@@ -129,19 +125,15 @@ class TargetLabeller:
         return nll
 
     @torch.no_grad()
-    def confidence(
-        self, pixels: Tensor, targets: Sequence[Output]
-    ) -> list[dict[str, float | None]]:
+    def confidence(self, pixels: Tensor, targets: Sequence[Output]) -> list[Confidence]:
         """Cosine of each image's label, and its probability if the labeller is calibrated."""
         pixels = pixels.to(self.device)
         cosines = self._cosines(pixels).gather(1, self._indices(targets)[:, None])[:, 0].tolist()
-        probabilities: list[float | None] = [None] * len(cosines)
+        probabilities = [None] * len(cosines)
         if self.labeller.calibration:
             probabilities = (-self.loss(targets)(pixels)).exp().tolist()
-        return [
-            {"cosine": cosine, "probability": probability}
-            for cosine, probability in zip(cosines, probabilities, strict=True)
-        ]
+        columns = zip(cosines, probabilities, strict=True)
+        return [{"cosine": cosine, "probability": probability} for cosine, probability in columns]
 
     def _cosines(self, pixels: Tensor) -> Tensor:
         """Cosines of images ``(B, 3, S, S)`` and candidates, ``(B, K)``; 0 without a vector."""
@@ -171,41 +163,29 @@ class TargetCaptioner:
         return outputs
 
     def target(self, text: str) -> Output:
-        """A sentence, tokenized as the captions of the training set.
-
-        Raises:
-            ValueError: the sentence is empty, too long for the search, or has a word outside the
-                vocabulary.
-        """
+        """A sentence within the vocabulary and the search's maximum length."""
         vocabulary = self.captioner.vocabulary
         tokens = tokenize(text)
         ids = vocabulary.encode(tokens)[1:]  # without the start
         unknown = [word for word, index in zip(tokens, ids[:-1]) if index == vocabulary.unknown]
+        limit = self.captioner.search.max_length
         if not tokens:
             raise ValueError(f"target {text!r} contains no words")
         if unknown:
-            raise ValueError(
-                f"target {text!r} has words outside the captioner's vocabulary: "
-                f"{', '.join(map(repr, unknown))}"
-            )
-        limit = self.captioner.search.max_length
+            words = ", ".join(map(repr, unknown))
+            raise ValueError(f"target {text!r} has words outside the vocabulary: {words}")
         if len(ids) > limit:
-            raise ValueError(
-                f"target {text!r} has length {len(ids)} with its end; the maximum is {limit}"
-            )
+            raise ValueError(f"target {text!r} has length {len(ids)}; the maximum is {limit}")
         return Output(vocabulary.decode(ids), tuple(ids))
 
     def loss(self, targets: Sequence[Output]) -> ImageLoss:
         """Negative log-likelihood of each image's sentence, by teacher forcing."""
         vocabulary = self.captioner.vocabulary
-        lengths = torch.tensor([len(target.ids) for target in targets], device=self.device)
-        length = int(lengths.max())
+        sentences = [torch.tensor(target.ids, device=self.device) for target in targets]
         # Padding is fed to the decoder, but masked in the sum.
-        padded = torch.tensor(
-            [[*ids, *[vocabulary.end] * (length - len(ids))] for _, ids in targets],
-            device=self.device,
-        )  # (B, T)
-        mask = torch.arange(length, device=self.device) < lengths[:, None]
+        padded = pad_sequence(sentences, batch_first=True, padding_value=vocabulary.end)  # (B, T)
+        lengths = torch.tensor([len(sentence) for sentence in sentences], device=self.device)
+        mask = torch.arange(padded.shape[1], device=self.device) < lengths[:, None]
 
         def nll(pixels: Tensor) -> Tensor:
             vectors = _embed(self.embedder, pixels)
@@ -214,18 +194,16 @@ class TargetCaptioner:
             )
             words = torch.full((len(pixels),), vocabulary.start, device=self.device)
             nlls = []
-            for t in range(length):
+            for following in padded.unbind(1):
                 log_probs, state = step(words, state)  # (B, V)
-                words = padded[:, t]
+                words = following
                 nlls.append(-log_probs.gather(1, words[:, None])[:, 0])
             return torch.where(mask, torch.stack(nlls, 1), 0.0).sum(1)
 
         return nll
 
     @torch.no_grad()
-    def confidence(
-        self, pixels: Tensor, targets: Sequence[Output]
-    ) -> list[dict[str, float | None]]:
+    def confidence(self, pixels: Tensor, targets: Sequence[Output]) -> list[Confidence]:
         """Log-probability of each image's sentence."""
         nlls = self.loss(targets)(pixels.to(self.device))
         return [{"log_prob": -nll} for nll in nlls.tolist()]
@@ -270,11 +248,7 @@ class TargetClassifier:
         return [Output(self.classes[index], (index,)) for index in indices]
 
     def target(self, text: str) -> Output:
-        """A class by one of its names; see ``vl.encoding.classes``.
-
-        Raises:
-            ValueError: no class or several match.
-        """
+        """A class by one of its names; see ``vl.encoding.classes``."""
         try:
             index = class_indices([text], self.classes)[text]
         except ValueError as cause:
@@ -289,12 +263,24 @@ class TargetClassifier:
         return classifier_loss(self.logits, torch.tensor(indices, device=self.device))
 
     @torch.no_grad()
-    def confidence(
-        self, pixels: Tensor, targets: Sequence[Output]
-    ) -> list[dict[str, float | None]]:
+    def confidence(self, pixels: Tensor, targets: Sequence[Output]) -> list[Confidence]:
         """Probability of each image's class."""
         probabilities = (-self.loss(targets)(pixels)).exp().tolist()
         return [{"probability": probability} for probability in probabilities]
+
+
+def _load_labeller(path: Path, labels: str, device: torch.device | str) -> TargetLabeller:
+    labeller = Labeller.load(path, device=device)
+    wordnet = labeller.space.wordnet
+    label_list = read_labels(labels, lemmas=None if wordnet is None else wordnet.lemmas())
+    for note in label_list.notes:
+        _log.info("labels: %s", note)
+    candidates = labeller.candidates(label_list.labels)
+    missing = [candidates.labels[index].text for index in candidates.without_vector]
+    if missing:
+        names = first_few(missing, limit=_MAX_NAMES)
+        _log.warning("labels without a word vector are never predicted: %s", names)
+    return TargetLabeller(labeller, candidates)
 
 
 def _embed(embedder: Embedder, pixels: Tensor) -> Tensor:

@@ -65,7 +65,7 @@ def run(flags: AttackRun) -> int:
     from vl.attacks import sheet
     from vl.attacks.attack import AttackConfig
     from vl.attacks.images import STAGES, attack_images, output_files
-    from vl.attacks.load import load_target_model
+    from vl.attacks.targets import load_target_model
     from vl.inputs import error_message, find_inputs
     from vl.terminal import ProgressBar, print_line
 

@@ -1,6 +1,5 @@
 """`vl demo`: train and evaluate the whole system on the drawn world."""
 
-import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -12,8 +11,6 @@ from vl.data.bounds import NonNegativeInt
 
 if TYPE_CHECKING:
     from vl.demo.report import ResultTable  # needs PyTorch
-
-_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -40,7 +37,7 @@ def run(flags: DemoRun) -> int:
     if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
         raise ValueError(f"{folder} is not empty; choose another folder with --output-dir")
     from vl.data.world.kinds import UNSEEN
-    from vl.demo.report import EVALUATION_SPLITS
+    from vl.data.world.scenes import EVALUATION_SPLITS
     from vl.demo.results import evaluate_demo
     from vl.demo.stages import Demo, DemoConfig
     from vl.terminal import print_line
@@ -49,14 +46,16 @@ def run(flags: DemoRun) -> int:
         training_images=flags.training_images, evaluation_images=flags.evaluation_images
     )
     demo = Demo(folder, config=config, seed=flags.seed, device=flags.device)
-    stages = demo.run(on_stage=lambda stage: _log.info("%s: %.0f s", stage.name, stage.seconds))
+    stages = demo.run()
     report = evaluate_demo(demo, stages, folder / "report.html")
     for table in report.tables:
         _print(table)
     first = {example.scene.split: example for example in reversed(report.examples)}
     for split in EVALUATION_SPLITS:
         example = first[split]
-        labels = ", ".join(f"{label.text} {label.score:.2f}" for label in example.labels[:3])
+        labels = ", ".join(
+            f"{', '.join(kind.words)} {cosine:.2f}" for kind, cosine in example.labels[:3]
+        )
         print_line(f"{example.path}\n  {example.caption}\n  {labels}")
     image = first["held-out-kinds"].path
     print_line(f"{report.seconds:.0f} seconds; the report is {folder / 'report.html'}. Next:")

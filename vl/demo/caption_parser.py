@@ -5,7 +5,7 @@ Whether an assertion is true is checked in vl/demo/truth.py.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import cache
 from typing import Any, Literal, NamedTuple
 
@@ -61,19 +61,22 @@ class ParsedCaption(NamedTuple):
     phrases: tuple[Phrase, ...]  # all words of the caption, in order
 
 
-class ParseError(NamedTuple):
-    """Why a caption is outside the grammar."""
-
-    reason: str
+class ParseError(ValueError):
+    """A caption is outside the grammar, or its words contradict each other."""
 
 
 class _Term(NamedTuple):
     """An entry of the lexicon."""
 
+    text: str
     tag: str  # a letter in the patterns below
     value: Any = None
     number: _GrammaticalNumber | None = None
-    text: str = ""
+
+    @property
+    def length(self) -> int:
+        """In words."""
+        return len(self.text.split())
 
 
 # Tags: D a, M two, H the, A adjective, N noun, W with stripes, T that is, C and, G on the grass,
@@ -95,72 +98,65 @@ _PATTERNS = tuple(
         f"{_SECOND}X{_FIRST}(?P<relation>S)",
     )
 )
-_TRAIT_NAMES = ("color", "size", "texture")
+_ATTRIBUTES_OF_TAGS: dict[str, tuple[str, ...]] = {
+    "D": ("count",),
+    "M": ("count",),
+    "N": ("kind",),
+    "R": ("relation",),
+    "S": ("relation",),
+    "G": ("ground",),
+}
 
 
-def parse(caption: str) -> Claims | ParseError:
-    """Parse a caption into its assertions.
+def parse(caption: str) -> ParsedCaption:
+    """Parse a caption into its assertions and the phrases that make them.
 
-    Case, full stops and the choice of ``a`` or ``an`` do not matter. An object with two colors,
-    sizes or textures is an error, and so are ``a balls`` and ``two ball are``.
+    Case, full stops and the choice of ``a`` or ``an`` do not matter.
+
+    Raises:
+        ParseError: the caption is outside the grammar, an object has two colors, sizes or textures,
+            or singular and plural disagree, as in ``a balls`` and ``two ball are``.
     """
-    parsed = parse_phrases(caption)
-    return parsed if isinstance(parsed, ParseError) else parsed.claims
-
-
-def parse_phrases(caption: str) -> ParsedCaption | ParseError:
-    """Parse a caption into its assertions and the phrases that make them."""
     tokens = tokenize(caption)
     if not tokens:
-        return ParseError("there are no words")
+        raise ParseError("there are no words")
     terms: list[_Term] = []
     position = 0
     while position < len(tokens):
-        term = _longest_term(tokens, position)
-        if term is None:
-            return ParseError(f"unexpected word: {tokens[position]!r}")
-        terms.append(term)
-        position += len(term.text.split())
-    try:
-        readings = list(_readings(terms))
-    except _AgreementError as error:
-        return ParseError(str(error))
+        terms.append(_longest_term(tokens, position))
+        position += terms[-1].length
+    readings = list(_readings(terms))
     if not readings:
-        return ParseError("unexpected word order")
+        raise ParseError("unexpected word order")
     if any(reading.claims != readings[0].claims for reading in readings):
-        return ParseError("ambiguous")
+        raise ParseError("ambiguous")
     return readings[0]
-
-
-class _AgreementError(ValueError):
-    """Words that contradict each other."""
 
 
 def _readings(terms: list[_Term]) -> Iterator[ParsedCaption]:
     """What a caption asserts by each pattern that it matches."""
     tags = "".join(term.tag for term in terms)
-    for pattern in _PATTERNS:
-        match = pattern.fullmatch(tags)
-        if match is None:
-            continue
+    for match in filter(None, (pattern.fullmatch(tags) for pattern in _PATTERNS)):
         spans = {name: match.span(name) for name, text in match.groupdict().items() if text}
         parts = {name: terms[start:end] for name, (start, end) in spans.items()}
         coordinated = "C" in tags[spans["first"][1] : spans.get("second", (0, 0))[0]]
-        inside = {index for start, end in spans.values() for index in range(start, end)}
-        outside = [term for index, term in enumerate(terms) if index not in inside]
-        numbers = [term.number for term in outside if term.tag in "BVEPX" and term.number]
+        inside = {index for span in spans.values() for index in range(*span)}
+        verbs = [
+            term for index, term in enumerate(terms) if index not in inside and term.tag in "BVEPX"
+        ]
         subject = "second" if "X" in tags else "first"
         mentions = [
             _mention(
                 parts[name],
                 parts.get("traits", []),
-                numbers if name == subject and not coordinated else [],
+                verbs if name == subject and not coordinated else [],
             )
             for name in ("first", "second")
             if name in parts
         ]
-        relation = parts["relation"][0].value if "relation" in parts else None
-        ground = parts["ground"][0].value if "ground" in parts else None
+        relation, ground = (
+            parts[name][0].value if name in parts else None for name in ("relation", "ground")
+        )
         claims = Claims(tuple(mentions), relation, ground)
         yield ParsedCaption(claims, tuple(_phrases(terms, spans)))
 
@@ -175,103 +171,81 @@ def _phrases(terms: list[_Term], spans: dict[str, tuple[int, int]]) -> Iterator[
     counted = {mention_of.get(index) for index, term in enumerate(terms) if term.tag in "DM"}
     for index, term in enumerate(terms):
         mention = mention_of.get(index)
-        attributes: tuple[str, ...] = ()
-        if term.tag in "DM":
-            attributes = ("count",)
-        elif term.tag in "AW":
+        attributes = _ATTRIBUTES_OF_TAGS.get(term.tag, ())
+        if term.tag in "AW":
             attributes = (term.value[0],)
-        elif term.tag == "N":
-            attributes = ("kind",) if mention in counted else ("kind", "count")
-        elif term.tag in "RS":
-            attributes = ("relation",)
-        elif term.tag == "G":
-            attributes = ("ground",)
-        yield Phrase(len(term.text.split()), attributes, mention)
+        elif term.tag == "N" and mention not in counted:
+            attributes = ("kind", "count")
+        yield Phrase(term.length, attributes, mention)
 
 
-def _mention(terms: list[_Term], traits: list[_Term], numbers: list[_GrammaticalNumber]) -> Mention:
-    """A mention from its noun phrase, the adjectives after ``is``, and the verbs' numbers."""
+def _mention(terms: list[_Term], traits: list[_Term], verbs: list[_Term]) -> Mention:
+    """A mention from its noun phrase, the adjectives after ``is``, and the verbs."""
     (noun,) = (term for term in terms if term.tag == "N")
-    agreeing = {term.number for term in terms if term.number} | {*numbers}
-    counted = next((term.value for term in terms if term.tag in "DM"), None)
-    if counted is None and not any(term.tag == "H" for term in terms):
+    agreeing = {term.number for term in (*terms, *verbs) if term.number}
+    amount = next((term.value for term in terms if term.tag in "DM"), None)
+    if amount is None and not any(term.tag == "H" for term in terms):
         agreeing.add("several")  # "red balls"
     if len(agreeing) > 1:
-        raise _AgreementError(f"singular and plural: {' '.join(term.text for term in terms)!r}")
-    amount: Amount | None = counted or next(iter(agreeing), None)
+        raise ParseError(f"singular and plural: {' '.join(term.text for term in terms)!r}")
     values: dict[str, str] = {}
-    for term in (*terms, *traits):
-        if term.tag in "AW":
-            name, value = term.value
-            if name in values:
-                raise _AgreementError(f"two values of {name}: {noun.text!r}")
-            values[name] = value
-    return Mention(noun.value, amount, *(values.get(name) for name in _TRAIT_NAMES))
+    for name, value in (term.value for term in (*terms, *traits) if term.tag in "AW"):
+        if name in values:
+            raise ParseError(f"two values of {name}: {noun.text!r}")
+        values[name] = value
+    return Mention(noun.value, amount or next(iter(agreeing), None), **values)
 
 
-def _longest_term(tokens: list[str], position: int) -> _Term | None:
+def _longest_term(tokens: list[str], position: int) -> _Term:
     """The longest term that begins at a word."""
     lexicon, longest = _lexicon()
-    for length in range(min(longest, len(tokens) - position), 0, -1):
-        term = lexicon.get(" ".join(tokens[position : position + length]))
+    for end in range(min(position + longest, len(tokens)), position, -1):
+        term = lexicon.get(" ".join(tokens[position:end]))
         if term is not None:
             return term
-    return None
+    raise ParseError(f"unexpected word: {tokens[position]!r}")
 
 
 @cache
 def _lexicon() -> tuple[dict[str, _Term], int]:
     """Every term by its text, and the number of words of the longest."""
-    terms: dict[str, _Term] = {}
+    terms = {term.text: term for term in _terms()}
+    return terms, max(term.length for term in terms.values())
 
-    def add(text: str, tag: str, value: Any = None, number: Any = None) -> None:
-        assert text not in terms
-        terms[text] = _Term(tag, value, number, text)
 
-    def add_forms(singular: str, plural: str, tag: str, value: Any = None) -> None:
-        if singular == plural:
-            add(singular, tag, value)
-        else:
-            add(singular, tag, value, "one")
-            add(plural, tag, value, "several")
-
+def _terms() -> Iterator[_Term]:
     for word in ("a", "an", "one"):
-        add(word, "D", "one", "one")
+        yield _Term(word, "D", "one", "one")
     for word in COUNT_WORDS.values():
-        add(word, "M", word, "several")
-    add("the", "H")
-    add("and", "C")
-    add_forms("has", "have", "X")
+        yield _Term(word, "M", word, "several")
+    yield _Term("the", "H")
+    yield _Term("and", "C")
     for color in COLORS:
-        add(color, "A", ("color", color))
-    _add_all(add, "A", SIZE_WORDS, "size")
-    _add_all(add, "A", TEXTURE_WORDS, "texture")
-    _add_all(add, "W", WITH_WORDS, "texture")
-    _add_all(add, "R", RELATION_WORDS)
-    _add_all(add, "S", SIDE_WORDS)
-    _add_all(add, "G", {ground: (f"on {ground}", f"on the {ground}") for ground in GROUNDS})
-    for kind in KINDS:
-        for word in kind.words:
-            add_forms(word, plural(word), "N", kind.name)
-    for verb, verb_plural in VERBS.items():
-        add_forms(verb, verb_plural, "V")
-    for participle in POSTURES:
-        add(participle, "I")
-    add_forms("is", "are", "B")
-    add_forms("there is", "there are", "E")
-    for pronoun in ("that", "which"):
-        add_forms(f"{pronoun} is", f"{pronoun} are", "T")
-    for singular, several in INTRODUCTIONS:
-        add_forms(singular, several, "P")
-    return terms, max(len(text.split()) for text in terms)
-
-
-def _add_all(
-    add: Callable[[str, str, Any], None],
-    tag: str,
-    table: dict[Any, tuple[str, ...]],
-    attribute: str | None = None,
-) -> None:
-    for value, texts in table.items():
-        for text in texts:
-            add(text, tag, (attribute, value) if attribute else value)
+        yield _Term(color, "A", ("color", color))
+    for tag, attribute, table in (
+        ("A", "size", SIZE_WORDS),
+        ("A", "texture", TEXTURE_WORDS),
+        ("W", "texture", WITH_WORDS),
+        ("R", "", RELATION_WORDS),
+        ("S", "", SIDE_WORDS),
+        ("G", "", {ground: (f"on {ground}", f"on the {ground}") for ground in GROUNDS}),
+    ):
+        for value, texts in table.items():
+            for text in texts:
+                yield _Term(text, tag, (attribute, value) if attribute else value)
+    for posture in POSTURES:
+        yield _Term(posture, "I")
+    nouns = [(word, plural(word), "N", kind.name) for kind in KINDS for word in kind.words]
+    for one, several, tag, value in (
+        *nouns,
+        *((*forms, "V", None) for forms in VERBS.items()),
+        *((*forms, "P", None) for forms in INTRODUCTIONS),
+        ("has", "have", "X", None),
+        ("is", "are", "B", None),
+        ("there is", "there are", "E", None),
+        ("that is", "that are", "T", None),
+        ("which is", "which are", "T", None),
+    ):
+        yield _Term(one, tag, value, None if one == several else "one")
+        if one != several:
+            yield _Term(several, tag, value, "several")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 
 from vl.data.captions.ptb.tokens import words as tokenize
 from vl.data.world.scenes import Scene
-from vl.demo.caption_parser import ParseError, parse_phrases
+from vl.demo.caption_parser import ParseError, parse
 from vl.demo.truth import check_caption
 
 
@@ -15,28 +15,30 @@ def mark_caption(caption: str, scene: Scene) -> list[tuple[str, bool | None]]:
     well: for two balls, "a" in "a red ball" is false, and so is "ball" in "the ball is red". A
     caption that cannot be parsed is one neutral piece.
     """
-    parsed = parse_phrases(caption)
+    try:
+        phrases = parse(caption).phrases
+    except ParseError:
+        return [(caption, None)]
     pieces = [(piece, len(tokenize(piece))) for piece in caption.split(" ")]
     # Rarely, a piece alone is tokenized differently than within the caption.
-    tokens = [token for piece, _ in pieces for token in tokenize(piece)]
-    if isinstance(parsed, ParseError) or tokens != tokenize(caption):
+    if [token for piece, _ in pieces for token in tokenize(piece)] != tokenize(caption):
         return [(caption, None)]
     facts = _facts(caption, scene)
     truth_of = [
         _all_true(facts.get((attribute, phrase.mention)) for attribute in phrase.attributes)
-        for phrase in parsed.phrases
+        for phrase in phrases
     ]
-    phrase_of = [index for index, phrase in enumerate(parsed.phrases) for _ in range(phrase.length)]
+    phrase_of = [index for index, phrase in enumerate(phrases) for _ in range(phrase.length)]
     marked: list[tuple[str, bool | None]] = []
     start, previous = 0, None
     for piece, count in pieces:
-        phrases = set(phrase_of[start : start + count])
-        truth = _all_true(truth_of[index] for index in phrases)
-        if len(phrases) == 1 and phrases == previous:
+        indices = set(phrase_of[start : start + count])
+        truth = _all_true(truth_of[index] for index in indices)
+        if len(indices) == 1 and indices == previous:
             marked[-1] = (f"{marked[-1][0]} {piece}", truth)
         else:
             marked.append((piece, truth))
-        start, previous = start + count, phrases
+        start, previous = start + count, indices
     return marked
 
 

@@ -6,18 +6,10 @@ from typing import TYPE_CHECKING
 
 from vl.data.words.vectors import WordVectors
 from vl.data.world.files import read_ground_truth
-from vl.data.world.kinds import KIND_BY_NAME
-from vl.data.world.scenes import Split
+from vl.data.world.kinds import KINDS
+from vl.data.world.scenes import EVALUATION_SPLITS, Split
 from vl.demo import report
-from vl.demo.report import (
-    EVALUATION_SPLITS,
-    Example,
-    LabelScore,
-    Report,
-    ResultTable,
-    StageTime,
-    Training,
-)
+from vl.demo.report import Example, Report, ResultTable
 from vl.demo.truth import ATTRIBUTES, TruthScores, truth_scores
 from vl.labelling.evaluation_results import LabelEvaluation
 from vl.labelling.labeller import Labeller
@@ -35,13 +27,13 @@ _METHOD_NAMES = {
 
 
 def evaluate_demo(
-    demo: "Demo", stages: list[StageTime], path: Path, *, num_examples: int = _EXAMPLES
+    demo: "Demo", stages: dict[str, float], path: Path, *, num_examples: int = _EXAMPLES
 ) -> Report:
     """Evaluate the demonstration's models and write its page.
 
     Args:
         demo: with all stages done.
-        stages: their durations.
+        stages: seconds of each.
         path: HTML file to write.
         num_examples: images of each split on the page.
     """
@@ -57,16 +49,15 @@ def evaluate_demo(
     ]
     contents = Report(
         seed=demo.seed,
-        seconds=sum(stage.seconds for stage in stages) + time.monotonic() - start,
-        stages=tuple(stages),
+        seconds=sum(stages.values()) + time.monotonic() - start,
+        stages=stages,
         images=demo.config.image_counts(),
         tables=tables,
         examples=tuple(examples),
-        trainings=(
-            Training("encoder", demo.encoder.parent / "log.jsonl"),
-            Training("labeller", demo.labeller("devise").parent / "log.jsonl"),
-            Training("captioner", demo.captioner.parent / "log.jsonl"),
-        ),
+        logs={
+            file.stem: file.with_name("log.jsonl")
+            for file in (demo.encoder, demo.labeller("devise"), demo.captioner)
+        },
         words=WordVectors.load(demo.words),
     )
     report.write(path, contents)
@@ -132,25 +123,17 @@ def _attribute_table(scores: dict[Split, TruthScores]) -> ResultTable:
 
 def _label_table(evaluations: dict[str, LabelEvaluation]) -> ResultTable:
     rows = []
-    chance = ""
     for method, evaluation in evaluations.items():
         results = {result.name: result for result in evaluation.results}
         unseen = results["unseen among unseen"]
-        candidates = len(unseen.labels)
-        chance = f"Chance: {100 / candidates:.1f} and {500 / candidates:.1f}."
         hits = dict(zip(unseen.hits.ks, unseen.hits.image_mean.tolist(), strict=True))
         generalized = [evaluation.generalized.get(name) for name in ("plain", "calibrated")]
-        rows.append(
-            (
-                _METHOD_NAMES[method],
-                f"{100 * hits[1]:.1f}",
-                f"{100 * hits[5]:.1f}",
-                *(
-                    "-" if means is None else f"{100 * means.harmonic_mean:.1f}"
-                    for means in generalized
-                ),
-            )
+        harmonic = (
+            "-" if means is None else f"{100 * means.harmonic_mean:.1f}" for means in generalized
         )
+        cells = (f"{100 * hits[1]:.1f}", f"{100 * hits[5]:.1f}", *harmonic)
+        rows.append((_METHOD_NAMES[method], *cells))
+    candidates = len(unseen.labels)
     return ResultTable(
         "Zero-shot labels",
         (
@@ -161,7 +144,8 @@ def _label_table(evaluations: dict[str, LabelEvaluation]) -> ResultTable:
             "with calibrated stacking %",
         ),
         tuple(rows),
-        f"Kinds that are in no training image; the first two columns among these alone. {chance}",
+        f"Kinds that are in no training image; the first two columns among these alone. "
+        f"Chance: {100 / candidates:.1f} and {500 / candidates:.1f}.",
     )
 
 
@@ -170,14 +154,14 @@ def _examples(demo: "Demo", split: Split, count: int) -> list[Example]:
     names = list(scenes)[:count]
     paths = [demo.image_folder(split) / name for name in names]
     labeller = Labeller.load(demo.labeller("devise"), device=demo.device)
-    labels = [", ".join(kind.words) for kind in KIND_BY_NAME.values()]
+    labels = [", ".join(kind.words) for kind in KINDS]
     answers = labeller(paths, labels=labels, top_k=_TOP_K)
     return [
         Example(
             path,
             scenes[name],
             captions[name],
-            tuple(LabelScore(label.text, label.cosine) for label in answer.predictions),
+            tuple((KINDS[label.label_index], label.cosine) for label in answer.predictions),
         )
         for name, path, answer in zip(names, paths, answers, strict=True)
     ]

@@ -7,8 +7,6 @@ have it. Each stage leaves files for the next.
 import logging
 import math
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,7 +29,7 @@ from vl.data.embeddings import EmbeddingWriter, load_embeddings
 from vl.data.images.decode import decode_uint8
 from vl.data.world.files import World, draw_world, read_ground_truth
 from vl.data.world.kinds import SEEN
-from vl.data.world.scenes import Scene, Split
+from vl.data.world.scenes import EVALUATION_SPLITS, SPLITS, Scene, Split
 from vl.demo.encoder import (
     IMAGE_HEADS,
     WorldBatches,
@@ -39,7 +37,6 @@ from vl.demo.encoder import (
     head_accuracy,
     init_batch_norm_bias,
 )
-from vl.demo.report import EVALUATION_SPLITS, StageTime
 from vl.devices import resolve_device, resolve_precision
 from vl.encoders.inception import Inception
 from vl.encoders.table import create_encoder
@@ -67,6 +64,8 @@ from vl.training.loop import CheckpointConfig, StepConfig, Validation, Validatio
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes
 
+_log = logging.getLogger(__name__)
+
 ENCODER = "inception_v1_bn"
 WIDTH_FACTOR = 0.25
 METHODS = ("devise", "conse", "random")
@@ -89,10 +88,8 @@ class DemoConfig:
 
     def image_counts(self) -> dict[Split, int]:
         """Images of each split."""
-        counts: dict[Split, int] = {"training": self.training_images}
-        for split in ("development", *EVALUATION_SPLITS):
-            counts[split] = self.evaluation_images
-        return counts
+        counts = dict.fromkeys(SPLITS, self.evaluation_images)
+        return {**counts, "training": self.training_images}
 
 
 class Demo:
@@ -117,12 +114,8 @@ class Demo:
         self.caption_embeddings = folder / "caption-images.npy"  # by file name, as captions
         self.captioner = folder / "captioner" / CAPTIONER_FILE
 
-    def run(self, on_stage: Callable[[StageTime], object] = lambda stage: None) -> list[StageTime]:
-        """Run all stages, logging warnings alone.
-
-        Args:
-            on_stage: called after each stage.
-        """
+    def run(self) -> dict[str, float]:
+        """Run all stages, logging their durations and warnings alone; returns seconds by stage."""
         stages = {
             "draw": self.draw,
             "train words": self.train_words,
@@ -133,7 +126,7 @@ class Demo:
             "caption": self.caption,
         }
         logger = logging.getLogger("vl")
-        times = []
+        seconds: dict[str, float] = {}
         for name, stage in stages.items():
             start, level = time.monotonic(), logger.level
             logger.setLevel(logging.WARNING)
@@ -141,9 +134,9 @@ class Demo:
                 stage()
             finally:
                 logger.setLevel(level)
-            times.append(StageTime(name, time.monotonic() - start))
-            on_stage(times[-1])
-        return times
+            seconds[name] = time.monotonic() - start
+            _log.info("%s: %.0f s", name, seconds[name])
+        return seconds
 
     def labeller(self, method: str) -> Path:
         """Model file of one of ``METHODS``."""
@@ -159,9 +152,8 @@ class Demo:
 
     def draw(self) -> None:
         """Draw images; write captions, text and taxonomy."""
-        config = self.config
-        counts = config.image_counts()
-        draw_world(self.world, World(counts, config.image_size, self.seed, config.text_words))
+        counts, size = self.config.image_counts(), self.config.image_size
+        draw_world(self.world, World(counts, size, self.seed, self.config.text_words))
 
     def train_words(self) -> None:
         """Train word vectors; a single worker, for reproducibility."""
@@ -294,12 +286,8 @@ class Demo:
         """Images of a split, ``(N, 3, S, S)`` uint8, and their scenes."""
         scenes = read_ground_truth(self.world / f"truth-{split}.jsonl")
         folder = self.image_folder(split)
-
-        def read(name: str) -> Tensor:
-            return decode_uint8((folder / name).read_bytes(), name)
-
-        with ThreadPoolExecutor() as pool:
-            return torch.stack(list(pool.map(read, scenes))), list(scenes.values())
+        images = [decode_uint8((folder / name).read_bytes(), name) for name in scenes]
+        return torch.stack(images), list(scenes.values())
 
     def captions(self, split: Split) -> dict[str, str]:
         """Captions of a split by image name."""

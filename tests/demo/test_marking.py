@@ -8,8 +8,7 @@ from tests.helpers.scenes import BALL, CUPS, FISH, PAIR
 from vl.data.world.captions import scene_captions
 from vl.data.world.kinds import KINDS, plural
 from vl.data.world.scenes import COLORS, GROUNDS, SPLITS, sample_scene
-from vl.demo.marking import mark_caption
-from vl.demo.truth import check_caption
+from vl.demo.truth import check_caption, mark_caption
 
 NEUTRAL = set("the is are that which and there has have lie stand sit of can see we you".split())  # noqa: SIM905
 NEUTRAL |= {f"{verb}{ending}" for verb in ("lie", "stand", "sit") for ending in ("s", "ing")}

@@ -9,7 +9,7 @@ import pytest
 
 from vl.data.words.vectors import WordVectors
 from vl.data.world.kinds import KINDS, ancestors
-from vl.demo.plots import plot_training, plot_word_space, principal_components
+from vl.demo.plots import plot_training, plot_word_space
 
 LOG = [
     {"step": 20, "epoch": 0.5, "loss": 2.5, "gradient_norm": 1.0, "seconds": 0.1},
@@ -69,19 +69,6 @@ def test_missing_curves_are_not_plotted(log, line, alt):
     log.write_text(line, encoding="utf-8")
     (plot,) = plot_training(log)
     assert plot.alt == f"loss by step; at the end {alt}"
-
-
-@pytest.mark.parametrize("count", [3, 4, 12])
-def test_principal_components_are_eigenvectors_of_the_covariance(count):
-    vectors = np.random.default_rng(count).standard_normal((count, 5)).astype(np.float32)
-    coordinates, explained_variance = principal_components(vectors)
-    centered = vectors.astype(np.float64) - vectors.astype(np.float64).mean(0)
-    values, axes = np.linalg.eigh(centered.T @ centered)
-    expected = np.abs(centered @ axes[:, [-1, -2]])  # up to a sign an axis
-    np.testing.assert_allclose(np.abs(coordinates), expected, atol=1e-5)
-    assert explained_variance == pytest.approx(values[-2:].sum() / values.sum(), abs=1e-6)
-    shifted, _ = principal_components(vectors + 3)
-    np.testing.assert_allclose(np.abs(shifted), expected, atol=1e-4)
 
 
 def test_word_space_finds_kinds_by_synonyms_and_names_missing_ones():

@@ -27,28 +27,16 @@ class AttackResult(NamedTuple):
     errors: int  # misclassified images, those misclassified without the attack included
     confidence: float | None  # mean probability of the wrong classes; None without errors
 
-    @property
-    def error_rate(self) -> float:
-        """Misclassified images, of 1."""
-        return self.errors / self.images
-
     def record(self) -> dict[str, Any]:
         """The result as it stands in JSON."""
         return {
             **self.attack.record(),
             "images": self.images,
             "errors": self.errors,
-            "error_rate": self.error_rate,
+            "error_rate": self.errors / self.images,
             "error_interval": wilson_interval(self.errors, self.images),
             "confidence": self.confidence,
         }
-
-
-class Robustness(NamedTuple):
-    """Results of ``evaluate_robustness``."""
-
-    results: list[AttackResult]
-    failures: int  # images that could not be read; they do not count
 
 
 def evaluate_robustness(
@@ -58,39 +46,35 @@ def evaluate_robustness(
     *,
     batch_size: int = 8,
     on_batch: Callable[[int, list[Exception]], object] = lambda count, failures: None,
-) -> Robustness:
+) -> list[AttackResult]:
     """Evaluate a classifier on labelled image files, clean and attacked.
 
     Args:
         model: the classifier.
         images: files and their classes as folders or lists name them.
-        attacks: see ``attack_errors``.
+        attacks: see ``attack_grid``.
         batch_size: images a batch.
-        on_batch: receives the count of a batch's files, and the errors of those that could not be
-            read.
+        on_batch: called with the count of a batch's files, and the errors of unreadable ones.
 
     Raises:
         ValueError: a class is unknown to the classifier, or no image can be read.
     """
     paths, names = [path for path, _ in images], [name for _, name in images]
     class_of = class_indices(list(dict.fromkeys(names)), model.classes)
-    failures: list[Exception] = []
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
+        failures = 0
         for batch in read_batches(paths, model.preprocess, batch_size):
             if batch.indices:
                 labels = [class_of[names[index]] for index in batch.indices]
-                yield (
-                    torch.stack(batch.pixels).to(model.device),
-                    torch.tensor(labels, device=model.device),
-                )
-            failures.extend(batch.failures)
+                pixels = torch.stack(batch.pixels).to(model.device)
+                yield pixels, torch.tensor(labels, device=model.device)
+            failures += len(batch.failures)
             on_batch(len(batch.indices) + len(batch.failures), batch.failures)
-        if len(failures) == len(images):
-            raise ValueError(f"none of the {len(failures)} images could be read")
+        if failures == len(images):
+            raise ValueError(f"none of the {failures} images could be read")
 
-    results = attack_errors(model.logits, batches(), attacks)
-    return Robustness(results, len(failures))
+    return attack_errors(model.logits, batches(), attacks)
 
 
 def attack_errors(

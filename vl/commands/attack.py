@@ -127,12 +127,8 @@ def _write_sheet(path: Path, rows: "list[Row]", images: int) -> bool:
         _log.warning("no image could be read; %s is not written", path)
         return False
     factor = sheet.write(path, rows)
-    _log.info(
-        "%d images in %s, differences amplified %d times",
-        len(rows),
-        escape_unprintable(str(path)),
-        factor,
-    )
+    name = escape_unprintable(str(path))
+    _log.info("%d images in %s, differences amplified %d times", len(rows), name, factor)
     if images > len(rows):
-        _log.info("%d more images are not on the contact sheet", images - len(rows))
+        _log.info("%d more images are not on it", images - len(rows))
     return True

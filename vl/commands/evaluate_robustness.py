@@ -65,13 +65,14 @@ def run(flags: RobustnessEvaluation) -> int:
                 bar.print(error_message(failure))
             bar.advance(count)
 
-        robustness = evaluate_robustness(
+        results = evaluate_robustness(
             model,
             [(image.path, image.label) for image in images],
             attacks,
             batch_size=flags.batch_size,
             on_batch=report,
         )
+    failures = len(images) - results[0].images
     signature = (
         f"{trained.name} | {len(trained.classes)} classes | resize {flags.resize} | "
         f"true classes attacked | float32 | vl {__version__}"
@@ -80,13 +81,13 @@ def run(flags: RobustnessEvaluation) -> int:
         record = {
             "signature": signature,
             "model": {"file": str(flags.model), "fingerprint": fingerprint(model.encoder)},
-            "failures": robustness.failures,
-            "results": [result.record() for result in robustness.results],
+            "failures": failures,
+            "results": [result.record() for result in results],
         }
         print_line(json.dumps(record, ensure_ascii=False))
     else:
-        for line in (*robustness_table(robustness.results), signature):
+        for line in (*robustness_table(results), signature):
             print_line(line)
-        if robustness.failures:
-            print_line(f"{robustness.failures} images could not be read and are not counted")
-    return 1 if robustness.failures else 0
+        if failures:
+            print_line(f"{failures} images could not be read and are not counted")
+    return 1 if failures else 0

@@ -98,14 +98,7 @@ _PATTERNS = tuple(
         f"{_SECOND}X{_FIRST}(?P<relation>S)",
     )
 )
-_ATTRIBUTES_OF_TAGS: dict[str, tuple[str, ...]] = {
-    "D": ("count",),
-    "M": ("count",),
-    "N": ("kind",),
-    "R": ("relation",),
-    "S": ("relation",),
-    "G": ("ground",),
-}
+_ATTRIBUTES = {"D": "count", "M": "count", "R": "relation", "S": "relation", "G": "ground"}
 
 
 def parse(caption: str) -> ParsedCaption:
@@ -120,11 +113,12 @@ def parse(caption: str) -> ParsedCaption:
     tokens = tokenize(caption)
     if not tokens:
         raise ParseError("there are no words")
-    terms: list[_Term] = []
-    position = 0
-    while position < len(tokens):
-        terms.append(_longest_term(tokens, position))
-        position += terms[-1].length
+    lexicon, pattern = _lexicon()
+    terms = []
+    for text, unknown in pattern.findall(" ".join(tokens)):
+        if unknown:
+            raise ParseError(f"unexpected word: {unknown!r}")
+        terms.append(lexicon[text])
     readings = list(_readings(terms))
     if not readings:
         raise ParseError("unexpected word order")
@@ -171,11 +165,13 @@ def _phrases(terms: list[_Term], spans: dict[str, tuple[int, int]]) -> Iterator[
     counted = {mention_of.get(index) for index, term in enumerate(terms) if term.tag in "DM"}
     for index, term in enumerate(terms):
         mention = mention_of.get(index)
-        attributes = _ATTRIBUTES_OF_TAGS.get(term.tag, ())
-        if term.tag in "AW":
+        attributes: tuple[str, ...] = ()
+        if term.tag in _ATTRIBUTES:
+            attributes = (_ATTRIBUTES[term.tag],)
+        elif term.tag in "AW":
             attributes = (term.value[0],)
-        elif term.tag == "N" and mention not in counted:
-            attributes = ("kind", "count")
+        elif term.tag == "N":
+            attributes = ("kind",) if mention in counted else ("kind", "count")
         yield Phrase(term.length, attributes, mention)
 
 
@@ -196,21 +192,12 @@ def _mention(terms: list[_Term], traits: list[_Term], verbs: list[_Term]) -> Men
     return Mention(noun.value, amount or next(iter(agreeing), None), **values)
 
 
-def _longest_term(tokens: list[str], position: int) -> _Term:
-    """The longest term that begins at a word."""
-    lexicon, longest = _lexicon()
-    for end in range(min(position + longest, len(tokens)), position, -1):
-        term = lexicon.get(" ".join(tokens[position:end]))
-        if term is not None:
-            return term
-    raise ParseError(f"unexpected word: {tokens[position]!r}")
-
-
 @cache
-def _lexicon() -> tuple[dict[str, _Term], int]:
-    """Every term by its text, and the number of words of the longest."""
+def _lexicon() -> tuple[dict[str, _Term], re.Pattern[str]]:
+    """Every term by its text, and a pattern of the longest term or, as second group, a word."""
     terms = {term.text: term for term in _terms()}
-    return terms, max(term.length for term in terms.values())
+    longest_first = "|".join(sorted(terms, key=len, reverse=True))
+    return terms, re.compile(rf"({longest_first})(?: |$)|(\S+)")
 
 
 def _terms() -> Iterator[_Term]:
@@ -235,17 +222,17 @@ def _terms() -> Iterator[_Term]:
                 yield _Term(text, tag, (attribute, value) if attribute else value)
     for posture in POSTURES:
         yield _Term(posture, "I")
-    nouns = [(word, plural(word), "N", kind.name) for kind in KINDS for word in kind.words]
-    for one, several, tag, value in (
-        *nouns,
-        *((*forms, "V", None) for forms in VERBS.items()),
-        *((*forms, "P", None) for forms in INTRODUCTIONS),
+    forms: tuple[tuple[str, str, str, str | None], ...] = (
+        *((word, plural(word), "N", kind.name) for kind in KINDS for word in kind.words),
+        *((*verb, "V", None) for verb in VERBS.items()),
+        *((*introduction, "P", None) for introduction in INTRODUCTIONS),
         ("has", "have", "X", None),
         ("is", "are", "B", None),
         ("there is", "there are", "E", None),
         ("that is", "that are", "T", None),
         ("which is", "which are", "T", None),
-    ):
-        yield _Term(one, tag, value, None if one == several else "one")
+    )
+    for one, several, tag, meaning in forms:
+        yield _Term(one, tag, meaning, None if one == several else "one")
         if one != several:
-            yield _Term(several, tag, value, "several")
+            yield _Term(several, tag, meaning, "several")

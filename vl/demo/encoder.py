@@ -110,7 +110,7 @@ class WorldBatches:
 
 
 class CellHead(nn.Module):
-    """Classifies every cell of a feature map, in placement of an auxiliary classifier."""
+    """Classifies every cell of a feature map, in place of an auxiliary classifier."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -168,48 +168,52 @@ class WorldTask(nn.Module):
         main_color = by_head["big color"].where(has_big, by_head["small color"])
         total = logits.new_zeros(())
         for name, head_logits in split_heads(logits).items():
-            attribute, targets = name.rpartition(" ")[2], by_head[name]
-            if attribute == "kind":
-                color = by_head[name.replace("kind", "color")] if name != "kind" else main_color
-                mask = self._kind_mask(color, mixed)
-                head_logits = head_logits + mask[:, : head_logits.shape[1]]
-            elif attribute == "color":
-                kind = by_head[name.replace("color", "kind")]
-                head_logits = head_logits + self.color_mask[kind]
-            if attribute in ("color", "ground"):
-                targets = targets.where(~mixed, IGNORE_INDEX)
+            size, _, attribute = name.rpartition(" ")
+            kind = by_head[f"{size} kind".strip()]
+            color = by_head[f"{size} color"] if size else main_color
+            head_logits = self._masked(attribute, head_logits, kind, color, mixed)
+            targets = _without_mixed(attribute, by_head[name], mixed)
             loss = F.cross_entropy(head_logits, targets, ignore_index=IGNORE_INDEX, reduction="sum")
             total = total + _HEAD_WEIGHTS.get(name, 1.0) * loss
         return total / len(labels)
 
     def _cell_loss(self, logits: Tensor, labels: Tensor, mixed: Tensor) -> Tensor:
         parts = torch.split(logits, list(CELL_HEADS.values()), 1)
-        kind, color = labels[:, 0], labels[:, 1]
+        by_head = dict(zip(CELL_HEADS, labels.unbind(1), strict=True))
         total = logits.new_zeros(())
-        for index, (name, head_logits) in enumerate(zip(CELL_HEADS, parts, strict=True)):
-            targets = labels[:, index]
+        for (name, targets), head_logits in zip(by_head.items(), parts, strict=True):
+            head_logits = self._masked(name, head_logits, by_head["kind"], by_head["color"], mixed)
+            targets = _without_mixed(name, targets, mixed)
             weights = torch.ones(head_logits.shape[1], device=head_logits.device)
-            if name == "kind":
-                none = torch.full_like(color, len(COLORS))
-                mask = self._kind_mask(color.where(color != IGNORE_INDEX, none), mixed)
-                head_logits = head_logits + mask.movedim(-1, 1)
+            if name in ("kind", "size"):
                 weights[-1] = _EMPTY_CELL_WEIGHT
-            elif name == "color":
-                none = torch.full_like(kind, len(SEEN))
-                mask = self.color_mask[kind.where(kind != IGNORE_INDEX, none)]
-                head_logits = head_logits + mask[..., :-1].movedim(-1, 1)
-            elif name == "size":
-                weights[-1] = _EMPTY_CELL_WEIGHT
-            if name in ("color", "ground"):
-                targets = targets.where(~mixed[:, None, None], IGNORE_INDEX)
             if (targets != IGNORE_INDEX).any():
                 loss = F.cross_entropy(head_logits, targets, weights, ignore_index=IGNORE_INDEX)
                 total = total + _CELL_HEAD_WEIGHTS.get(name, _DEFAULT_CELL_HEAD_WEIGHT) * loss
         return total
 
-    def _kind_mask(self, color: Tensor, mixed: Tensor) -> Tensor:
-        """Added to the logits of kinds, ``(..., kinds)``; 0 for images with mixed colors."""
-        return self.kind_mask[color] * (~mixed).view(-1, *[1] * color.dim())
+    def _masked(
+        self, attribute: str, logits: Tensor, kind: Tensor, color: Tensor, mixed: Tensor
+    ) -> Tensor:
+        """Logits ``(B, classes, ...)`` of an attribute, masked where a pair never occurs.
+
+        The mask of IGNORE_INDEX, the last, is that of "none". Kinds of images with mixed colors are
+        not masked.
+        """
+        if attribute == "kind":
+            mask = self.kind_mask[color] * (~mixed).view(-1, *[1] * color.dim())
+        elif attribute == "color":
+            mask = self.color_mask[kind]
+        else:
+            return logits
+        return logits + mask[..., : logits.shape[1]].movedim(-1, 1)
+
+
+def _without_mixed(attribute: str, targets: Tensor, mixed: Tensor) -> Tensor:
+    """Targets ``(B, ...)``, colors ignored in images with mixed colors."""
+    if attribute not in ("color", "ground"):
+        return targets
+    return targets.where((~mixed).view(-1, *[1] * (targets.dim() - 1)), IGNORE_INDEX)
 
 
 def split_heads(logits: Tensor) -> dict[str, Tensor]:
@@ -219,14 +223,7 @@ def split_heads(logits: Tensor) -> dict[str, Tensor]:
 
 
 def mix_colors(pixels: Tensor) -> Tensor:
-    """Augment by a random linear map of the color channels about grey, one an image.
-
-    Args:
-        pixels: ``(B, 3, H, W)`` in [0, 1].
-
-    Returns:
-        ``(B, 3, H, W)`` in [0, 1]: shapes are preserved, colors are not.
-    """
+    """Augment ``(B, 3, H, W)`` in [0, 1] by random linear maps of the color channels about grey."""
     matrices = torch.randn(len(pixels), 3, 3)
     matrices = (matrices / matrices.abs().sum(2, keepdim=True)).to(pixels.device)
     mixed = torch.einsum("bchw,bkc->bkhw", pixels - 0.5, matrices)
@@ -272,14 +269,8 @@ def cell_labels(scene: Scene, cells: int) -> Tensor:
     centers = (torch.arange(cells) + 0.5) / cells
     for group in scene.groups:
         covered = _COVERED_BY_RING if group.kind == "ring" else _COVERED
-        group_labels = torch.tensor(
-            [
-                *_kind_and_color(group),
-                TEXTURES.index(group.texture),
-                SIZES.index(group.size),
-                IGNORE_INDEX,
-            ]
-        )
+        traits = (TEXTURES.index(group.texture), SIZES.index(group.size))
+        group_labels = torch.tensor([*_kind_and_color(group), *traits, IGNORE_INDEX])
         for placement in group.placements:
             x_distance, y_distance = (centers - placement.x).abs(), (centers - placement.y).abs()
             distance = torch.maximum(x_distance[None, :], y_distance[:, None]) / placement.radius

@@ -27,7 +27,7 @@ _LINE_STYLES = ("-", "--", "-.", ":", "-", "--", "-.", ":")  # of the colors
 _FONT_SIZE = 9  # points
 _MAP_SIZE = (6.5, 6.1)  # inches
 
-FloatArray = NDArray[np.float64]
+FloatArray = NDArray[np.floating[Any]]
 Curve = list[tuple[int, float]]  # steps and values
 
 
@@ -74,6 +74,8 @@ def plot_word_space(words: WordVectors) -> tuple[Plot | None, str]:
     Returns:
         The plot, None if fewer than three kinds have a vector; and a note on it.
     """
+    from sklearn.decomposition import PCA  # slow to import
+
     vectors = {kind: words.lookup(", ".join(kind.words)).vector for kind in KINDS}
     missing = [kind.name for kind, vector in vectors.items() if vector is None]
     note = f" Without a vector: {', '.join(missing)}." if missing else ""
@@ -81,7 +83,9 @@ def plot_word_space(words: WordVectors) -> tuple[Plot | None, str]:
     if len(kinds) < 3:
         return None, f"Too few kinds have a word vector for a plot.{note}"
     matrix = np.stack([vector for vector in vectors.values() if vector is not None])
-    components, explained_variance = principal_components(matrix)
+    pca = PCA(2)
+    components = pca.fit_transform(matrix)
+    explained_variance = pca.explained_variance_ratio_.sum()
     note = (
         f"Word vectors of width {words.width} along their two principal components, which explain "
         f"{100 * explained_variance:.0f} % of the variance: neighbors here can be far apart in "
@@ -89,21 +93,6 @@ def plot_word_space(words: WordVectors) -> tuple[Plot | None, str]:
     )
     alt = f"Word vectors in two dimensions: {', '.join(kind.name for kind in kinds)}"
     return _plot(alt, _draw_word_space, kinds, components), note
-
-
-def principal_components(vectors: NDArray[np.float32]) -> tuple[FloatArray, float]:
-    """Project vectors onto their two principal components.
-
-    Args:
-        vectors: ``(V, D)``, at least two.
-
-    Returns:
-        Coordinates, ``(V, 2)``, and the fraction of the variance that they explain.
-    """
-    centered = vectors - vectors.mean(0, dtype=np.float64)
-    left, scales, _ = np.linalg.svd(centered, full_matrices=False)
-    total = float(scales @ scales)
-    return (left * scales)[:, :2], float(scales[:2] @ scales[:2]) / total if total else 1.0
 
 
 def _plot(alt: str, draw: Callable[..., "Figure"], *contents: Any) -> Plot:

@@ -17,9 +17,8 @@ from vl.data.words.vectors import WordVectors
 from vl.data.world.captions import COUNT_WORDS
 from vl.data.world.kinds import Kind, plural
 from vl.data.world.scenes import EVALUATION_SPLITS, Group, Scene, Split
-from vl.demo.marking import mark_caption
 from vl.demo.plots import Plot, plot_training, plot_word_space
-from vl.demo.truth import check_caption
+from vl.demo.truth import check_caption, mark_caption
 from vl.version import __version__
 
 _IMAGE_WIDTH = 192  # approximate, in pixels of the page

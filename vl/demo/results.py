@@ -38,10 +38,10 @@ def evaluate_demo(
         num_examples: images of each split on the page.
     """
     start = time.monotonic()
-    captions = {split: _caption_scores(demo, split) for split in EVALUATION_SPLITS}
+    truths = {split: _truth_scores(demo, split) for split in EVALUATION_SPLITS}
     tables = (
-        _caption_table(captions),
-        _attribute_table({split: truth for split, (_, truth) in captions.items()}),
+        _caption_table(demo, truths),
+        _attribute_table(truths),
         _label_table({method: demo.label_scores(method) for method in _METHOD_NAMES}),
     )
     examples = [
@@ -64,28 +64,22 @@ def evaluate_demo(
     return contents
 
 
-def _caption_scores(demo: "Demo", split: Split) -> tuple[float, TruthScores]:
-    """BLEU-4, and the scores against the scenes."""
+def _truth_scores(demo: "Demo", split: Split) -> TruthScores:
     scenes, captions = read_ground_truth(demo.world / f"truth-{split}.jsonl"), demo.captions(split)
-    scores = truth_scores([captions[name] for name in scenes], list(scenes.values()))
-    return demo.bleu_4(split), scores
+    return truth_scores([captions[name] for name in scenes], list(scenes.values()))
 
 
-def _caption_table(scores: dict[Split, tuple[float, TruthScores]]) -> ResultTable:
+def _caption_table(demo: "Demo", truths: dict[Split, TruthScores]) -> ResultTable:
     rows = []
-    for split, (bleu_4, truth) in scores.items():
+    for split, truth in truths.items():
         kind, color = truth.attributes["kind"], truth.attributes["color"]
-        rows.append(
-            (
-                split,
-                f"{bleu_4:.3f}",
-                _percent(kind.true, kind.asserted),
-                _percent(color.true, color.asserted),
-                _percent(truth.main_kind_and_color, truth.captions),
-                _percent(truth.hallucinating, truth.captions),
-                _percent(truth.all_true, truth.captions),
-            )
+        captions = (truth.main_kind_and_color, truth.hallucinating, truth.all_true)
+        cells = (
+            _percent(kind.true, kind.asserted),
+            _percent(color.true, color.asserted),
+            *(_percent(count, truth.captions) for count in captions),
         )
+        rows.append((split, f"{demo.bleu_4(split):.3f}", *cells))
     return ResultTable(
         "Captions",
         (
@@ -103,16 +97,16 @@ def _caption_table(scores: dict[Split, tuple[float, TruthScores]]) -> ResultTabl
     )
 
 
-def _attribute_table(scores: dict[Split, TruthScores]) -> ResultTable:
+def _attribute_table(truths: dict[Split, TruthScores]) -> ResultTable:
     rows = []
     for name in ATTRIBUTES:
         cells = [name]
-        for truth in scores.values():
+        for truth in truths.values():
             counts = truth.attributes[name]
             cells.append(_percent(counts.true, counts.asserted))
             cells.append(_percent(counts.recalled, counts.facts))
         rows.append(tuple(cells))
-    columns = [f"{split}, {metric}" for split in scores for metric in ("precision %", "recall %")]
+    columns = [f"{split}, {metric}" for split in truths for metric in ("precision %", "recall %")]
     return ResultTable(
         "Attributes in captions",
         ("attribute", *columns),

@@ -157,7 +157,8 @@ def spice(
         except (OSError, ValueError, LookupError, TypeError) as error:
             raise JavaError(f"SPICE wrote no scores that can be read: {error!r}") from error
     per_image = [scores.get(index, np.nan) for index in range(len(candidates))]
-    for index in np.flatnonzero(~np.isfinite(per_image)):
+    if not np.isfinite(per_image).all():
+        index = int(np.isfinite(per_image).argmin())
         raise JavaError(f"SPICE has no score for caption {index + 1}, {candidates[index]!r}")
     return mean_score("SPICE", np.array(per_image), settings="version 1.0")
 

@@ -1,6 +1,6 @@
 """What Stanford's PTB tokenizer takes for a token: rules for a scanner, and what becomes of each.
 
-The behaviour is that of CoreNLP 3.4.1, which docs/metrics.md compares it with. What differs only in
+The behaviour is that of CoreNLP 3.4.1, which docs/scores.md compares it with. What differs only in
 punctuation, which captions lose, is not distinguished.
 """
 

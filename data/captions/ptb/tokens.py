@@ -28,7 +28,7 @@ def words(caption: str) -> list[str]:
 
     Source:
         Stanford CoreNLP 3.4.1, ``PTBTokenizer -preserveLines -lowerCase``, and the punctuation
-        that coco-caption's ``ptbtokenizer.py`` removes. docs/metrics.md has the differences.
+        that coco-caption's ``ptbtokenizer.py`` removes. docs/scores.md has the differences.
     """
     return " ".join(tokens(caption)).split()
 

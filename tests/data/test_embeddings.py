@@ -82,10 +82,10 @@ def test_refuses_to_mix_provenances(tmp_path, finished, change, message):
         write(path)
     else:
         EmbeddingWriter(path, PROVENANCE).save()
-    before = {file: file.read_bytes() for file in tmp_path.iterdir()}
+    before = [file.read_bytes() for file in sorted(tmp_path.iterdir())]
     with pytest.raises(FormatError, match=message):
         EmbeddingWriter(path, replace(PROVENANCE, **change))
-    assert {file: file.read_bytes() for file in tmp_path.iterdir()} == before
+    assert [file.read_bytes() for file in sorted(tmp_path.iterdir())] == before
 
 
 def test_refuses_images_without_an_embedding_and_vectors_of_another_shape(tmp_path):

@@ -33,21 +33,15 @@ def test_failed_write_leaves_the_old_file(tmp_path):
     assert list(path.parent.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("durable", [True, False])
-def test_file_appears_at_the_end_of_the_block(tmp_path, durable):
-    path = tmp_path / "file.txt"
-    with atomic_write(path, durable=durable) as temporary:
-        temporary.write_text("new")
-        assert not path.exists()
-    assert path.read_text() == "new"
-
-
-def test_durable_files_are_synced(tmp_path, monkeypatch):
+def test_durable_files_are_synced_and_appear_at_the_end_of_the_block(tmp_path, monkeypatch):
     synced = []
     monkeypatch.setattr("os.fsync", synced.append)
     for durable in (False, True):
-        with atomic_write(tmp_path / "file", durable=durable):
-            pass
+        path = tmp_path / f"durable-{durable}"
+        with atomic_write(path, durable=durable) as temporary:
+            temporary.write_text("new")
+            assert not path.exists()
+        assert path.read_text() == "new"
         assert len(synced) == durable
 
 

@@ -3,7 +3,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from tests.helpers.nonzero_weights import initialize_for_relu, noise_images
+from tests.helpers.nonzero_weights import check_same_in_any_batch, initialize_for_relu, noise_images
 from vl.encoders.bn_inception import MODULES, BNInceptionModule, ModuleWidths, bn_inception
 from vl.encoders.flops import multiply_adds, parameter_count
 from vl.encoders.inception import round_channels
@@ -214,17 +214,7 @@ def test_the_first_layer_sees_pixels_from_minus_one_to_one():
 def test_neither_batch_size_nor_order_changes_an_embedding(width_factor):
     torch.manual_seed(0)
     network = lively(bn_inception(width_factor=width_factor)).eval()
-    x = noise_images(4)
-    order = torch.tensor([2, 0, 3, 1])
-    with torch.no_grad():
-        together = network(x)
-        alone = torch.cat([network(image[None]) for image in x])
-        shuffled = network(x[order])
-    assert together.shape == (4, network.width)
-    nearly = 1e-5 * together.max().item()
-    torch.testing.assert_close(together, alone, rtol=0, atol=nearly)
-    torch.testing.assert_close(shuffled, together[order], rtol=0, atol=nearly)
-    assert together.std(0).mean() > 0.02 * together.mean() > 0  # the images are told apart
+    check_same_in_any_batch(network, noise_images(4))
 
 
 def test_auxiliary_heads_hear_4a_and_4d_and_speak_in_training_only():

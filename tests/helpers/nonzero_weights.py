@@ -48,6 +48,20 @@ def check_distinct(embeddings, *, least=0.01):
     assert embeddings.abs().mean() > least
 
 
+def check_same_in_any_batch(network, pixels):
+    """Neither batch size nor order changes the embeddings of four images, which differ."""
+    order = torch.tensor([2, 0, 3, 1])
+    with torch.no_grad():
+        together = network(pixels)
+        alone = torch.cat([network(image[None]) for image in pixels])
+        shuffled = network(pixels[order])
+    assert together.shape == (4, network.width)
+    nearly = 1e-5 * together.max().item()
+    torch.testing.assert_close(together, alone, rtol=0, atol=nearly)
+    torch.testing.assert_close(shuffled, together[order], rtol=0, atol=nearly)
+    check_distinct(together)
+
+
 def check_told_apart(answers):
     """Two images whose answers are nearly the same would let a wrong branch pass."""
     assert (answers[0] - answers[1]).abs().mean() > 0.02 * answers.abs().mean()

@@ -149,23 +149,15 @@ def _hypotheses(
 ) -> list[list[Hypothesis]]:
     """The beams as lists: ended captions before others, then by the score of the search."""
     score = log_prob / length.clamp(min=1) ** length_penalty
-    order = score.argsort(dim=1, descending=True, stable=True)
-    order = order.gather(
-        1, ended.gather(1, order).int().argsort(dim=1, descending=True, stable=True)
-    )
-    words = words.gather(1, order[:, :, None].expand_as(words))
-    num_words = (length - ended.long()).gather(1, order)
-    return [
-        [
-            Hypothesis(tuple(ids[:n]), value, finished)
-            for ids, n, value, finished in zip(*beams, strict=True)
-            if value > -math.inf
-        ]
-        for beams in zip(
-            words.tolist(),
-            num_words.tolist(),
-            log_prob.gather(1, order).tolist(),
-            ended.gather(1, order).tolist(),
-            strict=True,
+    num_words = length - ended.long()
+    batch = []
+    for image in zip(*(part.tolist() for part in (words, num_words, log_prob, ended, score))):
+        beams = sorted(zip(*image, strict=True), key=lambda beam: (not beam[3], -beam[4]))
+        batch.append(
+            [
+                Hypothesis(tuple(ids[:n]), value, finished)
+                for ids, n, value, finished, _ in beams
+                if value > -math.inf
+            ]
         )
-    ]
+    return batch

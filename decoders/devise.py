@@ -63,19 +63,9 @@ def first_violation_loss(
     """Hinge rank loss truncated at the first violating label of a random order.
 
     The published training: the wrong labels of each image are visited in random order, up to the
-    first that violates the margin. The number of visits does not matter; in WARP (Weston et al.
-    2011) it weights the term.
-
-    Args:
-        projected: images in word space, ``(B, D)``; not normalized.
-        label_vectors: a unit vector for each training label, ``(K, D)``.
-        labels: row of ``label_vectors`` for each image, ``(B,)``, int64.
-        margin: minimum lead of the right label, in dot product.
-        generator: for the order, on the device of ``projected``.
-
-    Returns:
-        The mean over the batch, ``()``, where an image without a violation counts 0; float32 at
-        least.
+    first that violates the margin; an image without a violation counts 0. The number of visits
+    does not matter; in WARP (Weston et al. 2011) it weights the term. Arguments and result are as
+    in ``hinge_rank_loss``; the generator of the order is on the device of ``projected``.
 
     Source:
         Frome et al. 2013, equation 1 as they trained with it.

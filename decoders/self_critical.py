@@ -30,13 +30,7 @@ def sample_captions(
 ) -> SampledCaptions:
     """Sample a caption for each row of the state, word by word from the step's probabilities.
 
-    Args:
-        step: log-probabilities of the next word.
-        state: each part ``(N, ...)``.
-        start: the word that opens a caption.
-        end: the word that closes it.
-        max_length: maximum number of words after the start word, including the end word.
-        generator: of the samples.
+    The arguments are as in ``beam_search``.
     """
     count, device = len(state[0]), state[0].device
     word = torch.full((count,), start, dtype=torch.long, device=device)

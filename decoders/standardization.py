@@ -40,7 +40,6 @@ class StandardizedInput(nn.Module):
         """
         if images.shape[-1] != self.image_width:
             raise ValueError(
-                f"images have width {images.shape[-1]}, {type(self).__name__} expects "
-                f"{self.image_width}"
+                f"images have width {images.shape[-1]}, the decoder expects {self.image_width}"
             )
         return (images - self.image_mean) / self.image_scale

@@ -240,7 +240,6 @@ def test_ensemble_refuses_files_that_do_not_match(tmp_path, changes, part):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"decoders": []}, "at least one decoder"),
         ({"vocabulary": Vocabulary(WORDS[:-1])}, "decoder has 14 words, the vocabulary 13"),
         ({"decoders": [decoder(width=9)]}, "width 12, the decoder expects 9"),
     ],

@@ -69,9 +69,7 @@ def test_embeddings_give_embedder_images_and_standardization(tmp_path):
     setup = setup_on_embeddings(
         path,
         splits_of(["c.jpg", "a.jpg"], ["b.jpg"]),
-        encoder=encoder(),
-        encoder_name="tiny",
-        device=torch.device("cpu"),
+        embedder(),
         standardize=calls.append,
     )
     assert (setup.embedder.views, setup.embedder.resize) == (("plain", "flip"), "center-crop")

@@ -66,8 +66,6 @@ class Captioner:
         search: SearchSettings | None = None,
         training: dict[str, Any] | None = None,
     ) -> None:
-        if not decoders:
-            raise ValueError("a captioner needs at least one decoder")
         for decoder in decoders:
             if decoder.vocabulary_size != len(vocabulary):
                 raise ValueError(
@@ -118,16 +116,9 @@ class Captioner:
     def stream(
         self, sources: Iterable[Path | str | bytes], *, n_best: int = 1
     ) -> Iterator[CaptionedBatch]:
-        """Captions of files batch by batch, while threads decode the next; none is skipped.
-
-        Args:
-            sources: paths or encoded bytes.
-            n_best: captions per image, at most the number of beams.
-        """
+        """Captions of files batch by batch, while threads decode the next; none is skipped."""
         for batch in self.embedder.stream(sources):
-            captions = []
-            if batch.indices:
-                captions = self.describe(batch.vectors.mean(1), n_best=n_best)
+            captions = self.describe(batch.vectors.mean(1), n_best=n_best)
             yield CaptionedBatch(batch.indices, captions, batch.failures)
 
     def describe(
@@ -176,11 +167,7 @@ class Captioner:
         return batch
 
     def save(self, path: Path | str) -> None:
-        """Write the captioner as one file, atomically.
-
-        Raises:
-            OSError: the file cannot be written.
-        """
+        """Write the captioner as one file, atomically."""
         modules: dict[str, nn.Module] = {"encoder": self.embedder.module_for_bundle()}
         modules |= {f"decoder.{i}": decoder for i, decoder in enumerate(self.decoders)}
         config = _CaptionerConfig(
@@ -201,13 +188,11 @@ class Captioner:
         Raises:
             FormatError: a file is not a captioner, or its parts do not match.
             ValueError: the files' encoders, vocabularies, views or resize modes differ.
-            FileNotFoundError: a file is missing.
         """
-        captioner = cls._load_file(Path(path), device)
+        captioner, *others = members = [cls._load_file(Path(p), device) for p in (path, *more)]
         if not more:
             return captioner
-        members = [captioner, *(cls._load_file(Path(member), device) for member in more)]
-        for member, name in zip(members[1:], more, strict=True):
+        for member, name in zip(others, more, strict=True):
             for part, ours, theirs in (
                 ("vocabulary", captioner.vocabulary, member.vocabulary),
                 ("encoder", captioner.embedder.fingerprint, member.embedder.fingerprint),

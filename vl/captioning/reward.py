@@ -1,6 +1,6 @@
 """Reward of self-critical training: CIDEr-D + weight * BLEU-4, on word ids."""
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 
 from vl.metrics.bleu import bleu_statistics, smoothed_bleu
 from vl.metrics.cider import DocumentFrequencies, cider_d, document_frequencies
@@ -25,7 +25,9 @@ class CaptionReward:
     """
 
     def __init__(self, references: Sequence[Sequence[Ids]], *, bleu_weight: float = 0.0) -> None:
-        self._references = [[_words(caption[1:]) for caption in image] for image in references]
+        self._references = [
+            [list(map(str, caption[1:])) for caption in image] for image in references
+        ]
         self._bleu_weight = bleu_weight
         frequencies = document_frequencies(
             index_captions([[]] * len(self._references), self._references)
@@ -41,16 +43,12 @@ class CaptionReward:
             captions: ids after the start word, with the end word last.
         """
         references = [self._references[image] for image in images]
-        samples = index_captions([_words(caption) for caption in captions], references)
+        samples = index_captions([list(map(str, caption)) for caption in captions], references)
         rewards = cider_d(samples, self._frequencies).per_image / 10
         if self._bleu_weight:
             without_end = index_captions(
-                [_words(caption[:-1]) for caption in captions],
+                [list(map(str, caption[:-1])) for caption in captions],
                 [[caption[:-1] for caption in image] for image in references],
             )
             rewards = rewards + self._bleu_weight * smoothed_bleu(bleu_statistics(without_end))
         return [float(reward) for reward in rewards]
-
-
-def _words(ids: Iterable[int]) -> list[str]:
-    return [str(word) for word in ids]

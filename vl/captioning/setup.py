@@ -75,7 +75,6 @@ def load_single_decoder(path: Path, vocabulary: Vocabulary, device: torch.device
 
     Raises:
         ValueError: the captioner has another vocabulary, or several decoders.
-        FormatError: the file is not a captioner.
     """
     captioner = Captioner.load(path, device=device)
     if captioner.vocabulary != vocabulary:
@@ -91,40 +90,33 @@ def load_single_decoder(path: Path, vocabulary: Vocabulary, device: torch.device
 def setup_on_embeddings(
     path: Path,
     splits: CaptionSplits,
+    embedder: Embedder,
     *,
-    encoder: Network,
-    encoder_name: str,
-    device: torch.device,
     standardize: Callable[[Tensor], None] | None = None,
 ) -> TrainingSetup:
     """The decoder alone, on cached embeddings of both splits.
 
-    Args:
-        path: of the embeddings.
-        splits: the images.
-        encoder: that made the embeddings; it goes into the captioner.
-        encoder_name: in the table of encoders.
-        device: of the embedder and the development embeddings.
-        standardize: is called with the training split's embeddings, ``(N, D)``.
+    The embedder's encoder made the embeddings; its views and resize mode become theirs.
+    ``standardize`` is called with the embeddings of the training split, ``(N, D)``.
 
     Raises:
         ValueError: another encoder made the embeddings, or an image has none.
     """
     embeddings = load_embeddings(path)
     provenance = embeddings.provenance
-    check_fingerprint(encoder, provenance.fingerprint, made=path)
+    check_fingerprint(embedder.encoder, provenance.fingerprint, made=path)
     embedder = Embedder(
-        encoder,
-        encoder_name=encoder_name,
+        embedder.encoder,
+        encoder_name=embedder.encoder_name,
         views=provenance.views,
         resize=provenance.resize,
-        device=device,
+        device=embedder.device,
     )
     vectors = embeddings.select([image.file_name for image in splits.training])
     if standardize:
         standardize(vectors.flatten(0, 1))
     names = [image.file_name for image in splits.development]
-    development = embeddings.select(names).mean(1).to(device)
+    development = embeddings.select(names).mean(1).to(embedder.device)
     return TrainingSetup(embedder, random_view(vectors), lambda encoder: development)
 
 

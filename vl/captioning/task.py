@@ -100,17 +100,15 @@ def make_validator(
 ) -> Callable[[CaptionerTask], Validation]:
     """Validation of a captioner in training, on the development split.
 
+    It gives the loss (nats a word), BLEU-1 and BLEU-4 in [0, 1], and the fraction of distinct
+    captions.
+
     Args:
-        captions_of: captions of embeddings, ``(images, D)``, by a captioner with the task's
-            weights.
-        references: the words of each image's reference captions, in the order of the embeddings.
-        embeddings_of: the split's embeddings by the encoder in training, ``(images, D)``.
+        captions_of: captions of embeddings by a captioner with the task's weights.
+        references: the words of each image's reference captions.
+        embeddings_of: the images' embeddings by the encoder in training, ``(images, D)``.
         vocabulary: of the decoder.
         selection_metric: the score that selects the best epoch.
-
-    Returns:
-        Gives the metrics: loss (nats a word), BLEU-1 and BLEU-4 in [0, 1], and the fraction of
-        distinct captions.
     """
     ids = [[vocabulary.encode(caption) for caption in captions] for captions in references]
     batches = CaptionBatches(

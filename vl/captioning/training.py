@@ -33,9 +33,11 @@ from vl.captioning.setup import (
 from vl.captioning.task import CaptionerTask, make_validator
 from vl.data.batches import CaptionBatches, Unit
 from vl.data.captions.ptb.tokens import words
-from vl.decoders.scheduled_sampling import SamplingSchedule, sampling_schedule
+from vl.decoders.scheduled_sampling import sampling_schedule
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.devices import resolve_precision
+from vl.encoders.table import Network
+from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import load_encoder
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
@@ -66,17 +68,11 @@ def train_captioner(config: CaptionerTraining) -> Path | None:
         setup = setup_on_embeddings(
             config.embeddings,
             training.splits,
-            encoder=encoder,
-            encoder_name=config.encoder,
-            device=training.processes.device,
+            Embedder(encoder, encoder_name=config.encoder, device=training.processes.device),
             standardize=decoder.standardize if config.standardize else None,
         )
         batches = training.batches(setup, "caption")
-        task = CaptionerTask(
-            decoder,
-            sampling_schedule=_sampling(config.recipe, len(batches)),
-            label_smoothing=config.recipe.label_smoothing,
-        )
+        task = _teacher_forcing(config.recipe, len(batches), decoder)
         return training.train(setup, task, batches)
 
 
@@ -87,9 +83,8 @@ def finetune_captioner(config: CaptionerFinetuning) -> Path | None:
     """
     recipe = config.recipe
     with _start(config) as training:
-        captioner = load_single_decoder(
-            config.model, training.splits.vocabulary, training.processes.device
-        )
+        device = training.processes.device
+        captioner = load_single_decoder(config.model, training.splits.vocabulary, device)
         (decoder,) = captioner.decoders
         if recipe.reinitialize_decoder:
             standardization = decoder.image_mean, decoder.image_scale
@@ -97,12 +92,7 @@ def finetune_captioner(config: CaptionerFinetuning) -> Path | None:
             decoder.image_mean, decoder.image_scale = standardization
         setup = setup_on_images(config.image_dir, training.splits, captioner.embedder)
         batches = training.batches(setup, "image")
-        task = CaptionerTask(
-            decoder,
-            captioner.embedder.encoder,
-            sampling_schedule=_sampling(recipe, len(batches)),
-            label_smoothing=recipe.label_smoothing,
-        )
+        task = _teacher_forcing(recipe, len(batches), decoder, captioner.embedder.encoder)
         return training.train(setup, task, batches, recipe.encoder_learning_rate)
 
 
@@ -114,13 +104,7 @@ def self_critical_captioner(config: SelfCriticalTraining) -> Path | None:
     with _start(config) as training:
         device = training.processes.device
         captioner = load_single_decoder(config.model, training.splits.vocabulary, device)
-        setup = setup_on_embeddings(
-            config.embeddings,
-            training.splits,
-            encoder=captioner.embedder.encoder,
-            encoder_name=captioner.embedder.encoder_name,
-            device=device,
-        )
+        setup = setup_on_embeddings(config.embeddings, training.splits, captioner.embedder)
         batches = training.batches(setup, "image")
         reward = CaptionReward(batches.captions, bleu_weight=config.recipe.bleu_weight)
         return training.train(setup, CaptionerTask(captioner.decoders[0], reward=reward), batches)
@@ -248,13 +232,19 @@ def _start(config: AnyTraining) -> Iterator[_Training]:
         yield _Training(splits, config, processes, precision == "bfloat16")
 
 
-def _sampling(recipe: TeacherForcingRecipe, steps_per_epoch: int) -> SamplingSchedule | None:
-    if not recipe.scheduled_sampling:
-        return None
-    return sampling_schedule(
+def _teacher_forcing(
+    recipe: TeacherForcingRecipe,
+    steps_per_epoch: int,
+    decoder: ShowAndTell,
+    encoder: Network | None = None,
+) -> CaptionerTask:
+    sampling = sampling_schedule(
         recipe.sampling_decay,
         max_probability=recipe.scheduled_sampling,
         num_steps=recipe.epochs * steps_per_epoch,
+    )
+    return CaptionerTask(
+        decoder, encoder, sampling_schedule=sampling, label_smoothing=recipe.label_smoothing
     )
 
 

@@ -305,13 +305,8 @@ def test_refuses_damaged_caption_files_and_rare_words(folder, capsys):
 @pytest.mark.parametrize(
     ("flag", "value"),
     [
-        *((flag, 0) for flag in ("--epochs", "--patience", "--min-count", "--num-beams")),
-        *(("--batch-size", -4), ("--embedding-size", -1), ("--hidden-size", 0)),
-        *(("--learning-rate", 0), ("--learning-rate", "nan"), ("--grad-clip", "inf")),
-        *(("--decay-every", 0), ("--decay-factor", 0), ("--warmup-steps", -1)),
-        *(("--weight-decay", -0.1), ("--checkpoint-seconds", -1), ("--dropout", 1.5)),
-        *(("--label-smoothing", 2), ("--scheduled-sampling", -0.5), ("--ema-decay", 1.1)),
-        *(("--length-penalty", -1), ("--device", "tpu"), ("--device", "cuda:99")),
+        *(("--epochs", 0), ("--num-beams", 0), ("--embedding-size", -1), ("--learning-rate", 0)),
+        *(("--scheduled-sampling", -0.5), ("--device", "tpu"), ("--device", "cuda:99")),
         ("--encoder", "tinny"),
     ],
 )

@@ -117,40 +117,6 @@ def test_exhaustive_beam_finds_every_caption(seed):
         )
 
 
-@pytest.mark.parametrize("seed", range(5))
-def test_one_beam_is_greedy(seed):
-    """The fault of tensorflow/models#6513: argsort(p)[:-k] kept all but the best."""
-    log_probs = table(seed, 1, 5)
-    step, state = decoder(log_probs)
-    (captions,) = search(step, state, 1, 5)
-    greedy: tuple[int, ...] = ()
-    while len(greedy) < 5:
-        word = int(log_prob_after(log_probs, 0, greedy).argmax())
-        if word == END:
-            break
-        greedy = (*greedy, word)
-    assert captions[0].words == greedy
-
-
-@pytest.mark.parametrize("num_beams", [1, 3, 8])
-@pytest.mark.parametrize("batch", [1, 7, 64])
-def test_batch_size_changes_no_caption(num_beams, batch):
-    """The fault of OpenNMT-py#137: results that depend on what else is in the batch."""
-    images = 64
-    log_probs = table(0, images, 5)
-    step, state = decoder(log_probs)
-    whole = search(step, state, num_beams, 5)
-    parts = []
-    for begin in range(0, images, batch):
-        part = tuple(tensor[begin : begin + batch] for tensor in state)
-        parts += search(step, part, num_beams, 5)
-    assert words_of(parts) == words_of(whole)
-    for captions, expected in zip(parts, whole, strict=True):
-        assert [h.log_prob for h in captions] == pytest.approx(
-            [h.log_prob for h in expected], abs=1e-5
-        )
-
-
 def test_returns_captions_that_never_end():
     """The fault of sgrvinod/a-PyTorch-Tutorial-to-Image-Captioning#18: a crash."""
 
@@ -161,24 +127,6 @@ def test_returns_captions_that_never_end():
     (captions,) = search(step, (torch.zeros(1),), 2, 3)
     assert captions[0] == Hypothesis((1, 1, 1), pytest.approx(-1.5), ended=False)
     assert not any(h.ended for h in captions)
-
-
-def test_ended_captions_precede_unfinished_ones():
-    def step(words, state):
-        log_probs = torch.tensor([[-3.0, -0.1, -4.0, -5.0]]).expand(len(words), -1)
-        return log_probs, state
-
-    (captions,) = search(step, (torch.zeros(1),), 3, 2)
-    assert [h.ended for h in captions] == [True, True, False]
-    assert captions[-1].words == (1, 1)
-
-
-@pytest.mark.parametrize("seed", range(5))
-def test_captions_are_distinct(seed):
-    log_probs = table(seed, 4, 5)
-    step, state = decoder(log_probs)
-    for captions in search(step, state, 20, 5):
-        assert len({(h.words, h.ended) for h in captions}) == len(captions) == 20
 
 
 def test_keeps_a_caption_without_continuation():

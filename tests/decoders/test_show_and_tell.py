@@ -75,24 +75,6 @@ def test_im2txt_cell_is_pytorchs():
     assert torch.allclose(memory, expected[1], atol=1e-6)
 
 
-def test_padding_is_ignored():
-    decoder = small()
-    images, (words, lengths) = torch.randn(3, 5), captions([3, 6, 4])
-    other = words.clone()
-    for n, length in enumerate(lengths):
-        other[n, length:] = 1
-    assert torch.equal(decoder(images, words, lengths).total, decoder(images, other, lengths).total)
-
-
-def test_loss_does_not_depend_on_the_order_of_captions():
-    decoder = small()
-    images, (words, lengths) = torch.randn(4, 5), captions([3, 7, 2, 5])
-    order = torch.tensor([2, 0, 3, 1])
-    whole = decoder(images, words, lengths).total
-    shuffled = decoder(images, words[order], lengths[order], image_of=order).total
-    assert shuffled.item() == pytest.approx(whole.item(), rel=1e-6)
-
-
 def test_captions_of_the_same_image_share_its_row():
     decoder = small()
     images, (words, lengths) = torch.randn(2, 5), captions([4, 3, 5])

@@ -50,9 +50,6 @@ def write(
         kind: of model: ``"captioner"``.
         configuration: JSON-able.
         modules: their tensors are stored under ``name.``.
-
-    Raises:
-        OSError: the file cannot be written.
     """
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous().clone()
@@ -94,10 +91,10 @@ def read(path: Path | str, *, kind: str | tuple[str, ...]) -> Bundle:
     if version != FORMAT or isinstance(version, bool):
         raise FormatError(path, f"model format {version}; this version of vl reads {FORMAT}")
     kinds = (kind,) if isinstance(kind, str) else kind
-    if configuration.get("kind") not in kinds:
+    stored = configuration.get("kind")
+    if stored not in kinds:
         expected = " or ".join(map(repr, kinds))
-        kind_in_file = configuration.get("kind")
-        raise FormatError(path, f"a model of kind {kind_in_file!r}; expected {expected}")
+        raise FormatError(path, f"a model of kind {stored!r}; expected {expected}")
     return Bundle(path, configuration, tensors)
 
 
@@ -200,16 +197,12 @@ def _check(bundle: Bundle, name: str, module: nn.Module) -> None:
         raise FormatError(bundle.path, problem, record=f"tensor {name}.{key}")
     for key, value in tensors.items():
         needed, actual = _describe(expected[key]), _describe(value)
-        problem = f"expected {needed}, found {actual}" if needed != actual else ""
-        if not problem and value.is_floating_point() and not _is_finite(value):
-            problem = "not finite"
-        if problem:
+        if needed != actual:
+            problem = f"expected {needed}, found {actual}"
             raise FormatError(bundle.path, problem, record=f"tensor {name}.{key}")
-
-
-def _is_finite(tensor: Tensor) -> bool:
-    # A finite sum, which is faster, has no other terms; that of finite terms may overflow.
-    return bool(torch.isfinite(tensor.sum()) or torch.isfinite(tensor).all())
+        # A finite sum, which is faster, has no other terms; that of finite terms may overflow.
+        if not bool(value.sum().isfinite() or value.isfinite().all()):
+            raise FormatError(bundle.path, "not finite", record=f"tensor {name}.{key}")
 
 
 def _load(bundle: Bundle, name: str, module: nn.Module) -> None:
@@ -227,12 +220,8 @@ def _load(bundle: Bundle, name: str, module: nn.Module) -> None:
 
 
 def _under(bundle: Bundle, name: str) -> dict[str, Tensor]:
-    prefix = f"{name}."
-    return {
-        key.removeprefix(prefix): value
-        for key, value in bundle.tensors.items()
-        if key.startswith(prefix)
-    }
+    start = len(name) + 1
+    return {key[start:]: v for key, v in bundle.tensors.items() if key.startswith(f"{name}.")}
 
 
 def _describe(tensor: Tensor) -> str:
@@ -279,11 +268,9 @@ def _parse(path: Path, record: str, value: Any, expected: Any) -> Any:
 
 def _parse_dataclass(path: Path, record: str, values: dict[str, Any], config: Any) -> Any:
     hints, names = get_type_hints(config), [field.name for field in fields(config)]
-    unknown = sorted(values.keys() - set(names))
-    if unknown:
+    if unknown := sorted(values.keys() - set(names)):
         raise FormatError(path, f"unknown: {', '.join(unknown)}", record=record)
-    missing = [name for name in names if name not in values]
-    if missing:
+    if missing := [name for name in names if name not in values]:
         raise FormatError(path, f"missing: {', '.join(missing)}", record=record)
     parsed = {name: _parse(path, f"{record}.{name}", values[name], hints[name]) for name in names}
     try:

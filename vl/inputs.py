@@ -29,16 +29,15 @@ def find_inputs(paths: Iterable[Path]) -> Inputs:
     Raises:
         ValueError: there is no path, or there are only folders without images.
     """
-    files: list[Path] = []
-    failures: list[Exception] = []
+    inputs = Inputs([], [])
     for path in _expand_stdin(paths):
         try:
-            files += find_images([path])
+            inputs.files.extend(find_images([path]))
         except (OSError, ValueError) as error:
-            failures.append(error)
-    if not files and not any(isinstance(error, OSError) for error in failures):
-        raise ValueError("; ".join(map(str, failures)) or "no images to read")
-    return Inputs(files, failures)
+            inputs.failures.append(error)
+    if not inputs.files and not any(isinstance(error, OSError) for error in inputs.failures):
+        raise ValueError("; ".join(map(str, inputs.failures)) or "no images to read")
+    return inputs
 
 
 def find_labelled_images(sources: Sequence[Path]) -> list[LabelledImage]:

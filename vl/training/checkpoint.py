@@ -29,12 +29,8 @@ def save(path: Path, state: dict[str, Any], processes: Processes) -> None:
         cuda_random_states = all_gather(torch.cuda.get_rng_state(processes.device), processes)
     if not processes.first:
         return
-    state = {
-        "format": _FORMAT,
-        **state,
-        "random_states": random_states,
-        "cuda_random_states": cuda_random_states,
-    }
+    state = {"format": _FORMAT, "random_states": random_states, **state}
+    state["cuda_random_states"] = cuda_random_states
     with atomic_write(path) as beside:
         try:
             torch.save(state, beside)

@@ -32,10 +32,9 @@ def images(tmp_path):
 
 def test_images_stand_above_their_bars_in_reading_order(tmp_path, images):
     cells = [sheets.Cell(path, [sheets.Line("label", "50%", 0.5)]) for path in images]
-    assert (
-        sheets.write(tmp_path / "new" / "sheet.png", [*cells[:2], None, cells[2]], columns=3) == []
-    )
-    pixels = pixels_of(tmp_path / "new" / "sheet.png")
+    sheet = tmp_path / "new" / "sheet.png"
+    assert sheets.write(sheet, [*cells[:2], None, cells[2]], columns=3) == []
+    pixels = pixels_of(sheet)
     bars = np.argwhere(mask_of(pixels, sheets.BAR_COLOR))
     boxes = [np.argwhere(mask_of(pixels, color)) for color in COLORS]
     for box in boxes:
@@ -69,9 +68,8 @@ def test_tensors_are_drawn_without_smoothing(tmp_path):
 def test_frames_titles_and_headings_are_drawn(tmp_path, images):
     plain, framed = tmp_path / "plain.png", tmp_path / "framed.png"
     sheets.write(plain, [sheets.Cell(images[0])])
-    sheets.write(
-        framed, [sheets.Cell(images[0], (), "#ff00ff")], title="cat + dog $", headings=["clean"]
-    )
+    cell = sheets.Cell(images[0], (), "#ff00ff")
+    sheets.write(framed, [cell], title="cat + dog $", headings=["clean"])
     assert not mask_of(pixels_of(plain), "#ff00ff").any()
     assert mask_of(pixels_of(framed), "#ff00ff").any()
     assert len(pixels_of(framed)) == len(pixels_of(plain)) + 60

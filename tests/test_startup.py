@@ -40,16 +40,11 @@ def test_main_imports_no_heavy_library(arguments: list[str]) -> None:
     assert (code, libraries) == (2 if arguments == ["none"] else 0, [])
 
 
+@pytest.mark.parametrize(("flag", "expected"), [("--help", 0), ("--no-such-flag", 2)])
 @pytest.mark.parametrize("name", COMMANDS)
-def test_help_imports_no_heavy_library(name: str) -> None:
-    code, libraries, stderr = imports_of(*name.split(), "--help")
-    assert (code, libraries) == (0, []), stderr
-
-
-@pytest.mark.parametrize("name", COMMANDS)
-def test_flag_errors_import_no_heavy_library(name: str) -> None:
-    code, libraries, stderr = imports_of(*name.split(), "--no-such-flag", "1")
-    assert (code, libraries) == (2, []), stderr
+def test_help_and_flag_errors_import_no_heavy_library(name: str, flag: str, expected: int) -> None:
+    code, libraries, stderr = imports_of(*name.split(), flag)
+    assert (code, libraries) == (expected, []), stderr
 
 
 @pytest.mark.parametrize("name", COMMANDS)

@@ -2,28 +2,17 @@
 
 import sys
 import time
-from types import TracebackType
 
 from rich.console import Console
-from rich.progress import (
-    BarColumn,
-    MofNCompleteColumn,
-    Progress,
-    TextColumn,
-    TimeRemainingColumn,
-)
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
 _LINE_SECONDS = 60.0  # between lines without a terminal
 
 
 class ProgressBar:
-    """A progress bar up to a known total.
+    """A progress bar: ``"embed"`` is a task, ``"images"`` a unit.
 
-    Args:
-        task: its title: ``"embed"``.
-        total: of the unit.
-        unit: what is counted: ``"images"``.
-        quiet: prints nothing; for processes other than the first.
+    A quiet one prints nothing, for processes other than the first.
     """
 
     def __init__(self, task: str, total: int, *, unit: str, quiet: bool = False) -> None:
@@ -54,15 +43,10 @@ class ProgressBar:
             self._bar.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
         if self._bar:
             self._bar.stop()
-        elif not self._quiet and error is None:
+        elif kind is None:
             self._print_status("")
 
     def skip(self, count: int) -> None:
@@ -77,7 +61,7 @@ class ProgressBar:
         self._since_start += count
         if self._bar:
             self._bar.update(self._row, advance=count, text=text)
-        elif not self._quiet and time.monotonic() - self._last_line >= _LINE_SECONDS:
+        elif time.monotonic() - self._last_line >= _LINE_SECONDS:
             self._print_status(text)
 
     def print(self, line: str) -> None:

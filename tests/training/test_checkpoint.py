@@ -56,7 +56,9 @@ def test_log_is_truncated_to_the_checkpoint(tmp_path, cut):
         assert log_of(tmp_path) == log_of(tmp_path / "whole")
 
 
-def test_refuses_to_overwrite_a_run(tmp_path):
+def test_refuses_to_overwrite_a_run_or_to_resume_none(tmp_path):
+    with pytest.raises(FileNotFoundError, match="no run to resume"):
+        run(tmp_path, resume=True)
     run(tmp_path)
     before = (tmp_path / "state.pt").read_bytes()
     with pytest.raises(ValueError, match="already contains a run"):
@@ -76,11 +78,6 @@ def test_resuming_a_finished_run_does_nothing(tmp_path):
     _, result = run(tmp_path, resume=True)
     assert result.steps == 12
     assert (tmp_path / "log.jsonl").read_bytes() == log
-
-
-def test_refuses_to_resume_nothing(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no run to resume"):
-        run(tmp_path, resume=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"not a checkpoint", b"\x80\x04\x95cos\nsystem\n."])
@@ -129,15 +126,9 @@ def test_killed_run_ends_as_an_uninterrupted_one(tmp_path):
     assert training(killed, "--resume", "--die-at", "9").returncode == -9
     assert training(killed, "--resume", "--die-at", "2").returncode == -9
     assert training(killed, "--resume").returncode == 0
-    one, other = (
-        torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "killed")
-    )
-    assert_same_state(one, other)
-    one, other = (
-        (tmp_path / name / "best.safetensors").read_bytes() for name in ("whole", "killed")
-    )
-    assert one == other
-    assert log_of(tmp_path / "whole") == log_of(killed)
+    assert_same_state(tmp_path / "whole", killed)
+    best = [(folder / "best.safetensors").read_bytes() for folder in (tmp_path / "whole", killed)]
+    assert best[0] == best[1]
 
 
 @pytest.mark.slow
@@ -161,20 +152,19 @@ def test_two_processes_resume_their_random_states(tmp_path):
     killed = tmp_path / "killed"
     assert training(killed, "--die-at", "8", processes=2).returncode != 0
     assert training(killed, "--resume", processes=2).returncode == 0
-    one, other = (
-        torch.load(tmp_path / name / "state.pt", weights_only=True) for name in ("whole", "killed")
-    )
-    assert not torch.equal(*one["random_states"])
-    assert_same_state(one, other)
-    assert log_of(tmp_path / "whole") == log_of(killed)
+    state = assert_same_state(tmp_path / "whole", killed)
+    assert not torch.equal(*state["random_states"])
 
 
-def assert_same_state(one, other):
+def assert_same_state(*folders):
+    assert log_of(folders[0]) == log_of(folders[1])
+    one, other = (torch.load(folder / "state.pt", weights_only=True) for folder in folders)
     assert one["progress"] == other["progress"]
     for part in ("model", "ema"):
         assert one[part].keys() == other[part].keys()
         for key, value in one[part].items():
             assert torch.equal(value, other[part][key]), key
+    return one
 
 
 def training(folder, *flags, processes=1):

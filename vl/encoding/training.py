@@ -23,7 +23,7 @@ from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.task import EncoderTask, pixels_of
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import Schedule, optimizer, schedule
-from vl.training.parallel import Processes, restarted, shard
+from vl.training.parallel import Processes, restarts, shard
 
 FILE_NAME = "encoder.safetensors"  # of the result, in the output folder
 _TOP = 5
@@ -129,7 +129,7 @@ def train_encoder(
 
 def resumes(config: EncoderTrainingConfig, output_dir: Path) -> bool:
     """Whether a training continues from a checkpoint; torchrun restarts with the same flags."""
-    return config.resume or (restarted() and (output_dir / "state.pt").exists())
+    return config.resume or (restarts() > 0 and (output_dir / "state.pt").exists())
 
 
 def open_splits(

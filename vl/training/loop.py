@@ -179,12 +179,10 @@ class _Run:
         validation: ValidationConfig[Any] | None,
     ) -> None:
         assert isinstance(task, nn.Module)
-        self._path = checkpoints.folder / "state.pt"
+        folder = checkpoints.folder
+        self._path = folder / "state.pt"
         if self._path.exists() and not checkpoints.resume:
-            raise ValueError(
-                f"{checkpoints.folder} already contains a run; continue it with --resume, or "
-                "choose another folder"
-            )
+            raise ValueError(f"{folder} already contains a run; use --resume, or another folder")
         if checkpoints.resume and not self._path.exists():
             raise FileNotFoundError(f"{self._path}: there is no run to resume")
         self._task: nn.Module = task
@@ -243,9 +241,8 @@ class _Run:
         remaining = prefetch(batches.epoch(progress.epoch, first=progress.batch))
         saved = time.monotonic()
         while group := list(islice(remaining, self._config.gradient_accumulation)):
-            factor = schedule(progress.step)
             for parameters in self._optimizer.param_groups:
-                parameters["lr"] = parameters["initial_lr"] * factor
+                parameters["lr"] = parameters["initial_lr"] * schedule(progress.step)
             result = optimizer_step(
                 self._replicas,
                 group,
@@ -308,7 +305,7 @@ class _Run:
             "progress": vars(self._progress).copy(),
             "log_bytes": log.flush(),
             "model": model,
-            "ema": self._ema.state_dict() if self._ema else None,
+            "ema": self._ema and self._ema.state_dict(),
             "optimizer": optimizer,
         }
         checkpoint.save(self._path, state, self._processes)

@@ -70,9 +70,9 @@ def process_group(device: str) -> Iterator[Processes]:
         dist.destroy_process_group()
 
 
-def restarted() -> bool:
-    """Whether torchrun has restarted the processes after one of them died."""
-    return _restarts() > 0
+def restarts() -> int:
+    """How often torchrun has restarted the processes after one of them died."""
+    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))
 
 
 def all_reduce(value: Tensor, processes: Processes) -> Tensor:
@@ -283,13 +283,9 @@ def _init_process_group(backend: str) -> None:
     connect to addresses of dead ones: each start uses its own prefix. Several machines may count
     their restarts differently; there torchrun needs TORCH_DISABLE_SHARE_RDZV_TCP_STORE=1.
     """
-    if not restarted() or os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
+    if not restarts() or os.environ.get("GROUP_WORLD_SIZE", "1") != "1":
         dist.init_process_group(backend)
         return
     store, rank, size = next(rendezvous("env://"))
-    store = PrefixStore(f"restart {_restarts()}", store)
+    store = PrefixStore(f"restart {restarts()}", store)
     dist.init_process_group(backend, store=store, rank=rank, world_size=size)
-
-
-def _restarts() -> int:
-    return int(os.environ.get("TORCHELASTIC_RESTART_COUNT", "0"))  # set by torchrun

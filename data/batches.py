@@ -203,7 +203,7 @@ def random_view(vectors: Tensor) -> ImageSource:
     return lambda indices, seeds: vectors[indices, seeds % vectors.shape[1]]
 
 
-def prefetch(items: Iterator[Item], *, depth: int = 2) -> Iterator[Item]:
+def prefetch(items: Iterator[Item], *, depth: int = 3) -> Iterator[Item]:
     """The same items, computed up to ``depth`` ahead in a thread.
 
     An exception of ``items`` is raised where its item would have come.

@@ -11,8 +11,7 @@ from torch import Tensor
 from vl.data.choices import CropCount
 from vl.data.images.decode import resize_pixels
 
-# Length of the image's shorter side before crops of SIDE pixels are cut; for another crop size the
-# scales grow in proportion.
+# Lengths of the image's shorter side before crops of SIDE pixels are cut; others in proportion.
 SIDE = 224
 SCALE = 256
 SCALES = (256, 288, 320, 352)

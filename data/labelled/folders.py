@@ -77,13 +77,15 @@ def read_class_folders(path: Path) -> LabelledImages:
     if empty:
         problem = f"{len(empty)} of {len(folders)} classes have no image: {first_few(empty)}"
         raise ValueError(f"{path}: {problem}")
-    warnings = []
-    if skipped:
-        problem = f"{len(skipped)} files without an image's suffix: {first_few(skipped)}"
-        warnings.append(f"skipped {problem}")
-    if links:
-        problem = f"{len(links)} links to folders: {first_few(list(map(str, links)))}"
-        warnings.append(f"skipped {problem}")
+    reasons = {
+        "files without an image's suffix": skipped,
+        "links to folders": list(map(str, links)),
+    }
+    warnings = [
+        f"skipped {len(names)} {reason}: {first_few(names)}"
+        for reason, names in reasons.items()
+        if names
+    ]
     return _labelled_images(images, warnings)
 
 

@@ -190,26 +190,17 @@ def _label_and_name(path: Path, sample: Sample, class_index: Mapping[str, int]) 
     else:
         expected = f"an index or a class of {CLASSES}" if class_index else "a class's index"
         raise FormatError(path, f"expected {expected}, got {text[:40]!r}", record=sample.record)
-    metadata = _metadata(sample.metadata)
-    if metadata is None:
-        return label, f"{path.stem}/{sample.key}"
-    name, class_name = metadata
-    if class_index and class_index.get(class_name) != label:
-        problem = f"its .json has {class_name!r}, which is not class {label} of {CLASSES}"
-        raise FormatError(path, problem, record=sample.record)
-    return label, name
-
-
-def _metadata(text: bytes) -> tuple[str, str] | None:
-    """Name and class of a .json of `vl shard`; None for any other."""
     try:
-        value = json.loads(text)
+        metadata = json.loads(sample.metadata)
     except (ValueError, RecursionError):
-        return None
-    match value:
-        case {"name": str(name), "label": str(label)} if len(value) == 2:
-            return name, label
-    return None
+        metadata = None
+    match metadata:
+        case {"name": str(name), "label": str(class_name)} if len(metadata) == 2:
+            if class_index and class_index.get(class_name) != label:
+                problem = f"its .json has {class_name!r}, which is not class {label} of {CLASSES}"
+                raise FormatError(path, problem, record=sample.record)
+            return label, name
+    return label, f"{path.stem}/{sample.key}"  # not of `vl shard`
 
 
 def _warnings(skipped: Mapping[str, int], *, empty: int, of: Sequence[str]) -> list[str]:

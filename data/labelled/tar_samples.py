@@ -53,7 +53,6 @@ def read_samples(path: Path, file: BufferedReader, skipped: Counter[str]) -> Ite
     Raises:
         FormatError: the tar is compressed, truncated or damaged; or a sample has no image or two,
             no class, or members that are not adjacent. Names the member.
-        OSError: it cannot be read.
     """
     if file.peek(_BLOCK).startswith(_MAGIC) or path.name.lower().endswith(COMPRESSED):
         problem = "compressed; decompress it to a plain .tar first, for random access"

@@ -7,7 +7,7 @@ import re
 import stat
 import tempfile
 import zlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -127,19 +127,14 @@ def read_json(path: Path) -> Any:
     return parse_json(path, decode_text(path, path.read_bytes()))
 
 
-def parse_json(
-    path: Path | str,
-    text: str,
-    *,
-    object_pairs_hook: Callable[[list[tuple[str, Any]]], Any] | None = None,
-) -> Any:
+def parse_json(path: Path | str, text: str) -> Any:
     """The value of a file's JSON text, by `json.loads`.
 
     Raises:
         FormatError: not JSON, or JSON that cannot be read.
     """
     try:
-        return json.loads(text, object_pairs_hook=object_pairs_hook)
+        return json.loads(text)
     except json.JSONDecodeError as error:
         if not text.strip():
             raise FormatError(path, "the file is empty") from error

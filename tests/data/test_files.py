@@ -121,11 +121,6 @@ def test_refuses_text_that_is_not_json(text, message):
         parse_json(PATH, text)
 
 
-def test_object_pairs_hook_builds_objects():
-    assert parse_json(PATH, '{"a": 1, "a": 2}') == {"a": 2}
-    assert parse_json(PATH, '{"a": 1, "a": 2}', object_pairs_hook=list) == [("a", 1), ("a", 2)]
-
-
 def test_names_of_json_types():
     values = [None, {}, [], "", True, 7, 1.5]
     names = "null, an object, a list, a string, true or false, the number 7, the number 1.5"

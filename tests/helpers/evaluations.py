@@ -4,7 +4,6 @@ from collections.abc import Sequence
 
 from vl.data.captions.captions import CaptionedImage
 from vl.data.captions.ptb.tokens import words
-from vl.evaluation.evaluate import summarize
 from vl.evaluation.output import CaptionEvaluation, ScoredSystem
 from vl.evaluation.pairing import PairedCaptions
 from vl.metrics.diversity import diversity
@@ -29,7 +28,7 @@ def evaluation(
         pairs = PairedCaptions(images, captions, 2, num_unmatched)
         return ScoredSystem(name, pairs, evaluator(captions))
 
-    return summarize(
+    return CaptionEvaluation(
         evaluator,
         system(name, candidates, 1),
         Resampling(num_resamples, 0.9, 4),

@@ -27,7 +27,7 @@ from vl.metrics.cider import DocumentFrequencies, read_frequencies
 from vl.metrics.diversity import Diversity, diversity
 from vl.metrics.evaluator import Evaluator, Tokenizer
 from vl.metrics.names import DEFAULT_METRICS, TFIDF_METRICS, EvaluationMetric, caption_metrics
-from vl.metrics.significance import Resampling, compare_scores
+from vl.metrics.significance import Resampling
 
 _log = logging.getLogger(__name__)
 
@@ -35,7 +35,7 @@ T = TypeVar("T")
 
 
 def evaluate_files(request: EvaluationRequest) -> CaptionEvaluation:
-    """Evaluate a file of captions; warnings are logged, one sentence each.
+    """Evaluate a file of captions; warnings are logged, one sentence system.
 
     Raises:
         FormatError: a file is invalid, or the files do not belong together.
@@ -66,7 +66,7 @@ def evaluate_files(request: EvaluationRequest) -> CaptionEvaluation:
         scored = evaluator(baseline_pairs.captions)
         baseline = ScoredSystem(str(request.compare_with), baseline_pairs, scored)
     _warn(evaluator, [system, baseline] if baseline else [system], request.source)
-    return summarize(
+    return CaptionEvaluation(
         evaluator,
         system,
         Resampling(request.num_resamples, request.confidence, request.seed),
@@ -134,34 +134,11 @@ def evaluate_captions(
     )
     pairs = PairedCaptions(images, [captions[image.image_id] for image in images], 0, 0)
     system = ScoredSystem("candidates", pairs, evaluator(pairs.captions))
-    return summarize(
+    return CaptionEvaluation(
         evaluator,
         system,
         Resampling(num_resamples, confidence, seed),
         diversity=_diversity(system) if "diversity" in metrics else None,
-    )
-
-
-def summarize(
-    evaluator: Evaluator,
-    system: ScoredSystem,
-    resampling: Resampling,
-    *,
-    baseline: ScoredSystem | None = None,
-    sources: Sequence[str] = (),
-    diversity: Diversity | None = None,
-) -> CaptionEvaluation:
-    """The scores of all images together, compared with those of the baseline if there is one."""
-    scores = system.scored.scores
-    return CaptionEvaluation(
-        evaluator=evaluator,
-        system=system,
-        corpus_scores=evaluator.corpus_scores(scores, resampling),
-        resampling=resampling,
-        sources=sources,
-        baseline=baseline,
-        comparisons=compare_scores(scores, baseline.scored.scores, resampling) if baseline else (),
-        diversity=diversity,
     )
 
 
@@ -211,17 +188,10 @@ def _diversity(system: ScoredSystem, training: Iterable[str] | None = None) -> D
 def _warn(evaluator: Evaluator, systems: Sequence[ScoredSystem], source: str) -> None:
     images = systems[0].pairs.images
     ids = [image.image_id for image in images]
-    messages = [
-        caption_warnings(
-            system.name, images=ids, captions=system.pairs.captions, tokens=system.scored.tokens
-        )
-        for system in systems
-    ]
-    of_references = caption_warnings(
-        source,
-        images=[image.image_id for image in images for _ in image.captions],
-        captions=[caption for image in images for caption in image.captions],
-        tokens=list(chain.from_iterable(evaluator.references)),
-    )
-    for message in chain(*messages, of_references):
-        _log.warning("%s", message)
+    files = [(system.name, ids, system.pairs.captions, system.scored.tokens) for system in systems]
+    reference_ids = [image.image_id for image in images for _ in image.captions]
+    references = [caption for image in images for caption in image.captions]
+    files.append((source, reference_ids, references, list(chain(*evaluator.references))))
+    for path, ids, captions, tokens in files:
+        for message in caption_warnings(path, images=ids, captions=captions, tokens=tokens):
+            _log.warning("%s", message)

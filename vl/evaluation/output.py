@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -10,7 +11,7 @@ from vl.data.files import atomic_write, escape_unprintable
 from vl.evaluation.pairing import PairedCaptions
 from vl.metrics.diversity import Diversity
 from vl.metrics.evaluator import CorpusScore, Evaluator, ScoredCaptions
-from vl.metrics.significance import Comparison, Interval, Resampling
+from vl.metrics.significance import Comparison, Interval, Resampling, compare_scores
 
 if TYPE_CHECKING:
     import pandas as pd  # type: ignore[import-untyped]  # optional, and it has no stubs
@@ -31,16 +32,26 @@ class CaptionEvaluation:
 
     evaluator: Evaluator
     system: ScoredSystem
-    corpus_scores: Sequence[CorpusScore]
     resampling: Resampling
     """With ``num_resamples`` 0 there are no intervals."""
     sources: Sequence[str] = ()
     """Names of the references' files."""
     baseline: ScoredSystem | None = None
     """Another system's captions of the same images."""
-    comparisons: Sequence[Comparison] = ()
-    """Of the system with the baseline."""
     diversity: Diversity | None = None
+
+    @cached_property
+    def corpus_scores(self) -> list[CorpusScore]:
+        """The scores of all images together, with intervals and signatures."""
+        return self.evaluator.corpus_scores(self.system.scored.scores, self.resampling)
+
+    @cached_property
+    def comparisons(self) -> list[Comparison]:
+        """The scores compared with the baseline's; none without a baseline."""
+        if self.baseline is None:
+            return []
+        scores = self.system.scored.scores, self.baseline.scored.scores
+        return compare_scores(*scores, self.resampling)
 
     def __str__(self) -> str:
         """Scores, comparisons and signatures, one per line."""

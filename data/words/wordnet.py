@@ -51,41 +51,31 @@ class WordNet:
         self._check_acyclic(pairs)
 
     @classmethod
-    def from_files(cls, words: Path | str, *, is_a: Path | str) -> "WordNet":
-        """Read the two files published with ImageNet.
+    def load(cls, source: Path | str) -> "WordNet":
+        """Load a folder with the two files published with ImageNet, or ``nltk``.
 
         Args:
-            words: lines of an id, a tab, and its words separated by commas.
-            is_a: lines of a hypernym's id, a space, and a hyponym's.
+            source: the folder. In ``words.txt`` a line has an id, a tab, and its words separated
+                by commas; in ``is_a.txt`` a hypernym's id, a space, and a hyponym's.
 
         Raises:
             FormatError: a line has another format, or see the constructor.
-            OSError: a file cannot be read.
+            OSError: a file cannot be read, or NLTK has no WordNet.
         """
+        if str(source) == "nltk":
+            return cls.from_nltk()
+        is_a = Path(source) / "is_a.txt"
         pairs = []
         for number, line in enumerate(_lines(is_a), 1):
             parent, space, child = line.partition(" ")
             if not space:
-                raise _line_error(
-                    is_a, number, f"expected two ids separated by a space, not {line!r}"
-                )
+                problem = f"expected two ids separated by a space, not {line!r}"
+                raise _line_error(is_a, number, problem)
             pairs.append((parent, child))
         try:
-            return cls(_read_words(words), pairs)
+            return cls(_read_words(Path(source) / "words.txt"), pairs)
         except _PairError as error:
             raise _line_error(is_a, error.index + 1, error.problem) from error
-
-    @classmethod
-    def load(cls, source: Path | str) -> "WordNet":
-        """Load a folder with ImageNet's words.txt and is_a.txt, or ``nltk``.
-
-        Raises:
-            FormatError: see ``from_files``.
-            OSError: there are no such files, or NLTK has no WordNet.
-        """
-        if str(source) == "nltk":
-            return cls.from_nltk()
-        return cls.from_files(Path(source) / "words.txt", is_a=Path(source) / "is_a.txt")
 
     @classmethod
     def from_nltk(cls, corpus: Any = None) -> "WordNet":

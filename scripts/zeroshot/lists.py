@@ -26,9 +26,7 @@ def main() -> int:
     parser.add_argument("data", type=Path)
     parser.add_argument("output", type=Path)
     flags = parser.parse_args()
-    wordnet = WordNet.from_files(
-        flags.data / "wordnet/words.txt", is_a=flags.data / "wordnet/is_a.txt"
-    )
+    wordnet = WordNet.load(flags.data / "wordnet")
     held_out = wordnet.read_list(FOLDER / "held_out.txt")
     lists: dict[str, list[str]] = {"train": [], "unseen": [], "seen": [], "caltech": []}
     for folder in IMAGENET:

@@ -30,7 +30,7 @@ def write(tmp_path):
 
 
 def test_a_line_is_a_label_with_its_synonyms(write):
-    listed = read_label_file(write("tench, Tinca tinca\n  okapi \nelectric guitar"))
+    listed = read_label_file(write("\ufefftench, Tinca tinca\n  okapi \nelectric guitar"))
     assert listed.texts == ("tench, Tinca tinca", "okapi", "electric guitar")
     assert listed.notes == ()
     (label,) = read_label_file(write("n01440764\ttench , Tinca tinca\n")).texts
@@ -141,10 +141,6 @@ def test_refuses_text_without_labels(text):
 def test_refuses_several_lines_of_labels():
     with pytest.raises(ValueError, match="lines"):
         parse_labels("okapi\nzebra, horse")
-
-
-def test_byte_order_mark(write):
-    assert read_label_file(write("\ufeffokapi\nokapi\n")).texts == ("okapi",)
 
 
 def test_file_of_that_name_is_read(tmp_path, monkeypatch):

@@ -139,7 +139,7 @@ def test_order_of_pairs_does_not_matter(small):
         assert small.hops([name]).tolist() == other.hops([name]).tolist()
 
 
-def test_load_from_files(small, tmp_path):
+def test_load(small, tmp_path):
     write_files(tmp_path)
     wordnet = WordNet.load(tmp_path)
     assert wordnet.lemmas() == small.lemmas()

@@ -132,17 +132,6 @@ def test_candidates_of_a_file(folder, capsys):
     refused(capsys, "6 labels of images", "--labels", "red, green")
 
 
-def test_names_are_found_among_candidates_with_ids(folder, capsys):
-    """Otherwise each label would be its own rival."""
-    labeller(ids=True).save(folder / "labeller")
-    (folder / "labels.txt").write_text("\n".join(f"{i}\t{name}" for name, i in IDS.items()))
-    for flags in ([], ["--labels", "labels.txt"]):
-        found = {result["name"]: result for result in results(capsys, *flags)["results"]}
-        assert found["seen among seen"]["candidates"] == 5
-        assert found["unseen among all"]["candidates"] == 8
-        assert found["seen among seen"]["hit"][0] == 1
-
-
 def test_ids_get_their_words_from_wordnet(folder, capsys):
     coloured.listed(folder / "list.txt", folder / "images")
     refused(capsys, "n00000005 is without words", images=["list.txt"])

@@ -1,9 +1,7 @@
 """`vl label`: its output is the labeller's predictions, and nothing is lost in silence."""
 
-import io
 import json
 import os
-import sys
 
 import pytest
 
@@ -162,14 +160,6 @@ def test_uncalibrated_labeller_has_no_probabilities(tmp_path, paths, capsys):
     assert all(line.endswith("\t-") for line in capsys.readouterr().out.splitlines())
     assert run(model, paths[0], *LABELS_FLAG, "--none-of-these", 0.5) == 2
     assert "calibrated" in capsys.readouterr().err
-
-
-def test_paths_from_stdin(model, paths, capsys, monkeypatch):
-    text = f"{paths[1]}\n\n{paths[0]}\r\n".encode()
-    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(text)))
-    assert run(model, "-", paths[2], *LABELS_FLAG, "--top-k", 1) == 0
-    found = [line.split("\t")[0] for line in capsys.readouterr().out.splitlines()]
-    assert found == [str(paths[1]), str(paths[0]), str(paths[2])]
 
 
 def test_unreadable_images_are_reported_and_the_rest_labelled(model, paths, tmp_path, capsys):

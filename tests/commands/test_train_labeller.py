@@ -14,7 +14,6 @@ from vl import bundle
 from vl.__main__ import main
 from vl.data.words.labels import Label
 from vl.encoders.table import ENCODERS
-from vl.encoders.weights import fingerprint
 from vl.encoding.pretrained import load_encoder
 from vl.labelling.labeller import Labeller
 
@@ -163,22 +162,17 @@ def test_seed_decides_the_file(folder):
 
 
 def test_embeddings_replace_encoding(folder):
-    """Of the same images; a cache is float16."""
     views, common = ("plain", "flip"), (*WORDS, *ENCODER[:4], *QUICK)
-    model = embedder(
-        encoder=load_encoder("tiny", folder / "weights"), views=views, resize="center-crop"
-    )
+    weights = load_encoder("tiny", folder / "weights")
+    model = embedder(encoder=weights, views=views, resize="center-crop")
     write_embeddings(folder / "images.npy", folder / "images", model)
-    flags = ["--embeddings", "images.npy", *NO_DEVELOPMENT]
     encoded = trained("--views", *views, *NO_DEVELOPMENT, common=common)
+    flags = ["--embeddings", "images.npy", *NO_DEVELOPMENT]
     cached = trained(*flags, common=common, output="cached")
     assert cached.embedder.views == views
     assert accuracy(cached, folder / "images") == 1
     pair = (weight(encoded).flatten(), weight(cached).flatten())
-    assert torch.nn.functional.cosine_similarity(*pair, dim=0) > 0.99
-    (folder / "list.txt").write_text("red/0.png\tred\nred/1.png\tred\nblue/0.png\tblue\n")
-    by_list = trained(*flags, images=["list.txt"], common=common, output="list")
-    assert by_list.training["images"] == 3
+    assert torch.nn.functional.cosine_similarity(*pair, dim=0) > 0.99  # a cache is float16
 
 
 def test_held_out_labels_are_in_no_split(folder, capsys):
@@ -200,30 +194,23 @@ def test_ids_and_names_of_two_sources_are_one_label(folder, capsys):
     labeller = trained(*flags, images=sources)
     assert "48 images of 8 labels" in capsys.readouterr().err
     assert set(labeller.seen) == {Label(name, IDS[name]) for name in NAMES}
-    for index, lines in enumerate((f"{IDS['red']}\n", "red\n", f"{IDS['red']} rot\nblue\n")):
-        (folder / "held.txt").write_text(lines)
-        held_out = ["--held-out", "held.txt"]
-        labeller = trained(*flags, *held_out, images=sources, output=f"run{index}")
-        assert not labeller.is_seen(Label("red", IDS["red"]))
-        assert len(labeller.seen) == 8 - (1 + lines.count("blue"))
+    (folder / "held.txt").write_text(f"{IDS['red']} rot\nblue\n")
+    labeller = trained(*flags, "--held-out", "held.txt", images=sources, output="other")
+    assert not labeller.is_seen(Label("red", IDS["red"]))
+    assert len(labeller.seen) == 6
     refused(capsys, "without words", images=["list.txt"])  # without a WordNet
 
 
-def test_unreadable_images_and_labels_without_vectors(folder, capsys):
-    (folder / "images/red/0.png").write_text("no image")
+def test_unreadable_images_and_labels_without_vectors_are_left_out(folder, capsys):
     for path in (folder / "images/blue").iterdir():
         path.write_bytes(b"")
     coloured.words(folder / "fewer.txt", NAMES[:7])
-    common = ["--word-vectors", "fewer.txt", *ENCODER, *QUICK]
-    labeller = trained(*DEVELOPMENT, common=common)
+    labeller = trained(*DEVELOPMENT, common=["--word-vectors", "fewer.txt", *ENCODER, *QUICK])
     stderr = capsys.readouterr().err
-    for line in ("images/red/0.png", "5 of 32", "'blue'", "no vector: pink"):
-        assert line in stderr
+    assert "4 of 32" in stderr
+    assert "no vector: pink" in stderr
     known = {label.text for label in (*labeller.seen, *labeller.development)}
     assert known == set(NAMES[:7]) - {"blue"}
-    for path in (folder / "images").rglob("*.png"):
-        path.write_bytes(b"no image")
-    refused(capsys, "none of 32 images", *NO_DEVELOPMENT, "--output-dir", "other")
 
 
 @pytest.mark.parametrize("count", [1, 3])
@@ -231,13 +218,6 @@ def test_two_labels_of_few_images_suffice(folder, count):
     coloured.folders(folder / "two", NAMES[:2], count=count)
     labeller = trained("--method", "both", *NO_DEVELOPMENT, images=["two"])
     assert accuracy(labeller, folder / "two", NAMES[:2]) == 1
-
-
-def test_encoder_of_a_labeller(folder):
-    first = trained(*NO_DEVELOPMENT)
-    encoder = ["--weights", "run/labeller.safetensors", "--encoder", "tiny", "--views", "plain"]
-    other = trained(*NO_DEVELOPMENT, common=[*WORDS, *encoder, *QUICK], output="other")
-    assert fingerprint(first.embedder.encoder) == fingerprint(other.embedder.encoder)
 
 
 def test_folder_in_use_is_refused(folder, capsys):

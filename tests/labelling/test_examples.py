@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from tests.helpers import colored_images as coloured
-from tests.helpers.tiny_captioner import Tiny, alter, embedder
-from tests.helpers.tiny_labeller import labeller, write_embeddings
+from tests.helpers.tiny_captioner import Tiny, embedder
+from tests.helpers.tiny_labeller import write_embeddings
 from vl.data.errors import FormatError
 from vl.data.words.label_lists import LabelList
 from vl.data.words.labels import Label
@@ -278,10 +278,3 @@ def test_held_out_images_go_with_their_vectors(folder, caplog):
     assert torch.equal(rest.vectors, before.vectors[:3])
     assert "3 images of 1 labels; 2 are listed" in caplog.text
     assert "a note" in caplog.text
-
-
-def test_labeller_with_changed_encoder_is_refused(folder):
-    labeller().save(folder / "labeller")
-    alter(folder / "labeller", lambda c, t: t["encoder.mean"].add_(1))
-    with pytest.raises(FormatError, match="weights"):
-        load([folder / "images"], weights=folder / "labeller")

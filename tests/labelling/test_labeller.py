@@ -7,6 +7,7 @@ import torch.nn.functional as F
 
 from tests.helpers.tiny_captioner import drawings, embedder
 from tests.helpers.tiny_labeller import (
+    SEEN,
     WIDTH,
     WORDS,
     calibration,
@@ -16,7 +17,6 @@ from tests.helpers.tiny_labeller import (
     wordnet,
     words,
 )
-from vl.data.errors import FormatError
 from vl.data.images.decode import decode, square
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
@@ -84,14 +84,6 @@ def test_gradients_flow_only_on_request():
     assert not model.project(vectors).requires_grad
     model.project(vectors, gradient=True).sum().backward()
     assert vectors.grad.abs().sum() > 0
-
-
-def test_kinds_of_images_are_alike(paths):
-    model = labeller()
-    expected = model(paths, labels=LABELS)
-    for images in ([decode(path) for path in paths], [path.read_bytes() for path in paths]):
-        assert model(images, labels=LABELS) == expected
-    assert model([], labels=LABELS) == []
 
 
 @pytest.mark.parametrize("none_of_these", [None, 0.2])
@@ -199,23 +191,14 @@ def test_nearest_words(projected):
         assert [label.text for label in answer.predictions] == best
 
 
-@pytest.mark.parametrize(
-    ("label", "synset", "seen"),
-    [
-        (" BALL ", None, True),
-        ("forest  giraffe", None, True),
-        ("Okapi, ball", None, True),
-        ("box, ball", None, False),  # its first name is another
-        ("anything", "n00000003", True),
-        ("okapi", "n00000009", False),  # by its id another okapi
-        ("ball", "n00000009", True),  # the seen ball has no id
-    ],
-)
-def test_seen_labels(label, synset, seen):
-    assert labeller().is_seen(Label(label, synset)) is seen
-    development = labeller(seen=(), development=labeller().seen)
-    assert development.is_development(Label(label, synset)) is seen
-    assert not development.is_seen(Label(label, synset))
+def test_seen_and_development_labels_are_found_as_labels_are():
+    """By id, else by the first name; see tests/data/words/test_labels.py."""
+    for field, method in (("seen", Labeller.is_seen), ("development", Labeller.is_development)):
+        model = labeller(**{"seen": (), field: SEEN})
+        assert method(model, Label("forest  giraffe"))
+        assert method(model, Label("anything", "n00000003"))
+        assert not method(model, Label("box, ball"))  # its first name is another
+        assert not method(model, Label("okapi", "n00000009"))
 
 
 def test_ids_place_labels_by_their_hypernyms():
@@ -255,12 +238,6 @@ def test_invalid_arguments_are_refused(paths, settings, word):
         labeller()(paths[:1], **settings)
 
 
-def test_file_that_is_no_image_is_refused(tmp_path):
-    (tmp_path / "a.jpg").write_bytes(b"no image")
-    with pytest.raises(FormatError, match=r"a\.jpg"):
-        labeller()([tmp_path / "a.jpg"], labels=LABELS)
-
-
 @pytest.mark.parametrize(
     ("changed", "word"),
     [
@@ -279,9 +256,3 @@ def test_parts_that_do_not_match_are_refused(changed, word):
     parts = {"projections": model.projections, "space": model.space, "seen": (), **changed}
     with pytest.raises(ValueError, match=word):
         Labeller(embedder(), **parts)
-
-
-def test_progress_of_long_lists():
-    counts: list[int] = []
-    labeller().candidates(["ball"] * 2500, advance=counts.append)
-    assert counts == [1000, 1000, 500]

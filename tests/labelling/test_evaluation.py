@@ -15,6 +15,7 @@ from vl.data.words.wordnet import WordNet
 from vl.decoders.devise import Devise
 from vl.labelling.calibration import Calibration
 from vl.labelling.evaluation import evaluate
+from vl.labelling.examples import EmbeddedExamples
 from vl.labelling.labeller import Labeller
 from vl.metrics.zero_shot import KS
 
@@ -63,8 +64,9 @@ def run(*, images=IMAGES, labels=None, model=None, **settings):
         targets=tuple(unique.index(name) for name in names),
         labels=tuple((labels or {}).get(name, Label(name)) for name in unique),
     )
-    vectors = F.pad(directions(*angles), (0, Tiny.width - 2))
-    return evaluate(model or labeller(), vectors, labelled, **settings)
+    vectors = F.pad(directions(*angles), (0, Tiny.width - 2))[:, None]
+    model = model or labeller()
+    return evaluate(model, EmbeddedExamples(model.embedder, labelled, vectors), **settings)
 
 
 def by_name(evaluation):

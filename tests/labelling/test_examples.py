@@ -19,8 +19,8 @@ from vl.labelling.examples import (
     EmbeddedExamples,
     Examples,
     embed_examples,
-    load_embedded_examples,
-    load_examples_for,
+    load_embedder,
+    load_examples,
     read_examples,
     split_examples,
 )
@@ -193,11 +193,9 @@ def folder(tmp_path, monkeypatch):
 
 
 def load(sources, **config):
-    config = {"encoder": "tiny", **config}
-    device = torch.device("cpu")
-    return load_embedded_examples(
-        sources, EncoderConfig(**config), lemmas=None, device=device, quiet=True
-    )
+    config = EncoderConfig(**{"encoder": "tiny", **config})
+    model = load_embedder(config, device=torch.device("cpu"))
+    return load_examples(model, sources, config.embeddings, lemmas=None, quiet=True)
 
 
 def test_images_are_encoded_in_every_view(folder):
@@ -236,11 +234,11 @@ def test_cached_embeddings_go_by_name(folder):
 def test_embeddings_of_another_embedder_are_refused(folder):
     model, images = embedder(views=BOTH), folder / "images"
     path = write_embeddings(folder / "a.npy", images, embedder(views=BOTH[::-1]))
-    embedded = load_examples_for(model, [images], path, lemmas=None)  # a mean has no order
+    embedded = load_examples(model, [images], path, lemmas=None)  # a mean has no order
     assert embedded.vectors.shape == (6, 2, Tiny.width)
     coloured.folders(images, ["red"], count=1, first=9)
     with pytest.raises(ValueError, match=r"red/9\.png"):
-        load_examples_for(model, [images], path, lemmas=None)
+        load_examples(model, [images], path, lemmas=None)
     for name, other, word in (
         ("views.npy", embedder(), "views plain"),
         ("crop.npy", embedder(views=BOTH, resize="center-crop"), "center-crop"),
@@ -248,7 +246,7 @@ def test_embeddings_of_another_embedder_are_refused(folder):
     ):
         path = write_embeddings(folder / name, images, other)
         with pytest.raises(ValueError, match=rf"{name}.*{word}"):
-            load_examples_for(model, [images], path, lemmas=None)
+            load_examples(model, [images], path, lemmas=None)
     with pytest.raises(ValueError, match="encoder"):
         load([], weights=folder / "weights", embeddings=folder / "encoder.npy")
 

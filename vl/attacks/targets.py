@@ -96,15 +96,15 @@ class TargetLabeller:
 
     def target(self, text: str) -> Output:
         """A candidate label, with a vector, by its text or one of its synonyms."""
-        texts = self.candidates.texts
-        matches = LabelIndex(self.candidates.labels).find_closest(Label(text))
+        labels = self.candidates.labels
+        matches = LabelIndex(labels).find_closest(Label(text))
         if not matches:
-            raise ValueError(f"target {text!r} is not among the {len(texts)} labels")
+            raise ValueError(f"target {text!r} is not among the {len(labels)} labels")
         if len(matches) > 1:
             raise ValueError(f"target {text!r} matches {len(matches)} labels; expected one")
         if not self._has_vector[matches[0]]:
             raise ValueError(f"target {text!r} has no word vector, so it is never predicted")
-        return Output(texts[matches[0]], (matches[0],))
+        return Output(labels[matches[0]].text, (matches[0],))
 
     def loss(self, targets: Sequence[Output]) -> ImageLoss:
         """Cross-entropy of each image's label over the candidates.

@@ -38,11 +38,6 @@ class Candidates(NamedTuple):
     neighbors: NearestNeighbors
 
     @property
-    def texts(self) -> tuple[str, ...]:
-        """The labels' texts."""
-        return tuple(label.text for label in self.labels)
-
-    @property
     def without_vector(self) -> tuple[int, ...]:
         """Indices of the labels that can never be predicted."""
         return tuple(self.vectors.isnan().any(1).nonzero()[:, 0].tolist())

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from torch import Tensor
 
 from vl.data.files import first_few
 from vl.data.words.label_lists import read_labels
@@ -13,7 +12,7 @@ from vl.data.words.labels import Label, UniqueLabels
 from vl.data.words.wordnet import WordNet
 from vl.labelling.candidates import Candidates
 from vl.labelling.evaluation_results import GroupResult, LabelEvaluation, Rejection
-from vl.labelling.examples import Examples, load_examples_for
+from vl.labelling.examples import EmbeddedExamples, load_examples
 from vl.labelling.labeller import Labeller
 from vl.metrics.ngrams import Ints
 from vl.metrics.zero_shot import (
@@ -70,15 +69,9 @@ def evaluate_labels(
         candidates = listed.labels
         for note in listed.notes:
             _log.info("candidates: %s", note)
-    embedded = load_examples_for(labeller.embedder, images, embeddings, lemmas=lemmas)
+    embedded = load_examples(labeller.embedder, images, embeddings, lemmas=lemmas)
     evaluation = evaluate(
-        labeller,
-        embedded.vectors.mean(1),
-        embedded.examples,
-        candidates,
-        csls=csls,
-        none_of_these=none_of_these,
-        wordnet=net,
+        labeller, embedded, candidates, csls=csls, none_of_these=none_of_these, wordnet=net
     )
     if evaluation.excluded:
         _log.info(
@@ -94,13 +87,12 @@ def evaluate_labels(
                 first_few(result.missing, limit=_NAMED),
                 result.lost,
             )
-    return evaluation._replace(failed=embedded.failed)
+    return evaluation
 
 
 def evaluate(
     labeller: Labeller,
-    vectors: Tensor,
-    examples: Examples,
+    embedded: EmbeddedExamples,
     candidates: Sequence[Label] | None = None,
     *,
     csls: bool = False,
@@ -115,8 +107,7 @@ def evaluate(
 
     Args:
         labeller: the model.
-        vectors: embeddings of the images, ``(N, image width)``.
-        examples: their labels.
+        embedded: the images.
         candidates: all of them; by default the images' labels and the seen ones. Which of them are
             the same label, ``UniqueLabels`` decides.
         csls: see ``Labeller.candidates``.
@@ -127,7 +118,7 @@ def evaluate(
         ValueError: there is no image, an image's label is no candidate, or see
             ``Labeller.candidates``.
     """
-    evaluator = _Evaluator(labeller, vectors, examples, candidates, csls=csls, wordnet=wordnet)
+    evaluator = _Evaluator(labeller, embedded, candidates, csls=csls, wordnet=wordnet)
     rejection = None
     if none_of_these is not None:
         try:
@@ -139,7 +130,7 @@ def evaluate(
     for group in ("unseen", "seen"):
         results += evaluator.result(group, group)
         results += evaluator.result(group, "all")
-        if calibrated and evaluator.has_candidates("seen"):
+        if calibrated and evaluator.seen.any():
             results += evaluator.result(group, "all", calibrated_stacking=True)
     generalized: dict[str, GeneralizedAccuracy] = {}
     if evaluator.has_images("seen") and evaluator.has_images("unseen"):
@@ -151,7 +142,9 @@ def evaluate(
         f"{projections} | {len(labeller.seen)} seen labels | csls {'on' if csls else 'off'} | "
         f"vl {__version__}"
     )
-    return LabelEvaluation(tuple(results), generalized, rejection, evaluator.excluded, 0, signature)
+    return LabelEvaluation(
+        tuple(results), generalized, rejection, evaluator.excluded, embedded.failed, signature
+    )
 
 
 class _Evaluator:
@@ -160,8 +153,7 @@ class _Evaluator:
     def __init__(
         self,
         labeller: Labeller,
-        vectors: Tensor,
-        examples: Examples,
+        embedded: EmbeddedExamples,
         candidates: Sequence[Label] | None,
         *,
         csls: bool,
@@ -170,7 +162,8 @@ class _Evaluator:
         self._labeller = labeller
         self._wordnet = labeller.space.wordnet if wordnet is None else wordnet
         self._csls = csls
-        self._projected = labeller.project(vectors)
+        self._projected = labeller.project(embedded.vectors.mean(1))
+        examples = embedded.examples
         unique = UniqueLabels()
         for label in (*examples.labels, *labeller.seen) if candidates is None else candidates:
             unique.add(label)
@@ -182,23 +175,20 @@ class _Evaluator:
                 f"{len(missing)} labels of images are no candidates: {first_few(missing)}"
             )
         self._targets = np.array([position[i] for i in examples.targets], dtype=np.int64)
-        self._seen = np.array([labeller.is_seen(label) for label in self._labels])
+        self.seen = np.array([labeller.is_seen(label) for label in self._labels])
         development = np.array([labeller.is_development(label) for label in self._labels])
-        excluded = ~self._seen & development
+        excluded = ~self.seen & development
         self._has_vector = labeller.candidates(self._labels).neighbors.valid.cpu().numpy()
         self.excluded = int(excluded[self._targets].sum())
         if self.excluded == len(self._targets):
             raise ValueError("the labels of all images validated the training; use other images")
         self._in_group = {
-            "seen": self._seen[self._targets],
-            "unseen": ~(self._seen | excluded)[self._targets],
+            "seen": self.seen[self._targets],
+            "unseen": ~(self.seen | excluded)[self._targets],
         }
 
     def has_images(self, group: str) -> bool:
         return bool(self._in_group[group].any())
-
-    def has_candidates(self, group: str) -> bool:
-        return len(self._indices(group)) > 0
 
     def result(
         self, group: str, among: str, *, calibrated_stacking: bool = False
@@ -231,13 +221,13 @@ class _Evaluator:
         indices = self._indices("all")
         candidates = self._candidates(indices, calibrated_stacking=calibrated_stacking)
         rows = np.flatnonzero(self._in_group["seen"] | self._in_group["unseen"])
-        return generalized_accuracy(self._rank(candidates, indices, rows), self._seen[indices])
+        return generalized_accuracy(self._rank(candidates, indices, rows), self.seen[indices])
 
     def rejection(self, rate: float) -> Rejection:
         """Images of unseen labels among those, and among the seen, where theirs is missing."""
         if not self.has_images("unseen"):
             raise ValueError("no image has an unseen label")
-        if not self.has_candidates("seen"):
+        if not self.seen.any():
             raise ValueError("no candidate is a seen label, to be those that no image shows")
         projected = self._projected[np.flatnonzero(self._in_group["unseen"])]
         accepted = []
@@ -252,7 +242,7 @@ class _Evaluator:
         """Of the candidates of a group, or of all."""
         if among == "unseen":
             return np.unique(self._targets[self._in_group["unseen"]])
-        chosen = self._seen if among == "seen" else np.ones_like(self._seen)
+        chosen = self.seen if among == "seen" else np.ones_like(self.seen)
         return np.flatnonzero(chosen).astype(np.int64)
 
     def _candidates(self, indices: Ints, *, calibrated_stacking: bool = False) -> Candidates:

@@ -129,65 +129,53 @@ def read_examples(
     )
 
 
-def load_embedded_examples(
+def load_embedder(config: EncoderConfig, *, device: torch.device) -> Embedder:
+    """The embedder of a training, with the views and the resize mode of cached embeddings.
+
+    Raises:
+        FormatError: the weights or the index of the embeddings are damaged.
+        ValueError: see ``load_encoder``.
+    """
+    views, resize = config.views, config.resize
+    if config.embeddings and (provenance := read_provenance(config.embeddings)):
+        views, resize = provenance.views, provenance.resize
+    return Embedder(
+        load_encoder(config.encoder, config.weights),
+        encoder_name=config.encoder,
+        views=views,
+        resize=resize,
+        device=device,
+    )
+
+
+def load_examples(
+    embedder: Embedder,
     sources: Sequence[Path],
-    config: EncoderConfig,
+    embeddings: Path | None,
     *,
     lemmas: Lemmas | None,
-    device: torch.device,
     quiet: bool = False,
 ) -> EmbeddedExamples:
     """Labelled images with cached embeddings, or encoded now.
 
     Args:
+        embedder: encodes the images, or made the embeddings.
         sources: see ``read_examples``.
-        config: the encoder, and the embeddings if there are.
+        embeddings: file of cached ones.
         lemmas: the words of WordNet's ids.
-        device: where the encoder runs.
         quiet: show no progress.
 
     Raises:
         FileNotFoundError: an image of a list has no embedding.
-        ValueError: an image of a folder has none, or no image can be read; the encoder is not the
-            one of the embeddings; or see ``read_examples``.
+        ValueError: an image of a folder has none, no image can be read, or another embedder made
+            the embeddings; or see ``read_examples``.
     """
-    encoder = load_encoder(config.encoder, config.weights)
-    views, resize = config.views, config.resize
-    if config.embeddings and (provenance := read_provenance(config.embeddings)):
-        views, resize = provenance.views, provenance.resize
-    embedder = Embedder(
-        encoder, encoder_name=config.encoder, views=views, resize=resize, device=device
-    )
-    return load_examples_for(embedder, sources, config.embeddings, lemmas=lemmas, quiet=quiet)
-
-
-def load_examples_for(
-    embedder: Embedder,
-    sources: Sequence[Path],
-    path: Path | None,
-    *,
-    lemmas: Lemmas | None,
-    quiet: bool = False,
-) -> EmbeddedExamples:
-    """Labelled images with the embeddings of an embedder.
-
-    Args:
-        embedder: of a labeller.
-        sources: see ``read_examples``.
-        path: cached embeddings; None encodes the images.
-        lemmas: the words of WordNet's ids.
-        quiet: show no progress.
-
-    Raises:
-        ValueError: the embeddings were not made by this embedder, or as
-            ``load_embedded_examples``.
-    """
-    if path is None:
+    if embeddings is None:
         return embed_examples(read_examples(sources, lemmas=lemmas), embedder, quiet=quiet)
-    embeddings = load_embeddings_of(embedder, path)
+    cached = load_embeddings_of(embedder, embeddings)
     # Images go by the names that they have in the cache.
-    examples = read_examples(sources, lemmas=lemmas, embedded=frozenset(embeddings.names))
-    return EmbeddedExamples(embedder, examples, embeddings.select(examples.names))
+    examples = read_examples(sources, lemmas=lemmas, embedded=frozenset(cached.names))
+    return EmbeddedExamples(embedder, examples, cached.select(examples.names))
 
 
 def embed_examples(

@@ -23,7 +23,7 @@ from vl.decoders.devise import Devise
 from vl.encoding.embedder import image_file_source
 from vl.encoding.pretrained import unfreeze_used_parameters
 from vl.labelling.calibration import calibrate
-from vl.labelling.examples import embed_examples, load_embedded_examples, read_examples
+from vl.labelling.examples import embed_examples, load_embedder, load_examples
 from vl.labelling.labeller import Labeller
 from vl.labelling.labeller_file import Projection
 from vl.labelling.recipe import (
@@ -62,11 +62,11 @@ def train_labeller(config: LabellerTraining) -> Path | None:
     _check_output_dir(config.run, checkpoints=config.method != "conse")
     with _processes(config.run) as processes:
         space = load_label_space(config.space, seed=config.run.seed)
-        embedded = load_embedded_examples(
+        embedded = load_examples(
+            load_embedder(config.encoder, device=processes.device),
             config.images,
-            config.encoder,
+            config.encoder.embeddings,
             lemmas=None if space.wordnet is None else space.wordnet.lemmas(),
-            device=processes.device,
             quiet=not processes.first,
         )
         data = prepare_training_data(
@@ -118,9 +118,13 @@ def finetune_labeller(config: LabellerFinetuning) -> Path | None:
             raise ValueError(f"{config.model} has no DeViSE projection to fine-tune")
         if "conse" in start.projections:
             _log.warning("ConSE of %s is left out: it belongs to the encoder before", config.model)
-        net = start.space.wordnet
-        examples = read_examples(config.images, lemmas=None if net is None else net.lemmas())
-        embedded = embed_examples(examples, start.embedder, quiet=not processes.first)
+        embedded = load_examples(
+            start.embedder,
+            config.images,
+            None,
+            lemmas=None if start.space.wordnet is None else start.space.wordnet.lemmas(),
+            quiet=not processes.first,
+        )
         encoder = start.embedder.encoder
         unfreeze_used_parameters(encoder)
         data = prepare_training_data(embedded, start.space, config.split, seed=config.run.seed)

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -28,8 +29,10 @@ from vl.encoders.inception import (
 )
 from vl.encoders.inception_v3 import InceptionV3
 from vl.encoders.lenet import LeNet5
-from vl.encoders.table import Network
 from vl.encoders.torchvision_features import TorchvisionFeatures, torchvision_names
+
+if TYPE_CHECKING:
+    from vl.encoders.table import Network
 
 # Names of a module's convolutions in BVLC's train_val.prototxt and torchvision's googlenet.py.
 BRANCHES = {
@@ -202,7 +205,7 @@ def from_torchvision_features(
 
 
 def load_torchvision(
-    encoder: Network, *, allow_missing_heads: bool = False, progress: bool = False
+    encoder: "Network", *, allow_missing_heads: bool = False, progress: bool = False
 ) -> None:
     """Download the weights that torchvision publishes for this encoder and load them.
 

@@ -48,7 +48,7 @@ LAYERS = (
     ("version",),
 )
 CODE_ON_LOADING = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
-MAX_CHAIN = 13  # modules; 10 is the aim
+MAX_CHAIN = 10  # modules
 MAX_ENTRIES = 20  # of vl, beside the links
 MAX_FILES = 16  # in a folder, but vl/commands
 MIN_LINES, MAX_LINES = 20, 445  # of a file; 400 is the aim
@@ -243,7 +243,7 @@ FAULTS = [
     ("scripts/a.py", "from data.a import x", wrong_spelling, "imports data.a.x, not vl.data"),
     ("scripts/a.py", "import vl.commands.go", wrong_arrows, "scripts/a.py:2 imports"),
     ("data/b.py", "from vl.data import a\nfrom . import c", cycles, "vl.data.b -> vl.data.c"),
-    ("scripts/a.py", "import vl.chain.m0", long_chains, "14 modules: scripts.a -> vl.chain.m0"),
+    ("scripts/a.py", "import vl.chain.m0", long_chains, "11 modules: scripts.a -> vl.chain.m0"),
     ("vl/crowd/__init__.py", "", crowded_folders, "vl/crowd has 17 files"),
     ("vl/one_more.py", "", crowded_folders, "vl has 21 entries"),
     ("decoders/a.py", "\n" * MAX_LINES, wrong_file_sizes, "decoders/a.py has"),

@@ -1,7 +1,7 @@
 """The task of training a labeller: DeViSE's projection, its loss, and its validation."""
 
 from collections.abc import Callable
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from vl.data.batches import LabelledBatch, LossSum
 from vl.decoders.devise import Devise, first_violation_loss, hinge_rank_loss
 from vl.encoders.table import Network
 from vl.labelling.examples import embed_examples
-from vl.labelling.training_data import TrainingData
 from vl.metrics.zero_shot import KS, hit_at_k, rank_labels
 from vl.training.loop import Validation
+
+if TYPE_CHECKING:
+    from vl.labelling.training_data import TrainingData
 
 LOSSES = {"full": hinge_rank_loss, "first": first_violation_loss}
 
@@ -57,7 +59,7 @@ class LabellerTask(nn.Module):
 
 
 def make_validator(
-    data: TrainingData, device: torch.device
+    data: "TrainingData", device: torch.device
 ) -> Callable[[LabellerTask], Validation] | None:
     """Validation by the images of development labels; None if there are none.
 

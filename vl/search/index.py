@@ -5,16 +5,18 @@ It knows no labels: queries are vectors.
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vl.data.embeddings import Embeddings, load_embeddings
 from vl.data.errors import FormatError
-from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import check_fingerprint
 from vl.search.nearest import NearestNeighbors
+
+if TYPE_CHECKING:
+    from vl.encoding.embedder import Embedder
 
 # Below this length a sum of unit vectors is what rounding to float32 has left of nothing.
 _MIN_LENGTH = 1e-5
@@ -56,7 +58,7 @@ class Index:
 
     @classmethod
     def load(
-        cls, path: Path | str, embedder: Embedder, project: Callable[[Tensor], Tensor]
+        cls, path: Path | str, embedder: "Embedder", project: Callable[[Tensor], Tensor]
     ) -> "Index":
         """The images of a file that `vl embed` made, each the mean over its views.
 
@@ -114,7 +116,7 @@ class Index:
         ]
 
 
-def load_embeddings_of(embedder: Embedder, path: Path) -> Embeddings:
+def load_embeddings_of(embedder: "Embedder", path: Path) -> Embeddings:
     """The embeddings at ``path``, which this embedder made.
 
     Raises:

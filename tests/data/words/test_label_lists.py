@@ -29,7 +29,7 @@ def write(tmp_path):
     return write
 
 
-def test_a_line_is_a_label_with_its_synonyms(write):
+def test_lines_are_labels_with_synonyms(write):
     listed = read_label_file(write("\ufefftench, Tinca tinca\n  okapi \nelectric guitar"))
     assert listed.texts == ("tench, Tinca tinca", "okapi", "electric guitar")
     assert listed.notes == ()
@@ -39,7 +39,7 @@ def test_a_line_is_a_label_with_its_synonyms(write):
 
 @pytest.mark.parametrize("separator", [" ", "\t", "  ", ",", ", "])
 @pytest.mark.parametrize("end", ["\n", "\r\n"])
-def test_a_line_may_begin_with_an_id(write, separator, end):
+def test_lines_may_begin_with_an_id(write, separator, end):
     text = f"n01440764{separator}tench, Tinca tinca{end}n1 way street{end}v00001740{separator}go"
     listed = read_label_file(write(text))
     assert listed.texts == ("tench, Tinca tinca", "n1 way street", "go")
@@ -106,7 +106,7 @@ def test_labels_with_ids_are_compared_by_them(write):
     assert "labels (1), first 'n02012849' in line 4, the same as line 1" in note
 
 
-def test_a_single_line_with_commas_is_noted(write):
+def test_single_line_with_commas_is_noted(write):
     listed = read_label_file(write("okapi, zebra\n"))
     assert listed.texts == ("okapi, zebra",)
     assert "one label with synonyms" in listed.notes[0]

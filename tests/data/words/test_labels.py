@@ -60,7 +60,7 @@ def test_pairs_are_merged_if_and_only_if_they_are_the_same():
             assert LabelIndex([first]).shares_name(second)
 
 
-def test_a_label_takes_on_the_id_that_comes_later():
+def test_label_takes_on_a_later_id():
     unique = UniqueLabels()
     for label in (Label("okapi"), Label("okapi, x", OKAPI)):
         unique.add(label)
@@ -73,7 +73,7 @@ INDEX = LabelIndex(
 
 
 @pytest.mark.parametrize(
-    ("label", "found", "closest"),
+    ("label", "positions", "closest"),
     [
         (Label("ring"), [0, 1, 3], [1]),
         (Label("Ring, x"), [0, 1, 3], [0, 1, 3]),  # its first name counts
@@ -84,8 +84,8 @@ INDEX = LabelIndex(
         (Label("stop sign", OKAPI), [2], [2]),
     ],
 )
-def test_labels_are_found_by_id_or_else_by_the_first_name(label, found, closest):
-    assert INDEX.find(label) == found
+def test_find_by_id_or_else_first_name(label, positions, closest):
+    assert INDEX.find(label) == positions
     assert INDEX.find_closest(label) == closest
 
 

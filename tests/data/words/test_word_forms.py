@@ -21,11 +21,11 @@ def test_singular_and_plural_lead_to_each_other(pair):
 
 
 @pytest.mark.parametrize("word", ["glass", "bus", "cactus", "cat", "titi", "a", "s", ""])
-def test_what_is_no_plural_has_no_singular(word):
+def test_words_without_singular(word):
     assert singulars(word) == []
 
 
-def test_the_likeliest_comes_first():
+def test_order_of_forms():
     assert plurals("berry") == ["berries", "berrys"]
     assert plurals("cat") == ["cats"]
     assert plurals("box")[0] == "boxes"
@@ -54,5 +54,5 @@ def test_spellings_that_mean_the_same_fold_to_the_same(word, same):
     assert fold_spelling(fold_spelling(word)) == same
 
 
-def test_a_word_in_is_may_be_a_plural_of_one_in_i():
+def test_singular_of_okapis():
     assert singulars("okapis") == ["okapi"]

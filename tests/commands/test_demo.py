@@ -6,6 +6,7 @@ import pytest
 
 from vl.__main__ import main
 from vl.captioning.captioner import Captioner
+from vl.data.world.kinds import SEEN
 from vl.encoding.encoder_file import load
 from vl.labelling.labeller import Labeller
 
@@ -24,12 +25,14 @@ def test_small_demo_writes_page_and_models_and_prints_results(tmp_path, capsys):
         assert str(output / "world" / "pictures" / split / f"{split}-000000.jpg") in stdout
     assert "vl caption" in stdout
     assert "vl: train encoder: " in stderr
-    assert load(output / "encoder" / "encoder.safetensors").name == "inception_v1_bn"
+    encoder = load(output / "encoder" / "encoder.safetensors")
+    assert (encoder.name, encoder.classes) == ("inception_v1_bn", SEEN)
     captioner = Captioner.load(output / "captioner" / "captioner.safetensors")
     image = output / "world" / "pictures" / "test" / "test-000000.jpg"
     assert captioner([image])[0][0].text in stdout
-    labeller = Labeller.load(output / "labeller-devise" / "labeller.safetensors")
-    assert labeller([image], labels=["wheel", "moon"])[0].predictions
+    for method in ("devise", "conse", "random"):
+        labeller = Labeller.load(output / f"labeller-{method}" / "labeller.safetensors")
+        assert labeller([image], labels=["wheel", "moon"])[0].predictions
     assert (output / "report.html").read_text().count("data:image/jpeg") == 36
     assert main(flags) == 2
     assert "--output-dir" in capsys.readouterr().err

@@ -18,18 +18,15 @@ from tests.helpers.tiny_world import (
     training_scenes,
     unseen_scenes,
 )
-from vl.data.world.kinds import SEEN
-from vl.data.world.scenes import COLORS, Group, Placement, Scene, sample_scene
+from vl.data.world.scenes import COLORS, sample_scene
 from vl.demo.encoder import (
     CELL_HEADS,
     IMAGE_HEADS,
-    WorldBatch,
     WorldBatches,
     cell_labels,
     head_accuracy,
     init_batch_norm_bias,
     mix_colors,
-    split_heads,
 )
 from vl.encoders.inception import Logits, inception_v1_bn
 
@@ -64,25 +61,6 @@ def decode(labels, classes):
     }
 
 
-def as_text(cells, letters):
-    """A map of kinds: a letter for each kind, "." for empty, "?" for ignored."""
-    letters = {
-        -1: "?",
-        len(SEEN): ".",
-        **{SEEN.index(kind): letter for kind, letter in letters.items()},
-    }
-    return ["".join(letters[kind] for kind in row) for row in cells[0].tolist()]
-
-
-def group(kind, *centers, radius, color="blue", texture="striped", size="big"):
-    places = tuple(Placement(x, y, radius, 0.0, False) for x, y in centers)
-    return Group(kind, color, texture, size, places)
-
-
-def scene_of(*groups, ground="sand"):
-    return Scene("training", 0, 0, groups, ground)
-
-
 def test_heads_have_a_class_for_each_value():
     for heads, classes in ((IMAGE_HEADS, IMAGE_CLASSES), (CELL_HEADS, CELL_CLASSES)):
         assert {name: len(values) for name, values in classes.items()} == heads
@@ -96,25 +74,6 @@ def test_image_labels_are_the_scenes(split):
     assert labels.shape == (COUNT, len(IMAGE_HEADS))
     for scene, row in zip(scenes, labels.tolist(), strict=True):
         assert decode(row, IMAGE_CLASSES) == image_classes(scene)
-
-
-def test_big_and_small_objects_do_not_depend_on_which_is_the_main_one():
-    ball = group("ball", (0.3, 0.3), radius=0.2, color="red", size="small")
-    cup = group("cup", (0.7, 0.3), radius=0.2, color="black", texture="plain", size="big")
-    for groups, relation in (((ball, cup), "left of"), ((cup, ball), "right of")):
-        labels = single_batch([scene_of(*groups)]).labels[0]
-        assert decode(labels.tolist(), IMAGE_CLASSES) == {
-            "kind": groups[0].kind,
-            "big kind": "cup",
-            "big color": "black",
-            "big texture": "plain",
-            "small kind": "ball",
-            "small color": "red",
-            "small texture": "striped",
-            "count": 1,
-            "ground": "sand",
-            "relation": relation,
-        }
 
 
 def test_unseen_kinds_are_ignored_but_not_their_colors(unseen):
@@ -143,36 +102,6 @@ def test_cell_labels_agree_with_a_plain_loop(split, cells):
         ] == cell_classes(scene, cells)
 
 
-def test_cells_near_an_edge_are_ignored():
-    cells = cell_labels(scene_of(group("ball", (0.25, 0.625), radius=0.22)), 8)
-    # Centers of cells are 1/16 or 3/16 from the ball's center, 0.28 or 0.85 of its radius, or
-    # 5/16, which is 1.42.
-    assert as_text(cells, {"ball": "b"}) == [
-        "........",
-        "........",
-        "........",
-        "????....",
-        "?bb?....",
-        "?bb?....",
-        "????....",
-        "........",
-    ]
-    empty, ignored, ball = (
-        decode(cells[:, row, column].tolist(), CELL_CLASSES)
-        for row, column in ((0, 0), (3, 0), (4, 1))
-    )
-    background = {"color": IGNORED, "texture": IGNORED, "ground": "sand"}
-    assert empty == {"kind": None, "size": None, **background}
-    assert ignored == {"kind": IGNORED, "size": IGNORED, **background}
-    assert ball == {
-        "kind": "ball",
-        "color": "blue",
-        "texture": "striped",
-        "size": "big",
-        "ground": IGNORED,
-    }
-
-
 @pytest.mark.parametrize("seed", [None, 3])
 def test_batches_keep_images_and_labels_together(scenes, seed):
     data = WorldBatches(numbered(COUNT), scenes, cells=4, batch_size=16, seed=seed)
@@ -192,22 +121,6 @@ def test_batches_keep_images_and_labels_together(scenes, seed):
 def test_no_batch_has_a_single_image(scenes):
     batches = WorldBatches(numbered(33), scenes[:33], cells=1, batch_size=16)
     assert [len(batch.images) for batch in batches.epoch(0)] == [16, 17]
-
-
-def test_batch_moves_to_a_device(scenes):
-    batch = single_batch(scenes[:2])
-    moved = batch.to("meta")
-    assert isinstance(moved, WorldBatch)
-    for part, other in zip(batch, moved, strict=True):
-        assert (other.device.type, other.shape, other.dtype) == ("meta", part.shape, part.dtype)
-
-
-def test_logits_are_split_by_head():
-    logits = torch.arange(2 * sum(IMAGE_HEADS.values())).view(2, -1)
-    parts = split_heads(logits)
-    assert list(parts) == list(IMAGE_HEADS)
-    assert {name: part.shape[1] for name, part in parts.items()} == IMAGE_HEADS
-    assert torch.equal(torch.cat(list(parts.values()), 1), logits)
 
 
 def test_mixed_colors_keep_shapes():

@@ -99,15 +99,9 @@ def attack_images(
     target: Output | None = None,
     batch_size: int = 8,
 ) -> Iterator[AttackedBatch]:
-    """Attack image files and write the adversarial images.
+    """Attack image files and write the adversarial images to ``files``, see ``output_files``.
 
-    Args:
-        model: to attack.
-        paths: image files.
-        files: the file of each adversarial image; see ``output_files``.
-        config: size and steps of the attack.
-        target: output to aim at; None lowers the confidence in the output for the clean image.
-        batch_size: images a batch.
+    Without a target, the attack lowers the confidence in the output for the clean image.
     """
     for batch in read_batches(paths, model.preprocess, batch_size):
         images = []

@@ -47,14 +47,9 @@ def evaluate_robustness(
     batch_size: int = 8,
     on_batch: Callable[[int, list[Exception]], object] = lambda count, failures: None,
 ) -> list[AttackResult]:
-    """Evaluate a classifier on labelled image files, clean and attacked.
+    """Evaluate a classifier on image files with their classes, clean and attacked.
 
-    Args:
-        model: the classifier.
-        images: files and their classes as folders or lists name them.
-        attacks: see ``attack_grid``.
-        batch_size: images a batch.
-        on_batch: called with the count of a batch's files, and the errors of unreadable ones.
+    ``on_batch`` is called with the count of a batch's files, and the errors of unreadable ones.
 
     Raises:
         ValueError: a class is unknown to the classifier, or no image can be read.
@@ -118,10 +113,7 @@ def attack_grid(
 ) -> list[AttackConfig]:
     """No attack; then for each epsilon the fast gradient sign attack and its iterated form.
 
-    Args:
-        epsilons: of a range of 1; 0 adds nothing.
-        steps: of the iterated form; 1 leaves it out.
-        step_size: of the iterated form.
+    An epsilon of 0 adds nothing; a single step leaves the iterated form out.
 
     Raises:
         ValueError: an epsilon occurs twice.

@@ -48,11 +48,8 @@ def load_target_model(
 ) -> TargetModel:
     """Load a labeller, a captioner or a trained encoder.
 
-    Args:
-        path: the model file.
-        labels: a labeller's candidates, separated by commas or in a file, one a line.
-        resize: of a trained encoder; center-crop by default.
-        device: where the model runs.
+    A labeller needs ``labels``, its candidates: separated by commas or in a file, one a line.
+    ``resize`` is of an encoder alone; center-crop by default.
 
     Raises:
         ValueError: ``labels`` without a labeller or missing for one; ``resize`` without an encoder.
@@ -210,13 +207,7 @@ class TargetCaptioner:
 
 
 class TargetClassifier:
-    """A trained encoder with its classes.
-
-    Args:
-        trained: its encoder is put into evaluation mode on the device.
-        resize: how an image becomes a square, as in ``vl.encoding.evaluation``.
-        device: where the encoder runs.
-    """
+    """A trained encoder with its classes, put into evaluation mode on the device."""
 
     def __init__(
         self,

@@ -24,15 +24,12 @@ from vl.data.world.captions import (
 from vl.data.world.kinds import KINDS, plural
 from vl.data.world.scenes import COLORS, GROUNDS, Relation
 
-Amount = Literal["one", "two", "three", "several"]
-_GrammaticalNumber = Literal["one", "several"]  # singular and plural
-
 
 class Mention(NamedTuple):
     """An object, or several alike, as a caption describes it; None where the caption is silent."""
 
     kind: str
-    amount: Amount | None
+    amount: Literal["one", "two", "three", "several"] | None
     color: str | None = None
     size: str | None = None
     texture: str | None = None
@@ -71,7 +68,7 @@ class _Term(NamedTuple):
     text: str
     tag: str  # a letter in the patterns below
     value: Any = None
-    number: _GrammaticalNumber | None = None
+    number: Literal["one", "several"] | None = None  # singular or plural
 
     @property
     def length(self) -> int:

@@ -76,9 +76,7 @@ class WorldBatches:
 
     Args:
         images: ``(N, 3, S, S)`` uint8.
-        scenes: of the images.
         cells: cells along a side of the feature maps.
-        batch_size: images a batch.
         seed: of the shuffling; None does not shuffle.
     """
 
@@ -139,16 +137,15 @@ class WorldTask(nn.Module):
             in_channels = encoder.inception[name].width
             assert isinstance(in_channels, int)
             encoder.auxiliary[name] = CellHead(in_channels)
-        # Added to the logits of colors by kind, and of kinds by color; "none" masks nothing.
+        # Added to the logits of colors by kind, and transposed, of kinds by color; "none" masks
+        # nothing.
         color_mask = torch.zeros(len(SEEN) + 1, len(COLORS) + 1)
         color_mask[:-1, :-1] = _MASKED
         for scene in scenes:
             for group in scene.groups:
                 color_mask[SEEN.index(group.kind), COLORS.index(group.color)] = 0.0
         self.color_mask: Tensor
-        self.kind_mask: Tensor
         self.register_buffer("color_mask", color_mask, persistent=False)
-        self.register_buffer("kind_mask", color_mask.T.contiguous(), persistent=False)
 
     def forward(self, batch: WorldBatch, step: int) -> LossSum:
         """Weighted cross-entropy of all heads, as a sum over the images."""
@@ -201,7 +198,7 @@ class WorldTask(nn.Module):
         not masked.
         """
         if attribute == "kind":
-            mask = self.kind_mask[color] * (~mixed).view(-1, *[1] * color.dim())
+            mask = self.color_mask.T[color] * (~mixed).view(-1, *[1] * color.dim())
         elif attribute == "color":
             mask = self.color_mask[kind]
         else:

@@ -40,11 +40,7 @@ class Plot(NamedTuple):
 
 
 def plot_training(path: Path) -> list[Plot]:
-    """Plot loss and development metrics by step, metrics of different scales apart.
-
-    Args:
-        path: the training's ``log.jsonl``.
-    """
+    """Plot the losses and metrics of a ``log.jsonl`` by step, metrics of different scales apart."""
     curves: dict[str, Curve] = {}
     for record in map(json.loads, path.read_text(encoding="utf-8").splitlines()):
         for name, value in record.items():
@@ -156,16 +152,18 @@ def _draw_word_space(kinds: Sequence[Kind], components: FloatArray) -> "Figure":
         False: {"marker": "o", "ms": 4},
         True: {"marker": "D", "ms": 5},
     }
-    above = np.argsort(np.argsort(components[:, 1]))  # neighbors in height: labels at both sides
-    for kind, family, point, rank in zip(kinds, kind_families, components, above, strict=True):
+    gaps = np.abs(components[:, None] - components) @ (1, 4)  # (V, V); labels are wide, not high
+    nearest = components[np.argsort(gaps, 1)[:, 1]]  # (V, 2); labels are on the other side
+    on_right = components[:, 0] > nearest[:, 0]
+    for kind, family, point, right in zip(kinds, kind_families, components, on_right, strict=True):
         unseen = kind.hops > 0
         axes.plot(*point, **markers[unseen], color=colors[family])
         axes.annotate(
             kind.name,
             point,
-            xytext=(5, 0) if rank % 2 else (-5, 0),
+            xytext=(5 if right else -5, 0),
             textcoords="offset points",
-            ha="left" if rank % 2 else "right",
+            ha="left" if right else "right",
             va="center",
             size=_FONT_SIZE - 2,
             weight="bold" if unseen else "normal",

@@ -1,6 +1,7 @@
 """Results of the demonstration: tables and examples for its page."""
 
 import time
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -26,17 +27,8 @@ _METHOD_NAMES = {
 }
 
 
-def evaluate_demo(
-    demo: "Demo", stages: dict[str, float], path: Path, *, num_examples: int = _EXAMPLES
-) -> Report:
-    """Evaluate the demonstration's models and write its page.
-
-    Args:
-        demo: with all stages done.
-        stages: seconds of each.
-        path: HTML file to write.
-        num_examples: images of each split on the page.
-    """
+def evaluate_demo(demo: "Demo", stages: dict[str, float], path: Path) -> Report:
+    """Evaluate a demonstration with all stages done, given the seconds of each; write its page."""
     start = time.monotonic()
     truths = {split: _truth_scores(demo, split) for split in EVALUATION_SPLITS}
     tables = (
@@ -44,16 +36,13 @@ def evaluate_demo(
         _attribute_table(truths),
         _label_table({method: demo.label_scores(method) for method in _METHOD_NAMES}),
     )
-    examples = [
-        example for split in EVALUATION_SPLITS for example in _examples(demo, split, num_examples)
-    ]
     contents = Report(
         seed=demo.seed,
         seconds=sum(stages.values()) + time.monotonic() - start,
         stages=stages,
-        images=demo.config.image_counts(),
+        images=demo.image_counts,
         tables=tables,
-        examples=tuple(examples),
+        examples=tuple(chain(*(_examples(demo, split) for split in EVALUATION_SPLITS))),
         logs={
             file.stem: file.with_name("log.jsonl")
             for file in (demo.encoder, demo.labeller("devise"), demo.captioner)
@@ -143,9 +132,9 @@ def _label_table(evaluations: dict[str, LabelEvaluation]) -> ResultTable:
     )
 
 
-def _examples(demo: "Demo", split: Split, count: int) -> list[Example]:
+def _examples(demo: "Demo", split: Split) -> list[Example]:
     scenes, captions = read_ground_truth(demo.world / f"truth-{split}.jsonl"), demo.captions(split)
-    names = list(scenes)[:count]
+    names = list(scenes)[:_EXAMPLES]
     paths = [demo.image_folder(split) / name for name in names]
     labeller = Labeller.load(demo.labeller("devise"), device=demo.device)
     labels = [", ".join(kind.words) for kind in KINDS]

@@ -7,7 +7,6 @@ have it. Each stage leaves files for the next.
 import logging
 import math
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -23,7 +22,6 @@ from vl.captioning.recipe import (
     DecoderConfig,
     TeacherForcingRecipe,
 )
-from vl.captioning.training import train_captioner
 from vl.data.captions.captions import ImageId
 from vl.data.embeddings import EmbeddingWriter, load_embeddings
 from vl.data.images.decode import decode_uint8
@@ -47,7 +45,6 @@ from vl.encoding.encoder_file import TrainedEncoder
 from vl.evaluation.evaluate import evaluate_files
 from vl.evaluation.read import read_results, write_results
 from vl.evaluation.request import EvaluationRequest
-from vl.labelling.evaluation import evaluate_labels
 from vl.labelling.evaluation_results import LabelEvaluation
 from vl.labelling.labeller import Labeller
 from vl.labelling.recipe import (
@@ -58,7 +55,6 @@ from vl.labelling.recipe import (
     LabellerTraining,
     LabelSpaceConfig,
 )
-from vl.labelling.training import train_labeller
 from vl.labelling.word_training import Word2VecSettings, train_word_vectors
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
@@ -72,41 +68,28 @@ METHODS = ("devise", "conse", "random")
 _BATCH_SIZE = 128
 _ENCODER_LEARNING_RATE = 0.03
 _HEAD_LEARNING_RATE = 0.003  # slow heads make the embedding easier to read
+_ENCODER_EPOCHS = 11
+_CAPTIONER_EPOCHS = 3
+_TEXT_WORDS = 300_000
+_IMAGE_SIZE = 64  # pixels
 _CELL = 16  # pixels: the stride of the encoder's auxiliary classifiers
 
 
-@dataclass(frozen=True)
-class DemoConfig:
-    """Size of the demonstration."""
-
-    training_images: int = 8000
-    evaluation_images: int = 400  # of each other split
-    image_size: int = 64  # pixels, a multiple of 16
-    text_words: int = 300_000
-    encoder_epochs: int = 11
-    captioner_epochs: int = 3
-
-    def image_counts(self) -> dict[Split, int]:
-        """Images of each split."""
-        counts = dict.fromkeys(SPLITS, self.evaluation_images)
-        return {**counts, "training": self.training_images}
-
-
 class Demo:
-    """The demonstration's stages and files.
-
-    Args:
-        folder: of all files.
-        config: size of the demonstration.
-        seed: of all random numbers.
-        device: where networks are trained.
-    """
+    """The demonstration's stages and files; ``evaluation_images`` are in each other split."""
 
     def __init__(
-        self, folder: Path, *, config: DemoConfig | None = None, seed: int = 0, device: str = "auto"
+        self,
+        folder: Path,
+        *,
+        training_images: int,
+        evaluation_images: int,
+        seed: int = 0,
+        device: str = "auto",
     ) -> None:
         self.folder, self.seed, self.device = folder, seed, resolve_device(device)
-        self.config = config or DemoConfig()
+        self.image_counts = dict.fromkeys(SPLITS, evaluation_images)
+        self.image_counts["training"] = training_images
         self.world = folder / "world"
         self.words = folder / "words.bin"
         self.encoder = folder / "encoder" / "encoder.safetensors"
@@ -152,8 +135,7 @@ class Demo:
 
     def draw(self) -> None:
         """Draw images; write captions, text and taxonomy."""
-        counts, size = self.config.image_counts(), self.config.image_size
-        draw_world(self.world, World(counts, size, self.seed, self.config.text_words))
+        draw_world(self.world, World(self.image_counts, _IMAGE_SIZE, self.seed, _TEXT_WORDS))
 
     def train_words(self) -> None:
         """Train word vectors; a single worker, for reproducibility."""
@@ -163,17 +145,16 @@ class Demo:
     def train_encoder(self) -> None:
         """Train the multi-attribute classifier; save it with its classifier of kinds alone."""
         torch.manual_seed(self.seed)
-        config = self.config
         images, scenes = self.images("training")
         network = create_encoder(
             ENCODER,
             classes=sum(IMAGE_HEADS.values()),
             width_factor=WIDTH_FACTOR,
-            image_size=config.image_size,
+            image_size=_IMAGE_SIZE,
         )
         assert isinstance(network, Inception)
         init_batch_norm_bias(network)
-        cells = config.image_size // _CELL
+        cells = _IMAGE_SIZE // _CELL
         batches = WorldBatches(images, scenes, cells=cells, batch_size=_BATCH_SIZE, seed=self.seed)
         model = WorldTask(network, scenes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         development = self.images("development")
@@ -182,13 +163,13 @@ class Demo:
             accuracy = head_accuracy(network, *development)
             return Validation(accuracy["kind and color"], accuracy)
 
-        steps = config.encoder_epochs * len(batches)
+        steps = _ENCODER_EPOCHS * len(batches)
         train(
             model,
             batches,
             optimizer=_optimizer(network),
             schedule=schedule("cosine", steps=steps, warmup_steps=min(60, steps // 10)),
-            epochs=config.encoder_epochs,
+            epochs=_ENCODER_EPOCHS,
             checkpoints=CheckpointConfig(
                 self.encoder.parent, {"seed": self.seed}, seconds=math.inf
             ),
@@ -222,6 +203,8 @@ class Demo:
 
     def train_labellers(self) -> None:
         """Train DeViSE, ConSE, and as a control DeViSE on random word vectors."""
+        from vl.labelling.training import train_labeller
+
         for method in METHODS:
             folder = self.labeller(method).parent
             training = LabellerTraining(
@@ -242,6 +225,8 @@ class Demo:
 
     def train_captioner(self) -> None:
         """Train the decoder on embeddings."""
+        from vl.captioning.training import train_captioner
+
         train_captioner(
             CaptionerTraining(
                 data=CaptionFiles(
@@ -258,7 +243,7 @@ class Demo:
                     learning_rate=0.01,
                     warmup_steps=60,
                     ema_decay=0.99,
-                    epochs=self.config.captioner_epochs,
+                    epochs=_CAPTIONER_EPOCHS,
                     batch_size=250,
                 ),
                 run=CaptionerRunConfig(
@@ -306,6 +291,8 @@ class Demo:
 
     def label_scores(self, method: str) -> LabelEvaluation:
         """Evaluation of a labeller on seen kinds, unseen kinds, and both together."""
+        from vl.labelling.evaluation import evaluate_labels
+
         return evaluate_labels(
             [self.world / f"{split}.txt" for split in ("test", "held-out-kinds")],
             Labeller.load(self.labeller(method), device=self.device),

@@ -74,15 +74,10 @@ class TruthScores(NamedTuple):
 def check_caption(caption: str, scene: Scene) -> CaptionTruth:
     """Check every assertion of a caption against its scene.
 
-    Args:
-        caption: see ``caption_parser.parse`` for the grammar.
-        scene: what the image shows.
-
-    Returns:
-        Mentions and groups are matched so that most kinds are true, then most assertions. All
-        assertions of an unmatched mention are false. "Some balls" are two or three. Facts are the
-        textures of striped and spotted objects only, and where two objects are: that one is bigger
-        is a true assertion, but none of the facts.
+    Mentions and groups are matched so that most kinds are true, then most assertions. All
+    assertions of an unmatched mention are false. "Some balls" are two or three. Facts are the
+    textures of striped and spotted objects only, and where two objects are: that one is bigger is a
+    true assertion, but none of the facts.
     """
     facts = {name: len(scene.groups) for name in ("kind", "color", "count", "size")}
     facts["texture"] = sum(group.texture != "plain" for group in scene.groups)

@@ -4,7 +4,11 @@ from vl.data.world.scenes import Group, Placement, Scene
 
 
 def group(kind, color, *, at, size="big", texture="plain"):
-    """Equal objects at these positions."""
+    """Equal objects, neither turned nor mirrored.
+
+    Args:
+        at: positions of their centers, (x, y) in [0, 1].
+    """
     radius = {"big": 0.25, "small": 0.15}[size]
     places = tuple(Placement(x, y, radius, 0.0, False) for x, y in at)
     return Group(kind, color, texture, size, places)

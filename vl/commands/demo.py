@@ -39,16 +39,13 @@ def run(flags: DemoRun) -> int:
     from vl.data.world.kinds import UNSEEN
     from vl.data.world.scenes import EVALUATION_SPLITS
     from vl.demo.results import evaluate_demo
-    from vl.demo.stages import Demo
+    from vl.demo.stages import Demo, DemoConfig
     from vl.terminal import print_line
 
-    demo = Demo(
-        folder,
-        training_images=flags.training_images,
-        evaluation_images=flags.evaluation_images,
-        seed=flags.seed,
-        device=flags.device,
+    config = DemoConfig(
+        training_images=flags.training_images, evaluation_images=flags.evaluation_images
     )
+    demo = Demo(folder, config=config, seed=flags.seed, device=flags.device)
     stages = demo.run()
     report = evaluate_demo(demo, stages, folder / "report.html")
     for table in report.tables:

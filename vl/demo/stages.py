@@ -7,6 +7,7 @@ have it. Each stage leaves files for the next.
 import logging
 import math
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -68,28 +69,31 @@ METHODS = ("devise", "conse", "random")
 _BATCH_SIZE = 128
 _ENCODER_LEARNING_RATE = 0.03
 _HEAD_LEARNING_RATE = 0.003  # slow heads make the embedding easier to read
-_ENCODER_EPOCHS = 11
-_CAPTIONER_EPOCHS = 3
-_TEXT_WORDS = 300_000
-_IMAGE_SIZE = 64  # pixels
 _CELL = 16  # pixels: the stride of the encoder's auxiliary classifiers
 
 
+@dataclass(frozen=True)
+class DemoConfig:
+    """Size of the demonstration."""
+
+    training_images: int = 8000
+    evaluation_images: int = 400  # of each other split
+    image_size: int = 64  # pixels, a multiple of 16
+    text_words: int = 300_000
+    encoder_epochs: int = 11
+    captioner_epochs: int = 3
+
+
 class Demo:
-    """The demonstration's stages and files; ``evaluation_images`` are in each other split."""
+    """The demonstration's stages and files."""
 
     def __init__(
-        self,
-        folder: Path,
-        *,
-        training_images: int,
-        evaluation_images: int,
-        seed: int = 0,
-        device: str = "auto",
+        self, folder: Path, *, config: DemoConfig, seed: int = 0, device: str = "auto"
     ) -> None:
         self.folder, self.seed, self.device = folder, seed, resolve_device(device)
-        self.image_counts = dict.fromkeys(SPLITS, evaluation_images)
-        self.image_counts["training"] = training_images
+        self.config = config
+        self.image_counts = dict.fromkeys(SPLITS, config.evaluation_images)
+        self.image_counts["training"] = config.training_images
         self.world = folder / "world"
         self.words = folder / "words.bin"
         self.encoder = folder / "encoder" / "encoder.safetensors"
@@ -135,7 +139,8 @@ class Demo:
 
     def draw(self) -> None:
         """Draw images; write captions, text and taxonomy."""
-        draw_world(self.world, World(self.image_counts, _IMAGE_SIZE, self.seed, _TEXT_WORDS))
+        counts, size = self.image_counts, self.config.image_size
+        draw_world(self.world, World(counts, size, self.seed, self.config.text_words))
 
     def train_words(self) -> None:
         """Train word vectors; a single worker, for reproducibility."""
@@ -150,11 +155,11 @@ class Demo:
             ENCODER,
             classes=sum(IMAGE_HEADS.values()),
             width_factor=WIDTH_FACTOR,
-            image_size=_IMAGE_SIZE,
+            image_size=self.config.image_size,
         )
         assert isinstance(network, Inception)
         init_batch_norm_bias(network)
-        cells = _IMAGE_SIZE // _CELL
+        cells = self.config.image_size // _CELL
         batches = WorldBatches(images, scenes, cells=cells, batch_size=_BATCH_SIZE, seed=self.seed)
         model = WorldTask(network, scenes).to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         development = self.images("development")
@@ -163,13 +168,13 @@ class Demo:
             accuracy = head_accuracy(network, *development)
             return Validation(accuracy["kind and color"], accuracy)
 
-        steps = _ENCODER_EPOCHS * len(batches)
+        steps = self.config.encoder_epochs * len(batches)
         train(
             model,
             batches,
             optimizer=_optimizer(network),
             schedule=schedule("cosine", steps=steps, warmup_steps=min(60, steps // 10)),
-            epochs=_ENCODER_EPOCHS,
+            epochs=self.config.encoder_epochs,
             checkpoints=CheckpointConfig(
                 self.encoder.parent, {"seed": self.seed}, seconds=math.inf
             ),
@@ -243,7 +248,7 @@ class Demo:
                     learning_rate=0.01,
                     warmup_steps=60,
                     ema_decay=0.99,
-                    epochs=_CAPTIONER_EPOCHS,
+                    epochs=self.config.captioner_epochs,
                     batch_size=250,
                 ),
                 run=CaptionerRunConfig(

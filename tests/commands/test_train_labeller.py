@@ -224,7 +224,7 @@ def test_folder_in_use_is_refused(folder, capsys):
     trained(*DEVELOPMENT)
     file = folder / "run/labeller.safetensors"
     before = file.read_bytes()
-    refused(capsys, "contains a labeller", "--method", "conse", *DEVELOPMENT)
+    refused(capsys, "labeller.safetensors", "--method", "conse", *DEVELOPMENT)
     refused(capsys, "--resume", *DEVELOPMENT)
     assert file.read_bytes() == before
     file.unlink()

@@ -42,16 +42,7 @@ def evaluate_labels(
     none_of_these: float | None = None,
     wordnet: Path | None = None,
 ) -> LabelEvaluation:
-    """Evaluate a labeller on files; see ``evaluate``.
-
-    Args:
-        images: folders of classes and lists; see ``read_examples``.
-        labeller: the model.
-        embeddings: of the images, by the labeller's encoder; by default they are encoded.
-        labels: all candidates, as ``read_labels`` takes them.
-        csls: correct hubness.
-        none_of_these: rate of false accepts.
-        wordnet: its folder, also for ids without words.
+    """Evaluate a labeller on files; see ``evaluate``, ``read_examples`` and ``read_labels``.
 
     Raises:
         ValueError: the labeller is not calibrated, which ``csls`` and ``none_of_these`` need; no
@@ -73,10 +64,8 @@ def evaluate_labels(
     evaluation = evaluate(
         labeller, embedded, candidates, csls=csls, none_of_these=none_of_these, wordnet=net
     )
-    if evaluation.excluded:
-        _log.info(
-            "%d images are in no group: their labels validated the training", evaluation.excluded
-        )
+    if count := evaluation.excluded:
+        _log.info("%d images are in no group: their labels validated the training", count)
     for result in evaluation.results:
         if result.missing:
             _log.info(

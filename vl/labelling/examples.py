@@ -156,14 +156,7 @@ def load_examples(
     lemmas: Lemmas | None,
     quiet: bool = False,
 ) -> EmbeddedExamples:
-    """Labelled images with cached embeddings, or encoded now.
-
-    Args:
-        embedder: encodes the images, or made the embeddings.
-        sources: see ``read_examples``.
-        embeddings: file of cached ones.
-        lemmas: the words of WordNet's ids.
-        quiet: show no progress.
+    """Labelled images with the embedder's cached embeddings, or encoded by it now.
 
     Raises:
         FileNotFoundError: an image of a list has no embedding.
@@ -209,7 +202,7 @@ def split_examples(
     """Split labels and images at random into training and development.
 
     Args:
-        examples: all images.
+        examples: the images.
         usable: whether each label has a vector; the others are in neither split, nor are labels
             without an image.
         development: share of the labels, two at least, all of whose images are in the development

@@ -40,12 +40,8 @@ def search_images(
 ) -> list[Hit]:
     """The images nearest to a query, the nearest first.
 
-    Args:
-        index: of the labeller's word space.
-        labeller: projects the query's words and images.
-        query: what to search for; how each word's vector was found is logged.
-        top_k: images.
-        exclude_query: leave the query's images out, if they are in the index by their path.
+    How each word's vector was found is logged. ``exclude_query`` leaves the query's images out, if
+    they are in the index by their path.
 
     Raises:
         FormatError: a file is not an image.
@@ -64,13 +60,7 @@ def search_images(
 def write_search_sheet(
     path: Path, query: ImageQuery, hits: Sequence[Hit], *, image_dir: Path
 ) -> list[Exception]:
-    """Write the query's images, framed, above the images found, as .png.
-
-    Args:
-        path: output file.
-        query: stands above all as a sum.
-        hits: what was found.
-        image_dir: where the images lie; a name never leads out of it.
+    """Write the query's images, framed, above the images found in a folder, as .png.
 
     Returns:
         Why images could not be drawn; they are empty frames.

@@ -12,12 +12,9 @@ _GREY, _PALE_GREY = "#888888", "#dddddd"
 
 
 def label_cell(path: Path, answer: Answer, missing: Sequence[str]) -> sheets.Cell:
-    """An image above its labels; a bar is the probability, or else the cosine.
+    """An image above its labels, those without a vector last.
 
-    Args:
-        path: of the image.
-        answer: its labels.
-        missing: labels without a vector to list last.
+    A bar is the probability, or else the cosine.
     """
     rejected = answer.none_of_these
     lines = [sheets.Line(sheets.file_name(path), color="#666666")]

@@ -27,7 +27,7 @@ class LabellerTask(nn.Module):
         devise: the projection.
         label_vectors: a unit vector for each training label, ``(K, D)``.
         loss: of all wrong labels, or of the first violation met, as published.
-        margin: of the hinge rank loss.
+        margin: of the loss.
         encoder: for batches of pixels; without it batches are embeddings.
     """
 

@@ -155,13 +155,10 @@ def finetune_labeller(config: LabellerFinetuning) -> Path | None:
 
 def _check_output_dir(run: LabellerRunConfig, *, checkpoints: bool) -> None:
     """Refuse a folder that is in use, before anything is read."""
-    if checkpoints and (run.output_dir / "state.pt").exists() and not run.resume:
-        raise ValueError(
-            f"{run.output_dir} already contains a run; continue it with --resume, or choose "
-            "another folder"
-        )
-    if not checkpoints and (run.output_dir / LABELLER_FILE).exists():
-        raise ValueError(f"{run.output_dir} contains a labeller; choose another folder")
+    path = run.output_dir / ("state.pt" if checkpoints else LABELLER_FILE)
+    if path.exists() and not (checkpoints and run.resume):
+        remedy = "continue the run with --resume, or " if checkpoints else ""
+        raise ValueError(f"{path} exists already; {remedy}choose another folder")
 
 
 def _settings(config: LabellerTraining | LabellerFinetuning) -> dict[str, Any]:

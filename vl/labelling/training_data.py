@@ -87,12 +87,7 @@ def prepare_training_data(
 ) -> TrainingData:
     """Embed the labels in word space, split them, and log what became of each.
 
-    Args:
-        embedded: the images.
-        space: without a mean to subtract, if it is to get one.
-        config: which labels are left out, and which validate.
-        subtract_mean: subtract the mean of the training labels' vectors from all.
-        seed: of the split.
+    ``subtract_mean`` gives the space, which must have none, the mean of the training labels.
 
     Raises:
         ValueError: too few labels have a vector, or one equals the mean.
@@ -163,10 +158,9 @@ def make_conse(data: TrainingData, config: ConseConfig) -> Conse:
     if listed.notes:
         raise ValueError(f"{classes}: each line is a class of the encoder; {listed.notes[0]}")
     outputs = _outputs_of(data.training_labels, LabelIndex(listed.labels))
-    matched = [i for i, output in enumerate(outputs) if output is not None]
-    if not matched:
+    if not outputs:
         raise ValueError(f"{classes}: none of the training labels is in it")
-    _log.info("ConSE has classes for %d of %d training labels", len(matched), len(labels))
+    _log.info("ConSE has classes for %d of %d training labels", len(outputs), len(labels))
     encoder = data.embedded.embedder.encoder
     classifier = getattr(encoder, "classifier", None)
     if not isinstance(classifier, nn.Linear):
@@ -176,19 +170,19 @@ def make_conse(data: TrainingData, config: ConseConfig) -> Conse:
             f"{classes} has {len(listed.labels)} classes, the encoder's classifier "
             f"{classifier.out_features}"
         )
-    rows = [output for output in outputs if output is not None]
-    weight, bias = classifier.weight[rows], classifier.bias[rows]
-    return _conse(weight, bias, data.label_vectors[matched], top_k=config.top_k)
+    rows, vectors = list(outputs.values()), data.label_vectors[list(outputs)]
+    return _conse(classifier.weight[rows], classifier.bias[rows], vectors, top_k=config.top_k)
 
 
-def _outputs_of(labels: Sequence[Label], classes: LabelIndex) -> list[int | None]:
-    """The class of each label: that with its id, or with its first name."""
-    outputs: list[int | None] = []
-    for label in labels:
+def _outputs_of(labels: Sequence[Label], classes: LabelIndex) -> dict[int, int]:
+    """The class of each label that has one, by index: that with its id, or with its first name."""
+    outputs: dict[int, int] = {}
+    for index, label in enumerate(labels):
         positions = classes.find(label)
         if label.synset and classes.has_ids:  # then a class without an id is no match
             positions = [i for i in positions if classes.labels[i].synset]
-        outputs.append(positions[0] if positions else None)
+        if positions:
+            outputs[index] = positions[0]
     return outputs
 
 

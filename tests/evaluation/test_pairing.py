@@ -75,6 +75,7 @@ def test_an_integer_id_that_is_a_string_in_the_references() -> None:
     message = 'image 42: the id is an integer here and a string in there: write it as "42"'
     with pytest.raises(FormatError, match=message):
         pair({42: "a"}, images)
+    assert pair({"42": "a", "042": "b"}, images, subset=True).num_unmatched == 1  # another string
 
 
 def test_a_string_of_very_many_digits_is_unmatched() -> None:

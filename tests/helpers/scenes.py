@@ -6,8 +6,7 @@ from vl.data.world.scenes import Group, Placement, Scene
 def group(kind, color, *, at, size="big", texture="plain"):
     """Equal objects, neither turned nor mirrored.
 
-    Args:
-        at: positions of their centers, (x, y) in [0, 1].
+    Their centers ``at`` are (x, y), in sides of the image.
     """
     radius = {"big": 0.25, "small": 0.15}[size]
     places = tuple(Placement(x, y, radius, 0.0, False) for x, y in at)

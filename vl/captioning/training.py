@@ -143,7 +143,7 @@ class _Training:
             trainable = [p for p in task.encoder.parameters() if p.requires_grad]
             groups.append((trainable, encoder_learning_rate))
         torch.manual_seed(run.seed + 1 + self.processes.rank)  # dropout differs by process
-        result = train(
+        train(
             task,
             batches,
             optimizer=optimizer(
@@ -171,12 +171,7 @@ class _Training:
             ),
             validation=self._validation(setup),
         )
-        if not self.processes.first:
-            return None
-        if result.best:
-            metrics = "  ".join(f"{name} {v:.4g}" for name, v in result.best.metrics.items())
-            _log.info("best of %d epochs: %d  %s", result.epochs, result.best_epoch, metrics)
-        return run.output_dir / CAPTIONER_FILE
+        return run.output_dir / CAPTIONER_FILE if self.processes.first else None
 
     def _validation(self, setup: TrainingSetup) -> ValidationConfig[CaptionerTask]:
         recipe = self.config.recipe

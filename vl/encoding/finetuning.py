@@ -33,7 +33,6 @@ from vl.encoding.training import (
     FILE_NAME,
     Splits,
     development_validator,
-    format_metrics,
     resumes,
     save_trained,
     train_encoder,
@@ -212,7 +211,7 @@ def finetune_encoder(
     if validate := development_validator(encoder, splits, config, device=processes.device):
         with torch.no_grad():
             validation = validate(EncoderTask(encoder).to(processes.device).eval())
-        _log.info("last layer: %s", format_metrics(validation))
+        _log.info("last layer: %s", validation)
     save_trained(output_dir, TrainedEncoder(encoder, name, classes, {}), splits, config, validation)
     return output_dir / FILE_NAME
 

@@ -6,7 +6,7 @@ import math
 from array import array
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import nn
@@ -48,7 +48,7 @@ def train_encoder(
     precision: Precision = "float32",
     finetuning: bool = False,
 ) -> Path:
-    """Train an encoder and save it after each epoch that is the best so far.
+    """Train an encoder and save it after each epoch that is the best so far; returns its file.
 
     Args:
         name: of the encoder, see ``create_encoder``.
@@ -62,17 +62,13 @@ def train_encoder(
         finetuning: whether the recipe is that of fine-tuning; batch normalization is frozen if a
             part of the encoder is.
 
-    Returns:
-        The file of the encoder.
-
     Raises:
         ValueError: the folder has a run and it is not resumed, or the training diverges.
         FileNotFoundError: there is no run to resume.
     """
     recipe = config.resolved_recipe(finetuning=finetuning)
     if config.sync_batch_norm:
-        convert: Any = nn.SyncBatchNorm.convert_sync_batchnorm  # it has no annotations
-        encoder = convert(encoder)
+        encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)  # type: ignore[no-untyped-call]  # torch's
     task = EncoderTask(
         encoder,
         label_smoothing=recipe.label_smoothing,
@@ -87,7 +83,7 @@ def train_encoder(
         task.compile_classifier()
     parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
     torch.manual_seed(config.seed + 1 + processes.rank)  # of dropout, different in each process
-    result = train(
+    train(
         task,
         batches,
         optimizer=optimizer(
@@ -121,9 +117,6 @@ def train_encoder(
             config.patience,
         ),
     )
-    if processes.first and result.best:
-        metrics = format_metrics(result.best)
-        _log.info("best of %d epochs: %d  %s", result.epochs, result.best_epoch, metrics)
     return output_dir / FILE_NAME
 
 
@@ -238,11 +231,6 @@ def save_trained(
     }
     classes = tuple(splits.training.classes)
     encoder_file.save(output_dir / FILE_NAME, trained._replace(classes=classes, training=training))
-
-
-def format_metrics(validation: Validation) -> str:
-    """Metrics in one line, for the log."""
-    return "  ".join(f"{name} {value:.1f}" for name, value in validation.metrics.items())
 
 
 def _training_batches(

@@ -209,7 +209,7 @@ def _optimize(
     best = run.output_dir / _BEST_FILE
     task.to(processes.device)  # before the optimizer: Adagrad has its sums where the weights are
     torch.manual_seed(run.seed + 1 + processes.rank)  # another order of labels in each process
-    result = train(
+    train(
         task,
         batches,
         optimizer=optimizer(recipe.optimizer, groups, weight_decay=recipe.weight_decay),
@@ -231,12 +231,8 @@ def _optimize(
             recipe.patience,
         ),
     )
-    if not processes.first:
-        return
-    if result.best:
-        metrics = "  ".join(f"{name} {value:.1f}" for name, value in result.best.metrics.items())
-        _log.info("best of %d epochs: %d  %s", result.epochs, result.best_epoch, metrics)
-    bundles.fill(bundles.read(best, kind=_BEST_KIND), "task", task)
+    if processes.first:
+        bundles.fill(bundles.read(best, kind=_BEST_KIND), "task", task)
 
 
 def _save(

@@ -6,6 +6,7 @@ optimizer, the average of the weights and the position in the epoch.
 """
 
 import json
+import logging
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -26,6 +27,7 @@ from vl.training.optimizers import Schedule, ema_of
 from vl.training.parallel import Processes, Replicas, all_reduce, broadcast
 from vl.training.step import StepResult, not_finite, optimizer_step
 
+_log = logging.getLogger(__name__)
 _LOG_STEPS = 20  # steps between lines in log.jsonl; a line costs nothing beside 20 steps
 
 
@@ -59,6 +61,9 @@ class Validation(NamedTuple):
 
     score: float  # greater is better; selects the best epoch
     metrics: dict[str, float]  # for the log, by name
+
+    def __str__(self) -> str:
+        return "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
 
 
 class TrainingResult(NamedTuple):
@@ -228,6 +233,8 @@ class _Run:
                 progress.finished = finished or progress.epoch == epochs
                 self._save(log)
         best = Validation(progress.best_score, progress.best_metrics)
+        if progress.best_epoch and self._processes.first:
+            _log.info("best of %d epochs: %d  %s", progress.epoch, progress.best_epoch, best)
         return TrainingResult(
             progress.epoch,
             progress.step,
@@ -282,8 +289,7 @@ class _Run:
             if better:
                 progress.best_score, progress.best_metrics = result
                 progress.best_epoch = epoch
-            text = "  ".join(f"{name} {value:.4g}" for name, value in result.metrics.items())
-            bar.print(f"epoch {epoch}  {text}{'  best so far' if better else ''}")
+            bar.print(f"epoch {epoch}  {result}{'  best so far' if better else ''}")
             stale = epoch - progress.best_epoch
             if config.patience is not None and stale >= config.patience:
                 bar.print(f"no improvement for {stale} epochs: training stops")

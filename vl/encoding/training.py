@@ -64,7 +64,6 @@ def train_encoder(
 
     Raises:
         ValueError: the folder has a run and it is not resumed, or the training diverges.
-        FileNotFoundError: there is no run to resume.
     """
     recipe = config.resolved_recipe(finetuning=finetuning)
     if config.sync_batch_norm:

@@ -158,12 +158,6 @@ def test_seed_chooses_the_split():
     assert split(counts).seen_rows != split(counts, seed=1).seen_rows
 
 
-def test_labels_without_images_are_in_no_split():
-    result = split([0, 2, 0, 2, 2, 2, 0, 2], development=0.4)
-    assert sorted([*result.training, *result.development]) == [1, 3, 4, 5, 7]
-    assert len(result.development) == 2
-
-
 @pytest.mark.parametrize(
     ("labels", "development", "expected"), [(4, 0.1, 2), (9, 0.01, 2), (30, 0.1, 3), (9, 0, 0)]
 )

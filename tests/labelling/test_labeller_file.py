@@ -173,7 +173,6 @@ def calibrated(**values):
 ZEROS = torch.zeros(len(WORDS), WIDTH)
 DAMAGED = {  # the change, and a word of the error
     "no words": (without("words.text"), "words.text"),
-    "no vectors": (without("words.vectors"), "words.vectors"),
     "NaN in a vector": (first_value("words.vectors", torch.nan), "words.vectors.*finite"),
     "beyond float32": (
         with_tensor("words.vectors", torch.full((9, 6), 1e300, dtype=torch.float64)),
@@ -192,23 +191,11 @@ DAMAGED = {  # the change, and a word of the error
     "a repeated synset": (with_tensor("wordnet.words", text("n1\tball\nn1\tbox")), "twice"),
     "an unknown synset": (with_tensor("wordnet.is_a", text("n1 n2")), "'n1'"),
     "half an edge": (with_tensor("wordnet.is_a", text("n00000001")), "wordnet"),
-    "a cycle": (
-        with_tensor("wordnet.is_a", text("n00000001 n00000002\nn00000002 n00000001")),
-        "wordnet",
-    ),
     "a mean of another width": (with_tensor("space.mean", torch.zeros(5)), r"\(5,\)"),
     "NaN in the mean": (first_value("space.mean", torch.nan), "space.mean.*finite"),
-    "no hypernym weight": (setting(space={"synonyms": "first"}), "hypernym_weight"),
-    "a hypernym weight of text": (
-        setting(space={"synonyms": "first", "hypernym_weight": "0"}),
-        "hypernym_weight",
-    ),
     "a hypernym weight of 1": (setting(space={"synonyms": "first", "hypernym_weight": 1}), "is 1"),
     "unknown synonyms": (setting(space={"synonyms": "a", "hypernym_weight": 0}), "synonyms"),
-    "a seen label without a synset": (setting(seen=[{"text": "a"}]), "synset"),
-    "a seen label of a number": (setting(seen=[{"text": 1, "synset": None}]), "text"),
     "a projection of no width": (devise(width=0), "projection.devise"),
-    "a projection of text": (devise(image_width="a"), "projection.devise"),
     "a projection too large": (devise(image_width=10**9, width=10**6), "projection.devise"),
     "a projection of another width": (devise(width=5), "projection.weight"),
     "NaN in a projection": (
@@ -216,9 +203,7 @@ DAMAGED = {  # the change, and a word of the error
         "projection.weight.*finite",
     ),
     "an encoder that was changed": (first_value("encoder.body.0.bias", 3.0), "weights"),
-    "no temperature": (setting(calibration={"seen_penalty": 0.1}), "temperature"),
     "a temperature of 0": (calibrated(temperature=0.0), "above 0"),
-    "a temperature of text": (calibrated(seen_temperature="1"), "seen_temperature"),
     "a penalty below 0": (calibrated(seen_penalty=-0.1), "at least 0"),
     "no reference labels": (without("calibration.reference_labels"), "reference_labels"),
     "a reference of length 3": (first_value("calibration.references", 3.0), "row 0"),
@@ -229,7 +214,6 @@ DAMAGED = {  # the change, and a word of the error
     ),
     "references without calibration": (setting(calibration=None), "calibration.reference"),
     "an unknown tensor": (with_tensor("words.a", torch.zeros(1)), "words.a"),
-    "another kind": (setting(kind="captioner"), "kind"),
 }
 
 

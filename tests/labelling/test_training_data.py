@@ -81,11 +81,6 @@ def test_subtracted_mean_is_that_of_the_training_labels():
         prepare(same, development=0, subtract_mean=True)
 
 
-def test_no_label_with_a_vector_is_refused():
-    with pytest.raises(ValueError, match="none of 2 labels"):
-        prepare(embedded(["qqq", "vvv"], [2, 2]))
-
-
 def test_validation_counts_hits_among_development_labels():
     data = prepare(development=0.6)
     task = LabellerTask(

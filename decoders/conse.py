@@ -19,17 +19,12 @@ class Conse(nn.Module):
         width: width of word space.
         num_labels: labels of the classifier; each has a vector.
         top_k: number of labels that are combined.
-
-    Raises:
-        ValueError: ``top_k`` is below 1.
     """
 
     def __init__(
         self, *, image_width: int, width: int, num_labels: int, top_k: int = TOP_K
     ) -> None:
         super().__init__()
-        if top_k < 1:
-            raise ValueError(f"top_k is {top_k}; it must be at least 1")
         self.image_width = image_width
         self.width = width
         self.configuration = {  # the constructor's arguments

@@ -29,13 +29,10 @@ def sampling_schedule(
         return lambda step: max_probability * min(1.0, step / num_steps)
     if decay == "exponential":
         return lambda step: max_probability * (1 - 0.01 ** (step / num_steps))
-    k = _sigmoid_constant(num_steps / 2)
-    return lambda step: max_probability * (1 - k / (k + math.exp(min(step / k, 700.0))))
-
-
-def _sigmoid_constant(half_way: float) -> float:
-    """The k at which k / (k + exp(half_way / k)) is one half: k ln k = half_way, by Newton."""
+    half_way = (
+        num_steps / 2
+    )  # there k / (k + exp(half_way / k)) is 1 / 2, so that k ln k = half_way
     k = max(2.0, half_way)
-    for _ in range(100):
+    for _ in range(100):  # Newton's method
         k = max(1.0 + 1e-9, k - (k * math.log(k) - half_way) / (math.log(k) + 1))
-    return k
+    return lambda step: max_probability * (1 - k / (k + math.exp(min(step / k, 700.0))))

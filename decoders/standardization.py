@@ -24,9 +24,8 @@ class StandardizedInput(nn.Module):
     def standardize(self, images: Tensor) -> None:
         """From now on subtract the mean of these embeddings, and divide by their scale.
 
-        Args:
-            images: of the training split, ``(B, image_width)``. The scale is one standard
-                deviation over all axes.
+        They are the training split's, ``(B, image_width)``. The scale is one standard deviation
+        over all axes.
         """
         mean = images.mean(0)
         self.image_mean.copy_(mean)

@@ -6,7 +6,7 @@ import random
 import pytest
 from pycocoevalcap.cider.cider_scorer import CiderScorer
 
-from vl.captioning.reward import CaptionReward
+from vl.captioning.reward import caption_reward
 
 
 def captions(seed, count, vocabulary):
@@ -23,13 +23,13 @@ def test_cider_is_a_tenth_of_pycocoevalcaps(seed):
     for candidate, image in zip(candidates, references, strict=True):
         scorer += (" ".join(map(str, candidate)), [" ".join(map(str, true)) for true in image])
     _, expected = scorer.compute_score()
-    reward = CaptionReward([[[0, *true] for true in image] for image in references])
+    reward = caption_reward([[[0, *true] for true in image] for image in references])
     rewards = reward(range(30), candidates)
     assert [10 * value for value in rewards] == pytest.approx(expected.tolist(), abs=1e-9)
 
 
 def test_references_have_the_highest_reward_and_unrelated_captions_none():
-    reward = CaptionReward([[[0, 3, 4, 5, 1]], [[0, 6, 7, 1]], [[0, 8, 9, 3, 1]]])
+    reward = caption_reward([[[0, 3, 4, 5, 1]], [[0, 6, 7, 1]], [[0, 8, 9, 3, 1]]])
     true, partial, unrelated, empty = reward([0] * 4, [[3, 4, 5, 1], [3, 4, 1], [6, 7], [1]])
     assert true == pytest.approx(1.0)
     assert 0 < partial < 1
@@ -38,7 +38,7 @@ def test_references_have_the_highest_reward_and_unrelated_captions_none():
 
 
 def test_a_single_image_is_rewarded():
-    (value,) = CaptionReward([[[0, 3, 4, 1]]])([0], [[3, 4, 1]])
+    (value,) = caption_reward([[[0, 3, 4, 1]]])([0], [[3, 4, 1]])
     assert value > 0
 
 
@@ -47,6 +47,6 @@ def test_bleu_is_added_without_the_end_word():
     references = [[[0, 3, 4, 5, 6, 1], [0, 1, 2, 1]], [[0, 3, 4, 5, 6, 7, 8, 1]]]
     samples = [[3, 4, 5, 9, 1], [3, 4, 5, 6, 1], [9, 1], [1], [3, 4, 5, 1]]
     expected = [(3 / 4 * 3 / 4 * 2 / 3 * 1 / 2) ** 0.25, 1, 0, 0, math.exp(1 - 6 / 3)]
-    both = CaptionReward(references, bleu_weight=2.0)([0, 0, 0, 0, 1], samples)
-    cider = CaptionReward(references)([0, 0, 0, 0, 1], samples)
+    both = caption_reward(references, bleu_weight=2.0)([0, 0, 0, 0, 1], samples)
+    cider = caption_reward(references)([0, 0, 0, 0, 1], samples)
     assert [a - b for a, b in zip(both, cider)] == pytest.approx([2 * bleu for bleu in expected])

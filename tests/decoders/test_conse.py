@@ -87,8 +87,3 @@ def test_module_combines_by_its_classifier() -> None:
     again.load_state_dict(model.state_dict())
     assert torch.equal(model(images), again(images))
     assert Conse(image_width=1, width=1, num_labels=1).configuration["top_k"] == TOP_K == 10
-
-
-def test_refuses_a_combination_of_no_labels() -> None:
-    with pytest.raises(ValueError, match="top_k"):
-        Conse(image_width=6, width=4, num_labels=5, top_k=0)

@@ -67,11 +67,9 @@ class Captioner:
         training: dict[str, Any] | None = None,
     ) -> None:
         for decoder in decoders:
-            if decoder.vocabulary_size != len(vocabulary):
-                raise ValueError(
-                    f"the decoder has {decoder.vocabulary_size} words, "
-                    f"the vocabulary {len(vocabulary)}"
-                )
+            words = decoder.vocabulary_size
+            if words != len(vocabulary):
+                raise ValueError(f"the decoder has {words} words, the vocabulary {len(vocabulary)}")
             if decoder.image_width != embedder.width:
                 raise ValueError(
                     f"embeddings have width {embedder.width}, "

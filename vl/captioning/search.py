@@ -48,11 +48,7 @@ class SearchSettings:
             )
 
     def check_n_best(self, n_best: int) -> None:
-        """Check that the search can return this many captions.
-
-        Raises:
-            ValueError: it cannot.
-        """
+        """Raise ValueError if the search cannot return this many captions."""
         if not 1 <= n_best <= self.num_beams:
             raise ValueError(
                 f"n_best is {n_best}; it must be from 1 to the number of beams, {self.num_beams}"

@@ -5,7 +5,6 @@ et al. 2016, PAMI).
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -16,7 +15,6 @@ from vl.captioning.captioner import Captioner
 from vl.captioning.recipe import CaptionFiles
 from vl.data.batches import ImageSource, random_view
 from vl.data.captions.captions import CaptionedImage, read_captions
-from vl.data.captions.ptb.tokens import words
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.embeddings import load_embeddings
 from vl.encoders.table import Network
@@ -24,20 +22,12 @@ from vl.encoding.embedder import Embedder, image_file_source
 from vl.encoding.pretrained import check_fingerprint, unfreeze_used_parameters
 
 
-@dataclass(frozen=True)
-class CaptionSplits:
+class CaptionSplits(NamedTuple):
     """Captioned images of the training and development splits, and the training vocabulary."""
 
     training: Sequence[CaptionedImage]
     development: Sequence[CaptionedImage]
     vocabulary: Vocabulary
-
-    def training_ids(self) -> list[list[list[int]]]:
-        """The captions of each training image as word ids."""
-        return [
-            [self.vocabulary.encode(words(caption)) for caption in image.captions]
-            for image in self.training
-        ]
 
 
 class TrainingSetup(NamedTuple):

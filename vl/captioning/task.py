@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor, nn
 
+from vl.captioning.reward import Reward
 from vl.data.batches import CaptionBatch, CaptionBatches, LossSum
 from vl.data.captions.vocabulary import Vocabulary
 from vl.data.choices import SelectionMetric
@@ -16,8 +17,6 @@ from vl.encoders.table import Network
 from vl.metrics.bleu import corpus_bleu
 from vl.training.loop import Validation
 
-# Images' rows and captions' ids after the start word to rewards.
-Reward = Callable[[Sequence[int], Sequence[Sequence[int]]], Sequence[float]]
 _SAMPLES = 5  # captions sampled for each image, as many as COCO and Flickr8k have references
 _MAX_LENGTH = 20  # words of a sampled caption, including the end word, as in im2txt's search
 _VALIDATION_BATCH = 512  # captions
@@ -81,10 +80,8 @@ class CaptionerTask(nn.Module):
             step, state, start=Vocabulary.start, end=Vocabulary.end, max_length=_MAX_LENGTH
         )
         self.decoder.train()
-        captions = [
-            words[1:length]
-            for words, length in zip(samples.words.tolist(), samples.lengths.tolist(), strict=True)
-        ]
+        words, lengths = samples.words.tolist(), samples.lengths.tolist()
+        captions = [ids[1:length] for ids, length in zip(words, lengths, strict=True)]
         rewards = torch.tensor(reward(indices[image_of].tolist(), captions), device=images.device)
         weights = advantages(rewards.view(len(images), _SAMPLES)).flatten()
         return self.decoder(images, samples.words, samples.lengths, image_of, weights=weights)

@@ -20,7 +20,7 @@ from vl.captioning.recipe import (
     SelfCriticalTraining,
     TeacherForcingRecipe,
 )
-from vl.captioning.reward import CaptionReward
+from vl.captioning.reward import caption_reward
 from vl.captioning.search import SearchSettings
 from vl.captioning.setup import (
     CaptionSplits,
@@ -106,7 +106,7 @@ def self_critical_captioner(config: SelfCriticalTraining) -> Path | None:
         captioner = load_single_decoder(config.model, training.splits.vocabulary, device)
         setup = setup_on_embeddings(config.embeddings, training.splits, captioner.embedder)
         batches = training.batches(setup, "image")
-        reward = CaptionReward(batches.captions, bleu_weight=config.recipe.bleu_weight)
+        reward = caption_reward(batches.captions, bleu_weight=config.recipe.bleu_weight)
         return training.train(setup, CaptionerTask(captioner.decoders[0], reward=reward), batches)
 
 
@@ -120,9 +120,10 @@ class _Training:
     bfloat16: bool
 
     def batches(self, setup: TrainingSetup, unit: Unit) -> CaptionBatches:
+        encode = self.splits.vocabulary.encode
         return CaptionBatches(
             setup.source,
-            self.splits.training_ids(),
+            [[encode(words(text)) for text in image.captions] for image in self.splits.training],
             batch_size=self.config.recipe.batch_size,
             unit=unit,
             seed=self.config.run.seed,
@@ -201,7 +202,7 @@ class _Training:
 
         validate = make_validator(
             captions_of,
-            [[words(caption) for caption in image.captions] for image in self.splits.development],
+            [[words(text) for text in image.captions] for image in self.splits.development],
             setup.development,
             vocabulary=self.splits.vocabulary,
             selection_metric=recipe.selection_metric,
@@ -217,13 +218,8 @@ def _start(config: AnyTraining) -> Iterator[_Training]:
         torch.manual_seed(run.seed)  # the same initialization in every process
         precision = resolve_precision(run.precision, processes.device)
         if processes.first:
-            _log.info(
-                "%d training images, %d development images, %d words, %s",
-                len(splits.training),
-                len(splits.development),
-                len(splits.vocabulary),
-                precision,
-            )
+            counts = len(splits.training), len(splits.development), len(splits.vocabulary)
+            _log.info("%d training images, %d development images, %d words, %s", *counts, precision)
         yield _Training(splits, config, processes, precision == "bfloat16")
 
 

@@ -23,6 +23,7 @@ from vl.captioning.recipe import (
     DecoderConfig,
     TeacherForcingRecipe,
 )
+from vl.captioning.training import train_captioner
 from vl.data.captions.captions import ImageId
 from vl.data.embeddings import EmbeddingWriter, load_embeddings
 from vl.data.images.decode import decode_uint8
@@ -46,6 +47,7 @@ from vl.encoding.encoder_file import TrainedEncoder
 from vl.evaluation.evaluate import evaluate_files
 from vl.evaluation.read import read_results, write_results
 from vl.evaluation.request import EvaluationRequest
+from vl.labelling.evaluation import evaluate_labels
 from vl.labelling.evaluation_results import LabelEvaluation
 from vl.labelling.labeller import Labeller
 from vl.labelling.recipe import (
@@ -56,6 +58,7 @@ from vl.labelling.recipe import (
     LabellerTraining,
     LabelSpaceConfig,
 )
+from vl.labelling.training import train_labeller
 from vl.labelling.word_training import Word2VecSettings, train_word_vectors
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
@@ -208,8 +211,6 @@ class Demo:
 
     def train_labellers(self) -> None:
         """Train DeViSE, ConSE, and as a control DeViSE on random word vectors."""
-        from vl.labelling.training import train_labeller
-
         for method in METHODS:
             folder = self.labeller(method).parent
             training = LabellerTraining(
@@ -230,8 +231,6 @@ class Demo:
 
     def train_captioner(self) -> None:
         """Train the decoder on embeddings."""
-        from vl.captioning.training import train_captioner
-
         train_captioner(
             CaptionerTraining(
                 data=CaptionFiles(
@@ -296,8 +295,6 @@ class Demo:
 
     def label_scores(self, method: str) -> LabelEvaluation:
         """Evaluation of a labeller on seen kinds, unseen kinds, and both together."""
-        from vl.labelling.evaluation import evaluate_labels
-
         return evaluate_labels(
             [self.world / f"{split}.txt" for split in ("test", "held-out-kinds")],
             Labeller.load(self.labeller(method), device=self.device),

@@ -53,15 +53,13 @@ MODULES = {
 
 
 class BNInception(nn.Module):
-    """BN-Inception: pixels to an embedding of width 1024, and to class logits.
+    """BN-Inception: pixels, scaled to [-1, 1], to an embedding of width 1024, and to class logits.
 
     Args:
         classes: outputs of the classifiers.
         auxiliary: whether to add two auxiliary heads, which are for training only.
         width_factor: scales the channels of every layer, see
             ``vl.encoders.inception.round_channels``; the embedding too.
-        mean: of each color, subtracted from pixels in [0, 1].
-        std: of each color, the divisor after that; by default pixels enter in [-1, 1].
 
     Raises:
         ValueError: an invalid width factor.
@@ -83,15 +81,13 @@ class BNInception(nn.Module):
         classes: int = 1000,
         auxiliary: bool = False,
         width_factor: float = 1.0,
-        mean: tuple[float, float, float] = TORCHVISION_MEAN,
-        std: tuple[float, float, float] = TORCHVISION_STD,
     ) -> None:
         super().__init__()
         self.width_factor = width_factor
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.tensor(TORCHVISION_MEAN).view(1, 3, 1, 1))
+        self.register_buffer("std", torch.tensor(TORCHVISION_STD).view(1, 3, 1, 1))
         first, second, third = (round_channels(width, width_factor) for width in STEM_WIDTHS)
         self.stem = nn.Sequential(
             Convolution(3, first, 7, norm="batch", stride=2),
@@ -180,10 +176,3 @@ class BNInceptionModule(nn.Module):
         if not self.strided:
             branches.insert(0, self.one(x))
         return torch.cat(branches, dim=1)
-
-
-def bn_inception(
-    *, classes: int = 1000, auxiliary: bool = False, width_factor: float = 1.0
-) -> BNInception:
-    """BN-Inception as published, except for the first layer, see ``BNInception``."""
-    return BNInception(classes=classes, auxiliary=auxiliary, width_factor=width_factor)

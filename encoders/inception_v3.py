@@ -15,14 +15,13 @@ IMAGE_SIZE = 299
 class InceptionV3(nn.Module):
     """Inception v3: pixels to an embedding of width 2048, and to class logits.
 
+    It has 23,834,568 parameters, 27,161,264 with the auxiliary head.
     Initialized as PyTorch does by default: torchvision's truncated normal takes many seconds.
 
     Args:
         classes: outputs of the classifiers.
         auxiliary: whether to add the auxiliary head, which is for training only; in training mode
             ``forward`` computes it too, and its batch normalization updates its statistics.
-        mean: of each color, subtracted from pixels in [0, 1].
-        std: of each color, the divisor after that.
 
     Source:
         Szegedy et al. 2016; torchvision/models/inception.py, whose ``transform_input`` undoes
@@ -32,21 +31,14 @@ class InceptionV3(nn.Module):
     width = EMBEDDING_WIDTH
     image_size = IMAGE_SIZE
 
-    def __init__(
-        self,
-        *,
-        classes: int = 1000,
-        auxiliary: bool = False,
-        mean: tuple[float, float, float] = (0.5, 0.5, 0.5),
-        std: tuple[float, float, float] = (0.5, 0.5, 0.5),
-    ) -> None:
+    def __init__(self, *, classes: int = 1000, auxiliary: bool = False) -> None:
         super().__init__()
         import torchvision  # it imports torch._dynamo, which takes 2 s
 
         self.mean: Tensor
         self.std: Tensor
-        self.register_buffer("mean", torch.tensor(mean).view(1, 3, 1, 1))
-        self.register_buffer("std", torch.tensor(std).view(1, 3, 1, 1))
+        self.register_buffer("mean", torch.full((1, 3, 1, 1), 0.5))
+        self.register_buffer("std", torch.full((1, 3, 1, 1), 0.5))
         self.body = torchvision.models.inception_v3(
             weights=None,
             num_classes=classes,
@@ -74,8 +66,3 @@ class InceptionV3(nn.Module):
         if isinstance(output, Tensor):
             return output, ()
         return output.logits, (output.aux_logits,)  # (B, 2048), ((B, classes),)
-
-
-def inception_v3(*, classes: int = 1000, auxiliary: bool = False) -> InceptionV3:
-    """Inception v3 as published: 23,834,568 parameters, 27,161,264 with the auxiliary head."""
-    return InceptionV3(classes=classes, auxiliary=auxiliary)

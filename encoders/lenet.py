@@ -37,8 +37,6 @@ class LeNet5(nn.Module):
 
     Args:
         classes: outputs of the classifier; ten digits in the paper.
-        mean: of gray values, subtracted from them in [0, 1].
-        std: of gray values, the divisor after that.
 
     Source:
         LeCun et al. 1998, section II.B, table I and appendix A, from memory; the paper's counts of
@@ -49,13 +47,13 @@ class LeNet5(nn.Module):
     width = EMBEDDING_WIDTH
     image_size = IMAGE_SIZE
 
-    def __init__(self, *, classes: int = 10, mean: float = MEAN, std: float = STD) -> None:
+    def __init__(self, *, classes: int = 10) -> None:
         super().__init__()
         self.mean: Tensor
         self.std: Tensor
         self.grey: Tensor
-        self.register_buffer("mean", torch.full((1, 3, 1, 1), mean))
-        self.register_buffer("std", torch.full((1, 3, 1, 1), std))
+        self.register_buffer("mean", torch.full((1, 3, 1, 1), MEAN))
+        self.register_buffer("std", torch.full((1, 3, 1, 1), STD))
         # Spelled as in published files: their fingerprints cover the names of buffers.
         self.register_buffer("grey", torch.tensor(GRAY).view(1, 3, 1, 1), persistent=False)
         self.c1 = nn.Conv2d(1, 6, 5)
@@ -138,11 +136,6 @@ class PartialConvolution(nn.Module):
 def scaled_tanh(x: Tensor) -> Tensor:
     """1.7159 tanh(2/3 x), which is near 1 at 1 and near -1 at -1."""
     return 1.7159 * torch.tanh(x * (2 / 3))  # appendix A of the paper
-
-
-def lenet5(*, classes: int = 10) -> LeNet5:
-    """LeNet-5 as published except for its output layer: 60,000 parameters, and 85 a class."""
-    return LeNet5(classes=classes)
 
 
 def _initialize(weight: Tensor, *, fan_in: int) -> None:

@@ -11,7 +11,7 @@ from typing import TypedDict, cast
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
 
-from vl.encoders.bn_inception import BNInception, bn_inception
+from vl.encoders.bn_inception import BNInception
 from vl.encoders.inception import (
     IMAGE_SIZE,
     Inception,
@@ -20,8 +20,8 @@ from vl.encoders.inception import (
     inception_v1_torchvision,
     round_channels,
 )
-from vl.encoders.inception_v3 import InceptionV3, inception_v3
-from vl.encoders.lenet import LeNet5, lenet5
+from vl.encoders.inception_v3 import InceptionV3
+from vl.encoders.lenet import LeNet5
 from vl.encoders.torchvision_features import TorchvisionFeatures, torchvision_names
 
 # Each takes (B, 3, H, W), RGB in [0, 1], has its own mean and std as buffers, and gives (B, width).
@@ -32,9 +32,9 @@ ENCODERS: dict[str, Callable[..., Network]] = {
     "inception_v1": inception_v1,
     "inception_v1_bn": inception_v1_bn,
     "inception_v1_torchvision": inception_v1_torchvision,
-    "bn_inception": bn_inception,
-    "inception_v3": inception_v3,
-    "lenet5": lenet5,
+    "bn_inception": BNInception,
+    "inception_v3": InceptionV3,
+    "lenet5": LeNet5,
 }
 # Options of their builders.
 OPTIONS: dict[str, tuple[str, ...]] = {

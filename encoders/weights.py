@@ -8,9 +8,7 @@ import hashlib
 import pickle
 import sys
 from collections.abc import Callable, Iterable, Mapping
-from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import safetensors.torch
 import torch
@@ -18,7 +16,6 @@ from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vl.data.errors import FormatError
-from vl.encoders.bn_inception import BNInception
 from vl.encoders.inception import (
     BVLC_MEAN,
     BVLC_STD,
@@ -28,11 +25,7 @@ from vl.encoders.inception import (
     Inception,
 )
 from vl.encoders.inception_v3 import InceptionV3
-from vl.encoders.lenet import LeNet5
 from vl.encoders.torchvision_features import TorchvisionFeatures, torchvision_names
-
-if TYPE_CHECKING:
-    from vl.encoders.table import Network
 
 # Names of a module's convolutions in BVLC's train_val.prototxt and torchvision's googlenet.py.
 BRANCHES = {
@@ -65,7 +58,7 @@ LAYERS = {
 MakeError = Callable[[str, str], ValueError]  # from a tensor's name and the problem
 
 
-def load_caffe(encoder: Inception, path: Path | str, *, allow_missing_heads: bool = False) -> None:
+def load_caffe(encoder: Inception, path: Path | str) -> None:
     """Load BVLC's GoogLeNet from a safetensors file of Caffe's blobs.
 
     Caffe's input was BGR; the channels of the first convolution are reversed to take RGB, and the
@@ -75,8 +68,6 @@ def load_caffe(encoder: Inception, path: Path | str, *, allow_missing_heads: boo
     Args:
         encoder: an ``inception_v1``.
         path: blobs by Caffe layer name, ``inception_3a/5x5_reduce.weight``, OIHW, any float dtype.
-        allow_missing_heads: whether auxiliary heads of the encoder that the file lacks stay as
-            they are; otherwise they are an error.
 
     Raises:
         FormatError: not a safetensors file, or a blob is missing, unknown, of another shape or
@@ -97,147 +88,70 @@ def load_caffe(encoder: Inception, path: Path | str, *, allow_missing_heads: boo
         encoder,
         {name: _caffe_name(name) for name in _tensor_names(encoder)},
         blobs,
-        heads=("loss1/", "loss2/"),
-        allow_missing_heads=allow_missing_heads,
+        optional=("loss1/", "loss2/"),
         make_error=lambda blob, problem: FormatError(path, problem, record=f"blob {blob}"),
     )
     tensors["stem.0.convolution.weight"] = tensors["stem.0.convolution.weight"].flip(1)  # to RGB
     _write(encoder, tensors, mean=BVLC_MEAN, std=BVLC_STD)
 
 
-def from_torchvision_googlenet(
-    state_dict: Mapping[str, Tensor], encoder: Inception, *, allow_missing_heads: bool = False
-) -> None:
-    """Copy the state of torchvision's ``googlenet`` into an ``inception_v1_torchvision``.
-
-    The encoder's mean and std become those of torchvision's ``transform_input``. Auxiliary heads
-    in the state are ignored if the encoder has none.
-
-    Args:
-        state_dict: with or without ``aux1`` and ``aux2``.
-        encoder: an ``inception_v1_torchvision``.
-        allow_missing_heads: as in ``load_caffe``. In torchvision's published weights they are
-            untrained, and ``fetch_torchvision`` leaves them out.
-
-    Raises:
-        ValueError: a tensor is missing, unknown, of another shape or not finite, or the encoder
-            is another network.
-    """
-    if (encoder.norm, encoder.topology) != ("batch", "torchvision"):
-        raise ValueError(
-            "torchvision's googlenet is for inception_v1_torchvision; "
-            f"this encoder has norm {encoder.norm!r} and topology {encoder.topology!r}"
-        )
-    tensors = _matched(
-        encoder,
-        {name: _torchvision_name(name) for name in _tensor_names(encoder)},
-        state_dict,
-        heads=("aux1.", "aux2."),
-        allow_missing_heads=allow_missing_heads,
-        make_error=partial(_state_error, "googlenet"),
-    )
-    _write(encoder, tensors, mean=TORCHVISION_MEAN, std=TORCHVISION_STD)
-
-
-def from_torchvision_inception_v3(
-    state_dict: Mapping[str, Tensor], encoder: InceptionV3, *, allow_missing_heads: bool = False
-) -> None:
-    """Copy the state of torchvision's ``inception_v3`` into ours.
-
-    The encoder's mean and std become those of torchvision's ``transform_input``. An auxiliary head
-    in the state is ignored if the encoder has none.
-
-    Args:
-        state_dict: with or without ``AuxLogits``.
-        encoder: an ``inception_v3``.
-        allow_missing_heads: as in ``load_caffe``.
-
-    Raises:
-        ValueError: a tensor is missing, unknown, of another shape or not finite.
-    """
-    names = {
-        name: name.replace("classifier.", "fc.").removeprefix("body.")
-        for name in _tensor_names(encoder)
-    }
-    tensors = _matched(
-        encoder,
-        names,
-        state_dict,
-        heads=("AuxLogits.",),
-        allow_missing_heads=allow_missing_heads,
-        make_error=partial(_state_error, "inception_v3"),
-    )
-    _write(encoder, tensors, mean=TORCHVISION_MEAN, std=TORCHVISION_STD)
-
-
-def from_torchvision_features(
-    state_dict: Mapping[str, Tensor], encoder: TorchvisionFeatures
-) -> None:
-    """Copy the state of a torchvision network into its encoder.
-
-    The network's last layer goes into the encoder's classifier if that has ImageNet's 1000 classes
-    and the layer is linear; a classifier of other classes, or of squeezenet, whose last layer is a
-    convolution, is unchanged.
-
-    Args:
-        state_dict: of the network with its last layer, see ``fetch_torchvision``.
-        encoder: the same network without its last layer.
-
-    Raises:
-        ValueError: a tensor is missing, unknown, of another shape or not finite.
-    """
-    last_layer = [f"{encoder.last_layer}.{name}" for name in ("weight", "bias")]
-    names = {name: name.removeprefix("body.") for name in _tensor_names(encoder)}
-    classifiers = {name for name in names if name.startswith("classifier.")}
-    classifier = encoder.classifier
-    if classifier is not None and classifier.out_features == 1000 and encoder.last_layer_is_linear:
-        names |= {name: name.replace("classifier", encoder.last_layer, 1) for name in classifiers}
-        last_layer = []
-    else:
-        names = {name: theirs for name, theirs in names.items() if name not in classifiers}
-    tensors = _matched(
-        encoder,
-        names,
-        {name: tensor for name, tensor in state_dict.items() if name not in last_layer},
-        make_error=partial(_state_error, encoder.name),
-    )
-    _write(encoder, tensors)
-
-
-def load_torchvision(
-    encoder: "Network", *, allow_missing_heads: bool = False, progress: bool = False
-) -> None:
+def load_torchvision(encoder: nn.Module) -> None:
     """Download the weights that torchvision publishes for this encoder and load them.
-
-    Args:
-        encoder: any that torchvision has weights for.
-        allow_missing_heads: as in ``load_caffe``; googlenet's heads are always missing.
-        progress: whether to show a progress bar on stderr.
 
     Raises:
         OSError: the weights could not be downloaded.
         ValueError: torchvision has no weights for this encoder.
     """
+    from_torchvision(fetch_torchvision(_torchvision_network(encoder)), encoder)
+
+
+def from_torchvision(state_dict: Mapping[str, Tensor], encoder: nn.Module) -> None:
+    """Copy the state of a torchvision network into its encoder.
+
+    Mean and std of the Inception networks become those of torchvision's ``transform_input``.
+    Auxiliary heads in the state are ignored if the encoder has none. The last layer of other
+    networks goes into a linear classifier of ImageNet's 1000 classes; any other classifier is
+    unchanged, and that of squeezenet, whose last layer is a convolution.
+
+    Args:
+        state_dict: of the whole network, see ``fetch_torchvision``.
+        encoder: any that torchvision has weights for.
+
+    Raises:
+        ValueError: a tensor is missing, unknown, of another shape or not finite, or torchvision
+            has no weights for this encoder.
+    """
+    network = _torchvision_network(encoder)
+    normalization = {"mean": TORCHVISION_MEAN, "std": TORCHVISION_STD}
+    optional: tuple[str, ...]
+    names = {name: name.removeprefix("body.") for name in _tensor_names(encoder)}
     if isinstance(encoder, TorchvisionFeatures):
-        from_torchvision_features(fetch_torchvision(encoder.name, progress=progress), encoder)
-        return
-    if isinstance(encoder, InceptionV3):
-        state = fetch_torchvision("inception_v3", progress=progress)
-        from_torchvision_inception_v3(state, encoder, allow_missing_heads=allow_missing_heads)
-        return
-    if isinstance(encoder, BNInception | LeNet5):
-        network = "BN-Inception" if isinstance(encoder, BNInception) else "LeNet-5"
-        raise ValueError(f"torchvision has no weights for {network}")
-    if (encoder.norm, encoder.topology) != ("batch", "torchvision"):
-        raise ValueError(
-            f"torchvision has no weights for a GoogLeNet with norm {encoder.norm!r} and topology "
-            f"{encoder.topology!r}; it has them for inception_v1_torchvision"
-        )
-    state = fetch_torchvision("googlenet", progress=progress)
-    from_torchvision_googlenet(state, encoder, allow_missing_heads=allow_missing_heads)
+        normalization, optional = {}, (f"{encoder.last_layer}.",)
+        classifier, linear = encoder.classifier, encoder.last_layer_is_linear
+        fits = linear and classifier is not None and classifier.out_features == 1000
+        for name in [name for name in names if name.startswith("classifier.")]:
+            theirs = names.pop(name).replace("classifier", encoder.last_layer, 1)
+            if fits:
+                names[name] = theirs
+    elif isinstance(encoder, InceptionV3):
+        optional = ("AuxLogits.",)
+        names = {name: theirs.replace("classifier.", "fc.") for name, theirs in names.items()}
+    else:
+        optional = ("aux1.", "aux2.")
+        names = {name: _torchvision_name(name) for name in names}
+    tensors = _matched(
+        encoder,
+        names,
+        state_dict,
+        optional=optional,
+        make_error=lambda tensor, problem: ValueError(
+            f"state of torchvision's {network}: {tensor}: {problem}"
+        ),
+    )
+    _write(encoder, tensors, **normalization)
 
 
-def fetch_torchvision(name: str, *, progress: bool = False) -> dict[str, Tensor]:
+def fetch_torchvision(name: str) -> dict[str, Tensor]:
     """The published state of a classification network, by torchvision's name.
 
     Downloaded once from download.pytorch.org, the address in ``torchvision.models``, into the
@@ -247,7 +161,6 @@ def fetch_torchvision(name: str, *, progress: bool = False) -> dict[str, Tensor]
 
     Args:
         name: ``"googlenet"``, ``"inception_v3"``, ``"resnet50"``.
-        progress: whether to show a progress bar on stderr.
 
     Raises:
         OSError: no network, or not the published file of weights.
@@ -259,8 +172,8 @@ def fetch_torchvision(name: str, *, progress: bool = False) -> dict[str, Tensor]
     try:
         with contextlib.redirect_stdout(sys.stderr):  # torch.hub prints its destination
             # get_model unpickles any file; one that passes this runs no code.
-            weights.get_state_dict(progress=progress, check_hash=True, weights_only=True)
-            network = models.get_model(name, weights=weights, progress=progress)
+            weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+            network = models.get_model(name, weights=weights, progress=True)
     except MemoryError:
         raise
     except Exception as error:  # a damaged pickle raises a dozen kinds
@@ -303,13 +216,33 @@ def fingerprint(encoder: nn.Module) -> str:
     return digest.hexdigest()[:16]
 
 
+def _torchvision_network(encoder: nn.Module) -> str:
+    """The name of the network whose weights the encoder takes.
+
+    Raises:
+        ValueError: torchvision has none.
+    """
+    if isinstance(encoder, TorchvisionFeatures):
+        return encoder.name
+    if isinstance(encoder, InceptionV3):
+        return "inception_v3"
+    if isinstance(encoder, Inception) and (encoder.norm, encoder.topology) == (
+        "batch",
+        "torchvision",
+    ):
+        return "googlenet"
+    raise ValueError(
+        f"torchvision has no weights for this {type(encoder).__name__}; "
+        "of GoogLeNets it has them for inception_v1_torchvision"
+    )
+
+
 def _matched(
     encoder: nn.Module,
     names: Mapping[str, str],
     source: Mapping[str, Tensor],
     *,
-    heads: tuple[str, ...] = (),
-    allow_missing_heads: bool = False,
+    optional: tuple[str, ...],
     make_error: MakeError,
 ) -> dict[str, Tensor]:
     """The source's tensors under our names, all of the expected shape and finite.
@@ -318,20 +251,11 @@ def _matched(
         encoder: that the tensors are for.
         names: for each of our tensors, its name in the source.
         source: tensors by their names there.
-        heads: prefixes of the source's names of auxiliary heads.
-        allow_missing_heads: whether the source may lack the auxiliary heads.
+        optional: prefixes of the source's names of heads, which are ignored if ``names`` has none.
         make_error: the error to raise.
     """
-    expected_heads = [theirs for theirs in names.values() if theirs.startswith(heads)]
-    if expected_heads and not any(name.startswith(heads) for name in source):
-        if not allow_missing_heads:
-            raise make_error(
-                expected_heads[0],
-                "missing, like all auxiliary heads; allow_missing_heads=True keeps the encoder's",
-            )
-        names = {name: theirs for name, theirs in names.items() if theirs not in expected_heads}
-    ignored = heads if not expected_heads else ()
     expected = set(names.values())
+    ignored = () if any(name.startswith(optional) for name in expected) else optional
     for name in _without_batch_counts(source):
         if name not in expected and not name.startswith(ignored):
             raise make_error(name, "unknown; the encoder has no such tensor")
@@ -362,10 +286,6 @@ def _write(
         state[name].copy_(tensor)
     for name, values in normalization.items():
         state[name].copy_(torch.tensor(values).view(1, 3, 1, 1))
-
-
-def _state_error(network: str, tensor: str, problem: str) -> ValueError:
-    return ValueError(f"state of torchvision's {network}: {tensor}: {problem}")
 
 
 def _tensor_names(encoder: nn.Module) -> list[str]:

@@ -4,8 +4,11 @@ import os
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from itertools import islice
-from typing import TypeVar
+from typing import Generic, TypeVar
+
+from vl.data.errors import FormatError
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -31,6 +34,38 @@ def read_ahead(
             yield results
     finally:
         pool.shutdown(cancel_futures=True)
+
+
+@dataclass(frozen=True)
+class ReadBatch(Generic[Result]):
+    """A batch of items, read."""
+
+    indices: list[int]  # of the items that could be read
+    results: list[Result]  # of the same items
+    failures: list[tuple[int, Exception]]  # indices of the others, and why
+
+
+def read_or_report(
+    items: Iterable[Item], read: Callable[[Item], Result], *, batch_size: int
+) -> Iterator[ReadBatch[Result]]:
+    """As ``read_ahead``; FormatErrors and OSErrors are reported, not raised."""
+
+    def attempt(indexed: tuple[int, Item]) -> tuple[int, Result | Exception]:
+        index, item = indexed
+        try:
+            return index, read(item)
+        except (FormatError, OSError) as error:
+            return index, error
+
+    for results in read_ahead(batched(enumerate(items), batch_size), attempt):
+        batch: ReadBatch[Result] = ReadBatch([], [], [])
+        for index, result in results:
+            if isinstance(result, Exception):
+                batch.failures.append((index, result))
+            else:
+                batch.indices.append(index)
+                batch.results.append(result)
+        yield batch
 
 
 def batched(items: Iterable[Item], size: int) -> Iterator[list[Item]]:

@@ -1,3 +1,5 @@
+"""Sizes of encoders, as published and by arithmetic."""
+
 import pytest
 import torch
 from torch import nn
@@ -17,12 +19,12 @@ from vl.encoders.torchvision_features import torchvision_names
         ("inception_v1_torchvision", 6_624_904, 5_599_904, pytest.approx(1.4984e9, abs=5e4)),
     ],
 )
-def test_googlenet_counts_as_published(name, parameters, embedding_parameters, cost):
+def test_size_of_googlenet(name, parameters, embedding_parameters, cost):
     assert model_size(name) == ModelSize(parameters, embedding_parameters, cost, 224, 1024)
 
 
 def check_published(name):
-    """Parameters, and giga multiply-adds to three places, as torchvision states them."""
+    """Parameters, and giga multiply-adds to three decimals, as torchvision states them."""
     stated = models.get_model_weights(name).DEFAULT.meta
     counts = model_size(name)
     assert counts.parameters == stated["num_params"]
@@ -30,26 +32,26 @@ def check_published(name):
 
 
 @pytest.mark.parametrize("name", ["alexnet", "resnet50", "googlenet", "squeezenet1_0", "vit_b_32"])
-def test_one_of_each_kind_of_torchvision_s_counts_as_stated_there(name):
+def test_size_that_torchvision_states(name):
     check_published(name)
 
 
 @pytest.mark.slow
 @pytest.mark.parametrize("name", torchvision_names())
-def test_each_of_torchvision_s_counts_as_stated_there(name):
+def test_size_that_torchvision_states_of_each(name):
     if name == "inception_v3":
         pytest.skip("ours has the name, and torchvision's figure has the auxiliary head in it")
     check_published(name)
 
 
-def test_inception_v3_has_what_torchvision_states_less_the_head():
+def test_size_of_inception_v3_is_torchvisions_without_the_head():
     counts = model_size("inception_v3")
     assert counts.parameters == 27_161_264 - 3_326_696
     assert counts.multiply_adds / 1e9 == pytest.approx(5.713, abs=0.0005)
     assert (counts.image_size, counts.width) == (299, 2048)
 
 
-def test_the_embedding_needs_all_but_the_classifier():
+def test_embedding_parameters_are_all_but_the_classifiers():
     for name, width in (("resnet50", 2048), ("lenet5", 84), ("bn_inception", 1024)):
         counts = model_size(name)
         classes = 10 if name == "lenet5" else 1000
@@ -57,7 +59,7 @@ def test_the_embedding_needs_all_but_the_classifier():
         assert counts.parameters - counts.embedding_parameters == width * classes + classes
 
 
-def test_classes_and_width_are_counted_as_told():
+def test_size_with_other_classes_and_width():
     few = model_size("inception_v1", classes=10)
     assert few.embedding_parameters == 5_973_552
     assert few.parameters == 5_973_552 + 10 * 1024 + 10
@@ -69,7 +71,7 @@ def test_classes_and_width_are_counted_as_told():
     assert whole.multiply_adds - few.multiply_adds == 990 * 512
 
 
-def test_multiply_adds_of_little_layers_are_those_of_arithmetic():
+def test_multiply_adds_by_arithmetic():
     network = nn.Sequential(
         nn.Conv2d(3, 6, 3, stride=2, padding=1, bias=True),  # to 4 x 4
         nn.BatchNorm2d(6),
@@ -83,12 +85,7 @@ def test_multiply_adds_of_little_layers_are_those_of_arithmetic():
     assert parameter_count(network) == (6 * 27 + 6) + 12 + (6 * 2 * 9 + 6) + (24 * 5 + 5)
 
 
-def test_a_cost_goes_with_the_pixels():
-    network = nn.Conv2d(3, 2, 1).to("meta")
-    assert [multiply_adds(network, side) for side in (1, 2, 10)] == [6, 24, 600]
-
-
-def test_attention_is_counted_where_no_gradient_is_wanted():
+def test_attention_counts_without_gradients():
     with on_meta():
         network = models.vit_b_32(weights=None).to("meta").eval().requires_grad_(False)
     with torch.no_grad():
@@ -96,12 +93,12 @@ def test_attention_is_counted_where_no_gradient_is_wanted():
     assert cost / 1e9 == pytest.approx(4.409, abs=0.0005)  # torchvision's "_ops"
 
 
-def test_a_number_with_two_names_counts_once():
+def test_shared_parameters_count_once():
     layer = nn.Linear(3, 3)
     assert parameter_count(nn.Sequential(layer, layer)) == 12
 
 
-def test_networks_have_numbers_again_afterwards():
+def test_on_meta_ends_with_its_context():
     with pytest.raises(ValueError, match="no encoder"), on_meta():
         assert create_encoder("lenet5").c1.weight.is_meta
         frozen = nn.Linear(2, 2, bias=False).requires_grad_(False)
@@ -111,6 +108,6 @@ def test_networks_have_numbers_again_afterwards():
     assert not nn.Linear(2, 2).weight.is_meta
 
 
-def test_what_an_encoder_cannot_be_told_is_refused():
+def test_refuses_options_that_an_encoder_does_not_take():
     with pytest.raises(ValueError, match="no option width_factor"):
         model_size("resnet50", width_factor=0.5)

@@ -1,4 +1,4 @@
-"""What a classifier's outputs are called, and which of them photographs' classes are."""
+"""Classes of a classifier, and the classes of images among them."""
 
 import pytest
 
@@ -15,36 +15,36 @@ IMAGENET = (
 
 
 @pytest.mark.parametrize(
-    ("asked", "classes", "number"),
+    ("name", "classes", "index"),
     [
         ("n01440764", IMAGENET, 0),
         ("n01440764_tench", IMAGENET, 0),
         ("n03126707_crane", IMAGENET, 2),
         ("n03126707", IMAGENET, 2),
-        ("n06794110_whatever", IMAGENET, 4),  # the id says it
+        ("n06794110_whatever", IMAGENET, 4),  # the id decides
         ("tench", IMAGENET, 0),
         ("Tinca_tinca", IMAGENET, 0),
         ("Street  Sign", IMAGENET, 4),
         ("n02012849 crane", IMAGENET, 1),
-        ("n01440764_tench", ("ring", "tench"), 1),  # these have no ids to go by
+        ("n01440764_tench", ("ring", "tench"), 1),  # these have no ids
         ("n01440764", ("n01440764", "n01443537"), 0),
-        ("stop_sign", ("stop sign", "Stop_sign", "stop_sign"), 2),  # as it is written
-        ("a", ("a, b", "a"), 1),  # the same words come before a synonym
-        ("été", ("e", "été"), 1),  # however the letter is written
+        ("stop_sign", ("stop sign", "Stop_sign", "stop_sign"), 2),  # the same spelling
+        ("a", ("a, b", "a"), 1),  # the same words precede a synonym
+        ("été", ("e", "été"), 1),  # in any Unicode form
         (",", ("x", ","), 1),
     ],
 )
-def test_a_class_is_found_by_its_text_its_id_its_words_or_a_synonym(asked, classes, number):
-    assert class_indices([asked], classes) == {asked: number}
+def test_finds_a_class_by_its_text_id_words_or_synonym(name, classes, index):
+    assert class_indices([name], classes) == {name: index}
 
 
-def test_several_are_found_at_once():
+def test_finds_several_classes():
     assert class_indices(["stage", "n01440764"], IMAGENET) == {"stage": 3, "n01440764": 0}
     assert class_indices([], IMAGENET) == {}
 
 
 @pytest.mark.parametrize(
-    ("asked", "classes", "message"),
+    ("name", "classes", "message"),
     [
         ("crane", IMAGENET, "'n02012849 crane' and 'n03126707"),
         ("STOP SIGN", ("stop sign", "Stop sign"), "'stop sign' and 'Stop sign'"),
@@ -55,17 +55,17 @@ def test_several_are_found_at_once():
         (",", ("ring", "box"), "not among the encoder's"),
     ],
 )
-def test_a_class_that_is_none_or_could_be_several_is_refused(asked, classes, message):
+def test_refuses_missing_and_ambiguous_classes(name, classes, message):
     with pytest.raises(ValueError, match=message):
-        class_indices([asked], classes)
+        class_indices([name], classes)
 
 
-def test_of_many_missing_classes_some_are_named():
+def test_names_some_of_many_missing_classes():
     with pytest.raises(ValueError, match=r"4 of 5 classes .* 'a', 'b', 'c', \.\.\.$"):
         class_indices(["a", "b", "tench", "c", "d"], IMAGENET)
 
 
-def test_a_file_of_classes_is_read_in_order(tmp_path):
+def test_reads_classes_in_order(tmp_path):
     path = tmp_path / "classes.txt"
     path.write_text("n02 b\r\n  a, c \nb\n\n \n", encoding="utf-8")
     assert read_classes(path) == ("n02 b", "a, c", "b")
@@ -79,14 +79,14 @@ def test_a_file_of_classes_is_read_in_order(tmp_path):
         ("\n \n", "no classes"),
     ],
 )
-def test_a_file_whose_lines_are_not_the_outputs_is_refused(tmp_path, text, message):
+def test_refuses_invalid_files_of_classes(tmp_path, text, message):
     path = tmp_path / "classes.txt"
     path.write_text(text)
     with pytest.raises(FormatError, match=rf"classes\.txt: .*{message}"):
         read_classes(path)
 
 
-def test_models_with_the_same_classes_may_answer_together():
+def test_same_classes():
     check_same_classes({"one": ("a", "b")})
     check_same_classes({"one": ("a", "b"), "two": ("a", "b")})
 
@@ -99,6 +99,6 @@ def test_models_with_the_same_classes_may_answer_together():
         (("a",), "1 and 2"),
     ],
 )
-def test_models_with_other_classes_may_not(classes, message):
+def test_refuses_different_classes(classes, message):
     with pytest.raises(ValueError, match=message):
         check_same_classes({"one": ("a", "b"), "three": ("a", "b"), "two": classes})

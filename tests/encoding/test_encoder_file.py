@@ -1,4 +1,4 @@
-"""A trained encoder as one file: what comes back, and what is refused."""
+"""Files of trained encoders: saved and loaded; damaged files."""
 
 import re
 
@@ -11,7 +11,7 @@ from vl import bundle
 from vl.data.errors import FormatError
 from vl.encoders.table import ENCODERS, configuration, create_encoder
 from vl.encoders.weights import fingerprint
-from vl.encoding import encoder_file as encoder_bundle
+from vl.encoding import encoder_file
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.pretrained import load_encoder
 
@@ -26,23 +26,23 @@ def tiny(monkeypatch):
 @pytest.fixture
 def path(tmp_path):
     path = tmp_path / "encoder.safetensors"
-    encoder_bundle.save(path, TrainedEncoder(tiny_encoder(), "tiny", CLASSES, {"images": 3}))
+    encoder_file.save(path, TrainedEncoder(tiny_encoder(), "tiny", CLASSES, {"images": 3}))
     return path
 
 
-def named(count):
+def class_names(count):
     return tuple(f"class {number}" for number in range(count))
 
 
-def test_what_was_saved_comes_back(path):
-    loaded = encoder_bundle.load(path)
+def test_saves_and_loads(path):
+    loaded = encoder_file.load(path)
     assert loaded[1:] == ("tiny", CLASSES, {"images": 3})
     assert fingerprint(loaded.encoder) == fingerprint(tiny_encoder())
     assert fingerprint(load_encoder("tiny", path)) == fingerprint(tiny_encoder())
 
 
 @pytest.mark.parametrize(
-    ("name", "told"),
+    ("name", "options"),
     [
         ("inception_v1", {"classes": 4, "width_factor": 0.125, "auxiliary": True}),
         ("inception_v1_bn", {"classes": 4, "width_factor": 0.125, "auxiliary": True}),
@@ -51,11 +51,11 @@ def test_what_was_saved_comes_back(path):
         ("shufflenet_v2_x0_5", {"classes": 4}),
     ],
 )
-def test_an_encoder_answers_as_before_without_its_auxiliary_heads(tmp_path, name, told):
-    built = create_encoder(name, **told).eval()
+def test_logits_are_the_same_without_auxiliary_heads(tmp_path, name, options):
+    built = create_encoder(name, **options).eval()
     path = tmp_path / "encoder.safetensors"
-    encoder_bundle.save(path, TrainedEncoder(built, name, named(4), {}))
-    loaded = encoder_bundle.load(path)
+    encoder_file.save(path, TrainedEncoder(built, name, class_names(4), {}))
+    loaded = encoder_file.load(path)
     assert configuration(loaded.encoder) == {
         **configuration(built),
         **({"auxiliary": False} if "auxiliary" in configuration(built) else {}),
@@ -66,16 +66,16 @@ def test_an_encoder_answers_as_before_without_its_auxiliary_heads(tmp_path, name
         expected = built.classify(pixels).main
         assert torch.equal(loaded.encoder.eval().classify(pixels).main, expected)
     assert expected.shape == (2, 4)
-    assert configuration(built).get("auxiliary", False) == told.get("auxiliary", False)
+    assert configuration(built).get("auxiliary", False) == options.get("auxiliary", False)
 
 
-def test_the_file_says_how_the_encoder_is_built(tmp_path):
+def test_configuration_in_the_file(tmp_path):
     path = tmp_path / "encoder.safetensors"
     built = create_encoder("inception_v1", classes=2, width_factor=0.125, auxiliary=True)
-    encoder_bundle.save(path, TrainedEncoder(built, "inception_v1", named(2), {"epochs": 1}))
-    held = bundle.read(path, kind="encoder")
-    bare = encoder_bundle.load(path).encoder
-    assert held.configuration == {
+    encoder_file.save(path, TrainedEncoder(built, "inception_v1", class_names(2), {"epochs": 1}))
+    stored = bundle.read(path, kind="encoder")
+    bare = encoder_file.load(path).encoder
+    assert stored.configuration == {
         "format": bundle.FORMAT,
         "kind": "encoder",
         "encoder": {
@@ -96,44 +96,45 @@ def test_the_file_says_how_the_encoder_is_built(tmp_path):
         (("a", "b", "c", "b", "d"), "'b' is class 1 and class 3"),
     ],
 )
-def test_classes_that_are_not_the_classifier_s_are_not_saved_nor_loaded(path, classes, message):
+def test_refuses_classes_that_are_not_the_classifiers(path, classes, message):
     with pytest.raises(ValueError, match=message):
-        encoder_bundle.save(path, TrainedEncoder(tiny_encoder(), "tiny", classes, {}))
-    assert encoder_bundle.load(path).classes == CLASSES
+        encoder_file.save(path, TrainedEncoder(tiny_encoder(), "tiny", classes, {}))
+    assert encoder_file.load(path).classes == CLASSES
     alter(path, lambda c, t: c.update(classes=list(classes)))
-    with pytest.raises(FormatError, match=rf"configuration\.classes: {message}"):
-        encoder_bundle.load(path)
+    with pytest.raises(FormatError, match=rf"configuration 'classes': {message}"):
+        encoder_file.load(path)
 
 
-def test_an_embedding_alone_is_no_classifier(tmp_path):
+def test_refuses_encoders_without_a_classifier(tmp_path):
     bare = create_encoder("shufflenet_v2_x0_5")
     with pytest.raises(ValueError, match="the encoder has no classifier"):
-        encoder_bundle.save(tmp_path / "x", TrainedEncoder(bare, "shufflenet_v2_x0_5", (), {}))
+        encoder_file.save(tmp_path / "x", TrainedEncoder(bare, "shufflenet_v2_x0_5", (), {}))
 
 
-def told(**configuration):
+def encoder_configuration(**configuration):
     return lambda c, t: c["encoder"].update(configuration=configuration)
 
 
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (lambda c, t: c.pop("classes"), "missing: classes"),
-        (lambda c, t: c.update(classes=["a", 2, "c", "d", "e"]), "classes: expected str"),
+        (lambda c, t: c.pop("classes"), "configuration 'classes': expected list, it is missing"),
+        (lambda c, t: c.pop("training"), "configuration 'training': expected dict"),
+        (lambda c, t: c.update(classes=["a", 2, "c", "d", "e"]), "class 1 is 2"),
         (lambda c, t: c.update(kind="captioner"), "of kind 'captioner'; expected 'encoder'"),
         (lambda c, t: t["encoder.mean"].add_(1), "fingerprint"),
         (lambda c, t: t.update(more=torch.zeros(1)), "tensor more: not a part of this model"),
         (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
         (lambda c, t: c["encoder"].pop("fingerprint"), "fingerprint"),
-        (told(classes=7), "cannot be built: tiny has no option classes"),
-        (told(width=7), "cannot be built: unknown option 'width'"),
-        (lambda c, t: c["encoder"].update(configuration=[]), "expected dict"),
+        (encoder_configuration(classes=7), "cannot be built: tiny has no option classes"),
+        (encoder_configuration(width=7), "cannot be built: unknown option 'width'"),
+        (lambda c, t: c["encoder"].update(configuration=[]), "of type list; expected an object"),
     ],
 )
-def test_a_file_that_is_not_whole_is_refused(path, change, message):
+def test_refuses_damaged_files(path, change, message):
     alter(path, change)
     with pytest.raises(FormatError, match=rf"encoder\.safetensors: .*{message}"):
-        encoder_bundle.load(path)
+        encoder_file.load(path)
 
 
 @pytest.mark.parametrize(
@@ -149,12 +150,12 @@ def test_a_file_that_is_not_whole_is_refused(path, change, message):
         ("resnet18", {"classes": 10**14}),
     ],
 )
-def test_a_file_that_asks_for_more_memory_than_its_numbers_is_refused(path, name, configuration):
+def test_refuses_configurations_larger_than_the_tensors(path, name, configuration):
     alter(
         path, lambda c, t: c["encoder"].update(name=name, configuration=configuration)
     )  # the tensors are still Tiny's, as small as a hostile file would be
     with pytest.raises(FormatError, match=re.escape("encoder.safetensors: ")):
-        encoder_bundle.load(path)
+        encoder_file.load(path)
 
 
 def test_shapes_are_compared_before_an_encoder_has_numbers(path, monkeypatch):
@@ -162,5 +163,5 @@ def test_shapes_are_compared_before_an_encoder_has_numbers(path, monkeypatch):
     monkeypatch.setitem(ENCODERS, "tiny", lambda: built.append(Tiny()) or built[-1])
     alter(path, lambda c, t: t.update({"encoder.mean": torch.zeros(2)}))
     with pytest.raises(FormatError, match=r"expected float32 of shape \(1, 3, 1, 1\), found"):
-        encoder_bundle.load(path)
+        encoder_file.load(path)
     assert [each.body[0].weight.device.type for each in built] == ["meta"]

@@ -1,4 +1,4 @@
-"""An encoder from its name and a file: from a captioner or labeller, and what is refused."""
+"""Encoders from the files of captioners and labellers; damaged files."""
 
 import pytest
 import torch
@@ -21,7 +21,7 @@ WIDTH = 256  # a quarter of 1024
 
 
 @pytest.fixture(autouse=True)
-def tiny(monkeypatch):
+def tiny_encoders(monkeypatch):
     monkeypatch.setitem(ENCODERS, "tiny", Tiny)
     monkeypatch.setitem(ENCODERS, "other", Tiny)
 
@@ -33,13 +33,13 @@ def bundled(tmp_path):
     return path
 
 
-def test_a_captioner_lends_its_encoder(bundled):
+def test_loads_the_encoder_of_a_captioner(bundled):
     built = load_encoder("tiny", bundled)
     assert fingerprint(built) == fingerprint(encoder())
     check_fingerprint(built, fingerprint(encoder()), made=bundled)
 
 
-def test_a_labeller_lends_its_encoder(tmp_path):
+def test_loads_the_encoder_of_a_labeller(tmp_path):
     path = tmp_path / "labeller.safetensors"
     labeller().save(path)
     built = load_encoder("tiny", path)
@@ -51,32 +51,32 @@ def test_a_labeller_lends_its_encoder(tmp_path):
         load_encoder("tiny", path)
 
 
-def test_a_narrow_encoder_of_other_classes_survives_a_captioner_s_file(tmp_path):
+def test_captioner_stores_options_of_its_encoder(tmp_path):
     built = table.create_encoder("inception_v1", **NARROW)
     path = tmp_path / "captioner.safetensors"
     made = captioner(encoder=built, encoder_name="inception_v1", decoders=[decoder(width=WIDTH)])
     made.save(path)
-    check_survived(Captioner.load(path).embedder.encoder, built, path)
-    alter(path, lambda c, t: c["embedder"]["encoder"].update(configuration={}))
+    check_equal(Captioner.load(path).embedder.encoder, built, path)
+    alter(path, lambda c, t: c["embedder"]["encoder"].pop("configuration"))
     with pytest.raises(FormatError, match=r"tensor encoder\..*: expected float32 of shape \(1000"):
         Captioner.load(path)
 
 
-def test_a_narrow_encoder_of_other_classes_survives_a_labeller_s_file(tmp_path):
+def test_labeller_stores_options_of_its_encoder(tmp_path):
     built = table.create_encoder("inception_v1", **NARROW)
     path = tmp_path / "labeller.safetensors"
-    little = labeller()
+    tiny_labeller = labeller()
     made = Labeller(
         Embedder(built, encoder_name="inception_v1"),
-        {"devise": Devise(image_width=WIDTH, width=little.space.width)},
-        little.space,
-        seen=little.seen,
+        {"devise": Devise(image_width=WIDTH, width=tiny_labeller.space.width)},
+        tiny_labeller.space,
+        seen=tiny_labeller.seen,
     )
     made.save(path)
-    check_survived(Labeller.load(path).embedder.encoder, built, path)
+    check_equal(Labeller.load(path).embedder.encoder, built, path)
 
 
-def check_survived(loaded, built, path):
+def check_equal(loaded, built, path):
     assert configuration(loaded) == {**NARROW, "auxiliary": False}
     again = load_encoder("inception_v1", path)
     assert fingerprint(again) == fingerprint(loaded)
@@ -87,12 +87,20 @@ def check_survived(loaded, built, path):
         torch.testing.assert_close(loaded.classify(pixels).main, expected)
 
 
-def test_an_encoder_without_heads_is_itself():
+@pytest.mark.parametrize("save", [captioner, labeller])
+def test_without_options_the_encoder_is_as_published(tmp_path, save):
+    path = tmp_path / "old.safetensors"
+    save().save(path)
+    alter(path, lambda c, t: c["embedder"]["encoder"].pop("configuration"))
+    assert fingerprint(load_encoder("tiny", path)) == fingerprint(encoder())
+
+
+def test_drop_auxiliary_without_heads():
     built = encoder()
     assert drop_auxiliary("tiny", built) is built
 
 
-def test_an_encoder_with_heads_shares_its_numbers_without_them():
+def test_drop_auxiliary_shares_weights():
     built = table.create_encoder("inception_v3", classes=2, auxiliary=True).train()
     bare = drop_auxiliary("inception_v3", built)
     assert bare.training
@@ -102,7 +110,7 @@ def test_an_encoder_with_heads_shares_its_numbers_without_them():
     assert all(each.requires_grad for each in bare.parameters())
 
 
-def test_another_name_is_refused(bundled):
+def test_refuses_other_names(bundled):
     with pytest.raises(FormatError, match=r"captioner\.safetensors: .*'tiny', not"):
         load_encoder("other", bundled)
     with pytest.raises(ValueError, match="no encoder 'tinny'; close to it are tiny"):
@@ -115,17 +123,20 @@ def test_another_name_is_refused(bundled):
         (lambda c, t: t["encoder.mean"].add_(1), "fingerprint"),
         (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
         (lambda c, t: t["encoder.mean"].fill_(torch.nan), "not finite"),
-        (lambda c, t: c["embedder"]["encoder"].update(name="gone"), "unknown encoder 'gone'"),
+        (
+            lambda c, t: c["embedder"].update(encoder={"name": "gone"}),
+            "unknown encoder 'gone'",
+        ),
         (lambda c, t: c.update(kind="thing"), "of kind 'thing'; expected 'captioner' or"),
     ],
 )
-def test_a_captioner_that_is_not_whole_is_refused(bundled, change, message):
+def test_refuses_damaged_captioners(bundled, change, message):
     alter(bundled, change)
     with pytest.raises(FormatError, match=message):
         load_encoder("tiny", bundled)
 
 
-def test_files_that_are_something_else_are_refused(tmp_path):
+def test_refuses_other_files(tmp_path):
     path = tmp_path / "weights.safetensors"
     path.write_bytes(b"\x80\x04K*.")  # a pickle
     with pytest.raises(FormatError, match="not a safetensors file"):
@@ -135,18 +146,18 @@ def test_files_that_are_something_else_are_refused(tmp_path):
         load_encoder("tiny", path)
     with pytest.raises(FormatError, match="blob"):
         load_encoder("inception_v1", path)
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(FileNotFoundError, match="does not exist"):
         load_encoder("tiny", tmp_path / "none")
-    with pytest.raises(IsADirectoryError):
+    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
         load_encoder("tiny", tmp_path)
 
 
-def test_weights_that_nobody_published_are_not_fetched():
+def test_refuses_encoders_without_published_weights():
     with pytest.raises(ValueError, match="no weights are published for inception_v1: give"):
         load_encoder("inception_v1", None)
 
 
-def test_another_encoder_than_a_file_was_made_by_is_refused(tmp_path):
-    own = fingerprint(encoder(1))
-    with pytest.raises(ValueError, match=rf"x\.npy was made by an encoder abc, these .* {own}"):
+def test_refuses_files_of_other_encoders(tmp_path):
+    actual = fingerprint(encoder(1))
+    with pytest.raises(ValueError, match=rf"x\.npy was made by an encoder abc, these .* {actual}"):
         check_fingerprint(encoder(1), "abc", made=tmp_path / "x.npy")

@@ -1,4 +1,4 @@
-"""What an encoder is trained on and judged by."""
+"""Images to train and to validate on."""
 
 import logging
 
@@ -16,80 +16,80 @@ def photos(tmp_path):
     return folders(tmp_path / "photos", NAMES)
 
 
-def found(data, development=None, *, share=0.0, seed=0, quiet=False, classes=()):
+def split(data, development=None, *, share=0.0, seed=0, quiet=False, classes=()):
     return open_splits(
         data, development, development_share=share, seed=seed, quiet=quiet, classes=classes
     )
 
 
-def test_all_is_trained_on_where_nothing_is_judged(photos):
-    task = found(photos)
-    assert task.training.classes == NAMES
-    assert list(task.training.labels) == [0] * 4 + [1] * 4 + [2] * 4
-    assert task.development is None
+def test_without_development_images(photos):
+    splits = split(photos)
+    assert splits.training.classes == NAMES
+    assert list(splits.training.labels) == [0] * 4 + [1] * 4 + [2] * 4
+    assert splits.development is None
 
 
-def test_a_share_is_put_aside(photos):
-    task = found(photos, share=0.25)
-    assert list(task.training.labels) == [0] * 3 + [1] * 3 + [2] * 3
-    assert list(task.development.labels) == [0, 1, 2]
-    assert not set(task.training.names) & set(task.development.names)
+def test_development_share(photos):
+    splits = split(photos, share=0.25)
+    assert list(splits.training.labels) == [0] * 3 + [1] * 3 + [2] * 3
+    assert list(splits.development.labels) == [0, 1, 2]
+    assert not set(splits.training.names) & set(splits.development.names)
 
 
-def test_classes_to_judge_by_are_known_by_their_names(photos, tmp_path):
-    """One that is trained on may be missing; the others keep their numbers."""
-    judged = folders(tmp_path / "judged", ("green", "red"), count=2)
-    task = found(photos, judged)
-    assert task.development.classes == NAMES
-    assert list(task.development.labels) == [1, 1, 2, 2]
-    assert task.development.read(3) == (judged / "red/1.png").read_bytes()
-    assert len(task.training.labels) == 12
+def test_development_classes_are_matched_by_name(photos, tmp_path):
+    """A class may have no development images; the others keep their indices."""
+    development = folders(tmp_path / "development", ("green", "red"), count=2)
+    splits = split(photos, development)
+    assert splits.development.classes == NAMES
+    assert list(splits.development.labels) == [1, 1, 2, 2]
+    assert splits.development.read(3) == (development / "red/1.png").read_bytes()
+    assert len(splits.training.labels) == 12
 
 
-def test_a_class_to_judge_by_that_is_not_trained_on_is_refused(photos, tmp_path):
-    judged = folders(tmp_path / "judged", ("green", "pink", "white"), count=1)
+def test_refuses_development_classes_without_training_images(photos, tmp_path):
+    development = folders(tmp_path / "development", ("green", "pink", "white"), count=1)
     with pytest.raises(
-        ValueError, match=r"judged: 2 classes are not in .*photos, the first 'pink'"
+        ValueError, match=r"development: 2 classes are not in .*photos, the first 'pink'"
     ):
-        found(photos, judged)
+        split(photos, development)
 
 
-def test_labels_are_places_in_the_classifier_s_classes_if_those_are_given(photos, tmp_path):
+def test_labels_index_the_classes_of_the_classifier(photos, tmp_path):
     classes = ("Red", "pink", "n00000001 blue, azure", "green")
-    judged = folders(tmp_path / "judged", ("pink", "red"), count=2)
-    task = found(photos, judged, classes=classes)
-    assert task.training.classes == task.development.classes == classes
-    assert list(task.training.labels) == [2] * 4 + [3] * 4 + [0] * 4
-    assert list(task.development.labels) == [1, 1, 0, 0]
-    assert task.training.read(4) == (photos / "green/0.png").read_bytes()
-    task = found(photos, share=0.25, classes=classes)
-    assert list(task.development.labels) == [2, 3, 0]
+    development = folders(tmp_path / "development", ("pink", "red"), count=2)
+    splits = split(photos, development, classes=classes)
+    assert splits.training.classes == splits.development.classes == classes
+    assert list(splits.training.labels) == [2] * 4 + [3] * 4 + [0] * 4
+    assert list(splits.development.labels) == [1, 1, 0, 0]
+    assert splits.training.read(4) == (photos / "green/0.png").read_bytes()
+    splits = split(photos, share=0.25, classes=classes)
+    assert list(splits.development.labels) == [2, 3, 0]
     one = folders(tmp_path / "one", ("red",))
-    assert list(found(one, classes=classes).training.labels) == [0] * 4
+    assert list(split(one, classes=classes).training.labels) == [0] * 4
     with pytest.raises(ValueError, match="red"):
-        found(photos, classes=("blue", "green"))
+        split(photos, classes=("blue", "green"))
 
 
-def test_one_class_is_not_told_apart(tmp_path):
+def test_refuses_one_class(tmp_path):
     with pytest.raises(ValueError, match="one class"):
-        found(folders(tmp_path / "one", ("red",)))
+        split(folders(tmp_path / "one", ("red",)))
 
 
-def test_what_is_not_there_is_named(tmp_path, photos):
+def test_refuses_missing_data(tmp_path, photos):
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        found(tmp_path / "nowhere")
+        split(tmp_path / "nowhere")
     with pytest.raises(FileNotFoundError, match="nowhere"):
-        found(photos, tmp_path / "nowhere")
+        split(photos, tmp_path / "nowhere")
 
 
 def test_what_was_left_out_is_said_once_of_each(photos, tmp_path, caplog):
-    judged = folders(tmp_path / "judged", ("green",), count=2)
+    development = folders(tmp_path / "development", ("green",), count=2)
     (photos / "red" / "notes.txt").write_text("x")
-    (judged / "green" / "list.csv").write_text("x")
+    (development / "green" / "list.csv").write_text("x")
     with caplog.at_level(logging.WARNING):
-        found(photos, judged, quiet=True)
+        split(photos, development, quiet=True)
         assert not caplog.records
-        found(photos, judged)
+        split(photos, development)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
     assert "red/notes.txt" in messages[0]

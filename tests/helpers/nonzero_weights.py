@@ -1,4 +1,4 @@
-"""Networks whose every number matters, so that a wrong one shows in an answer."""
+"""Networks in which every weight matters, so that a wrong one changes the output."""
 
 import torch
 from torch import nn
@@ -10,10 +10,10 @@ def silence_dropout(network):
             module.p = 0.0
 
 
-def stir(network, seed=0):
-    """Batch norms with numbers of their own, and convolutions that let no image fade away.
+def randomize(network, seed=0):
+    """Draw convolutions that keep the signal alive, and batch norms unlike the identity.
 
-    New ones have means of 0 and variances of 1, and say nearly the same of every image.
+    With PyTorch's initialization the embeddings of all images are nearly equal.
     """
     generator = torch.Generator().manual_seed(seed)
     for module in network.modules():
@@ -27,47 +27,34 @@ def stir(network, seed=0):
     return network
 
 
-def initialize_for_relu(network):
-    """First weights that let no image fade away; with PyTorch's own, all embeddings are near 0."""
-    for module in network.modules():
-        if isinstance(module, nn.Conv2d):
-            nn.init.kaiming_normal_(module.weight, nonlinearity="relu")
-    return network
-
-
-def noise_images(count=4, side=64, seed=0):
-    """Images that differ in color and texture."""
+def images(count=4, side=64, seed=0):
+    """Images that differ in color and texture, ``(count, 3, side, side)``."""
     generator = torch.Generator().manual_seed(seed)
     noise = torch.rand(count, 3, side, side, generator=generator)
     return noise * torch.rand(count, 3, 1, 1, generator=generator)
 
 
-def check_distinct(embeddings, *, least=0.01):
-    """Equal embeddings would agree whatever the network does."""
-    assert embeddings.std(0).mean() > 0.02 * embeddings.abs().mean()
-    assert embeddings.abs().mean() > least
+def check_differ(outputs):
+    """Outputs that are nearly equal for all images would let a wrong branch pass."""
+    assert outputs.std(0).mean() > 0.02 * outputs.abs().mean() > 0
 
 
-def check_same_in_any_batch(network, pixels):
-    """Neither batch size nor order changes the embeddings of four images, which differ."""
-    order = torch.tensor([2, 0, 3, 1])
+def check_batch_invariance(network, pixels):
+    """Neither the size nor the order of a batch changes an embedding."""
+    order = torch.arange(len(pixels)).flip(0)
     with torch.no_grad():
         together = network(pixels)
         alone = torch.cat([network(image[None]) for image in pixels])
-        shuffled = network(pixels[order])
-    assert together.shape == (4, network.width)
-    nearly = 1e-5 * together.max().item()
-    torch.testing.assert_close(together, alone, rtol=0, atol=nearly)
-    torch.testing.assert_close(shuffled, together[order], rtol=0, atol=nearly)
-    check_distinct(together)
+        reordered = network(pixels[order])
+    tolerance = 1e-5 * together.abs().max().item()
+    torch.testing.assert_close(alone, together, rtol=0, atol=tolerance)
+    torch.testing.assert_close(reordered, together[order], rtol=0, atol=tolerance)
+    assert together.shape == (len(pixels), network.width)
+    check_differ(together)
 
 
-def check_told_apart(answers):
-    """Two images whose answers are nearly the same would let a wrong branch pass."""
-    assert (answers[0] - answers[1]).abs().mean() > 0.02 * answers.abs().mean()
-
-
-def as_torchvision_feeds_it(pixels):
+def normalize_imagenet(pixels):
+    """As torchvision's networks expect it."""
     mean = torch.tensor([0.485, 0.456, 0.406]).view(3, 1, 1)  # ImageNet's, in torchvision's docs
     std = torch.tensor([0.229, 0.224, 0.225]).view(3, 1, 1)
     return (pixels - mean) / std

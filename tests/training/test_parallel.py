@@ -15,7 +15,7 @@ def run(folder, size=1, **options):
     """What each process recorded."""
     folder.mkdir(parents=True, exist_ok=True)
     ended = together(main, folder, Options(**options), log=folder / "log", size=size)
-    assert ended.codes == [0] * size, ended.said
+    assert ended.codes == [0] * size, ended.output
     return [torch.load(folder / f"{rank}.pt") for rank in range(size)]
 
 

@@ -7,9 +7,8 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from vl.data.errors import FormatError
 from vl.data.images.decode import decode
-from vl.data.images.read_ahead import batched, read_ahead
+from vl.data.images.read_ahead import read_or_report
 from vl.training.adversarial import ImageLoss, basic_iterative, default_step_size
 
 Confidence = dict[str, float | None]  # cosine, probability or log-probability, by name
@@ -96,18 +95,9 @@ def read_batches(
 ) -> Iterator[ImageBatch]:
     """Decode image files batch by batch, one batch ahead; errors are reported, not raised."""
 
-    def read(index: int) -> tuple[int, Tensor | Exception]:
-        try:
-            return index, preprocess(decode(paths[index]))
-        except (FormatError, OSError) as error:
-            return index, error
+    def read(path: Path) -> Tensor:
+        return preprocess(decode(path))
 
-    for results in read_ahead(batched(range(len(paths)), batch_size), read):
-        batch = ImageBatch([], [], [])
-        for index, result in results:
-            if isinstance(result, Tensor):
-                batch.indices.append(index)
-                batch.pixels.append(result)
-            else:
-                batch.failures.append(result)
-        yield batch
+    for batch in read_or_report(paths, read, batch_size=batch_size):
+        failures = [error for _, error in batch.failures]
+        yield ImageBatch(batch.indices, batch.results, failures)

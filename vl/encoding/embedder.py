@@ -1,13 +1,10 @@
-"""Images to embeddings: an encoder with all that decides what it answers, ready to run.
-
-It does not know what the embeddings are for.
-"""
+"""Images to embeddings: an encoder and how images are prepared for it, ready to run."""
 
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -17,7 +14,7 @@ from vl.data.batches import ImageSource
 from vl.data.choices import Precision, Resize
 from vl.data.errors import FormatError
 from vl.data.images.decode import ImageLike, as_pixels, decode, square
-from vl.data.images.read_ahead import THREADS, batched, read_ahead
+from vl.data.images.read_ahead import THREADS, batched, read_or_report
 from vl.encoders.table import Network
 from vl.encoders.weights import fingerprint
 from vl.encoding.openvino import EngineError, on_openvino
@@ -55,8 +52,7 @@ class Embedder:
         batch_size: images at once.
 
     Raises:
-        ValueError: no view, an unknown or a repeated one, an unknown resize mode or precision, or
-            an empty batch.
+        ValueError: no view, an unknown or a repeated one.
     """
 
     def __init__(
@@ -75,14 +71,6 @@ class Embedder:
             raise ValueError(f"no view {', '.join(unknown) or '-'}; there are {', '.join(VIEWS)}")
         if len(set(views)) < len(views):
             raise ValueError(f"views are {', '.join(views)}; one of them is there twice")
-        for name, value, choices in (
-            ("resize", resize, get_args(Resize)),
-            ("precision", precision, get_args(Precision)),
-        ):
-            if value not in choices:
-                raise ValueError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
-        if batch_size < 1:
-            raise ValueError(f"batch size is {batch_size}; it must be at least 1")
         self.encoder = encoder
         self.encoder_name = encoder_name
         self.width = encoder.width
@@ -116,9 +104,9 @@ class Embedder:
             weights: of an encoder by name; None downloads what torchvision publishes.
             views: by default those of the captioner or labeller, else ``("plain",)``.
             resize: by default that of the captioner or labeller, else ``"squash"``.
-            device: where the encoder runs.
-            precision: of its arithmetic.
-            batch_size: images at once.
+            device: see the class, as for the other arguments.
+            precision: see the class.
+            batch_size: see the class.
 
         Raises:
             FormatError: a file is not what it should be.
@@ -187,7 +175,7 @@ class Embedder:
         return fingerprint(self.encoder)
 
     def config(self) -> dict[str, Any]:
-        """What a model's file says of its embedder, and ``from_bundle`` builds it from."""
+        """The description in a model's file, from which ``from_bundle`` builds the embedder."""
         return {
             "encoder": encoder_config(self.encoder_name, self.module_for_bundle()),
             "views": list(self.views),
@@ -199,8 +187,7 @@ class Embedder:
         return drop_auxiliary(self.encoder_name, self.encoder)
 
     def compile(self) -> None:
-        """Compile the encoder, weights frozen in; it happens at the next batch."""
-        # Constants folded in, layouts chosen ahead: a CPU matter.
+        """Compile the encoder with its present weights, at the next batch."""
         options: dict[str, Any] = {"freezing": True} if self.device.type == "cpu" else {}
         try:
             self._engine = "torch.compile"
@@ -209,14 +196,10 @@ class Embedder:
             self._fall_back(error)
 
     def use_openvino(self) -> bool:
-        """Let OpenVINO run the encoder, with the weights that it has at this moment.
-
-        Returns:
-            Whether it does; if not, a warning says why, and PyTorch goes on as before.
-        """
+        """Run a copy of the encoder on OpenVINO; False with a warning if it cannot."""
         try:
             if self.device.type != "cpu":
-                raise EngineError(f"OpenVINO runs on the processor here, not on {self.device.type}")
+                raise EngineError(f"OpenVINO runs on the CPU here, not on {self.device.type}")
             self._run = on_openvino(self.encoder, bfloat16=self.precision == "bfloat16")
         except EngineError as error:
             _log.warning("%s; going on with PyTorch", error)
@@ -249,38 +232,19 @@ class Embedder:
         return torch.stack([self._encode_view(VIEWS[view](squares)) for view in self.views], 1)
 
     def stream(self, sources: Iterable[Path | str | bytes]) -> Iterator[EmbeddedBatch]:
-        """Read and encode images batch by batch, in order; a bad one is reported, not raised.
+        """Read and encode files or their bytes batch by batch, in order.
 
-        Threads decode the next batch while the encoder runs.
-
-        Args:
-            sources: files, or their bytes.
-
-        Yields:
-            What became of each next ``batch_size`` sources.
+        Threads decode the next batch while the encoder runs. A source that cannot be read is
+        reported, not raised.
         """
-
-        def read(source: Path | str | bytes) -> Tensor | Exception:
-            try:
-                return self.preprocess(source)
-            except (FormatError, OSError) as error:
-                return error
-
-        first = 0
-        for batch in read_ahead(batched(sources, self.batch_size), read):
-            indices = [i for i, item in enumerate(batch, first) if isinstance(item, Tensor)]
-            squares = [item for item in batch if isinstance(item, Tensor)]
-            failures = [
-                (i, item) for i, item in enumerate(batch, first) if isinstance(item, Exception)
-            ]
+        for batch in read_or_report(sources, self.preprocess, batch_size=self.batch_size):
             vectors = torch.empty(0, len(self.views), self.width)
-            if squares:
-                vectors = self.encode(torch.stack(squares)).cpu()
-            yield EmbeddedBatch(indices, vectors, failures)
-            first += len(batch)
+            if batch.results:
+                vectors = self.encode(torch.stack(batch.results)).cpu()
+            yield EmbeddedBatch(batch.indices, vectors, batch.failures)
 
     def preprocess(self, image: ImageLike) -> Tensor:
-        """An image of any kind to the square that the encoder takes, ``(3, S, S)``."""
+        """An image to the encoder's input, ``(3, S, S)``."""
         return square(as_pixels(image), self.image_size, self.resize)
 
     def _encode_view(self, pixels: Tensor) -> Tensor:
@@ -302,7 +266,7 @@ class Embedder:
         return encoded[:count].float()
 
     def _fall_back(self, error: Exception) -> None:
-        # No C++ compiler, most often. What is only faster must not stop what works.
+        # Most often there is no C++ compiler.
         _log.warning("%s failed, going on without it: %s", self._engine, _first_line(error))
         self._run, self._engine = self._eager, ""
 

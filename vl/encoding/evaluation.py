@@ -9,16 +9,15 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple, get_args
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
 from vl.data.choices import AutoEngine, CropCount, Precision, Resize
-from vl.data.errors import FormatError
 from vl.data.images.crops import crops_without_flips
 from vl.data.images.decode import decode, square
-from vl.data.images.read_ahead import THREADS, batched, read_ahead
+from vl.data.images.read_ahead import THREADS, read_or_report
 from vl.data.labelled.folders import LabelledImage
 from vl.encoders.table import Network
 from vl.encoders.torchvision_features import TorchvisionFeatures
@@ -58,8 +57,7 @@ class ClassifierSettings:
     """How images are classified.
 
     Raises:
-        ValueError: crop counts that are not 1, 10 or 144, or repeated; an unknown resize mode; an
-            empty batch.
+        ValueError: no crop count, or a repeated one.
     """
 
     crops: tuple[CropCount, ...] = (1,)
@@ -74,18 +72,9 @@ class ClassifierSettings:
     """Crops at once, at most."""
 
     def __post_init__(self) -> None:
-        if (
-            not self.crops
-            or set(self.crops) - {1, 10, 144}
-            or len(set(self.crops)) < len(self.crops)
-        ):
+        if not self.crops or len(set(self.crops)) < len(self.crops):
             counts = " ".join(map(str, self.crops))
-            raise ValueError(f"crops are {counts!r}; there can be 1, 10 and 144, each once")
-        if self.resize not in get_args(Resize):
-            choices = ", ".join(get_args(Resize))
-            raise ValueError(f"resize is {self.resize!r}; it must be one of {choices}")
-        if self.batch_size < 1:
-            raise ValueError(f"batch size is {self.batch_size}; it must be at least 1")
+            raise ValueError(f"crops are {counts!r}; expected 1, 10 and 144, each at most once")
 
 
 class Classifier:
@@ -93,18 +82,11 @@ class Classifier:
 
     Args:
         encoders: with the same classes in the same order; put into evaluation mode on the device.
-        settings: by default one central crop.
-
-    Raises:
-        ValueError: there is no encoder.
+        settings: crops, device and precision.
     """
 
-    def __init__(
-        self, encoders: Sequence[Network], settings: ClassifierSettings | None = None
-    ) -> None:
-        if not encoders:
-            raise ValueError("there is no encoder to evaluate")
-        self.settings = settings or ClassifierSettings()
+    def __init__(self, encoders: Sequence[Network], settings: ClassifierSettings) -> None:
+        self.settings = settings
         self.engine = "PyTorch"
         self._device = torch.device(self.settings.device)
         self._encoders = list(encoders)
@@ -113,11 +95,7 @@ class Classifier:
         self._logits = [self._with_torch(encoder) for encoder in self._encoders]
 
     def use_openvino(self) -> bool:
-        """Let OpenVINO run the encoders, with the weights that they have at this moment.
-
-        Returns:
-            Whether it does; if not, a warning says why, and PyTorch goes on.
-        """
+        """Run copies of the encoders on OpenVINO; False with a warning if it cannot."""
         try:
             if self._device.type != "cpu":
                 raise EngineError(f"OpenVINO runs on the CPU here, not on {self._device}")
@@ -137,35 +115,25 @@ class Classifier:
         # Enough to fill a batch and to occupy each thread. Two groups are in memory at most; the
         # 144 crops of an image are 43 MB at GoogLeNet's size, before they are flipped.
         group = max(THREADS, self.settings.batch_size // max(1, max(self.settings.crops) // 2))
-        first = 0
-        for batch in read_ahead(batched(paths, group), self._read):
-            good = [i for i, item in enumerate(batch) if not isinstance(item, Exception)]
-            crops = [item for item in batch if not isinstance(item, Exception)]
-            failures = [
-                (first + i, item) for i, item in enumerate(batch) if isinstance(item, Exception)
-            ]
+        for batch in read_or_report(paths, self._read, batch_size=group):
             probabilities = {}
-            for count in self.settings.crops if crops else ():
-                probabilities[count] = self._probabilities(count, crops)
+            for count in self.settings.crops if batch.results else ():
+                probabilities[count] = self._probabilities(count, batch.results)
                 finite = probabilities[count].isfinite().all(1)
                 if not bool(finite.all()):
-                    path = paths[first + good[int((~finite).nonzero()[0])]]
+                    path = paths[batch.indices[int((~finite).nonzero()[0])]]
                     raise ValueError(
                         f"{path}: the probabilities over {count} crops are not finite; the "
                         "encoder overflows its precision"
                     )
-            yield ClassifiedBatch([first + i for i in good], probabilities, failures)
-            first += len(batch)
+            yield ClassifiedBatch(batch.indices, probabilities, batch.failures)
 
-    def _read(self, path: Path) -> _Crops | Exception:
-        try:
-            pixels = decode(path)
-            return {
-                size: {count: self._cut(pixels, size, count) for count in self.settings.crops}
-                for size in {encoder.image_size for encoder in self._encoders}
-            }
-        except (FormatError, OSError) as error:
-            return error
+    def _read(self, path: Path) -> _Crops:
+        pixels = decode(path)
+        return {
+            size: {count: self._cut(pixels, size, count) for count in self.settings.crops}
+            for size in {encoder.image_size for encoder in self._encoders}
+        }
 
     def _cut(self, pixels: Tensor, size: int, count: CropCount) -> Tensor:
         if count == 1 and self.settings.resize == "squash":
@@ -240,9 +208,9 @@ def load_classifying(paths: Sequence[Path]) -> list[Classifying]:
 
     Raises:
         FormatError: a file is not a trained encoder.
-        ValueError: there is none, one is repeated, or their classes differ.
+        ValueError: a file is repeated, or their classes differ.
     """
-    if not paths or len(set(paths)) < len(paths):
+    if len(set(paths)) < len(paths):
         raise ValueError("expected the files of trained encoders, each once")
     trained = [(str(path), encoder_file.load(path)) for path in paths]
     check_same_classes({file: each.classes for file, each in trained})

@@ -10,19 +10,14 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
-from torch import nn
 
 from vl import bundle as bundles
-from vl.data.choices import Depth, Precision
+from vl.data.choices import Precision
 from vl.data.errors import FormatError
 from vl.data.images.augmentation import CenterCrop
 from vl.data.labelled.dataset import ImageDataset
 from vl.data.labelled.loader import ImageBatches
-from vl.encoders.bn_inception import BNInception
-from vl.encoders.inception import Inception
-from vl.encoders.inception_v3 import InceptionV3
 from vl.encoders.table import EncoderConfig, Network, configuration, create_encoder
-from vl.encoders.torchvision_features import TorchvisionFeatures
 from vl.encoding import encoder_file
 from vl.encoding.config import EncoderFinetuningConfig
 from vl.encoding.embedder import Embedder
@@ -37,6 +32,7 @@ from vl.encoding.training import (
     save_trained,
     train_encoder,
 )
+from vl.encoding.unfreezing import unfreeze
 from vl.terminal import ProgressBar
 from vl.training.parallel import Processes
 
@@ -106,42 +102,6 @@ def with_classes(name: str, pretrained: Network, classes: int) -> Network:
     }
     encoder.load_state_dict(state)
     return encoder
-
-
-def blocks_of(encoder: Network) -> list[nn.Module]:
-    """The blocks of an encoder from input to output, without its classifier.
-
-    Of Inception networks the stem and the modules, of others their children, with sequential ones
-    taken apart. All layers of torchvision's transformers are one block.
-    """
-    if isinstance(encoder, Inception | BNInception):
-        return [encoder.stem, *encoder.inception.values()]
-    body = encoder.body if isinstance(encoder, InceptionV3 | TorchvisionFeatures) else encoder
-    heads = (encoder.classifier, getattr(body, "AuxLogits", None))
-    blocks = [part for child in body.children() if child not in heads for part in _parts(child)]
-    return [block for block in blocks if any(True for _ in block.parameters())]
-
-
-def unfreeze(encoder: Network, depth: Depth, *, blocks: int) -> None:
-    """Require gradients of the classifier and of what is fine-tuned, and of nothing else.
-
-    Args:
-        encoder: with a classifier.
-        depth: ``"last"`` is the classifier alone.
-        blocks: number of last blocks for ``"blocks"``.
-
-    Raises:
-        ValueError: there are fewer blocks.
-    """
-    all_blocks = blocks_of(encoder)
-    if depth == "blocks" and not 1 <= blocks <= len(all_blocks):
-        raise ValueError(f"blocks is {blocks}; this encoder has {len(all_blocks)}")
-    encoder.requires_grad_(depth == "all")
-    if depth == "blocks":
-        for block in all_blocks[-blocks:]:
-            block.requires_grad_(True)
-    assert encoder.classifier is not None
-    encoder.classifier.requires_grad_(True)
 
 
 def finetune_encoder(
@@ -238,7 +198,7 @@ def fit_last_layer(
     Raises:
         ValueError: too many images cannot be read, or there are too few to choose a decay.
     """
-    from vl.encoding.softmax_regression import choose_decay, softmax_regression  # scikit-learn
+    from vl.encoding.softmax_regression import cross_validate, softmax_regression  # scikit-learn
 
     encoder, views = embedder.encoder, len(embedder.views)
     batches = ImageBatches(
@@ -261,9 +221,11 @@ def fit_last_layer(
     classes = encoder.classifier.out_features
     decay = decays[0]
     if len(decays) > 1:
-        decay = choose_decay(
+        results = cross_validate(
             examples, labels, groups, classes=classes, decays=decays, folds=_FOLDS, seed=seed
         )
+        # Cross-entropy rather than accuracy, which many decays share where there are few images.
+        decay = min(results, key=lambda result: (result.cross_entropy, -result.decay)).decay
         if not quiet:
             limit = ", at the limit of those tried" if decay in (min(decays), max(decays)) else ""
             _log.info("last layer: weight decay %.1e, chosen on %d folds%s", decay, _FOLDS, limit)
@@ -271,10 +233,3 @@ def fit_last_layer(
     with torch.no_grad():
         encoder.classifier.weight.copy_(regression.weight)
         encoder.classifier.bias.copy_(regression.bias)
-
-
-def _parts(module: nn.Module) -> list[nn.Module]:
-    """A sequential module's children, recursively; any other module is one part."""
-    if type(module) is not nn.Sequential:  # subclasses may have a forward of their own
-        return [module]
-    return [part for child in module.children() for part in _parts(child)]

@@ -74,7 +74,7 @@ def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -
             raise ValueError(f"no weights are published for {name}: give a file with --weights")
         classes = 1000 if classifier and name not in OPTIONS else None
         encoder = create_encoder(name, classes=classes)
-        load_torchvision(encoder, progress=True)
+        load_torchvision(encoder)
         return encoder
     if bundles.is_bundle(weights):
         bundle = bundles.read(weights, kind=("captioner", "labeller", "encoder"))
@@ -90,12 +90,7 @@ def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -
 
 
 def encoder_config(name: str, encoder: Network) -> dict[str, Any]:
-    """The description of an encoder in a model's file, for ``encoder_from_bundle``.
-
-    Args:
-        name: of the encoder.
-        encoder: without auxiliary heads.
-    """
+    """The description in a model's file of an encoder without auxiliary heads."""
     return {
         "name": name,
         "fingerprint": fingerprint(encoder),

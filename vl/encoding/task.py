@@ -30,7 +30,7 @@ class EncoderTask(nn.Module):
         freeze_norms: whether batch normalization keeps its statistics.
 
     Raises:
-        ValueError: the encoder has no classifier, or a value is out of range.
+        ValueError: the encoder has no classifier, or mixup has only one class.
     """
 
     unit = "images"
@@ -49,18 +49,8 @@ class EncoderTask(nn.Module):
         classifier = encoder.classifier
         if classifier is None:
             raise ValueError(f"a {type(encoder).__name__} without a classifier cannot be trained")
-        if mixup < 0:
-            raise ValueError(f"mixup is {mixup}; it must be at least 0")
         if mixup and classifier.out_features < 2:
             raise ValueError("mixup needs at least two classes")
-        shares = {
-            "label_smoothing": label_smoothing,
-            "adversarial_epsilon": adversarial_epsilon,
-            "clean_weight": clean_weight,
-        }
-        for name, value in shares.items():
-            if not 0 <= value <= 1:
-                raise ValueError(f"{name} is {value}; it must be from 0 to 1")
         self.encoder = encoder
         self._label_smoothing = label_smoothing
         self._adversarial_epsilon = adversarial_epsilon

@@ -51,16 +51,15 @@ def train_encoder(
     """Train an encoder and save it after each epoch that is the best so far; returns its file.
 
     Args:
-        name: of the encoder, see ``create_encoder``.
-        encoder: parameters that require gradients are trained; its classifier has the classes of
-            the images.
+        name: see ``create_encoder``.
+        encoder: parameters that require gradients are trained, and batch normalization is frozen
+            if some do not; its classifier has the classes of the images.
         splits: see ``open_splits``.
         config: how it is trained.
         output_dir: gets encoder.safetensors, the log and the checkpoint.
         processes: that train together.
         precision: of the forward pass.
-        finetuning: whether the recipe is that of fine-tuning; batch normalization is frozen if a
-            part of the encoder is.
+        finetuning: whether the recipe is that of fine-tuning.
 
     Raises:
         ValueError: the folder has a run and it is not resumed, or the training diverges.
@@ -140,8 +139,7 @@ def open_splits(
         development: images to validate on; their classes are matched by name.
         development_share: or a share of each class of ``data``; 0 for none.
         seed: of that split.
-        classes: of the classifier, if ``data`` has only some of them, see ``class_indices``; by
-            default those of ``data``.
+        classes: of the classifier, if ``data`` has only some of them, see ``class_indices``.
         quiet: whether to log nothing.
 
     Raises:

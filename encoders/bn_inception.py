@@ -129,11 +129,6 @@ class BNInceptionModule(nn.Module):
     """Parallel branches, concatenated along the channels: four, or three with stride 2.
 
     A module of stride 2 has no 1x1 branch and no projection after its pool.
-
-    Args:
-        in_channels: of the input.
-        widths: as published.
-        width_factor: scales them.
     """
 
     def __init__(

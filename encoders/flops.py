@@ -22,16 +22,7 @@ class ModelSize(NamedTuple):
 
 
 def model_size(name: str, *, classes: int | None = None, width_factor: float = 1.0) -> ModelSize:
-    """The size of an encoder by its name, without allocating or computing anything.
-
-    Args:
-        name: as ``create_encoder`` takes it.
-        classes: as ``create_encoder`` takes it; by default the published classifier.
-        width_factor: as ``create_encoder`` takes it.
-
-    Raises:
-        ValueError: as ``create_encoder``.
-    """
+    """The size of an encoder, see ``create_encoder``; nothing is allocated or computed."""
     with on_meta():
         encoder = create_encoder(name, classes=classes, width_factor=width_factor)
         encoder = encoder.to("meta").eval()

@@ -65,9 +65,7 @@ def is_encoder(name: str) -> bool:
 
 def options(name: str) -> tuple[str, ...]:
     """The options that this encoder's builder takes."""
-    if name in OPTIONS or name in ENCODERS:
-        return OPTIONS.get(name, ())
-    return TORCHVISION_OPTIONS if name in torchvision_names() else ()
+    return OPTIONS.get(name, () if name in ENCODERS else TORCHVISION_OPTIONS)
 
 
 def create_encoder(
@@ -84,14 +82,12 @@ def create_encoder(
         name: in ``ENCODERS``, or of a classification network of torchvision.
         classes: outputs of the classifier; by default as published, and no classifier for
             torchvision's networks.
-        auxiliary: whether to add the auxiliary heads.
+        auxiliary: whether to add the auxiliary heads, for images of 224 pixels a side.
         width_factor: scales the channels, see ``vl.encoders.inception.round_channels``.
-        image_size: pixels a side in training and use; by default as published. The layers do not
-            depend on it, but auxiliary heads need 224.
+        image_size: pixels a side; by default as published. The layers do not depend on it.
 
     Raises:
-        ValueError: there is no such encoder (the message has the closest names), or it does not
-            take an option.
+        ValueError: there is no such encoder, or it does not take an option.
     """
     config = validated_options(
         name,
@@ -173,20 +169,14 @@ def build(name: str, config: Mapping[str, object]) -> Network:
     Raises:
         ValueError: as ``create_encoder``; or an unknown option, or a value of the wrong type.
     """
-    types: dict[str, tuple[type | tuple[type, ...], str]] = {
-        "classes": (int, "an integer"),
-        "image_size": (int, "an integer"),
-        "auxiliary": (bool, "true or false"),
-        "width_factor": ((int, float), "a number"),
-    }
+    types: dict[str, tuple[type, ...]] = {"classes": (int,), "image_size": (int,)}
+    types |= {"auxiliary": (bool,), "width_factor": (int, float)}
     for option, value in config.items():
         if option not in types:
-            raise ValueError(
-                f"unknown option {option!r} of an encoder; there are {', '.join(types)}"
-            )
-        expected, words = types[option]
-        if not isinstance(value, expected) or (isinstance(value, bool) and option != "auxiliary"):
-            raise ValueError(f"{option} of an encoder is {value!r}; expected {words}")
+            raise ValueError(f"unknown option {option!r}; there are {', '.join(types)}")
+        if type(value) not in types[option]:
+            expected = " or ".join(each.__name__ for each in types[option])
+            raise ValueError(f"{option} of an encoder is {value!r}; expected {expected}")
     return create_encoder(name, **cast(EncoderConfig, config))
 
 

@@ -255,11 +255,11 @@ def test_refuses_options_that_an_encoder_does_not_take(name, options, message):
     ("options", "message"),
     [
         ({"width": 0.5}, "unknown option 'width'"),
-        ({"width_factor": "0.5"}, "width_factor of an encoder is '0.5'; expected a number"),
+        ({"width_factor": "0.5"}, "width_factor of an encoder is '0.5'; expected int or float"),
         ({"width_factor": True}, "width_factor of an encoder is True"),
-        ({"classes": 2.5}, "classes of an encoder is 2.5; expected an integer"),
+        ({"classes": 2.5}, "classes of an encoder is 2.5; expected int"),
         ({"classes": True}, "classes of an encoder is True"),
-        ({"auxiliary": 1}, "auxiliary of an encoder is 1; expected true or false"),
+        ({"auxiliary": 1}, "auxiliary of an encoder is 1; expected bool"),
     ],
 )
 def test_refuses_invalid_configurations(options, message):

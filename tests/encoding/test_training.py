@@ -206,10 +206,9 @@ def test_refuses_encoders_without_classifier_and_mixup_of_one_class():
 class Images:
     """Images of one gray value each, the index of the image."""
 
-    names = ()
-
     def __init__(self, labels, classes, *, corrupt=False):
         self.labels, self.classes, self._corrupt = labels, classes, corrupt
+        self.names = tuple(map(str, labels))
 
     def read(self, row):
         if self._corrupt:

@@ -41,14 +41,14 @@ def run(flags: EncodersRun) -> int:
     names = _names(flags)
     first = max(len(name) for name in (*names, _HEAD[0]))
     if not flags.json:
-        print(_line(_HEAD, first=first))
+        print(_line(_HEAD[0], _HEAD[1:-1], _HEAD[-1], first=first))
     for name in names:
         size = model_size(name, width_factor=flags.width_factor)
         weights = published_weights(name) if flags.width_factor == 1 else None
         if flags.json:
             line = json.dumps({"name": name, **size._asdict(), "weights": weights})
         else:
-            line = _line(_cells(name, size, weights), first=first)
+            line = _line(name, _row(size), weights or "none published", first=first)
         print(line, flush=True)
     return 0
 
@@ -72,20 +72,16 @@ def _names(flags: EncodersRun) -> Sequence[str]:
     return names
 
 
-def _cells(name: str, size: "ModelSize", weights: str | None) -> tuple[str, ...]:
+def _row(size: "ModelSize") -> tuple[str, ...]:
     return (
-        name,
         f"{size.parameters:,}",
         f"{size.embedding_parameters:,}",
         f"{size.multiply_adds:,}",
         f"{size.image_size} x {size.image_size}",
         f"{size.width:,}",
-        weights or "none published",
     )
 
 
-def _line(cells: tuple[str, ...], *, first: int) -> str:
-    """A row: the name left-aligned, numbers right-aligned, the weights as they are."""
-    name, *numbers, weights = cells
+def _line(name: str, numbers: tuple[str, ...], weights: str, *, first: int) -> str:
     aligned = [f"{number:>{width}}" for number, width in zip(numbers, _WIDTHS, strict=True)]
     return "  ".join([f"{name:<{first}}", *aligned, weights])

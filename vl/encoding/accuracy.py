@@ -29,12 +29,7 @@ class HitCounts:
         self._predictions: dict[tuple[int, int], int] = {}
 
     def add(self, ranking: Tensor, truths: Tensor) -> None:
-        """Count images.
-
-        Args:
-            ranking: classes by probability, ``(B, top or more)``.
-            truths: true classes, ``(B,)``.
-        """
+        """Count images by their classes in descending probability, ``(B, top or more)``."""
         classes = len(self.images)
         hits = ranking[:, : self.top] == truths[:, None]  # (B, top)
         self.images += torch.bincount(truths, minlength=classes)

@@ -1,6 +1,7 @@
 """The classes of a classifier's outputs, and which of them the classes of images are."""
 
 from collections.abc import Mapping, Sequence
+from itertools import zip_longest
 from pathlib import Path
 
 from vl.data.files import first_few
@@ -69,12 +70,9 @@ def check_same_classes(classes_of: Mapping[str, Sequence[str]]) -> None:
     """
     (first, expected), *others = classes_of.items()
     for name, classes in others:
-        difference = ""
-        if len(classes) != len(expected):
-            difference = f"{len(classes)} and {len(expected)}"
-        elif pair := next((pair for pair in zip(classes, expected) if pair[0] != pair[1]), None):
+        pairs = zip_longest(classes, expected)
+        if pair := next((pair for pair in pairs if pair[0] != pair[1]), None):
             difference = f"{pair[0]!r} and {pair[1]!r}"
-        if difference:
             raise ValueError(
                 f"{name} and {first} cannot be averaged: their classes differ ({difference})"
             )

@@ -1,4 +1,4 @@
-"""Image files to a file of embeddings, which an interrupted run goes on with."""
+"""Image files to a file of embeddings, continued after an interruption."""
 
 import time
 from collections import Counter
@@ -23,7 +23,7 @@ COMPILE_FROM = 2500
 
 
 class EmbeddingSummary(NamedTuple):
-    """What a run of ``embed_files`` left."""
+    """Counts of ``embed_files``."""
 
     total: int  # embeddings in the file
     reused: int  # of them, from an earlier run
@@ -39,7 +39,7 @@ def embed_files(
     compile: Compile = "auto",
     save_seconds: float = 10.0,
 ) -> EmbeddingSummary:
-    """Write the embeddings of images to a file; those that are in it already are not made again.
+    """Write the embeddings of images to a file, except those that it has already.
 
     Images that cannot be read are reported on stderr and left out.
 

@@ -218,15 +218,10 @@ def load_classifying(paths: Sequence[Path]) -> list[Classifying]:
 
 
 def load_classifying_weights(name: str, weights: Path | None, classes: Path) -> Classifying:
-    """An encoder with its weights, see ``load_encoder``, and the classes of its classifier.
-
-    Args:
-        name: of the encoder.
-        weights: None downloads torchvision's.
-        classes: see ``read_classes``.
+    """An encoder, see ``load_encoder``, and the file of its classes, see ``read_classes``.
 
     Raises:
-        ValueError: the encoder has no classifier, or one of another number of classes.
+        ValueError: the encoder has no classifier, or of another count of classes.
     """
     names = read_classes(classes)
     encoder = load_encoder(name, weights, classifier=True)
@@ -253,7 +248,7 @@ def evaluate_encoders(
     Args:
         models: with the same classes.
         images: with their classes, see ``class_indices``.
-        settings: how images are classified.
+        settings: of the classification.
         engine: ``"auto"`` is OpenVINO if it is installed, can run the encoders and saves time.
 
     Raises:

@@ -119,9 +119,8 @@ def finetune_encoder(
     Args:
         pretrained: see ``load_pretrained``.
         splits: see ``open_splits``.
-        config: how it is fine-tuned.
-        output_dir: gets encoder.safetensors; with steps of an optimizer also the log and the
-            checkpoint.
+        config: of the depth and the training.
+        output_dir: see ``train_encoder``; without steps of an optimizer there is no log.
         processes: that train together; the last layer is fitted by each of them.
         precision: of the encoder's arithmetic.
         all_classes: see ``has_classes``.

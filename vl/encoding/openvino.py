@@ -8,7 +8,7 @@ start and runs at 1.75 times torchvision's rate where this graph takes 2 s and r
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -44,18 +44,15 @@ def openvino_pays(
 
 
 def on_openvino(encoder: nn.Module, *, bfloat16: bool = False) -> Callable[[Tensor], Tensor]:
-    """An encoder's forward pass on OpenVINO, with as many threads as PyTorch has.
-
-    The weights are copied: later changes of the encoder have no effect. The result is to be called
-    from one thread at a time.
+    """A copy of an encoder's forward pass on OpenVINO, with as many threads as PyTorch has.
 
     Args:
         encoder: one of encoders/inception.py; heads and classifier are left out.
         bfloat16: convolve in bfloat16 where the CPU can.
 
     Returns:
-        ``(B, 3, H, W)`` RGB in [0, 1], float32, to ``(B, width)``, float32, as the encoder gives in
-        evaluation mode. Calls may differ in batch and image size.
+        ``(B, 3, H, W)`` to ``(B, width)``, float32, as the encoder gives in evaluation mode; for
+        one thread at a time.
 
     Raises:
         EngineError: OpenVINO is not installed, cannot be imported, or cannot run this encoder.
@@ -126,15 +123,8 @@ def _openvino() -> Any:
     return openvino
 
 
-class _Folded(NamedTuple):
-    """A convolution with its batch normalization folded in."""
-
-    weight: Tensor  # (out_channels, in_channels, H, W), float64
-    bias: Tensor  # (out_channels,), float64
-
-
-def _folded(layer: Convolution) -> _Folded:
-    """The weight and bias of everything before the ReLU."""
+def _folded(layer: Convolution) -> tuple[Tensor, Tensor]:
+    """Weight and bias, float64, of the convolution with its batch normalization."""
     weight = layer.convolution.weight.detach().double()
     bias = torch.zeros(len(weight), dtype=torch.float64)
     if layer.convolution.bias is not None:
@@ -146,7 +136,7 @@ def _folded(layer: Convolution) -> _Folded:
         scale = norm.weight.detach().double() / (variance.double() + norm.eps).sqrt()
         weight = weight * scale[:, None, None, None]
         bias = (bias - mean.double()) * scale + norm.bias.detach().double()
-    return _Folded(weight, bias)
+    return weight, bias
 
 
 def _graph(encoder: nn.Module) -> Any:

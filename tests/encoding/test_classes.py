@@ -96,7 +96,7 @@ def test_same_classes():
     [
         (("b", "a"), "'b' and 'a'"),
         (("a", "c"), "'c' and 'b'"),
-        (("a",), "1 and 2"),
+        (("a",), "None and 'b'"),
     ],
 )
 def test_refuses_different_classes(classes, message):

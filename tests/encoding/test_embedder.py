@@ -247,12 +247,11 @@ def test_loads_by_name_or_from_any_model(bundled, tmp_path):
 @pytest.mark.parametrize(
     ("change", "word"),
     [
-        ({"encoder": {"name": "resnet9000"}}, "resnet9000"),
-        ({"encoder": {}}, "None"),
+        ({"encoder": {"name": "gone", "fingerprint": "", "configuration": {}}}, "gone"),
+        ({"encoder": {}}, "missing: name"),
         ({"encoder": []}, "encoder"),
-        ({"encoder": {"name": "tiny", "fingerprint": "0" * 16}}, "weights"),
+        ({"encoder": {"name": "tiny", "fingerprint": "0", "configuration": {}}}, "weights"),
         ({"views": ["plain", "sideways"]}, "sideways"),
-        ({"views": [["plain"]]}, "names"),
         ({"views": ["plain"] * 2}, "twice"),
         ({"views": []}, "no view"),
         ({"resize": "stretch"}, "stretch"),

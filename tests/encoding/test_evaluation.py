@@ -10,7 +10,7 @@ from torchvision.transforms.v2.functional import to_pil_image
 from tests.encoding.test_openvino import needs_openvino
 from tests.helpers.tiny_captioner import drawings
 from vl.data.errors import FormatError
-from vl.data.images.crops import crops
+from vl.data.images.crops import crops_without_flips
 from vl.data.images.decode import decode, square
 from vl.encoders.inception import Inception, Logits
 from vl.encoding.accuracy import ConfusedPair, HitCounts, rank_classes, wilson_interval
@@ -38,7 +38,9 @@ def classify_with(encoders, **settings):
 def reference(encoder, path, count, resize="center-crop"):
     """Probabilities of one image, crop by crop, in double precision."""
     pixels = decode(path)
-    cut = crops(pixels, size=encoder.image_size, num_crops=count)
+    cut = crops_without_flips(pixels, size=encoder.image_size, num_crops=count)
+    if count > 1:
+        cut = torch.cat([cut, cut.flip(-1)])
     if resize == "squash":
         cut = square(pixels, encoder.image_size, "squash")[None]
     total = 0

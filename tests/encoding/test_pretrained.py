@@ -57,7 +57,7 @@ def test_captioner_stores_options_of_its_encoder(tmp_path):
     made = captioner(encoder=built, encoder_name="inception_v1", decoders=[decoder(width=WIDTH)])
     made.save(path)
     check_equal(Captioner.load(path).embedder.encoder, built, path)
-    alter(path, lambda c, t: c["embedder"]["encoder"].pop("configuration"))
+    alter(path, lambda c, t: c["embedder"]["encoder"].update(configuration={}))
     with pytest.raises(FormatError, match=r"tensor encoder\..*: expected float32 of shape \(1000"):
         Captioner.load(path)
 
@@ -85,14 +85,6 @@ def check_equal(loaded, built, path):
         expected = built.eval().classify(pixels).main
         torch.testing.assert_close(again.eval().classify(pixels).main, expected)
         torch.testing.assert_close(loaded.classify(pixels).main, expected)
-
-
-@pytest.mark.parametrize("save", [captioner, labeller])
-def test_without_options_the_encoder_is_as_published(tmp_path, save):
-    path = tmp_path / "old.safetensors"
-    save().save(path)
-    alter(path, lambda c, t: c["embedder"]["encoder"].pop("configuration"))
-    assert fingerprint(load_encoder("tiny", path)) == fingerprint(encoder())
 
 
 def test_drop_auxiliary_without_heads():
@@ -123,10 +115,7 @@ def test_refuses_other_names(bundled):
         (lambda c, t: t["encoder.mean"].add_(1), "fingerprint"),
         (lambda c, t: t.pop("encoder.mean"), r"tensor encoder\.mean: missing"),
         (lambda c, t: t["encoder.mean"].fill_(torch.nan), "not finite"),
-        (
-            lambda c, t: c["embedder"].update(encoder={"name": "gone"}),
-            "unknown encoder 'gone'",
-        ),
+        (lambda c, t: c["embedder"]["encoder"].update(name="gone"), "unknown encoder 'gone'"),
         (lambda c, t: c.update(kind="thing"), "of kind 'thing'; expected 'captioner' or"),
     ],
 )
@@ -146,9 +135,9 @@ def test_refuses_other_files(tmp_path):
         load_encoder("tiny", path)
     with pytest.raises(FormatError, match="blob"):
         load_encoder("inception_v1", path)
-    with pytest.raises(FileNotFoundError, match="does not exist"):
+    with pytest.raises(FileNotFoundError):
         load_encoder("tiny", tmp_path / "none")
-    with pytest.raises(FileNotFoundError, match="a folder, not a file"):
+    with pytest.raises(IsADirectoryError):
         load_encoder("tiny", tmp_path)
 
 

@@ -23,6 +23,7 @@ from vl.encoding.config import EncoderFinetuningConfig
 from vl.encoding.embedder import Embedder
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.pretrained import encoder_from_bundle, load_encoder, stored_encoder
+from vl.encoding.softmax_regression import cross_validate, softmax_regression
 from vl.encoding.task import EncoderTask, pixels_of
 from vl.encoding.training import (
     FILE_NAME,
@@ -197,8 +198,6 @@ def fit_last_layer(
     Raises:
         ValueError: too many images cannot be read, or there are too few to choose a decay.
     """
-    from vl.encoding.softmax_regression import cross_validate, softmax_regression  # scikit-learn
-
     encoder, views = embedder.encoder, len(embedder.views)
     batches = ImageBatches(
         dataset,

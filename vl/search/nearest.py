@@ -104,6 +104,11 @@ class NearestNeighbors:
         Raises:
             ValueError: as ``nearest``, or the targets do not match.
         """
+        if targets.shape != queries.shape[:1]:
+            raise ValueError(
+                f"targets have shape {tuple(targets.shape)}; expected one for each of the "
+                f"{len(queries)} queries"
+            )
         if len(targets) and not (targets.min() >= 0 and targets.max() < len(self)):
             raise ValueError(
                 f"targets go from {targets.min()} to {targets.max()}, vectors to {len(self) - 1}"

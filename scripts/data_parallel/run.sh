@@ -4,7 +4,7 @@
 #
 #   scripts/data_parallel/run.sh OUTPUT
 #
-# Needs scikit-learn and no other data. Everything is written to OUTPUT.
+# Needs the extra "test" (scikit-learn) and no other data. Everything is written to OUTPUT.
 source "$(dirname "${BASH_SOURCE[0]}")/../study.sh" OUTPUT -- "$@"
 export OMP_NUM_THREADS=1
 if [ ! -e "$output/digits" ]; then

@@ -3,7 +3,7 @@
 #
 #   scripts/robustness/run.sh OUTPUT
 #
-# Needs scikit-learn and no other data. Everything is written to OUTPUT; an interrupted run continues
+# Needs the extra "test" (scikit-learn) and no other data. Everything is written to OUTPUT; an interrupted run continues
 # where it stopped.
 source "$(dirname "${BASH_SOURCE[0]}")/../study.sh" OUTPUT -- "$@"
 if [ ! -e "$output/digits" ]; then

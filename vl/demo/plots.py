@@ -70,8 +70,6 @@ def plot_word_space(words: WordVectors) -> tuple[Plot | None, str]:
     Returns:
         The plot, None if fewer than three kinds have a vector; and a note on it.
     """
-    from sklearn.decomposition import PCA  # slow to import
-
     vectors = {kind: words.lookup(", ".join(kind.words)).vector for kind in KINDS}
     missing = [kind.name for kind, vector in vectors.items() if vector is None]
     note = f" Without a vector: {', '.join(missing)}." if missing else ""
@@ -79,9 +77,10 @@ def plot_word_space(words: WordVectors) -> tuple[Plot | None, str]:
     if len(kinds) < 3:
         return None, f"Too few kinds have a word vector for a plot.{note}"
     matrix = np.stack([vector for vector in vectors.values() if vector is not None])
-    pca = PCA(2)
-    components = pca.fit_transform(matrix)
-    explained_variance = pca.explained_variance_ratio_.sum()
+    left, singular_values, _ = np.linalg.svd(matrix - matrix.mean(0), full_matrices=False)
+    components = left[:, :2] * singular_values[:2]
+    variances = singular_values**2
+    explained_variance = variances[:2].sum() / variances.sum()
     note = (
         f"Word vectors of width {words.width} along their two principal components, which explain "
         f"{100 * explained_variance:.0f} % of the variance: neighbors here can be far apart in "

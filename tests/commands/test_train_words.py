@@ -15,9 +15,8 @@ from gensim.models import KeyedVectors
 
 from tests.labelling.test_word_training import story
 from vl.__main__ import main
-from vl.commands.train_words import WordTraining
 from vl.data.words.vectors import WordVectors
-from vl.labelling.word_training import Word2VecSettings
+from vl.labelling.recipe import Word2VecSettings
 
 FLAGS = ["--vector-size", "8", "--window", "4", "--min-count", "2", "--num-workers", "1"]
 
@@ -128,10 +127,7 @@ def test_text_format(text, tmp_path):
 
 
 def test_defaults_are_devises():
-    defaults = {field.name: field.default for field in dataclasses.fields(WordTraining)}
-    for name, value in Word2VecSettings()._asdict().items():
-        assert defaults[name] == value
-    assert Word2VecSettings()[:5] == (500, 20, False, 0, 1)
+    assert dataclasses.astuple(Word2VecSettings())[:5] == (500, 20, False, 0, 1)
 
 
 def test_prints_accuracy_of_each_section_of_analogies(text, tmp_path, capsys):

@@ -7,6 +7,7 @@ import re
 import resource
 import threading
 from collections import Counter
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -17,9 +18,9 @@ from gensim.models import KeyedVectors
 from vl.data.errors import FormatError
 from vl.data.words.phrases import PhraseJoiner
 from vl.data.words.vectors import WordVectors
+from vl.labelling.recipe import Word2VecSettings
 from vl.labelling.word_training import (
     TokenCorpus,
-    Word2VecSettings,
     frequent_pairs,
     join_phrases,
     read_corpus,
@@ -70,9 +71,9 @@ def full_disk():
 @pytest.mark.parametrize(
     "settings",
     [
-        SMALL._replace(epochs=20),
-        SMALL._replace(epochs=20, negative=5),
-        SMALL._replace(epochs=40, cbow=True, learning_rate=0.05),
+        replace(SMALL, epochs=20),
+        replace(SMALL, epochs=20, negative=5),
+        replace(SMALL, epochs=40, cbow=True, learning_rate=0.05),
     ],
 )
 def test_words_in_similar_contexts_have_similar_vectors(corpus, settings):
@@ -227,11 +228,11 @@ def test_words_are_sorted_by_count_then_alphabet(corpus):
 
 def test_min_count(corpus):
     filled(corpus, [["c", "b", "a"], ["b", "a", "d"], ["b"]])
-    vectors = train_word2vec(corpus, SMALL._replace(min_count=2), seed=0, num_workers=1)
+    vectors = train_word2vec(corpus, replace(SMALL, min_count=2), seed=0, num_workers=1)
     assert vectors.index_to_key == ["b", "a"]
     for min_count, key_word in ((3, "only one"), (4, "3 times")):
         with pytest.raises(ValueError, match=key_word):
-            train_word2vec(corpus, SMALL._replace(min_count=min_count), seed=0, num_workers=1)
+            train_word2vec(corpus, replace(SMALL, min_count=min_count), seed=0, num_workers=1)
 
 
 class Unreadable(TokenCorpus):

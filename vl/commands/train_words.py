@@ -1,20 +1,14 @@
 """`vl train words`: word vectors trained on plain text, as DeViSE's were."""
 
 import logging
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING
 
 import tyro
-from annotated_types import Interval
 
-from vl.data.bounds import (
-    InputFile,
-    NonNegativeInt,
-    PositiveFloat,
-    PositiveFraction,
-    PositiveInt,
-)
+from vl.data.bounds import InputFile, NonNegativeInt, PositiveInt
+from vl.labelling.recipe import PhraseDetection, Word2VecSettings
 
 if TYPE_CHECKING:
     from vl.metrics.analogies import Analogies
@@ -35,30 +29,8 @@ class WordTraining:
     """Write word2vec's text format instead."""
     labels: InputFile | None = None
     """Labels, one a line, or WordNet's words.txt: terms of several words become one word."""
-    phrase_passes: NonNegativeInt = 0
-    """Passes that join frequent pairs of words; two find up to four words. The terms of --labels
-    stay as they are."""
-    phrase_min_count: PositiveInt = 5
-    """Least count of a pair; 5 in gensim."""
-    phrase_threshold: PositiveFloat = 10.0
-    """Least score of a pair, how much more frequent it is than by chance; 10 in gensim, 100 in
-    word2vec; higher finds fewer."""
-    vector_size: PositiveInt = 500
-    """Dimension of the vectors; 500 or 1,000 in DeViSE."""
-    window: PositiveInt = 20
-    """Context words on either side; 20 in DeViSE."""
-    cbow: bool = False
-    """Predict a word from its context (CBOW); DeViSE uses skip-gram."""
-    negative: NonNegativeInt = 0
-    """Negative samples; 0 for hierarchical softmax, as in DeViSE."""
-    epochs: PositiveInt = 1
-    """Passes over the text; 1 in DeViSE."""
-    min_count: PositiveInt = 5
-    """Least count of a word; 5 in word2vec."""
-    sample: Annotated[float, Interval(ge=0, lt=1)] = 1e-3
-    """Threshold of subsampling frequent words; 1e-3 in word2vec; 0 for none."""
-    learning_rate: PositiveFraction = 0.025
-    """Initial learning rate; 0.025 in word2vec, 0.05 for its CBOW."""
+    detection: PhraseDetection = field(default_factory=PhraseDetection)
+    word2vec: Word2VecSettings = field(default_factory=Word2VecSettings)
     seed: NonNegativeInt = 0
     """Random seed; with one worker the result is reproducible."""
     num_workers: PositiveInt | None = None
@@ -73,7 +45,7 @@ def run(flags: WordTraining) -> int:
     from vl.data.images.read_ahead import num_cores
     from vl.data.words.label_lists import read_label_file
     from vl.data.words.phrases import label_phrases
-    from vl.labelling.word_training import PhraseDetection, Word2VecSettings, train_word_vectors
+    from vl.labelling.word_training import train_word_vectors
     from vl.metrics.analogies import read_analogies
 
     phrases = set()
@@ -83,15 +55,12 @@ def run(flags: WordTraining) -> int:
             _log.info("%s: %s", flags.labels, note)
         phrases = label_phrases(listed.texts)
     analogies = read_analogies(flags.analogies) if flags.analogies else None
-    settings = Word2VecSettings(**{name: getattr(flags, name) for name in Word2VecSettings._fields})
     train_word_vectors(
         [Path("/dev/stdin") if text == Path("-") else text for text in flags.texts],
         flags.output,
-        settings,
+        flags.word2vec,
         phrases=phrases,
-        detection=PhraseDetection(
-            flags.phrase_passes, flags.phrase_min_count, flags.phrase_threshold
-        ),
+        detection=flags.detection,
         text_format=flags.text_format,
         seed=flags.seed,
         num_workers=flags.num_workers or num_cores(),

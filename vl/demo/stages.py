@@ -57,9 +57,10 @@ from vl.labelling.recipe import (
     LabellerRunConfig,
     LabellerTraining,
     LabelSpaceConfig,
+    Word2VecSettings,
 )
 from vl.labelling.training import train_labeller
-from vl.labelling.word_training import Word2VecSettings, train_word_vectors
+from vl.labelling.word_training import train_word_vectors
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes

@@ -1,4 +1,4 @@
-"""Configurations of a labeller's training and fine-tuning, which are the flags of the commands.
+"""Configurations of the training of word vectors and of labellers: the flags of the commands.
 
 They import no PyTorch.
 """
@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
+from annotated_types import Interval
 
 from vl.data.bounds import (
     HeldOutFraction,
@@ -16,11 +17,50 @@ from vl.data.bounds import (
     LearningRate,
     NonNegativeFloat,
     NonNegativeInt,
+    PositiveFloat,
+    PositiveFraction,
     PositiveInt,
 )
 from vl.data.choices import LabellerMethod, Precision, Resize, Schedule, Synonyms
 
 LABELLER_FILE = "labeller.safetensors"  # in a training's folder
+
+
+@dataclass(frozen=True, kw_only=True)
+class Word2VecSettings:
+    """Settings of word2vec; the defaults are DeViSE's where it gives one."""
+
+    vector_size: PositiveInt = 500
+    """Dimension of the vectors; 500 or 1,000 in DeViSE."""
+    window: PositiveInt = 20
+    """Context words on either side, at most; 20 in DeViSE."""
+    cbow: bool = False
+    """Predict a word from its context (CBOW); DeViSE uses skip-gram."""
+    negative: NonNegativeInt = 0
+    """Negative samples; 0 for hierarchical softmax, as in DeViSE."""
+    epochs: PositiveInt = 1
+    """Passes over the text; 1 in DeViSE."""
+    min_count: PositiveInt = 5
+    """Least count of a word; 5 in word2vec."""
+    sample: Annotated[float, Interval(ge=0, lt=1)] = 1e-3
+    """Threshold of subsampling frequent words; 1e-3 in word2vec; 0 for none."""
+    learning_rate: PositiveFraction = 0.025
+    """Initial learning rate, which decays linearly to 0.0001; 0.025 in word2vec, 0.05 for its
+    CBOW."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PhraseDetection:
+    """Settings of joining frequent pairs of words."""
+
+    phrase_passes: NonNegativeInt = 0
+    """Passes that join frequent pairs of words; two find up to four words. The terms of --labels
+    stay as they are."""
+    phrase_min_count: PositiveInt = 5
+    """Least count of a pair; 5 in gensim."""
+    phrase_threshold: PositiveFloat = 10.0
+    """Least score of a pair, how much more frequent it is than by chance; 10 in gensim, 100 in
+    word2vec; higher finds fewer."""
 
 
 @dataclass(frozen=True, kw_only=True)

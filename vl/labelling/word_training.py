@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Sequence, Set
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 from gensim.models import KeyedVectors, Phrases, Word2Vec
 
@@ -19,6 +18,7 @@ from vl.data.errors import FormatError
 from vl.data.files import atomic_write
 from vl.data.words.phrases import Phrase, PhraseJoiner
 from vl.data.words.texts import plain_words, text_lines
+from vl.labelling.recipe import PhraseDetection, Word2VecSettings
 from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
@@ -195,37 +195,13 @@ def frequent_pairs(corpus: TokenCorpus, *, min_count: int, threshold: float) -> 
     return {tuple(pair.split(" ")) for pair in phrases.export_phrases()}
 
 
-class Word2VecSettings(NamedTuple):
-    """Settings of word2vec; the defaults are DeViSE's where it gives one."""
-
-    vector_size: int = 500  # dimension of the vectors; 500 or 1,000 in DeViSE
-    window: int = 20  # context words on either side, at most; 20 in DeViSE
-    cbow: bool = False  # predict a word from its context, not the context from the word
-    negative: int = 0  # negative samples; 0 for hierarchical softmax, as in DeViSE
-    epochs: int = 1  # passes over the text; 1 in DeViSE
-    min_count: int = 5  # least count of a word
-    sample: float = 1e-3  # threshold of subsampling frequent words; 1e-3 in word2vec; 0: none
-    learning_rate: float = 0.025  # decays linearly to 0.0001 (word2vec)
-
-
-class PhraseDetection(NamedTuple):
-    """Settings of joining frequent pairs of words."""
-
-    passes: int = 0  # that join pairs; two find up to four words
-    min_count: int = 5  # least count of a pair; 5 in gensim
-    threshold: float = 10.0  # least score of a pair; see `frequent_pairs`
-
-
-_NO_DETECTION = PhraseDetection()
-
-
 def train_word_vectors(
     texts: Sequence[Path],
     output: Path,
     settings: Word2VecSettings,
     *,
     phrases: Set[Phrase] = frozenset(),
-    detection: PhraseDetection = _NO_DETECTION,
+    detection: PhraseDetection | None = None,
     text_format: bool = False,
     seed: int = 0,
     num_workers: int = 1,
@@ -248,7 +224,7 @@ def train_word_vectors(
         OSError: a text cannot be read, or the output cannot be written.
     """
     corpus = read_corpus(texts, output.resolve().parent)
-    with _joined(corpus, settings.min_count, phrases, detection) as corpus:
+    with _joined(corpus, settings.min_count, phrases, detection or PhraseDetection()) as corpus:
         _log_counts(corpus, settings.min_count, phrases)
         vectors = train_word2vec(corpus, settings, seed=seed, num_workers=num_workers)
     save_word2vec(vectors, output, text_format=text_format)
@@ -322,9 +298,11 @@ def _joined(
     try:
         if phrases:
             corpus = join_phrases(corpus, set(phrases), min_count=min_count)
-        for index in range(1, detection.passes + 1):
+        for index in range(1, detection.phrase_passes + 1):
             pairs = frequent_pairs(
-                corpus, min_count=detection.min_count, threshold=detection.threshold
+                corpus,
+                min_count=detection.phrase_min_count,
+                threshold=detection.phrase_threshold,
             )
             # Or a label that occurs mostly within some pair would lose its word.
             pairs = {pair for pair in pairs if terms.isdisjoint(pair)}

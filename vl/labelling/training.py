@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from torch import nn
 
 from vl import bundle as bundles
 from vl.data.batches import BatchPlan, ImageSource, LabelledBatches, random_view
@@ -85,14 +84,9 @@ def train_labeller(config: LabellerTraining) -> Path | None:
             devise = Devise(image_width=vectors.shape[2], width=data.space.width)
             if config.recipe.standardize:
                 devise.standardize(vectors.flatten(0, 1))
-            recipe = config.recipe
-            task = LabellerTask(devise, data.label_vectors, loss=recipe.loss, margin=recipe.margin)
-            groups = [(list(devise.parameters()), recipe.learning_rate)]
-            _optimize(config, task, data, random_view(vectors), groups, processes)
+            _optimize(config, devise, data, random_view(vectors), processes)
             projections["devise"] = devise
-        if not processes.first:
-            return None
-        return _save(config, data, projections)
+        return _save(config, data, projections) if processes.first else None
 
 
 def finetune_labeller(config: LabellerFinetuning) -> Path | None:
@@ -139,18 +133,8 @@ def finetune_labeller(config: LabellerFinetuning) -> Path | None:
             resize=start.embedder.resize,
             views=start.embedder.views,
         )
-        recipe = config.recipe
-        task = LabellerTask(
-            devise, data.label_vectors, loss=recipe.loss, margin=recipe.margin, encoder=encoder
-        )
-        groups = [
-            (list(devise.parameters()), recipe.learning_rate),
-            ([p for p in encoder.parameters() if p.requires_grad], recipe.encoder_learning_rate),
-        ]
-        _optimize(config, task, data, source, groups, processes)
-        if not processes.first:
-            return None
-        return _save(config, data, {"devise": devise}, seen=start.seen)
+        _optimize(config, devise, data, source, processes)
+        return _save(config, data, {"devise": devise}, seen=start.seen) if processes.first else None
 
 
 def _check_output_dir(run: LabellerRunConfig, *, checkpoints: bool) -> None:
@@ -188,14 +172,22 @@ def _processes(run: LabellerRunConfig) -> Iterator[Processes]:
 
 def _optimize(
     config: LabellerTraining | LabellerFinetuning,
-    task: LabellerTask,
+    devise: Devise,
     data: TrainingData,
     source: ImageSource,
-    groups: list[tuple[list[nn.Parameter], float]],
     processes: Processes,
 ) -> None:
-    """Train to the last epoch, and load the best one's weights into the task."""
+    """Train to the last epoch, and load the best one's weights."""
     recipe, run = config.recipe, config.run
+    groups = [(list(devise.parameters()), recipe.learning_rate)]
+    encoder = None
+    if isinstance(config, LabellerFinetuning):
+        encoder = data.embedded.embedder.encoder
+        trainable = [part for part in encoder.parameters() if part.requires_grad]
+        groups.append((trainable, config.recipe.encoder_learning_rate))
+    task = LabellerTask(
+        devise, data.label_vectors, loss=recipe.loss, margin=recipe.margin, encoder=encoder
+    )
     labels = data.targets(data.split.training_rows, data.split.training)
     plan = BatchPlan(
         len(labels),

@@ -105,11 +105,11 @@ class Captioner:
         """
         if batch_size < 1:
             raise ValueError(f"batch_size is {batch_size}; it must be at least 1")
-        captions: list[list[Caption]] = []
-        for begin in range(0, len(images), batch_size):
-            vectors = self.embedder(images[begin : begin + batch_size]).mean(1)  # (B, D)
-            captions += self.describe(vectors, search=search, n_best=n_best)
-        return captions
+        return [
+            captions
+            for vectors in self.embedder.batches(images, batch_size=batch_size)
+            for captions in self.describe(vectors.mean(1), search=search, n_best=n_best)
+        ]
 
     def stream(
         self, sources: Iterable[Path | str | bytes], *, n_best: int = 1

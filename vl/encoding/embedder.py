@@ -14,7 +14,7 @@ from vl.data.batches import ImageSource
 from vl.data.choices import Precision, Resize
 from vl.data.errors import FormatError
 from vl.data.images.decode import ImageLike, as_pixels, decode, square
-from vl.data.images.read_ahead import THREADS, batched, read_or_report
+from vl.data.images.read_ahead import THREADS, batched, read_ahead, read_or_report
 from vl.encoders.table import Network
 from vl.encoders.weights import fingerprint
 from vl.encoding.openvino import EngineError, on_openvino
@@ -218,12 +218,18 @@ class Embedder:
             FormatError: one is no image.
             OSError: a file cannot be read.
         """
-        squares = [self.preprocess(image) for image in images]
-        if not squares:
-            return torch.empty(0, len(self.views), self.width, device=self.device)
-        return torch.cat(
-            [self.encode(torch.stack(part)) for part in batched(squares, self.batch_size)]
-        )
+        empty = torch.empty(0, len(self.views), self.width, device=self.device)
+        return torch.cat([empty, *self.batches(images)])
+
+    def batches(
+        self, images: Iterable[ImageLike], *, batch_size: int | None = None
+    ) -> Iterator[Tensor]:
+        """Embeddings of images batch by batch, ``(B, views, D)``, float32, on the device.
+
+        Threads decode the next batch while the encoder runs. Raises as a call.
+        """
+        for squares in read_ahead(batched(images, batch_size or self.batch_size), self.preprocess):
+            yield self.encode(torch.stack(squares))
 
     @torch.inference_mode()
     def encode(self, squares: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from vl.encoders.table import create_encoder, on_meta
+from vl.encoders.table import EncoderConfig, create_encoder, on_meta
 from vl.encoders.torchvision_features import torchvision_network
 
 
@@ -21,11 +21,10 @@ class ModelSize(NamedTuple):
     width: int  # of the embedding
 
 
-def model_size(name: str, *, classes: int | None = None, width_factor: float = 1.0) -> ModelSize:
+def model_size(name: str, config: EncoderConfig | None = None) -> ModelSize:
     """The size of an encoder, see ``create_encoder``; nothing is allocated or computed."""
     with on_meta():
-        encoder = create_encoder(name, classes=classes, width_factor=width_factor)
-        encoder = encoder.to("meta").eval()
+        encoder = create_encoder(name, config).to("meta").eval()
         classifying: nn.Module = encoder
         if encoder.classifier is None:
             classifying = torchvision_network(name).to("meta").eval()

@@ -52,10 +52,16 @@ LEAST_IMAGE_SIZE = 32  # pixels; the last feature map of an Inception network is
 class EncoderConfig(TypedDict, total=False):
     """Options of a builder, as a model's file stores them beside the encoder's name."""
 
-    classes: int
-    auxiliary: bool
-    width_factor: float
-    image_size: int
+    classes: int | None  # outputs of the classifier; by default as published, torchvision's: none
+    auxiliary: bool  # whether to add the auxiliary heads, for images of 224 pixels a side
+    width_factor: float  # scales the channels, see ``vl.encoders.inception.round_channels``
+    image_size: int | None  # pixels a side; by default as published. No layer depends on it
+
+
+# Values that the published networks have.
+_PUBLISHED = {"classes": None, "auxiliary": False, "width_factor": 1, "image_size": None}
+_TYPES: dict[str, tuple[type, ...]] = {"classes": (int,), "image_size": (int,)}
+_TYPES |= {"auxiliary": (bool,), "width_factor": (int, float)}
 
 
 def is_encoder(name: str) -> bool:
@@ -68,51 +74,27 @@ def options(name: str) -> tuple[str, ...]:
     return OPTIONS.get(name, () if name in ENCODERS else TORCHVISION_OPTIONS)
 
 
-def create_encoder(
-    name: str,
-    *,
-    classes: int | None = None,
-    auxiliary: bool = False,
-    width_factor: float = 1.0,
-    image_size: int | None = None,
-) -> Network:
+def create_encoder(name: str, config: Mapping[str, object] | None = None) -> Network:
     """Build an encoder by its name, in training mode and randomly initialized.
 
     Args:
         name: in ``ENCODERS``, or of a classification network of torchvision.
-        classes: outputs of the classifier; by default as published, and no classifier for
-            torchvision's networks.
-        auxiliary: whether to add the auxiliary heads, for images of 224 pixels a side.
-        width_factor: scales the channels, see ``vl.encoders.inception.round_channels``.
-        image_size: pixels a side; by default as published. The layers do not depend on it.
+        config: an ``EncoderConfig``, which may be from a file; by default as published.
 
     Raises:
-        ValueError: there is no such encoder, or it does not take an option.
+        ValueError: there is no such encoder, or it does not take an option or its value.
     """
-    config = validated_options(
-        name,
-        classes=classes,
-        auxiliary=auxiliary,
-        width_factor=width_factor,
-        image_size=image_size,
-    )
-    side = config.pop("image_size", None)
+    options = validated_options(name, config or {})
+    side = options.pop("image_size", None)
     if name not in ENCODERS:
-        return TorchvisionFeatures(name, **config)  # type: ignore[misc]  # options() has but classes
-    network = ENCODERS[name](**config)
+        return TorchvisionFeatures(name, **options)  # type: ignore[misc]  # has but classes
+    network = ENCODERS[name](**options)
     if side is not None and not isinstance(network, TorchvisionFeatures):
         network.image_size = side
     return network
 
 
-def validated_options(
-    name: str,
-    *,
-    classes: int | None = None,
-    auxiliary: bool = False,
-    width_factor: float = 1.0,
-    image_size: int | None = None,
-) -> EncoderConfig:
+def validated_options(name: str, config: Mapping[str, object]) -> EncoderConfig:
     """The options that differ from the published network, without building it.
 
     Raises:
@@ -125,31 +107,31 @@ def validated_options(
             f"no encoder {name!r}{hint}; there are {', '.join(OPTIONS)}, "
             f"and {len(torchvision_names())} of torchvision's"
         )
-    config: EncoderConfig = {}
-    if classes is not None:
-        if classes < 1:
-            raise ValueError(f"classes is {classes}; it must be at least 1")
-        config["classes"] = classes
-    if auxiliary:
-        config["auxiliary"] = auxiliary
-    if width_factor != 1:
-        round_channels(8, width_factor)  # raises if it is invalid
-        config["width_factor"] = width_factor
-    if image_size is not None:
-        if image_size < LEAST_IMAGE_SIZE:
-            raise ValueError(f"image size is {image_size}; it must be at least {LEAST_IMAGE_SIZE}")
-        if auxiliary and image_size != IMAGE_SIZE:
-            raise ValueError(f"auxiliary heads need images of {IMAGE_SIZE} x {IMAGE_SIZE} pixels")
-        config["image_size"] = image_size
-    for option in config:
+    for option, value in config.items():
+        if option not in _TYPES:
+            raise ValueError(f"unknown option {option!r}; there are {', '.join(_TYPES)}")
+        if type(value) not in _TYPES[option] and value is not _PUBLISHED[option]:
+            expected = " or ".join(each.__name__ for each in _TYPES[option])
+            raise ValueError(f"{option} of an encoder is {value!r}; expected {expected}")
+    changed = cast(EncoderConfig, {k: v for k, v in config.items() if v != _PUBLISHED[k]})
+    for option in changed:
         if option not in options(name):
             others = ", ".join(other for other, taken in OPTIONS.items() if option in taken)
             raise ValueError(f"{name} has no option {option}; these have: {others}")
-    return config
+    if (classes := changed.get("classes")) is not None and classes < 1:
+        raise ValueError(f"classes is {classes}; it must be at least 1")
+    round_channels(8, changed.get("width_factor", 1.0))  # raises if it is invalid
+    size = changed.get("image_size")
+    size = IMAGE_SIZE if size is None else size
+    if size < LEAST_IMAGE_SIZE:
+        raise ValueError(f"image size is {size}; it must be at least {LEAST_IMAGE_SIZE}")
+    if changed.get("auxiliary") and size != IMAGE_SIZE:
+        raise ValueError(f"auxiliary heads need images of {IMAGE_SIZE} x {IMAGE_SIZE} pixels")
+    return changed
 
 
 def configuration(network: Network) -> EncoderConfig:
-    """The options with which ``build`` gives an encoder of the same shapes."""
+    """The options with which ``create_encoder`` gives an encoder of the same shapes."""
     if network.classifier is None:
         return {}
     config: EncoderConfig = {"classes": network.classifier.out_features}
@@ -161,23 +143,6 @@ def configuration(network: Network) -> EncoderConfig:
         if network.image_size != IMAGE_SIZE:
             config["image_size"] = network.image_size
     return config
-
-
-def build(name: str, config: Mapping[str, object]) -> Network:
-    """Build an encoder from a configuration that was read from a file.
-
-    Raises:
-        ValueError: as ``create_encoder``; or an unknown option, or a value of the wrong type.
-    """
-    types: dict[str, tuple[type, ...]] = {"classes": (int,), "image_size": (int,)}
-    types |= {"auxiliary": (bool,), "width_factor": (int, float)}
-    for option, value in config.items():
-        if option not in types:
-            raise ValueError(f"unknown option {option!r}; there are {', '.join(types)}")
-        if type(value) not in types[option]:
-            expected = " or ".join(each.__name__ for each in types[option])
-            raise ValueError(f"{option} of an encoder is {value!r}; expected {expected}")
-    return create_encoder(name, **cast(EncoderConfig, config))
 
 
 @contextmanager

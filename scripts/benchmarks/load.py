@@ -50,7 +50,9 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
     images = [LabelledImage(file, str(file), str(i % CLASSES)) for i, file in enumerate(paths)]
     classes = tuple(map(str, range(CLASSES)))
     dataset = FileDataset(LabelledImages(tuple(images), classes, ()))
-    network = create_encoder(flags.encoder, classes=CLASSES, width_factor=flags.width_factor)
+    network = create_encoder(
+        flags.encoder, {"classes": CLASSES, "width_factor": flags.width_factor}
+    )
     network = network.to(flags.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
     optimizer = torch.optim.SGD(network.parameters(), lr=1e-4, momentum=0.9)
     batches = ImageBatches(

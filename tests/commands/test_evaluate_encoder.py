@@ -250,7 +250,7 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(photographs, model, tmp_p
 def test_more_classes_than_can_be_drawn_are_refused(tmp_path, photographs, capsys):
     path = tmp_path / "lenet.safetensors"
     classes = (*CLASSES, *(f"class {number}" for number in range(196)))
-    built = table.create_encoder("lenet5", classes=len(classes))
+    built = table.create_encoder("lenet5", {"classes": len(classes)})
     encoder_file.save(path, TrainedEncoder(built, "lenet5", classes, {}))
     arguments = (photographs, "--model", path, "--confusion-matrix", tmp_path / "x.png")
     err = evaluated(capsys, *arguments, code=2).err

@@ -33,7 +33,7 @@ def last_layer(photos, tmp_path_factory):
     """The folder of an encoder with a fitted last layer, and of the one before."""
     folder = tmp_path_factory.mktemp("depth")
     torch.manual_seed(4)
-    network = create_encoder("lenet5", classes=2)
+    network = create_encoder("lenet5", {"classes": 2})
     trained = TrainedEncoder(network, "lenet5", ("odd", "even"), {})
     encoder_file.save(folder / "borrowed.safetensors", trained)
     flags = [photos, "--output-dir", folder, "--pretrained", folder / "borrowed.safetensors", *LAST]
@@ -123,7 +123,7 @@ def test_other_classes_start_with_a_fitted_last_layer(last_layer, photos, place,
 
 @pytest.mark.slow
 def test_starts_from_a_captioners_encoder(photos, place):
-    network = create_encoder("lenet5", classes=3)
+    network = create_encoder("lenet5", {"classes": 3})
     captioner(encoder=network, encoder_name="lenet5", decoders=[decoder(width=84)]).save(
         "captioner"
     )

@@ -382,7 +382,7 @@ def test_trains_with_another_image_size(photos, workdir):
     assert train(photos, *flags, "--epochs", 1, "--batch-size", 20, *PLAIN) == 0
     trained = encoder_file.load(Path("run/encoder.safetensors"))
     assert trained.encoder.image_size == 32
-    assert trained.encoder.width == create_encoder("inception_v1_bn", width_factor=0.05).width
+    assert trained.encoder.width == create_encoder("inception_v1_bn", {"width_factor": 0.05}).width
 
 
 def test_recipe_has_learning_rates_for_each_optimizer():

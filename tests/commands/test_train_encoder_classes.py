@@ -30,7 +30,7 @@ def run(tmp_path, monkeypatch):
 
 def network(classes=4):
     torch.manual_seed(3)
-    return create_encoder("lenet5", classes=classes)
+    return create_encoder("lenet5", {"classes": classes})
 
 
 def test_the_encoder_has_all_of_the_classes(run, tmp_path):

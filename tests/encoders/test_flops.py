@@ -60,12 +60,12 @@ def test_embedding_parameters_are_all_but_the_classifiers():
 
 
 def test_size_with_other_classes_and_width():
-    few = model_size("inception_v1", classes=10)
+    few = model_size("inception_v1", {"classes": 10})
     assert few.embedding_parameters == 5_973_552
     assert few.parameters == 5_973_552 + 10 * 1024 + 10
     assert few.multiply_adds == 1_582_671_872 - 990 * 1024
-    assert model_size("inception_v1", width_factor=0.25).width == 256
-    whole, few = model_size("resnet18"), model_size("resnet18", classes=10)
+    assert model_size("inception_v1", {"width_factor": 0.25}).width == 256
+    whole, few = model_size("resnet18"), model_size("resnet18", {"classes": 10})
     assert few.embedding_parameters == whole.embedding_parameters
     assert whole.parameters - few.parameters == 990 * (512 + 1)
     assert whole.multiply_adds - few.multiply_adds == 990 * 512
@@ -110,4 +110,4 @@ def test_on_meta_ends_with_its_context():
 
 def test_refuses_options_that_an_encoder_does_not_take():
     with pytest.raises(ValueError, match="no option width_factor"):
-        model_size("resnet50", width_factor=0.5)
+        model_size("resnet50", {"width_factor": 0.5})

@@ -10,7 +10,6 @@ from tests.helpers.nonzero_weights import check_differ, normalize_imagenet, rand
 from vl.encoders.table import (
     ENCODERS,
     OPTIONS,
-    build,
     configuration,
     create_encoder,
     on_meta,
@@ -28,7 +27,7 @@ SMALL = ["shufflenet_v2_x0_5", "squeezenet1_1", "mobilenet_v3_small", "resnet18"
 
 def meta_encoder(name, **options):
     with on_meta():
-        network = create_encoder(name, **options)
+        network = create_encoder(name, options)
     return network.to("meta").eval()
 
 
@@ -196,9 +195,9 @@ def test_classifier_has_a_bias_where_torchvisions_has_one():
 )
 def test_configuration_builds_the_same_shapes(name, options):
     with on_meta():
-        network = create_encoder(name, **options)
+        network = create_encoder(name, options)
         stored = json.loads(json.dumps(configuration(network)))
-        again = build(name, stored)
+        again = create_encoder(name, stored)
     # An image size is stored only where it is not the published one.
     assert set(stored) | {"image_size"} >= set(OPTIONS.get(name, options))
     assert again.image_size == network.image_size == options.get("image_size", network.image_size)
@@ -209,18 +208,18 @@ def test_configuration_builds_the_same_shapes(name, options):
 
 @pytest.mark.parametrize("name", SCALED)
 def test_least_image_size(name):
-    network = create_encoder(name, image_size=32, width_factor=0.1, classes=3)
+    network = create_encoder(name, {"image_size": 32, "width_factor": 0.1, "classes": 3})
     assert network.image_size == 32
-    assert create_encoder(name, width_factor=0.1).image_size == 224
+    assert create_encoder(name, {"width_factor": 0.1}).image_size == 224
     pixels = torch.rand(2, 3, 32, 32)
     assert network.classify(pixels).main.shape == (2, 3)
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_published_options_are_left_out(name):
-    assert validated_options(name, auxiliary=False, width_factor=1) == {}
-    assert validated_options(name, classes=7) == {"classes": 7}
-    assert validated_options("resnet50") == {}
+    assert validated_options(name, {"auxiliary": False, "width_factor": 1}) == {}
+    assert validated_options(name, {"classes": 7}) == {"classes": 7}
+    assert validated_options("resnet50", {}) == {}
 
 
 @pytest.mark.parametrize(
@@ -248,7 +247,7 @@ def test_published_options_are_left_out(name):
 )
 def test_refuses_options_that_an_encoder_does_not_take(name, options, message):
     with pytest.raises(ValueError, match=message):
-        build(name, options)
+        create_encoder(name, options)
 
 
 @pytest.mark.parametrize(
@@ -264,4 +263,4 @@ def test_refuses_options_that_an_encoder_does_not_take(name, options, message):
 )
 def test_refuses_invalid_configurations(options, message):
     with pytest.raises(ValueError, match=message):
-        build("inception_v1", options)
+        create_encoder("inception_v1", options)

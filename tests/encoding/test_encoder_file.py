@@ -52,7 +52,7 @@ def test_saves_and_loads(path):
     ],
 )
 def test_logits_are_the_same_without_auxiliary_heads(tmp_path, name, options):
-    built = create_encoder(name, **options).eval()
+    built = create_encoder(name, options).eval()
     path = tmp_path / "encoder.safetensors"
     encoder_file.save(path, TrainedEncoder(built, name, class_names(4), {}))
     loaded = encoder_file.load(path)
@@ -71,7 +71,7 @@ def test_logits_are_the_same_without_auxiliary_heads(tmp_path, name, options):
 
 def test_configuration_in_the_file(tmp_path):
     path = tmp_path / "encoder.safetensors"
-    built = create_encoder("inception_v1", classes=2, width_factor=0.125, auxiliary=True)
+    built = create_encoder("inception_v1", {"classes": 2, "width_factor": 0.125, "auxiliary": True})
     encoder_file.save(path, TrainedEncoder(built, "inception_v1", class_names(2), {"epochs": 1}))
     stored = bundle.read(path, kind="encoder")
     bare = encoder_file.load(path).encoder

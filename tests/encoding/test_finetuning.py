@@ -43,7 +43,7 @@ def meta_encoder(name, classes=3, **options):
     if "width_factor" in OPTIONS.get(name, ()):
         options = {**NARROW, **options}
     with on_meta():
-        return create_encoder(name, classes=classes, **options)
+        return create_encoder(name, {"classes": classes, **options})
 
 
 @pytest.mark.parametrize(
@@ -56,7 +56,7 @@ def meta_encoder(name, classes=3, **options):
     ],
 )
 def test_with_classes_copies_all_but_the_classifier(name, options):
-    pretrained = create_encoder(name, **options)
+    pretrained = create_encoder(name, options)
     before = {key: value.clone() for key, value in pretrained.state_dict().items()}
     copy = with_classes(name, pretrained, 5)
     assert copy.classifier.out_features == 5
@@ -146,7 +146,7 @@ def fit(network, photos, **options):
 
 def test_fitted_layer_has_zero_gradient(photos):
     """Of the cross-entropy plus the weight penalty."""
-    network = create_encoder("lenet5", classes=len(COLORS))
+    network = create_encoder("lenet5", {"classes": len(COLORS)})
     before = {key: value.clone() for key, value in network.state_dict().items()}
     fit(network, photos, decays=[0.01])
     for key, value in network.state_dict().items():
@@ -165,7 +165,7 @@ def test_fitted_layer_has_zero_gradient(photos):
 
 
 def test_each_view_is_an_example(photos):
-    one, other = (create_encoder("lenet5", classes=len(COLORS)) for _ in range(2))
+    one, other = (create_encoder("lenet5", {"classes": len(COLORS)}) for _ in range(2))
     other.load_state_dict(one.state_dict())
     fit(one, photos, decays=[0.01])
     fit(other, photos, decays=[0.01], views=("plain", "top-left"))
@@ -174,7 +174,7 @@ def test_each_view_is_an_example(photos):
 
 @pytest.mark.slow
 def test_decay_is_chosen_reproducibly(photos):
-    network = create_encoder("lenet5", classes=len(COLORS))
+    network = create_encoder("lenet5", {"classes": len(COLORS)})
     weights = []
     for _ in range(2):
         fit(network, photos, seed=3)
@@ -191,16 +191,16 @@ def save(path, name="tiny", network=None, classes=("a", "b", "c", "d", "e")):
 def test_pretrained_encoder_has_its_name_and_classes(tmp_path):
     path = save(tmp_path / "x.safetensors")
     for name in (None, "tiny"):
-        name_of_file, network, classes = load_pretrained(path, name)
-        assert (name_of_file, classes) == ("tiny", ("a", "b", "c", "d", "e"))
-        assert fingerprint(network) == fingerprint(tiny_encoder())
+        loaded = load_pretrained(path, name)
+        assert (loaded.name, loaded.classes) == ("tiny", ("a", "b", "c", "d", "e"))
+        assert fingerprint(loaded.encoder) == fingerprint(tiny_encoder())
 
 
 def test_pretrained_encoder_of_a_captioner(tmp_path):
     captioner().save(tmp_path / "captioner")
-    name_of_file, network, classes = load_pretrained(tmp_path / "captioner", None)
-    assert (name_of_file, classes) == ("tiny", ())
-    assert fingerprint(network) == fingerprint(tiny_encoder())
+    loaded = load_pretrained(tmp_path / "captioner", None)
+    assert (loaded.name, loaded.classes) == ("tiny", ())
+    assert fingerprint(loaded.encoder) == fingerprint(tiny_encoder())
 
 
 def test_refuses_files_without_an_encoder(tmp_path):

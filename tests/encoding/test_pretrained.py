@@ -52,7 +52,7 @@ def test_loads_the_encoder_of_a_labeller(tmp_path):
 
 
 def test_captioner_stores_options_of_its_encoder(tmp_path):
-    built = table.create_encoder("inception_v1", **NARROW)
+    built = table.create_encoder("inception_v1", NARROW)
     path = tmp_path / "captioner.safetensors"
     made = captioner(encoder=built, encoder_name="inception_v1", decoders=[decoder(width=WIDTH)])
     made.save(path)
@@ -63,7 +63,7 @@ def test_captioner_stores_options_of_its_encoder(tmp_path):
 
 
 def test_labeller_stores_options_of_its_encoder(tmp_path):
-    built = table.create_encoder("inception_v1", **NARROW)
+    built = table.create_encoder("inception_v1", NARROW)
     path = tmp_path / "labeller.safetensors"
     tiny_labeller = labeller()
     made = Labeller(
@@ -93,7 +93,7 @@ def test_drop_auxiliary_without_heads():
 
 
 def test_drop_auxiliary_shares_weights():
-    built = table.create_encoder("inception_v3", classes=2, auxiliary=True).train()
+    built = table.create_encoder("inception_v3", {"classes": 2, "auxiliary": True}).train()
     bare = drop_auxiliary("inception_v3", built)
     assert bare.training
     assert configuration(bare) == {"classes": 2, "auxiliary": False}

@@ -4,25 +4,22 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import tyro
 
 from vl.commands.options import DeviceOptions
 from vl.data.bounds import HeldOutFraction, InputFile, InputPath
-from vl.data.choices import AutoPrecision, Precision
+from vl.data.choices import AutoPrecision
 from vl.encoding.config import EncoderTrainingConfig
 
 if TYPE_CHECKING:
-    from vl.encoding.training import Splits
-    from vl.training.parallel import Processes
-
-_FILE = "encoder.safetensors"
+    from vl.encoding.training import EncoderRun
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderDataFlags(DeviceOptions):
-    """Where images come from and where the encoder goes."""
+class EncoderDataFlags(DeviceOptions, EncoderTrainingConfig):
+    """Where images come from, where the encoder goes, and how it is trained."""
 
     data: tyro.conf.Positional[InputPath]
     """A folder with a folder for each class, a list of image, tab, class, or shards."""
@@ -42,69 +39,35 @@ class EncoderDataFlags(DeviceOptions):
     """Of the forward pass; auto is bfloat16 if this machine is faster at it."""
 
 
-class Start(NamedTuple):
-    """What both commands train with."""
-
-    splits: "Splits"
-    processes: "Processes"
-    precision: Precision
-
-
-def check_start(flags: EncoderDataFlags, config: EncoderTrainingConfig, *, steps: bool) -> None:
-    """Check flags and the output folder before the work.
+@contextmanager
+def started(flags: EncoderDataFlags, *, steps: bool = True) -> "Iterator[EncoderRun]":
+    """Check flags, join the other processes, seed, and open the images; at the end print the file.
 
     Args:
-        flags: of the data.
-        config: of the training.
+        flags: of the command.
         steps: whether an optimizer takes steps, so that a run can be resumed.
 
     Raises:
         ValueError: flags exclude each other, or the output folder has an encoder or a run.
         FileNotFoundError: there is no run to resume.
     """
-    from vl.devices import resolve_device
-    from vl.encoding.training import resumes
-
-    if flags.development and flags.development.resolve() == flags.data.resolve():
-        raise ValueError("--development has the training images; validate on others")
-    if flags.development and flags.development_share:
-        raise ValueError("give either --development or --development-share")
-    validation = bool(flags.development or flags.development_share)
-    config.check(validation=validation, device=resolve_device(flags.device).type)
-    output = flags.output_dir
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file, not a folder")
-    # A run with steps has a log before it has an encoder.
-    if (output / _FILE).exists() and not (steps and (output / "log.jsonl").exists()):
-        raise ValueError(f"{output} already contains an encoder; choose another folder")
-    has_run = (output / "state.pt").exists()
-    if config.resume and not has_run:
-        raise FileNotFoundError(f"{output / 'state.pt'}: there is no run to resume")
-    if has_run and not resumes(config, output):
-        raise ValueError(
-            f"{output} already contains a run; continue it with --resume, or choose another folder"
-        )
-
-
-@contextmanager
-def started(flags: EncoderDataFlags, config: EncoderTrainingConfig) -> Iterator[Start]:
-    """Join the other processes, seed, and open the images."""
     import logging
 
     import torch
 
     from vl.devices import resolve_precision
     from vl.encoding.classes import read_classes
-    from vl.encoding.training import open_splits
+    from vl.encoding.training import FILE_NAME, EncoderRun, open_splits
     from vl.training.parallel import process_group
 
+    _check(flags, steps=steps)
     with process_group(flags.device) as processes:
-        torch.manual_seed(config.seed)  # the same initial weights in all processes
+        torch.manual_seed(flags.seed)  # the same initial weights in all processes
         splits = open_splits(
             flags.data,
             flags.development,
             development_share=flags.development_share,
-            seed=config.seed,
+            seed=flags.seed,
             quiet=not processes.first,
             classes=read_classes(flags.classes) if flags.classes else (),
         )
@@ -117,4 +80,31 @@ def started(flags: EncoderDataFlags, config: EncoderTrainingConfig) -> Iterator[
                 len(splits.development.labels) if splits.development else 0,
                 precision,
             )
-        yield Start(splits, processes, precision)
+        yield EncoderRun(splits, flags.output_dir, processes, precision)
+        if processes.first:
+            print(flags.output_dir / FILE_NAME)
+
+
+def _check(flags: EncoderDataFlags, *, steps: bool) -> None:
+    from vl.devices import resolve_device
+    from vl.encoding.training import FILE_NAME, resumes
+
+    if flags.development and flags.development.resolve() == flags.data.resolve():
+        raise ValueError("--development has the training images; validate on others")
+    if flags.development and flags.development_share:
+        raise ValueError("give either --development or --development-share")
+    validation = bool(flags.development or flags.development_share)
+    flags.check(validation=validation, device=resolve_device(flags.device).type)
+    output = flags.output_dir
+    if output.exists() and not output.is_dir():
+        raise ValueError(f"{output} is a file, not a folder")
+    # A run with steps has a log before it has an encoder.
+    if (output / FILE_NAME).exists() and not (steps and (output / "log.jsonl").exists()):
+        raise ValueError(f"{output} already contains an encoder; choose another folder")
+    has_run = (output / "state.pt").exists()
+    if flags.resume and not has_run:
+        raise FileNotFoundError(f"{output / 'state.pt'}: there is no run to resume")
+    if has_run and not resumes(flags, output):
+        raise ValueError(
+            f"{output} already contains a run; continue it with --resume, or choose another folder"
+        )

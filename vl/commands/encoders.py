@@ -43,7 +43,7 @@ def run(flags: EncodersRun) -> int:
     if not flags.json:
         print(_line(_HEAD[0], _HEAD[1:-1], _HEAD[-1], first=first))
     for name in names:
-        size = model_size(name, width_factor=flags.width_factor)
+        size = model_size(name, {"width_factor": flags.width_factor})
         weights = published_weights(name) if flags.width_factor == 1 else None
         if flags.json:
             line = json.dumps({"name": name, **size._asdict(), "weights": weights})
@@ -68,7 +68,7 @@ def _names(flags: EncodersRun) -> Sequence[str]:
     elif flags.width_factor != 1:
         names = [name for name, options in OPTIONS.items() if "width_factor" in options]
     for name in names:
-        validated_options(name, width_factor=flags.width_factor)
+        validated_options(name, {"width_factor": flags.width_factor})
     return names
 
 

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from vl.commands.encoder_flags import EncoderDataFlags, check_start, started
+from vl.commands.encoder_flags import EncoderDataFlags, started
 from vl.data.bounds import InputFile
 from vl.encoding.config import EncoderFinetuningConfig
 
@@ -23,18 +23,12 @@ def run(flags: EncoderFinetuning) -> int:
     if flags.classes and flags.depth == "last":
         raise ValueError("--depth last fits the classes of DATA; leave out --classes")
     if flags.encoder:
-        validated_options(flags.encoder)
-    check_start(flags, flags, steps=flags.depth != "last")
-    with started(flags, flags) as start:
-        path = finetune_encoder(
+        validated_options(flags.encoder, {})
+    with started(flags, steps=flags.depth != "last") as encoder_run:
+        finetune_encoder(
             load_pretrained(flags.pretrained, flags.encoder),
-            start.splits,
             flags,
-            flags.output_dir,
-            processes=start.processes,
-            precision=start.precision,
+            encoder_run,
             all_classes=flags.classes is not None,
         )
-        if start.processes.first:
-            print(path)
     return 0

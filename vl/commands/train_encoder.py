@@ -4,18 +4,17 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from vl.commands.encoder_flags import EncoderDataFlags, check_start, started
+from vl.commands.encoder_flags import EncoderDataFlags, started
 from vl.data.bounds import InputFile, PositiveFloat, PositiveInt
-from vl.encoding.config import EncoderTrainingConfig
 
 if TYPE_CHECKING:
-    from vl.encoders.table import Network
+    from vl.encoders.table import EncoderConfig, Network
 
 _ENCODER = "inception_v1_bn"
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderTraining(EncoderDataFlags, EncoderTrainingConfig):
+class EncoderTraining(EncoderDataFlags):
     """Train an encoder to classify images."""
 
     width_factor: PositiveFloat = 1.0
@@ -33,55 +32,36 @@ def run(flags: EncoderTraining) -> int:
     """Train."""
     from vl.encoding.training import train_encoder
 
-    _check(flags)
-    check_start(flags, flags, steps=True)
-    with started(flags, flags) as start:
-        name, encoder = _encoder(flags, start.splits.training.classes)
-        path = train_encoder(
-            name,
-            encoder,
-            start.splits,
-            flags,
-            flags.output_dir,
-            processes=start.processes,
-            precision=start.precision,
-        )
-        if start.processes.first:
-            print(path)
+    options = _options(flags)
+    with started(flags) as encoder_run:
+        name, encoder = _encoder(flags, options, encoder_run.splits.training.classes)
+        train_encoder(name, encoder, flags, encoder_run)
     return 0
 
 
-def _check(flags: EncoderTraining) -> None:
+def _options(flags: EncoderTraining) -> "EncoderConfig":
+    """How the encoder differs from the published one, but for its classes."""
     from vl.encoders.table import options, validated_options
 
-    changed = flags.width_factor != 1 or flags.image_size is not None or flags.auxiliary
+    names = ("auxiliary", "width_factor", "image_size")
+    name = flags.encoder or _ENCODER
+    changed = validated_options(name, {option: getattr(flags, option) for option in names})
     if flags.pretrained and changed:
         raise ValueError("--width-factor, --image-size and --auxiliary exclude --pretrained")
-    name = flags.encoder or _ENCODER
-    validated_options(
-        name,
-        auxiliary=flags.auxiliary,
-        width_factor=flags.width_factor,
-        image_size=flags.image_size,
-    )
     if "classes" not in options(name):
         raise ValueError(f"{name} cannot be trained: it has no classifier")
+    return changed
 
 
-def _encoder(flags: EncoderTraining, classes: Sequence[str]) -> "tuple[str, Network]":
+def _encoder(
+    flags: EncoderTraining, options: "EncoderConfig", classes: Sequence[str]
+) -> "tuple[str, Network]":
     from vl.encoders.table import create_encoder
     from vl.encoding.finetuning import has_classes, load_pretrained, with_classes
 
     if flags.pretrained is None:
         name = flags.encoder or _ENCODER
-        encoder = create_encoder(
-            name,
-            classes=len(classes),
-            auxiliary=flags.auxiliary,
-            width_factor=flags.width_factor,
-            image_size=flags.image_size,
-        )
-        return name, encoder
+        return name, create_encoder(name, {**options, "classes": len(classes)})
     pretrained = load_pretrained(flags.pretrained, flags.encoder)
     if has_classes(pretrained, classes, all_classes=flags.classes is not None):
         return pretrained.name, pretrained.encoder

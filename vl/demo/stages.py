@@ -157,9 +157,11 @@ class Demo:
         images, scenes = self.images("training")
         network = create_encoder(
             ENCODER,
-            classes=sum(IMAGE_HEADS.values()),
-            width_factor=WIDTH_FACTOR,
-            image_size=self.config.image_size,
+            {
+                "classes": sum(IMAGE_HEADS.values()),
+                "width_factor": WIDTH_FACTOR,
+                "image_size": self.config.image_size,
+            },
         )
         assert isinstance(network, Inception)
         init_batch_norm_bias(network)

@@ -38,6 +38,10 @@ class HitCounts:
         for pair in zip(truths.tolist(), ranking[:, 0].tolist(), strict=True):
             self._predictions[pair] = self._predictions.get(pair, 0) + 1
 
+    def totals(self) -> tuple[int, int, int]:
+        """Images, and hits of top 1 and of top 5, over all classes."""
+        return int(self.images.sum()), int(self.top_1.sum()), int(self.top_5.sum())
+
     def confused_pairs(self, most: int) -> list[ConfusedPair]:
         """The most frequent pairs of a true and another predicted class."""
         pairs = [

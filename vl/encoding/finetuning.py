@@ -7,39 +7,35 @@ then all at a low learning rate.
 import logging
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
 
 import torch
 from torch import nn
 
 from vl import bundle as bundles
-from vl.data.choices import Depth, Precision
-from vl.data.errors import FormatError
+from vl.data.choices import Depth
 from vl.data.images.augmentation import CenterCrop
 from vl.data.labelled.dataset import ImageDataset
 from vl.data.labelled.loader import ImageBatches
 from vl.encoders.bn_inception import BNInception
 from vl.encoders.inception import Inception
 from vl.encoders.inception_v3 import InceptionV3
-from vl.encoders.table import EncoderConfig, Network, configuration, create_encoder
+from vl.encoders.table import Network, configuration, create_encoder
 from vl.encoders.torchvision_features import TorchvisionFeatures
 from vl.encoding import encoder_file
 from vl.encoding.config import EncoderFinetuningConfig
 from vl.encoding.embedder import Embedder
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.pretrained import encoder_from_bundle, load_encoder, stored_encoder
+from vl.encoding.pretrained import encoder_from_bundle, load_encoder, read_model, stored_encoder
 from vl.encoding.softmax_regression import cross_validate, softmax_regression
 from vl.encoding.task import EncoderTask, pixels_of
 from vl.encoding.training import (
-    FILE_NAME,
-    Splits,
+    EncoderRun,
     development_validator,
     resumes,
     save_trained,
     train_encoder,
 )
 from vl.terminal import ProgressBar
-from vl.training.parallel import Processes
 
 _log = logging.getLogger(__name__)
 # Half a decade apart, around what suits a dozen images a class.
@@ -47,16 +43,8 @@ DECAYS = tuple(10.0 ** (power / 2) for power in range(-10, 1))
 _FOLDS = 4
 
 
-class Pretrained(NamedTuple):
-    """An encoder to start from."""
-
-    name: str
-    encoder: Network
-    classes: tuple[str, ...]  # of its classifier; empty if the file does not name them
-
-
-def load_pretrained(path: Path, name: str | None) -> Pretrained:
-    """Load an encoder to start from.
+def load_pretrained(path: Path, name: str | None) -> TrainedEncoder:
+    """Load an encoder to start from; without classes if its file does not name them.
 
     Args:
         path: the file of an encoder, captioner or labeller, or BVLC's blobs.
@@ -68,18 +56,14 @@ def load_pretrained(path: Path, name: str | None) -> Pretrained:
     """
     if not bundles.is_bundle(path):
         name = name or "inception_v1"
-        return Pretrained(name, load_encoder(name, path), ())
-    bundle = bundles.read(path, kind=("encoder", "captioner", "labeller"))
-    stored_name = stored_encoder(bundle).name
-    if name not in (None, stored_name):
-        raise FormatError(path, f"contains the encoder {stored_name!r}, not {name!r}")
-    if bundle.configuration["kind"] != encoder_file.KIND:
-        return Pretrained(stored_name, encoder_from_bundle(bundle), ())
-    trained = encoder_file.load(path)
-    return Pretrained(stored_name, trained.encoder, trained.classes)
+        return TrainedEncoder(load_encoder(name, path), name, (), {})
+    bundle = read_model(path, name)
+    if bundle.configuration["kind"] == encoder_file.KIND:
+        return encoder_file.load(path)
+    return TrainedEncoder(encoder_from_bundle(bundle), stored_encoder(bundle).name, (), {})
 
 
-def has_classes(pretrained: Pretrained, classes: Sequence[str], *, all_classes: bool) -> bool:
+def has_classes(pretrained: TrainedEncoder, classes: Sequence[str], *, all_classes: bool) -> bool:
     """Whether the classifier of a pretrained encoder is of these classes.
 
     Args:
@@ -97,8 +81,8 @@ def has_classes(pretrained: Pretrained, classes: Sequence[str], *, all_classes: 
 
 def with_classes(name: str, pretrained: Network, classes: int) -> Network:
     """A copy of an encoder with a randomly initialized classifier of so many classes."""
-    config: EncoderConfig = {**configuration(pretrained), "classes": classes, "auxiliary": False}
-    encoder = create_encoder(name, **config)
+    config = {**configuration(pretrained), "classes": classes, "auxiliary": False}
+    encoder = create_encoder(name, config)
     state = encoder.state_dict()
     state |= {
         key: value
@@ -153,74 +137,58 @@ def _parts(module: nn.Module) -> list[nn.Module]:
 
 
 def finetune_encoder(
-    pretrained: Pretrained,
-    splits: Splits,
+    pretrained: TrainedEncoder,
     config: EncoderFinetuningConfig,
-    output_dir: Path,
+    run: EncoderRun,
     *,
-    processes: Processes,
-    precision: Precision = "float32",
     all_classes: bool = False,
-) -> Path:
+) -> None:
     """Fine-tune an encoder on images, and save it.
 
     Args:
         pretrained: see ``load_pretrained``.
-        splits: see ``open_splits``.
         config: of the depth and the training.
-        output_dir: see ``train_encoder``; without steps of an optimizer there is no log.
-        processes: that train together; the last layer is fitted by each of them.
-        precision: of the encoder's arithmetic.
+        run: see ``train_encoder``; without steps of an optimizer there is no log. The last layer is
+            fitted by each of its processes.
         all_classes: see ``has_classes``.
-
-    Returns:
-        The file of the encoder.
 
     Raises:
         ValueError: the last layer cannot be fitted, or see ``train_encoder``.
     """
-    name, encoder, classes = pretrained
-    fitted = has_classes(pretrained, splits.training.classes, all_classes=all_classes)
+    name, encoder, training = pretrained.name, pretrained.encoder, run.splits.training
+    fitted = has_classes(pretrained, training.classes, all_classes=all_classes)
     if not fitted:
         outputs = encoder.classifier.out_features if encoder.classifier else 0
         if all_classes:  # a last layer cannot be fitted for classes without images
-            other = f"{outputs} others" if outputs == len(splits.training.classes) else outputs
+            other = f"{outputs} others" if outputs == len(training.classes) else outputs
             raise ValueError(
-                f"there are {len(splits.training.classes)} classes, and the pretrained classifier "
+                f"there are {len(training.classes)} classes, and the pretrained classifier "
                 f"is of {other}"
             )
-        encoder = with_classes(name, encoder, len(splits.training.classes))
-    if config.depth == "last" and not processes.first:
-        return output_dir / FILE_NAME
-    if config.depth == "last" or not (fitted or resumes(config, output_dir)):
+        encoder = with_classes(name, encoder, len(training.classes))
+    device, first = run.processes.device, run.processes.first
+    if config.depth == "last" and not first:
+        return
+    if config.depth == "last" or not (fitted or resumes(config, run.output_dir)):
         embedder = Embedder(
             encoder,
             encoder_name=name,
             views=config.views,
             resize=config.resize,
-            device=processes.device,
-            precision=precision,
+            device=device,
+            precision=run.precision,
         )
-        fit_last_layer(embedder, splits.training, seed=config.seed, quiet=not processes.first)
+        fit_last_layer(embedder, training, seed=config.seed, quiet=not first)
     if config.depth != "last":
         unfreeze(encoder, config.depth, blocks=config.blocks)
-        return train_encoder(
-            name,
-            encoder,
-            splits,
-            config,
-            output_dir,
-            processes=processes,
-            precision=precision,
-            finetuning=True,
-        )
+        train_encoder(name, encoder, config, run, finetuning=True)
+        return
     validation = None
-    if validate := development_validator(encoder, splits, config, device=processes.device):
+    if validate := development_validator(encoder, config, run):
         with torch.no_grad():
-            validation = validate(EncoderTask(encoder).to(processes.device).eval())
+            validation = validate(EncoderTask(encoder).to(device).eval())
         _log.info("last layer: %s", validation)
-    save_trained(output_dir, TrainedEncoder(encoder, name, classes, {}), splits, config, validation)
-    return output_dir / FILE_NAME
+    save_trained(name, encoder, config, run, validation)
 
 
 def fit_last_layer(

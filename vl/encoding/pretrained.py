@@ -15,7 +15,6 @@ from vl.encoders.inception import Inception
 from vl.encoders.table import (
     OPTIONS,
     Network,
-    build,
     configuration,
     create_encoder,
     is_encoder,
@@ -35,7 +34,7 @@ class StoredEncoder:
 
     name: str
     fingerprint: str
-    configuration: dict[str, Any]  # see ``vl.encoders.table.build``
+    configuration: dict[str, Any]  # see ``vl.encoders.table.create_encoder``
 
     def __post_init__(self) -> None:
         if not is_encoder(self.name):
@@ -68,20 +67,16 @@ def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -
         OSError: the download failed.
         ValueError: there is no such encoder, or no weights are published for it.
     """
-    validated_options(name)
+    validated_options(name, {})
     if weights is None:
         if name in _FROM_FILES:
             raise ValueError(f"no weights are published for {name}: give a file with --weights")
         classes = 1000 if classifier and name not in OPTIONS else None
-        encoder = create_encoder(name, classes=classes)
+        encoder = create_encoder(name, {"classes": classes})
         load_torchvision(encoder)
         return encoder
     if bundles.is_bundle(weights):
-        bundle = bundles.read(weights, kind=("captioner", "labeller", "encoder"))
-        stored = stored_encoder(bundle)
-        if stored.name != name:
-            raise FormatError(weights, f"contains the encoder {stored.name!r}, not {name!r}")
-        return encoder_from_bundle(bundle)
+        return encoder_from_bundle(read_model(weights, name))
     encoder = create_encoder(name)
     if not isinstance(encoder, Inception):
         raise FormatError(weights, f"contains Caffe blobs, which are for inception_v1, not {name}")
@@ -103,10 +98,24 @@ def drop_auxiliary(name: str, encoder: Network) -> Network:
     if not configuration(encoder).get("auxiliary"):
         return encoder
     with on_meta():
-        bare = build(name, {**_options_of(name, encoder), "auxiliary": False})
+        bare = create_encoder(name, {**_options_of(name, encoder), "auxiliary": False})
     state = encoder.state_dict()
     bare.load_state_dict({key: state[key] for key in bare.state_dict()}, assign=True)
     return bare.train(encoder.training)
+
+
+def read_model(path: Path, name: str | None = None) -> Bundle:
+    """Read the file of an encoder, captioner or labeller.
+
+    Raises:
+        FormatError: it is none of these, or contains another encoder than ``name``.
+        OSError: it cannot be read.
+    """
+    bundle = bundles.read(path, kind=("captioner", "labeller", "encoder"))
+    stored = stored_encoder(bundle).name
+    if name not in (None, stored):
+        raise FormatError(path, f"contains the encoder {stored!r}, not {name!r}")
+    return bundle
 
 
 def stored_encoder(bundle: Bundle) -> StoredEncoder:
@@ -128,13 +137,11 @@ def encoder_from_bundle(bundle: Bundle) -> Network:
             weights are not complete or do not match their fingerprint.
     """
     stored = stored_encoder(bundle)
-    config = dict(stored.configuration)
-    if config.get("auxiliary"):
-        config["auxiliary"] = False
+    config = {**stored.configuration, "auxiliary": False}
     encoder: Network = bundles.build(
         bundle,
         "encoder",
-        lambda: build(stored.name, config),
+        lambda: create_encoder(stored.name, config),
         without_memory=_without_memory(stored.name),
     )
     if fingerprint(encoder) != stored.fingerprint:

@@ -17,6 +17,7 @@ from vl.data.labelled.dataset import DatasetSubset, ImageDataset, open_dataset, 
 from vl.data.labelled.loader import ImageBatches, LoaderConfig
 from vl.encoders.table import Network
 from vl.encoding import encoder_file
+from vl.encoding.accuracy import HitCounts, rank_classes
 from vl.encoding.classes import class_indices
 from vl.encoding.config import EncoderTrainingConfig, Recipe, settings_of
 from vl.encoding.encoder_file import TrainedEncoder
@@ -26,7 +27,6 @@ from vl.training.optimizers import Schedule, optimizer, schedule
 from vl.training.parallel import Processes, restarts, shard
 
 FILE_NAME = "encoder.safetensors"  # of the result, in the output folder
-_TOP = 5
 _log = logging.getLogger(__name__)
 
 
@@ -37,33 +37,37 @@ class Splits(NamedTuple):
     development: ImageDataset | None  # to validate on
 
 
+class EncoderRun(NamedTuple):
+    """What an encoder is trained on, and where."""
+
+    splits: Splits
+    output_dir: Path  # gets encoder.safetensors, the log and the checkpoint
+    processes: Processes  # that train together
+    precision: Precision  # of the forward pass
+
+
 def train_encoder(
     name: str,
     encoder: Network,
-    splits: Splits,
     config: EncoderTrainingConfig,
-    output_dir: Path,
+    run: EncoderRun,
     *,
-    processes: Processes,
-    precision: Precision = "float32",
     finetuning: bool = False,
-) -> Path:
-    """Train an encoder and save it after each epoch that is the best so far; returns its file.
+) -> None:
+    """Train an encoder and save it after each epoch that is the best so far.
 
     Args:
         name: see ``create_encoder``.
         encoder: parameters that require gradients are trained, and batch normalization is frozen
             if some do not; its classifier has the classes of the images.
-        splits: see ``open_splits``.
         config: how it is trained.
-        output_dir: gets encoder.safetensors, the log and the checkpoint.
-        processes: that train together.
-        precision: of the forward pass.
+        run: the images, and the folder of the results.
         finetuning: whether the recipe is that of fine-tuning.
 
     Raises:
         ValueError: the folder has a run and it is not resumed, or the training diverges.
     """
+    processes = run.processes
     recipe = config.resolved_recipe(finetuning=finetuning)
     if config.sync_batch_norm:
         encoder = nn.SyncBatchNorm.convert_sync_batchnorm(encoder)  # type: ignore[no-untyped-call]  # torch's
@@ -75,7 +79,7 @@ def train_encoder(
         clean_weight=config.clean_weight,
         freeze_norms=not all(parameter.requires_grad for parameter in encoder.parameters()),
     ).to(processes.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-    batches = _training_batches(encoder.image_size, splits.training, config, processes)
+    batches = _training_batches(encoder.image_size, config, run)
     full_model = shard(task, processes) if config.fsdp and processes.size > 1 else None
     if config.compile:
         task.compile_classifier()
@@ -93,29 +97,26 @@ def train_encoder(
         schedule=_schedule(recipe, config, math.ceil(len(batches) / config.gradient_accumulation)),
         epochs=config.epochs,
         checkpoints=CheckpointConfig(
-            output_dir,
-            {**settings_of(config), "data hash": _data_hash(splits.training)},
+            run.output_dir,
+            {**settings_of(config), "data hash": _data_hash(run.splits.training)},
             config.checkpoint_seconds,
-            resumes(config, output_dir),
+            resumes(config, run.output_dir),
         ),
         steps=StepConfig(
             processes,
             gradient_accumulation=config.gradient_accumulation,
             grad_clip=config.grad_clip,
-            bfloat16=precision == "bfloat16",
+            bfloat16=run.precision == "bfloat16",
             ema_decay=recipe.ema_decay or None,
             local_steps=config.local_steps,
             full_model=full_model,
         ),
         validation=ValidationConfig(
-            development_validator(encoder, splits, config, device=processes.device),
-            lambda task, validation: save_trained(
-                output_dir, TrainedEncoder(task.encoder, name, (), {}), splits, config, validation
-            ),
+            development_validator(encoder, config, run),
+            lambda task, validation: save_trained(name, task.encoder, config, run, validation),
             config.patience,
         ),
     )
-    return output_dir / FILE_NAME
 
 
 def resumes(config: EncoderTrainingConfig, output_dir: Path) -> bool:
@@ -172,21 +173,17 @@ def open_splits(
 
 
 def development_validator(
-    encoder: Network,
-    splits: Splits,
-    config: EncoderTrainingConfig,
-    *,
-    device: torch.device | str,
+    encoder: Network, config: EncoderTrainingConfig, run: EncoderRun
 ) -> Callable[[EncoderTask], Validation] | None:
     """A validation on the development images; None without any."""
-    if splits.development is None:
+    if run.splits.development is None:
         return None
     # In the first process alone, in batches of one size whatever that of the training is.
     transform = CenterCrop(encoder.image_size, config.resize)
     batches = ImageBatches(
-        splits.development, transform, batch_size=32, config=LoaderConfig(max_corrupt=1.0)
+        run.splits.development, transform, batch_size=32, config=LoaderConfig(max_corrupt=1.0)
     )
-    return make_validator(batches, device=device)
+    return make_validator(batches, device=run.processes.device)
 
 
 def make_validator(
@@ -195,43 +192,40 @@ def make_validator(
     """A validation by top-1 and top-5 accuracy in percent."""
 
     def validate(task: EncoderTask) -> Validation:
-        top_1 = top_5 = count = 0
-        for batch in batches.epoch(0):
-            if not len(batch.labels):
-                continue
-            batch = batch.to(device)
-            logits = task.encoder.classify(pixels_of(batch.images)).main  # (B, classes)
-            hits = logits.topk(min(_TOP, logits.shape[1])).indices == batch.labels[:, None]
-            top_1 += int(hits[:, 0].sum())
-            top_5 += int(hits.any(1).sum())
-            count += len(batch.labels)
-        if not count:
+        assert task.encoder.classifier is not None  # see EncoderTask
+        counts = HitCounts(task.encoder.classifier.out_features)
+        for images, labels in batches.epoch(0):
+            if len(labels):
+                logits = task.encoder.classify(pixels_of(images.to(device))).main  # (B, classes)
+                counts.add(rank_classes(logits.cpu()), labels)
+        num_images, top_1, top_5 = counts.totals()
+        if not num_images:
             raise ValueError("no image to validate on can be read")
-        metrics = {"top-1": 100 * top_1 / count, "top-5": 100 * top_5 / count}
+        metrics = {"top-1": 100 * top_1 / num_images, "top-5": 100 * top_5 / num_images}
         return Validation(metrics["top-1"], metrics)
 
     return validate
 
 
 def save_trained(
-    output_dir: Path,
-    trained: TrainedEncoder,
-    splits: Splits,
+    name: str,
+    encoder: Network,
     config: EncoderTrainingConfig,
+    run: EncoderRun,
     validation: Validation | None,
 ) -> None:
     """Write an encoder with its classes and a description of its training."""
     training = {
         "settings": settings_of(config),
-        "images": len(splits.training.labels),
+        "images": len(run.splits.training.labels),
         "development": validation.metrics if validation else None,
     }
-    classes = tuple(splits.training.classes)
-    encoder_file.save(output_dir / FILE_NAME, trained._replace(classes=classes, training=training))
+    classes = tuple(run.splits.training.classes)
+    encoder_file.save(run.output_dir / FILE_NAME, TrainedEncoder(encoder, name, classes, training))
 
 
 def _training_batches(
-    image_size: int, dataset: ImageDataset, config: EncoderTrainingConfig, processes: Processes
+    image_size: int, config: EncoderTrainingConfig, run: EncoderRun
 ) -> ImageBatches:
     augmentation = Augmentation(
         image_size,
@@ -240,12 +234,12 @@ def _training_batches(
         flip=config.flip_probability,
     )
     return ImageBatches(
-        dataset,
+        run.splits.training,
         augmentation,
         batch_size=config.batch_size,
         seed=config.seed,
-        rank=processes.rank,
-        world_size=processes.size,
+        rank=run.processes.rank,
+        world_size=run.processes.size,
         config=LoaderConfig(num_workers=config.num_workers),
     )
 

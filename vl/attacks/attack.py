@@ -1,6 +1,6 @@
 """An attack: its settings, the interface of a model under attack, and the images it reads."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from vl.data.images.decode import decode
-from vl.data.images.read_ahead import read_or_report
+from vl.data.images.read_ahead import ReadBatch, read_or_report
 from vl.training.adversarial import ImageLoss, basic_iterative, default_step_size
 
 Confidence = dict[str, float | None]  # cosine, probability or log-probability, by name
@@ -82,22 +82,8 @@ class TargetModel(Protocol):
         ...
 
 
-class ImageBatch(NamedTuple):
-    """Consecutive image files, decoded and preprocessed."""
-
-    indices: list[int]  # of the files that could be read
-    pixels: list[Tensor]  # (3, S, S) each
-    failures: list[Exception]
-
-
-def read_batches(
-    paths: Sequence[Path], preprocess: Callable[[Tensor], Tensor], batch_size: int
-) -> Iterator[ImageBatch]:
-    """Decode image files batch by batch, one batch ahead; errors are reported, not raised."""
-
-    def read(path: Path) -> Tensor:
-        return preprocess(decode(path))
-
-    for batch in read_or_report(paths, read, batch_size=batch_size):
-        failures = [error for _, error in batch.failures]
-        yield ImageBatch(batch.indices, batch.results, failures)
+def read_inputs(
+    model: TargetModel, paths: Sequence[Path], batch_size: int
+) -> Iterator[ReadBatch[Tensor]]:
+    """Decode image files to a model's inputs, ``(3, S, S)`` each; errors are reported."""
+    return read_or_report(paths, lambda path: model.preprocess(decode(path)), batch_size=batch_size)

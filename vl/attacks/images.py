@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from vl.attacks.attack import AttackConfig, Confidence, Output, TargetModel, read_batches
+from vl.attacks.attack import AttackConfig, Confidence, Output, TargetModel, read_inputs
 from vl.attacks.sheet import Row
 from vl.data.files import atomic_write
 from vl.data.images.decode import decode
@@ -103,14 +103,14 @@ def attack_images(
 
     Without a target, the attack lowers the confidence in the output for the clean image.
     """
-    for batch in read_batches(paths, model.preprocess, batch_size):
+    for batch in read_inputs(model, paths, batch_size):
         images = []
         if batch.indices:
             sources = [paths[index] for index in batch.indices]
             outputs = [files[index] for index in batch.indices]
-            stages = _attack(model, torch.stack(batch.pixels), outputs, config, target)
+            stages = _attack(model, torch.stack(batch.results), outputs, config, target)
             images = [AttackedImage(*image) for image in zip(sources, outputs, stages, strict=True)]
-        yield AttackedBatch(images, batch.failures)
+        yield AttackedBatch(images, [error for _, error in batch.failures])
 
 
 def output_files(paths: Sequence[Path], folder: Path) -> list[Path]:

@@ -4,15 +4,17 @@ The attacks know the true classes and raise their loss, as in Goodfellow et al. 
 """
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from vl.attacks.attack import AttackConfig, read_batches
+from vl.attacks.attack import AttackConfig, read_inputs
+from vl.data.labelled.folders import LabelledImage
 from vl.encoding.accuracy import wilson_interval
 from vl.encoding.classes import class_indices
+from vl.inputs import error_message
+from vl.terminal import ProgressBar
 from vl.training.adversarial import classifier_loss
 
 if TYPE_CHECKING:
@@ -41,31 +43,32 @@ class AttackResult(NamedTuple):
 
 def evaluate_robustness(
     model: "TargetClassifier",
-    images: Sequence[tuple[Path, str]],
+    images: Sequence[LabelledImage],
     attacks: Sequence[AttackConfig],
     *,
     batch_size: int = 8,
-    on_batch: Callable[[int, list[Exception]], object] = lambda count, failures: None,
 ) -> list[AttackResult]:
     """Evaluate a classifier on image files with their classes, clean and attacked.
 
-    ``on_batch`` is called with the count of a batch's files, and the errors of unreadable ones.
+    Files that cannot be read are reported on stderr and left out.
 
     Raises:
         ValueError: a class is unknown to the classifier, or no image can be read.
     """
-    paths, names = [path for path, _ in images], [name for _, name in images]
-    class_of = class_indices(list(dict.fromkeys(names)), model.classes)
+    class_of = class_indices(list(dict.fromkeys(image.label for image in images)), model.classes)
 
     def batches() -> Iterator[tuple[Tensor, Tensor]]:
         failures = 0
-        for batch in read_batches(paths, model.preprocess, batch_size):
-            if batch.indices:
-                labels = [class_of[names[index]] for index in batch.indices]
-                pixels = torch.stack(batch.pixels).to(model.device)
-                yield pixels, torch.tensor(labels, device=model.device)
-            failures += len(batch.failures)
-            on_batch(len(batch.indices) + len(batch.failures), batch.failures)
+        with ProgressBar("attack", len(images), unit="images") as bar:
+            for batch in read_inputs(model, [image.path for image in images], batch_size):
+                if batch.indices:
+                    labels = [class_of[images[index].label] for index in batch.indices]
+                    pixels = torch.stack(batch.results).to(model.device)
+                    yield pixels, torch.tensor(labels, device=model.device)
+                for _, error in batch.failures:
+                    bar.print(error_message(error))
+                failures += len(batch.failures)
+                bar.advance(len(batch.indices) + len(batch.failures))
         if failures == len(images):
             raise ValueError(f"none of the {failures} images could be read")
 

@@ -12,8 +12,7 @@ from vl.data.bounds import InputFile, InputPath, NonNegativeInt, OutputPng, Posi
 from vl.data.choices import AutoEngine, AutoPrecision, CropCount, Resize
 
 if TYPE_CHECKING:
-    from vl.encoding.accuracy import ConfusedPair, HitCounts
-    from vl.encoding.evaluation import Classifying
+    from vl.encoding.encoder_file import TrainedEncoder
     from vl.encoding.evaluation import EncoderEvaluation as Evaluation
 
 
@@ -79,18 +78,16 @@ def run(flags: EncoderEvaluation) -> int:
     )
     images = find_labelled_images(flags.paths)
     models = _models(flags)
-    classes = models[0].classes
+    classes = next(iter(models.values())).classes
     if flags.confusion_matrix and len(classes) > MOST_CLASSES:
         raise ValueError(
             f"--confusion-matrix draws up to {MOST_CLASSES} classes, these are {len(classes)}: "
             "--confused-pairs 20 lists the most frequent pairs"
         )
     evaluation = evaluate_encoders(models, images, settings, engine=flags.engine)
-    if flags.json:
-        print_line(json.dumps(_record(evaluation, flags.confused_pairs), ensure_ascii=False))
-    else:
-        for line in _lines(evaluation, flags.confused_pairs):
-            print_line(line)
+    record = _record(evaluation, flags.confused_pairs)
+    for line in [json.dumps(record, ensure_ascii=False)] if flags.json else _lines(record):
+        print_line(line)
     if flags.output:
         # In ASCII, as a file name may not be UTF-8.
         records = [json.dumps(prediction) for prediction in evaluation.predictions]
@@ -115,72 +112,61 @@ def _check(flags: EncoderEvaluation) -> None:
         raise ValueError("give --model, or --weights with --encoder and --classes")
 
 
-def _models(flags: EncoderEvaluation) -> "list[Classifying]":
-    from vl.encoding.evaluation import load_classifying, load_classifying_weights
+def _models(flags: EncoderEvaluation) -> "dict[str, TrainedEncoder]":
+    from vl.encoding.evaluation import load_classifiers, load_published
 
     if flags.model:
-        return load_classifying(flags.model)
+        return load_classifiers(flags.model)
     assert flags.classes is not None  # _check
-    return [load_classifying_weights(flags.encoder, flags.weights, flags.classes)]
+    return load_published(flags.encoder, flags.weights, flags.classes)
 
 
 def _record(evaluation: "Evaluation", pairs: int) -> dict[str, Any]:
     from vl.encoders.weights import fingerprint
+    from vl.encoding.accuracy import wilson_interval
 
+    results = []
+    for crops, counts in evaluation.results.items():
+        images, *hits = counts.totals()
+        results.append({"crops": crops})
+        for name, count in zip(("top1", "top5"), hits, strict=True):
+            interval = wilson_interval(count, images)
+            results[-1] |= {name: count / images, f"{name}_interval": interval}
     return {
         "signature": evaluation.signature,
         "models": [
-            {
-                "file": model.file,
-                "encoder": model.name,
-                "fingerprint": fingerprint(model.encoder),
-            }
-            for model in evaluation.models
+            {"file": file, "encoder": model.name, "fingerprint": fingerprint(model.encoder)}
+            for file, model in evaluation.models.items()
         ],
         "classes": len(evaluation.classes),
         "images": evaluation.images,
         "failures": evaluation.failures,
-        "results": [_accuracy(crops, counts) for crops, counts in evaluation.results.items()],
+        "results": results,
         "confused_pairs": [
-            _pair(evaluation, pair) for pair in evaluation.last.confused_pairs(pairs)
+            {
+                "class": evaluation.classes[pair.truth],
+                "predicted": evaluation.classes[pair.predicted],
+                "images": pair.images,
+                "of": int(evaluation.last.images[pair.truth]),
+            }
+            for pair in evaluation.last.confused_pairs(pairs)
         ],
     }
 
 
-def _accuracy(crops: int, counts: "HitCounts") -> dict[str, Any]:
-    from vl.encoding.accuracy import wilson_interval
-
-    images = int(counts.images.sum())
-    record: dict[str, Any] = {"crops": crops}
-    for name, hits in (("top1", int(counts.top_1.sum())), ("top5", int(counts.top_5.sum()))):
-        record |= {name: hits / images, f"{name}_interval": wilson_interval(hits, images)}
-    return record
-
-
-def _pair(evaluation: "Evaluation", pair: "ConfusedPair") -> dict[str, Any]:
-    return {
-        "class": evaluation.classes[pair.truth],
-        "predicted": evaluation.classes[pair.predicted],
-        "images": pair.images,
-        "of": int(evaluation.last.images[pair.truth]),
-    }
-
-
-def _lines(evaluation: "Evaluation", pairs: int) -> list[str]:
+def _lines(record: dict[str, Any]) -> list[str]:
     """The table, what could not be read, the confused pairs, and the signature."""
     lines = [f"{'crops':>6}{'images':>8}{'top-1 %':>9}{'95 %':>14}{'top-5 %':>9}{'95 %':>14}"]
-    for crops, counts in evaluation.results.items():
-        accuracy = _accuracy(crops, counts)
-        cells = f"{crops:6}{evaluation.images:8}"
+    for result in record["results"]:
+        cells = f"{result['crops']:6}{record['images']:8}"
         for name in ("top1", "top5"):
-            low, high = accuracy[f"{name}_interval"]
+            low, high = result[f"{name}_interval"]
             interval = f"{100 * low:.1f} to {100 * high:.1f}"
-            cells += f"{100 * accuracy[name]:9.1f}{interval:>14}"
+            cells += f"{100 * result[name]:9.1f}{interval:>14}"
         lines.append(cells)
-    if evaluation.failures:
-        lines.append(f"{evaluation.failures} images could not be read and are left out")
-    for pair in evaluation.last.confused_pairs(pairs):
-        record = _pair(evaluation, pair)
-        count = f"{record['images']} of {record['of']}"
-        lines.append(f"{count} {record['class']!r} predicted as {record['predicted']!r}")
-    return [*lines, evaluation.signature]
+    if record["failures"]:
+        lines.append(f"{record['failures']} images could not be read and are left out")
+    for pair in record["confused_pairs"]:
+        count = f"{pair['images']} of {pair['of']}"
+        lines.append(f"{count} {pair['class']!r} predicted as {pair['predicted']!r}")
+    return [*lines, record["signature"]]

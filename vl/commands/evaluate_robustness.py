@@ -49,8 +49,8 @@ def run(flags: RobustnessEvaluation) -> int:
     from vl.attacks.targets import TargetClassifier
     from vl.encoders.weights import fingerprint
     from vl.encoding import encoder_file
-    from vl.inputs import error_message, find_labelled_images
-    from vl.terminal import ProgressBar, print_line
+    from vl.inputs import find_labelled_images
+    from vl.terminal import print_line
 
     attacks = attack_grid(flags.epsilon, steps=flags.steps, step_size=flags.step_size)
     images = find_labelled_images(flags.paths)
@@ -58,20 +58,7 @@ def run(flags: RobustnessEvaluation) -> int:
     model = TargetClassifier(
         trained, resize=flags.resize, device=devices.resolve_device(flags.device)
     )
-    with ProgressBar("attack", len(images), unit="images") as bar:
-
-        def report(count: int, failures: list[Exception]) -> None:
-            for failure in failures:
-                bar.print(error_message(failure))
-            bar.advance(count)
-
-        results = evaluate_robustness(
-            model,
-            [(image.path, image.label) for image in images],
-            attacks,
-            batch_size=flags.batch_size,
-            on_batch=report,
-        )
+    results = evaluate_robustness(model, images, attacks, batch_size=flags.batch_size)
     failures = len(images) - results[0].images
     signature = (
         f"{trained.name} | {len(trained.classes)} classes | resize {flags.resize} | "

@@ -19,12 +19,12 @@ from vl.encoders.table import Network
 from vl.encoders.weights import fingerprint
 from vl.encoding.openvino import EngineError, on_openvino
 from vl.encoding.pretrained import (
-    StoredEmbedder,
     drop_auxiliary,
     encoder_config,
     encoder_from_bundle,
     load_encoder,
-    stored_encoder,
+    read_model,
+    stored_embedder,
 )
 from vl.encoding.views import VIEWS
 
@@ -115,21 +115,14 @@ class Embedder:
         """
         path = Path(name_or_path)
         if isinstance(name_or_path, str) and not (path.suffix == ".safetensors" or path.is_file()):
-            name = name_or_path
-            encoder = load_encoder(name, weights)
+            stored = cls(load_encoder(name_or_path, weights), encoder_name=name_or_path)
         else:
-            bundle = bundles.read(path, kind=("encoder", "captioner", "labeller"))
-            if bundle.configuration["kind"] == "encoder":
-                name, encoder = stored_encoder(bundle).name, encoder_from_bundle(bundle)
-            else:
-                stored = cls.from_bundle(bundle)
-                name, encoder = stored.encoder_name, stored.encoder
-                views, resize = views or stored.views, resize or stored.resize
+            stored = cls.from_bundle(read_model(path))
         return cls(
-            encoder,
-            encoder_name=name,
-            views=views or ("plain",),
-            resize=resize or "squash",
+            stored.encoder,
+            encoder_name=stored.encoder_name,
+            views=views or stored.views,
+            resize=resize or stored.resize,
             device=device,
             precision=precision,
             batch_size=batch_size,
@@ -139,12 +132,12 @@ class Embedder:
     def from_bundle(
         cls, bundle: bundles.Bundle, *, device: torch.device | str = "cpu"
     ) -> "Embedder":
-        """The embedder of a captioner's or labeller's file, as ``config`` describes it there.
+        """The embedder of a model's file, as ``config`` describes it there.
 
         Raises:
             FormatError: the description or the weights are not what they should be.
         """
-        stored = bundles.parse(bundle, StoredEmbedder, "embedder")
+        stored = stored_embedder(bundle)
         encoder = encoder_from_bundle(bundle)
         try:
             return cls(

@@ -6,7 +6,7 @@ et al. 2015, section 7).
 
 import logging
 import math
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from vl.encoders.torchvision_features import TorchvisionFeatures
 from vl.encoding import encoder_file
 from vl.encoding.accuracy import TOP, HitCounts, rank_classes
 from vl.encoding.classes import check_same_classes, class_indices, read_classes
+from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.openvino import EngineError, on_openvino, openvino_pays
 from vl.encoding.pretrained import load_encoder
 from vl.inputs import error_message
@@ -33,15 +34,6 @@ from vl.version import __version__
 _log = logging.getLogger(__name__)
 _Logits = Callable[[Tensor], Tensor]  # (B, 3, S, S) to (B, classes)
 _Crops = dict[int, dict[int, Tensor]]  # crops without flips, by image size and crop count
-
-
-class Classifying(NamedTuple):
-    """An encoder with a classifier, and the file that it is from."""
-
-    file: str
-    name: str  # see ``create_encoder``
-    encoder: Network
-    classes: tuple[str, ...]
 
 
 class ClassifiedBatch(NamedTuple):
@@ -178,14 +170,15 @@ class Classifier:
     def _with_openvino(self, encoder: Network) -> _Logits:
         embed = on_openvino(encoder, bfloat16=self.settings.precision == "bfloat16")
         classifier = encoder.classifier
-        assert classifier is not None  # see Classifying
+        assert classifier is not None  # see TrainedEncoder
         return lambda squares: classifier(embed(squares))
 
 
 class EncoderEvaluation(NamedTuple):
     """The accuracy of encoders on images."""
 
-    models: Sequence[Classifying]
+    models: Mapping[str, TrainedEncoder]  # by their files
+    classes: tuple[str, ...]  # of all of them
     results: dict[CropCount, HitCounts]  # by crop count
     images: int  # that were read
     failures: int
@@ -193,32 +186,27 @@ class EncoderEvaluation(NamedTuple):
     predictions: list[dict[str, Any]]  # the top 5 of each image with the last crop count
 
     @property
-    def classes(self) -> tuple[str, ...]:
-        """Of the classifiers."""
-        return self.models[0].classes
-
-    @property
     def last(self) -> HitCounts:
         """Of the last crop count."""
         return list(self.results.values())[-1]
 
 
-def load_classifying(paths: Sequence[Path]) -> list[Classifying]:
-    """Trained encoders from their files, to be evaluated together.
+def load_classifiers(paths: Sequence[Path]) -> dict[str, TrainedEncoder]:
+    """Trained encoders by their files, to be evaluated together.
 
     Raises:
         FormatError: a file is not a trained encoder.
         ValueError: a file is repeated, or their classes differ.
     """
-    if len(set(paths)) < len(paths):
+    models = {str(path): encoder_file.load(path) for path in paths}
+    if len(models) < len(paths):
         raise ValueError("expected the files of trained encoders, each once")
-    trained = [(str(path), encoder_file.load(path)) for path in paths]
-    check_same_classes({file: each.classes for file, each in trained})
-    return [Classifying(file, each.name, each.encoder, each.classes) for file, each in trained]
+    check_same_classes({file: model.classes for file, model in models.items()})
+    return models
 
 
-def load_classifying_weights(name: str, weights: Path | None, classes: Path) -> Classifying:
-    """An encoder, see ``load_encoder``, and the file of its classes, see ``read_classes``.
+def load_published(name: str, weights: Path | None, classes: Path) -> dict[str, TrainedEncoder]:
+    """An encoder, see ``load_encoder``, with the classes of a file, see ``read_classes``.
 
     Raises:
         ValueError: the encoder has no classifier, or of another count of classes.
@@ -231,11 +219,11 @@ def load_classifying_weights(name: str, weights: Path | None, classes: Path) -> 
     outputs = encoder.classifier.out_features
     if len(names) != outputs:
         raise ValueError(f"{classes} has {len(names)} classes, the classifier {outputs} outputs")
-    return Classifying(str(weights or "torchvision"), name, encoder, names)
+    return {str(weights or "torchvision"): TrainedEncoder(encoder, name, names, {})}
 
 
 def evaluate_encoders(
-    models: Sequence[Classifying],
+    models: Mapping[str, TrainedEncoder],
     images: Sequence[LabelledImage],
     settings: ClassifierSettings,
     *,
@@ -246,7 +234,7 @@ def evaluate_encoders(
     Files that cannot be read are reported on stderr and left out.
 
     Args:
-        models: with the same classes.
+        models: with the same classes, by their files.
         images: with their classes, see ``class_indices``.
         settings: of the classification.
         engine: ``"auto"`` is OpenVINO if it is installed, can run the encoders and saves time.
@@ -254,12 +242,12 @@ def evaluate_encoders(
     Raises:
         ValueError: a class of images is not among the encoders', or no image can be read.
     """
-    classes = models[0].classes
+    classes = next(iter(models.values())).classes
     index_of = class_indices(list(dict.fromkeys(image.label for image in images)), classes)
     truths = torch.tensor([index_of[image.label] for image in images])
     if len(classes) < TOP:
         _log.info("there are %d classes: top-5 accuracy is always 1", len(classes))
-    encoders = [model.encoder for model in models]
+    encoders = [model.encoder for model in models.values()]
     classifier = Classifier(encoders, settings)
     crops = len(images) * sum(settings.crops)
     if engine == "openvino" or (
@@ -292,12 +280,12 @@ def evaluate_encoders(
             bar.advance(len(batch.indices) + len(batch.failures))
     if failures == len(images):
         raise ValueError(f"none of {failures} images can be read")
-    signature = f"{' + '.join(model.name for model in models)} | {len(classes)} classes"
+    signature = f"{' + '.join(model.name for model in models.values())} | {len(classes)} classes"
     signature += f" | crops {' '.join(map(str, settings.crops))}"
     signature += f" | resize {settings.resize}" if settings.crops == (1,) else ""
     signature += f" | {settings.precision}"
     signature += " on OpenVINO" if classifier.engine == "OpenVINO" else ""
     signature += f" | vl {__version__}"
     return EncoderEvaluation(
-        models, results, len(images) - failures, failures, signature, predictions
+        models, classes, results, len(images) - failures, failures, signature, predictions
     )

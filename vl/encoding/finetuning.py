@@ -25,7 +25,7 @@ from vl.encoding import encoder_file
 from vl.encoding.config import EncoderFinetuningConfig
 from vl.encoding.embedder import Embedder
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.pretrained import encoder_from_bundle, load_encoder, read_model, stored_encoder
+from vl.encoding.pretrained import encoder_from_bundle, load_encoder, read_model, stored_embedder
 from vl.encoding.softmax_regression import cross_validate, softmax_regression
 from vl.encoding.task import EncoderTask, pixels_of
 from vl.encoding.training import (
@@ -60,7 +60,7 @@ def load_pretrained(path: Path, name: str | None) -> TrainedEncoder:
     bundle = read_model(path, name)
     if bundle.configuration["kind"] == encoder_file.KIND:
         return encoder_file.load(path)
-    return TrainedEncoder(encoder_from_bundle(bundle), stored_encoder(bundle).name, (), {})
+    return TrainedEncoder(encoder_from_bundle(bundle), stored_embedder(bundle).encoder.name, (), {})
 
 
 def has_classes(pretrained: TrainedEncoder, classes: Sequence[str], *, all_classes: bool) -> bool:

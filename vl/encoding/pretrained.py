@@ -43,7 +43,7 @@ class StoredEncoder:
 
 @dataclass(frozen=True)
 class StoredEmbedder:
-    """What the file of a captioner or labeller says of its embedder."""
+    """What a model's file says of its embedder; that of an encoder has the defaults."""
 
     encoder: StoredEncoder
     views: list[str]
@@ -112,31 +112,32 @@ def read_model(path: Path, name: str | None = None) -> Bundle:
         OSError: it cannot be read.
     """
     bundle = bundles.read(path, kind=("captioner", "labeller", "encoder"))
-    stored = stored_encoder(bundle).name
+    stored = stored_embedder(bundle).encoder.name
     if name not in (None, stored):
         raise FormatError(path, f"contains the encoder {stored!r}, not {name!r}")
     return bundle
 
 
-def stored_encoder(bundle: Bundle) -> StoredEncoder:
-    """The description of the encoder in the file of an encoder, captioner or labeller.
+def stored_embedder(bundle: Bundle) -> StoredEmbedder:
+    """The description of the embedder in the file of an encoder, captioner or labeller.
 
     Raises:
         FormatError: it is not what it should be, or of an unknown encoder.
     """
     if bundle.configuration["kind"] == "encoder":
-        return bundles.parse(bundle, StoredEncoder, "encoder")
-    return bundles.parse(bundle, StoredEmbedder, "embedder").encoder
+        encoder = bundles.parse(bundle, StoredEncoder, "encoder")
+        return StoredEmbedder(encoder, ["plain"], "squash")
+    return bundles.parse(bundle, StoredEmbedder, "embedder")
 
 
 def encoder_from_bundle(bundle: Bundle) -> Network:
     """The encoder in a model's file, without auxiliary heads.
 
     Raises:
-        FormatError: as ``stored_encoder``; or it cannot be built from its configuration, or its
+        FormatError: as ``stored_embedder``; or it cannot be built from its configuration, or its
             weights are not complete or do not match their fingerprint.
     """
-    stored = stored_encoder(bundle)
+    stored = stored_embedder(bundle).encoder
     config = {**stored.configuration, "auxiliary": False}
     encoder: Network = bundles.build(
         bundle,

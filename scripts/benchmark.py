@@ -19,76 +19,18 @@ import re
 import subprocess
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from types import ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 import torchvision
 from benchmarks import caption, embed, encoder, evaluate, label, load, search
+from benchmarks.timing import Target
 
 from vl.version import __version__
 
-
-class Target(NamedTuple):
-    """A figure of the output and its bound."""
-
-    key: str  # dotted path; `*` stands for any key or position
-    minimum: float | None = None
-    maximum: float | None = None
-
-
-class Benchmark(NamedTuple):
-    """What runs under a name."""
-
-    help: str
-    module: ModuleType  # with `add_flags` and `measure`
-    targets: Sequence[Target] = ()
-
-
 BENCHMARKS = {
-    "caption": Benchmark(
-        "captions of images, and the start of the command",
-        caption,
-        [Target("start_up_ratio", maximum=1.3)],
-    ),
-    "embed": Benchmark(
-        "images to embeddings, beside torchvision",
-        embed,
-        [Target("ratio_at_8000_with_compiling.*", minimum=1.5)],
-    ),
-    "encoder": Benchmark(
-        "inference and training of the encoder, beside torchvision and other engines",
-        encoder,
-        [
-            Target("inference.ratio.ours float32 OpenVINO", minimum=2.5),
-            Target("inference.ratio_to_best_engine.ours float32 OpenVINO", minimum=0.9),
-            Target("training.ratio.ours float32 eager", minimum=1.5),
-        ],
-    ),
-    "search": Benchmark(
-        "beam search, beside its matrix products alone",
-        search,
-        [Target("searches.beam 3, batch 64.of_limit", minimum=0.7)],
-    ),
-    "evaluate": Benchmark(
-        "all caption scores, beside pycocoevalcap",
-        evaluate,
-        [Target("*.ratio", minimum=10), Target("*.MiB.ours", maximum=1024)],
-    ),
-    "label": Benchmark(
-        "nearest labels of images, beside NumPy and gensim",
-        label,
-        [
-            Target("images_per_second.ours.median", minimum=2000),
-            Target("ratio.*", minimum=1),
-            Target("hierarchical_precision_seconds.median", maximum=60),
-        ],
-    ),
-    "load": Benchmark(
-        "the training loader, a training step, and both together",
-        load,
-        [Target("ratio_to_the_slower", minimum=0.9)],
-    ),
+    module.__name__.removeprefix("benchmarks."): module  # has `TARGETS`, `add_flags` and `measure`
+    for module in (caption, embed, encoder, evaluate, label, load, search)
 }
 
 
@@ -96,15 +38,15 @@ def main() -> int:
     """Run one benchmark; 1 if a target was to be checked and is missed."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     names = parser.add_subparsers(dest="name", required=True)
-    for name, benchmark in BENCHMARKS.items():
-        subparser = names.add_parser(name, help=benchmark.help)
-        benchmark.module.add_flags(subparser)
+    for name, module in BENCHMARKS.items():
+        subparser = names.add_parser(name, help=str(module.__doc__).partition("\n")[0])
+        module.add_flags(subparser)
         subparser.add_argument("--device", default="cpu")
         subparser.add_argument("--check", action="store_true", help="exit with 1 below a target")
     flags = parser.parse_args()
     benchmark = BENCHMARKS[flags.name]
-    results = benchmark.module.measure(flags)
-    targets = compare(results, benchmark.targets)
+    results = benchmark.measure(flags)
+    targets = compare(results, benchmark.TARGETS)
     line = {"benchmark": flags.name, **machine(flags.device), **results, "targets": targets}
     print(json.dumps(line))
     return 1 if flags.check and not all(target["met"] for target in targets) else 0

@@ -8,8 +8,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from vl.data.choices import CropCount
-from vl.data.images.decode import resize_pixels
+from vl.data.choices import CropCount, Resize
+from vl.data.images.decode import resize_pixels, square
 
 # Lengths of the image's shorter side before crops of SIDE pixels are cut; others in proportion.
 SIDE = 224
@@ -29,13 +29,16 @@ class CropBox(NamedTuple):
     size: int  # of the square, which is resized where this is not the crop size
 
 
-def crops_without_flips(pixels: Tensor, *, size: int, num_crops: CropCount) -> Tensor:
+def crops_without_flips(
+    pixels: Tensor, *, size: int, num_crops: CropCount, resize: Resize = "center-crop"
+) -> Tensor:
     """The crops of an image without their mirror images: 1, 5 or 72.
 
     Args:
         pixels: ``(3, H, W)``, float, in [0, 1].
         size: side of a crop, the encoder's image size.
         num_crops: with mirror images; 1 is the center crop, which is not mirrored.
+        resize: of a single crop; ``"squash"`` is the whole image.
 
     Returns:
         ``(1, 3, size, size)``, or ``(num_crops / 2, 3, size, size)``.
@@ -46,6 +49,8 @@ def crops_without_flips(pixels: Tensor, *, size: int, num_crops: CropCount) -> T
         square the four corners and the center, and the square resized; and each mirrored.
         Krizhevsky et al. 2012, section 4.1, for 10: corners and center of the center square.
     """
+    if num_crops == 1 and resize == "squash":
+        return square(pixels, size, "squash")[None]
     pixels = _shorten_strip(pixels)
     scaled: dict[tuple[int, int], Tensor] = {}
     output = []
@@ -53,8 +58,8 @@ def crops_without_flips(pixels: Tensor, *, size: int, num_crops: CropCount) -> T
         scale = box.height, box.width
         if scale not in scaled:
             scaled = {scale: resize_pixels(pixels, *scale)}  # boxes are sorted by scale
-        square = scaled[scale][:, box.top : box.top + box.size, box.left : box.left + box.size]
-        output.append(resize_pixels(square, size, size))
+        part = scaled[scale][:, box.top : box.top + box.size, box.left : box.left + box.size]
+        output.append(resize_pixels(part, size, size))
     return torch.stack(output)
 
 

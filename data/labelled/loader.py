@@ -134,13 +134,13 @@ class ImageBatches:
 _Read = tuple[Tensor, list[int], list[tuple[int, str]]]
 
 
+@dataclass(eq=False)
 class _BatchReader(Dataset[_Read]):
     """Reads, decodes and transforms images; this is what a worker process gets."""
 
-    def __init__(self, dataset: ImageDataset, transform: Transform, min_size: int | None) -> None:
-        self.dataset = dataset
-        self.transform = transform
-        self.min_size = min_size
+    dataset: ImageDataset
+    transform: Transform
+    min_size: int | None
 
     def __getitem__(self, part: ProcessBatch) -> _Read:
         return self.collate([self.read(pair) for pair in _pairs(part)])

@@ -94,17 +94,11 @@ def train(flags: argparse.Namespace, world: Path, curve: Curve, encoder: str) ->
             *("train", "encoder", world / "training-looks.txt"),
             *("--development", world / "development-looks.txt", "--output-dir", run),
             *("--encoder", encoder, "--width-factor", flags.width_factor, "--image-size", SIDE),
-            *(
-                "--learning-rate",
-                curve.learning_rate,
-                "--schedule",
-                "constant",
-                "--warmup-epochs",
-                0,
-            ),
-            *("--label-smoothing", 0, "--grad-clip", 1e6, "--batch-size", 32),
-            *("--epochs", flags.epochs, "--color-jitter", 0),  # a color is part of the class
-            *("--min-crop-area", 0.8, *(["--resume"] if (run / "state.pt").exists() else [])),
+            *("--learning-rate", curve.learning_rate, "--schedule", "constant"),
+            *("--warmup-epochs", 0, "--label-smoothing", 0, "--grad-clip", 1e6),
+            *("--batch-size", 32, "--epochs", flags.epochs, "--min-crop-area", 0.8),
+            *("--color-jitter", 0),  # a color is part of the class
+            *(["--resume"] if (run / "state.pt").exists() else []),
             may_be=NOT_FINITE,
         )
         if not run.exists():

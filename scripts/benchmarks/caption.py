@@ -10,11 +10,12 @@ from pathlib import Path
 from typing import Any
 
 import vl
-from benchmarks.timing import in_turn, spread
+from benchmarks.timing import Target, in_turn, spread
 from vl.data.images.decode import find_images
 
 # The least that any captioner in PyTorch does before it can begin.
 BASELINE = "import sys, torch; from safetensors.torch import load_file; load_file(sys.argv[1])"
+TARGETS = (Target("start_up_ratio", maximum=1.3),)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-import torchvision
 
-from benchmarks.timing import in_turn, spread
+from benchmarks.encoder import torchvision_googlenet
+from benchmarks.timing import Target, in_turn, spread
 from vl.data.choices import Precision
 from vl.data.images.decode import decode, find_images, square
 from vl.devices import bfloat16_is_faster
 from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import load_encoder
+
+TARGETS = (Target("ratio_at_8000_with_compiling.*", minimum=1.5),)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -34,10 +36,7 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
     8,000 images.
     """
     files = list(islice(find_images(flags.images), flags.num_images))
-    theirs = torchvision.models.googlenet(
-        weights=None, init_weights=False, aux_logits=False, transform_input=False
-    )
-    theirs = theirs.eval().to(flags.device)
+    theirs = torchvision_googlenet().eval().to(flags.device)
 
     def run_theirs() -> None:
         with torch.inference_mode():

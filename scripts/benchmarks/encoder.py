@@ -15,7 +15,7 @@ import torch.nn.functional as F
 import torchvision
 from torch import Tensor, nn
 
-from benchmarks.timing import in_turn, spread
+from benchmarks.timing import Target, in_turn, spread
 from vl.data.choices import Precision
 from vl.devices import bfloat16_is_faster
 from vl.encoders.inception import Inception, inception_v1, inception_v1_bn
@@ -27,6 +27,11 @@ _BASE = "torchvision float32 eager"
 _EXPORTED = "exported, on"  # rivals that run our own network
 
 Runs = dict[str, Callable[[], Any]]
+TARGETS = (
+    Target("inference.ratio.ours float32 OpenVINO", minimum=2.5),
+    Target("inference.ratio_to_best_engine.ours float32 OpenVINO", minimum=0.9),
+    Target("training.ratio.ours float32 eager", minimum=1.5),
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:
@@ -55,7 +60,7 @@ def measure(flags: argparse.Namespace) -> dict[str, Any]:
 
 def _inference(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
     device = pixels.device
-    theirs = _theirs().eval().to(device)
+    theirs = torchvision_googlenet().eval().to(device)
     runs: Runs = {_BASE: torch.inference_mode()(lambda: theirs(pixels))}
     start: dict[str, float] = {}
     with torch.inference_mode():
@@ -149,7 +154,7 @@ def _engines(ours: Inception, pixels: Tensor) -> Runs:
 def _training(pixels: Tensor, rounds: int) -> dict[str, Any]:
     """A step: forward, cross-entropy, backward, SGD with momentum; no auxiliary heads."""
     labels = torch.arange(len(pixels), device=pixels.device)
-    theirs = _theirs().train().to(pixels.device)
+    theirs = torchvision_googlenet().train().to(pixels.device)
     last = pixels.contiguous(memory_format=torch.channels_last)
     # torch.compile gains nothing here and takes minutes: docs/benchmarks.md.
     runs = {_BASE: _step(theirs, theirs, pixels, labels)}
@@ -181,7 +186,8 @@ def _step(
     return run
 
 
-def _theirs() -> nn.Module:
+def torchvision_googlenet() -> nn.Module:
+    """The rival, randomly initialized, without its own normalization and auxiliary heads."""
     return torchvision.models.googlenet(
         weights=None, init_weights=False, aux_logits=False, transform_input=False
     )

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from benchmarks.timing import spread
+from benchmarks.timing import Target, spread
 from vl.data.captions.captions import read_captions
 
 IMAGES, REFERENCES = (5_000, 40_000), 5  # of COCO's two validation sets
@@ -65,6 +65,7 @@ with contextlib.redirect_stdout(sys.stderr):
     )
 report(scores=scores, seconds=time.perf_counter() - begin)
 """
+TARGETS = (Target("*.ratio", minimum=10), Target("*.MiB.ours", maximum=1024))
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

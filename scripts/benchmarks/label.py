@@ -11,7 +11,7 @@ import torch
 from gensim.models import KeyedVectors
 from numpy.typing import NDArray
 
-from benchmarks.timing import in_turn, spread
+from benchmarks.timing import Target, in_turn, spread
 from vl.data.words.wordnet import WordNet
 from vl.metrics.zero_shot import KS, Ranking, hierarchical_precision
 from vl.search.nearest import NearestNeighbors
@@ -23,6 +23,11 @@ TOLERANCE = 1e-6  # scores closer than this may come in any order: all three are
 
 Floats = NDArray[np.float32]
 Ints = NDArray[np.int64]
+TARGETS = (
+    Target("images_per_second.ours.median", minimum=2000),
+    Target("ratio.*", minimum=1),
+    Target("hierarchical_precision_seconds.median", maximum=60),
+)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -12,7 +12,7 @@ from typing import Any
 import torch
 import torch.nn.functional as F
 
-from benchmarks.timing import in_turn, spread
+from benchmarks.timing import Target, in_turn, spread
 from vl.data.batches import LabelledBatch, prefetch
 from vl.data.images.augmentation import Augmentation
 from vl.data.images.decode import find_images
@@ -23,6 +23,7 @@ from vl.encoders.table import create_encoder
 
 CLASSES = 1000
 _NAMES = ("loader", "step", "both")
+TARGETS = (Target("ratio_to_the_slower", minimum=0.9),)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from benchmarks.timing import in_turn, spread
+from benchmarks.timing import Target, in_turn, spread
 from vl.decoders.beam_search import State, beam_search
 from vl.decoders.show_and_tell import ShowAndTell
 
@@ -18,6 +18,7 @@ VOCABULARY, WIDTH, STEPS = 12_000, 512, 20
 BEAMS, BATCHES = (1, 3, 20), (1, 64, 256)
 START, END = 0, 1
 LARGE_BATCH = 2_000  # hypotheses: one round is enough for a search that takes many seconds on a CPU
+TARGETS = (Target("searches.beam 3, batch 64.of_limit", minimum=0.7),)
 
 
 def add_flags(parser: argparse.ArgumentParser) -> None:

@@ -1,11 +1,19 @@
-"""Seconds of rivals that take turns, and their spread."""
+"""Seconds of rivals that take turns, their spread, and targets."""
 
 import statistics
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
+
+
+class Target(NamedTuple):
+    """A figure of the output and its bound."""
+
+    key: str  # dotted path; `*` stands for any key or position
+    minimum: float | None = None
+    maximum: float | None = None
 
 
 def in_turn(runs: dict[str, Callable[[], Any]], rounds: int) -> dict[str, list[float]]:

@@ -6,8 +6,9 @@ Reads the embeddings and captioners in OUTPUT and prints a row for each setting:
 the share of distinct captions, and the ratio of the captions' length to the references'.
 """
 
-import argparse
 from pathlib import Path
+
+import tyro
 
 from vl.captioning.captioner import Captioner
 from vl.captioning.search import SearchSettings
@@ -18,6 +19,7 @@ from vl.metrics.bleu import corpus_bleu
 
 ONE, TWO = ("seed-1",), ("seed-1", "seed-2")
 WIDE = SearchSettings(num_beams=12, rank_by="minimum-bayes-risk")
+WIDEST = SearchSettings(num_beams=20, rank_by="minimum-bayes-risk")
 # Name of the row, folders of the ensemble, whether the flipped view is used too, search settings.
 SETTINGS: tuple[tuple[str, tuple[str, ...], bool, SearchSettings], ...] = (
     ("one decoder, beam 3, without the flipped view", ONE, False, SearchSettings(num_beams=3)),
@@ -27,12 +29,7 @@ SETTINGS: tuple[tuple[str, tuple[str, ...], bool, SearchSettings], ...] = (
     ("beam 3, length penalty 0.5", ONE, True, SearchSettings(num_beams=3, length_penalty=0.5)),
     ("beam 3, length penalty 1", ONE, True, SearchSettings(num_beams=3, length_penalty=1.0)),
     ("beam 12, minimum Bayes risk", ONE, True, WIDE),
-    (
-        "beam 20, minimum Bayes risk",
-        ONE,
-        True,
-        SearchSettings(num_beams=20, rank_by="minimum-bayes-risk"),
-    ),
+    ("beam 20, minimum Bayes risk", ONE, True, WIDEST),
     ("another decoder, beam 12, minimum Bayes risk", ("seed-2",), True, WIDE),
     ("both, beam 3", TWO, True, SearchSettings(num_beams=3)),
     ("both, beam 12, minimum Bayes risk", TWO, True, WIDE),
@@ -42,24 +39,18 @@ SETTINGS: tuple[tuple[str, tuple[str, ...], bool, SearchSettings], ...] = (
 )
 
 
-def main() -> int:
+def main(data: Path, output: Path) -> int:
     """Print the table."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("output", type=Path)
-    flags = parser.parse_args()
-    flickr = flags.data / "flickr8k"
+    flickr = data / "flickr8k"
     development = read_captions(
         flickr / "Flickr8k.token.txt", images=flickr / "Flickr_8k.devImages.txt"
     )
     references = [[words(caption) for caption in image.captions] for image in development]
-    cache = load_embeddings(flags.output / "embeddings.npy")
+    cache = load_embeddings(output / "embeddings.npy")
     vectors = cache.select([image.file_name for image in development])  # (images, views, D)
     print("| setting | BLEU-1 x 100 | BLEU-4 x 100 | distinct | length |\n|---|---|---|---|---|")
     for name, folders, flipped, search in SETTINGS:
-        captioner = Captioner.load(
-            *(flags.output / each / "captioner.safetensors" for each in folders)
-        )
+        captioner = Captioner.load(*(output / each / "captioner.safetensors" for each in folders))
         inputs = vectors.mean(1) if flipped else vectors[:, cache.provenance.views.index("plain")]
         texts = [
             captions[0].text
@@ -77,4 +68,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,)))

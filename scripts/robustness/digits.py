@@ -8,10 +8,10 @@ x 32 of LeNet-5. They are the test set of UCI's Optical Recognition of Handwritt
 (Alpaydin and Kaynak 1998, CC BY 4.0), written by 13 people; the split is by digit, not by writer.
 """
 
-import argparse
 from pathlib import Path
 
 import numpy as np
+import tyro
 from PIL import Image
 from sklearn.datasets import load_digits
 
@@ -21,11 +21,8 @@ MAX_LEVEL = 16  # a pixel counts the ink in 4 x 4 finer ones
 SIDE = 32
 
 
-def main() -> int:
+def main(output: Path) -> int:
     """Write the images."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("output", type=Path)
-    flags = parser.parse_args()
     digits = load_digits()
     if len(digits.images) != sum(SPLITS.values()):
         raise ValueError(f"{len(digits.images)} digits; expected {sum(SPLITS.values())}")
@@ -34,7 +31,7 @@ def main() -> int:
     begin = 0
     for split, count in SPLITS.items():
         for row in order[begin : begin + count]:
-            folder = flags.output / split / str(digits.target[row])
+            folder = output / split / str(digits.target[row])
             folder.mkdir(parents=True, exist_ok=True)
             gray = np.round(digits.images[row] * 255 / MAX_LEVEL).astype(np.uint8)  # (8, 8)
             image = Image.fromarray(gray).resize((SIDE, SIDE), Image.Resampling.BILINEAR)
@@ -44,4 +41,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,)))

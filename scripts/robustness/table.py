@@ -3,13 +3,13 @@
 python scripts/robustness/table.py OUTPUT [--choose] [--image FILE]
 """
 
-import argparse
 import json
 from pathlib import Path
 from statistics import mean
 from typing import Any
 
 import torch
+import tyro
 
 from vl.attacks import sheet
 from vl.attacks.targets import TargetClassifier
@@ -24,23 +24,22 @@ DRAWN = ("3", "7")  # classes: the first test image of each
 DRAWN_EPSILON = 0.1
 
 
-def main() -> int:
-    """Print the tables, or only the chosen epsilon."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("output", type=Path)
-    parser.add_argument(
-        "--choose", action="store_true", help="print the epsilon to train with and exit"
-    )
-    parser.add_argument("--image", type=Path, help="draw attacked digits to this .png")
-    flags = parser.parse_args()
+def main(output: Path, *, choose: bool = False, image: Path | None = None) -> int:
+    """Print the tables, or only the chosen epsilon.
+
+    Args:
+        output: folder of the results.
+        choose: print the epsilon to train with and exit.
+        image: draw attacked digits to this .png.
+    """
     choices = {
         path.name.removeprefix("choice-").removesuffix(".development.json"): _results(path)
-        for path in sorted(flags.output.glob("choice-*.development.json"))
+        for path in sorted(output.glob("choice-*.development.json"))
     }
     if not choices:
-        raise FileNotFoundError(f"{flags.output}: no choice-*.development.json in it")
+        raise FileNotFoundError(f"{output}: no choice-*.development.json in it")
     chosen = min(choices, key=lambda epsilon: _mean_error(choices[epsilon]))
-    if flags.choose:
+    if choose:
         print(chosen)
         return 0
     print("Development split, seed 0, errors in %:\n")
@@ -53,15 +52,15 @@ def main() -> int:
     print(f"\nTest split, errors in %, trained with {chosen}; mean of {len(SEEDS)} seeds:\n")
     print(f"| epsilon | attack | {' | '.join(NETWORKS.values())} |\n|---|---|---|---|")
     networks = {
-        network: [_results(flags.output / f"{network}-{seed}.test.json") for seed in SEEDS]
+        network: [_results(output / f"{network}-{seed}.test.json") for seed in SEEDS]
         for network in NETWORKS
     }
     for index, first in enumerate(networks["clean"][0]):
         name = {0: "none", 1: "one step"}.get(first["steps"], f"{first['steps']} steps")
         cells = [_cell([results[index] for results in networks[network]]) for network in NETWORKS]
         print(f"| {first['epsilon']:g} | {name} | {' | '.join(cells)} |")
-    if flags.image:
-        _draw(flags.output, flags.image)
+    if image:
+        _draw(output, image)
     return 0
 
 
@@ -107,4 +106,4 @@ def _answer(model: TargetClassifier, pixels: torch.Tensor) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,)))

@@ -8,10 +8,11 @@ folder of Caltech-101 to a label, and marks whether that is one of the 1,000 cla
 (it shares a word with one, or is its hyponym or hypernym), or neither.
 """
 
-import argparse
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+
+import tyro
 
 from vl.data.files import write_text
 from vl.data.words.wordnet import WordNet
@@ -20,17 +21,13 @@ FOLDER = Path(__file__).resolve().parent
 IMAGENET = ("imagenet_1each", "imagenet_5each")
 
 
-def main() -> int:
+def main(data: Path, output: Path) -> int:
     """Write train.txt, unseen.txt, seen.txt and caltech.txt, and print their sizes."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("data", type=Path)
-    parser.add_argument("output", type=Path)
-    flags = parser.parse_args()
-    wordnet = WordNet.load(flags.data / "wordnet")
+    wordnet = WordNet.load(data / "wordnet")
     held_out = wordnet.read_list(FOLDER / "held_out.txt")
     lists: dict[str, list[str]] = {"train": [], "unseen": [], "seen": [], "caltech": []}
     for folder in IMAGENET:
-        images = image_names(flags.data / folder)
+        images = image_names(data / folder)
         for image, following in zip(images, [*images[1:], ""], strict=True):
             label = image.partition("_")[0]
             # The last of the five images of a class is for testing.
@@ -43,14 +40,14 @@ def main() -> int:
         folder, split, label = line.split("\t")
         if split == "unused":  # clutter, a proper name, or not in WordNet
             continue
-        images = image_names(flags.data / "caltech101" / folder)
+        images = image_names(data / "caltech101" / folder)
         if split != "unseen" and (label in held_out or is_close(label)):
             excluded.append(folder)
             continue
         lines = lists["caltech" if split == "unseen" else "train"]
         lines += [f"{folder}/{image}\t{label}" for image in images]
     for split, lines in lists.items():
-        write_text(flags.output / f"{split}.txt", "\n".join(lines) + "\n")
+        write_text(output / f"{split}.txt", "\n".join(lines) + "\n")
         num_labels = len({line.partition("\t")[2] for line in lines})
         print(f"{split}.txt: {len(lines)} images of {num_labels} labels")
     print(f"excluded, as close to a held-out label: {', '.join(excluded)}")
@@ -85,4 +82,4 @@ def words_of(label: str) -> set[str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,)))

@@ -3,11 +3,12 @@
 python scripts/zeroshot/table.py OUTPUT
 """
 
-import argparse
 import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
+
+import tyro
 
 WORD_VECTORS = ("paper", "tuned")
 METHODS = (
@@ -61,11 +62,9 @@ class Results(NamedTuple):
         return [100 * value for value in self.result(name, images, result)["hit"]]
 
 
-def main() -> int:
+def main(output: Path) -> int:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
-    parser.add_argument("output", type=Path)
-    results = Results(parser.parse_args().output / "tables")
+    results = Results(output / "tables")
     for result, images in HIT_TABLES:
         print_hits(results, images, result)
     print("\nhierarchical precision, unseen among all")
@@ -144,4 +143,4 @@ def print_row(title: str, values: Sequence[float]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    raise SystemExit(tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,)))

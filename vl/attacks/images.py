@@ -83,13 +83,6 @@ class AttackedImage(NamedTuple):
         )
 
 
-class AttackedBatch(NamedTuple):
-    """Attacked images of a batch, and the errors of files that could not be read."""
-
-    images: list[AttackedImage]
-    failures: list[Exception]
-
-
 def attack_images(
     model: TargetModel,
     paths: Sequence[Path],
@@ -98,19 +91,19 @@ def attack_images(
     *,
     target: Output | None = None,
     batch_size: int = 8,
-) -> Iterator[AttackedBatch]:
+) -> Iterator[AttackedImage | Exception]:
     """Attack image files and write the adversarial images to ``files``, see ``output_files``.
 
+    Gives the errors of a batch's unreadable files, and then its images.
     Without a target, the attack lowers the confidence in the output for the clean image.
     """
     for batch in read_inputs(model, paths, batch_size):
-        images = []
+        yield from (error for _, error in batch.failures)
         if batch.indices:
             sources = [paths[index] for index in batch.indices]
             outputs = [files[index] for index in batch.indices]
             stages = _attack(model, torch.stack(batch.results), outputs, config, target)
-            images = [AttackedImage(*image) for image in zip(sources, outputs, stages, strict=True)]
-        yield AttackedBatch(images, [error for _, error in batch.failures])
+            yield from map(AttackedImage, sources, outputs, stages)
 
 
 def output_files(paths: Sequence[Path], folder: Path) -> list[Path]:

@@ -21,7 +21,6 @@ from vl.data.captions.ptb.tokens import words as tokenize
 from vl.data.choices import Resize
 from vl.data.files import first_few
 from vl.data.images.crops import crops_without_flips
-from vl.data.images.decode import square
 from vl.data.words.label_lists import read_labels
 from vl.data.words.labels import Label, LabelIndex
 from vl.decoders import constraints
@@ -219,14 +218,12 @@ class TargetClassifier:
         self.device = torch.device(device)
         self.classes = trained.classes
         self.encoder = trained.encoder.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-        self._resize = resize
+        self._resize: Resize = resize
 
     def preprocess(self, pixels: Tensor) -> Tensor:
         """Resize an image ``(3, H, W)`` to the encoder's input ``(3, S, S)``."""
         side = self.encoder.image_size
-        if self._resize == "squash":
-            return square(pixels, side, "squash")
-        return crops_without_flips(pixels, size=side, num_crops=1)[0]
+        return crops_without_flips(pixels, size=side, num_crops=1, resize=self._resize)[0]
 
     def logits(self, pixels: Tensor) -> Tensor:
         """``(B, 3, S, S)`` on any device to ``(B, classes)``, differentiable."""

@@ -85,25 +85,25 @@ def run(flags: AttackRun) -> int:
     with ProgressBar("attack", len(files), unit="images") as bar:
         for failure in inputs.failures:
             bar.print(error_message(failure))
-        for batch in attack_images(
+        for image in attack_images(
             model, inputs.files, files, config, target=target, batch_size=flags.batch_size
         ):
-            for failure in batch.failures:
-                bar.print(error_message(failure))
-            for image in batch.images:
-                if flags.json:
-                    print(json.dumps(image.record(config, target)))
-                else:
-                    for line in image.lines():
-                        print_line(line)
-                for stage, result in zip(STAGES, image.stages, strict=True):
-                    successes[stage] += result.success
-                if flags.contact_sheet and len(rows) < sheet.MAX_ROWS:
-                    rows.append(image.sheet_row(target))
-            sys.stdout.flush()  # a reader of the pipe need not wait for the next batches
-            images += len(batch.images)
-            failures += len(batch.failures)
-            bar.advance(len(batch.images) + len(batch.failures))
+            bar.advance()
+            if isinstance(image, Exception):
+                failures += 1
+                bar.print(error_message(image))
+                continue
+            images += 1
+            if flags.json:
+                print(json.dumps(image.record(config, target)))
+            else:
+                for line in image.lines():
+                    print_line(line)
+            sys.stdout.flush()  # a reader of the pipe need not wait for the next images
+            for stage, result in zip(STAGES, image.stages, strict=True):
+                successes[stage] += result.success
+            if flags.contact_sheet and len(rows) < sheet.MAX_ROWS:
+                rows.append(image.sheet_row(target))
     if failures:
         _log.info("%d of %d inputs failed", failures, images + failures)
     _log.info(

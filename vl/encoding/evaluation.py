@@ -8,6 +8,7 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -16,7 +17,7 @@ from torch import Tensor
 
 from vl.data.choices import AutoEngine, CropCount, Precision, Resize
 from vl.data.images.crops import crops_without_flips
-from vl.data.images.decode import decode, square
+from vl.data.images.decode import decode
 from vl.data.images.read_ahead import THREADS, read_or_report
 from vl.data.labelled.folders import LabelledImage
 from vl.encoders.table import Network
@@ -122,15 +123,11 @@ class Classifier:
 
     def _read(self, path: Path) -> _Crops:
         pixels = decode(path)
+        cut = partial(crops_without_flips, pixels, resize=self.settings.resize)
         return {
-            size: {count: self._cut(pixels, size, count) for count in self.settings.crops}
+            size: {count: cut(size=size, num_crops=count) for count in self.settings.crops}
             for size in {encoder.image_size for encoder in self._encoders}
         }
-
-    def _cut(self, pixels: Tensor, size: int, count: CropCount) -> Tensor:
-        if count == 1 and self.settings.resize == "squash":
-            return square(pixels, size, "squash")[None]
-        return crops_without_flips(pixels, size=size, num_crops=count)
 
     @torch.inference_mode()
     def _probabilities(self, count: CropCount, crops: list[_Crops]) -> Tensor:

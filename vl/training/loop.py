@@ -220,7 +220,8 @@ class _Run:
             ProgressBar("train", epochs * steps, unit="steps", quiet=quiet) as bar,
         ):
             bar.skip(progress.step)
-            recorder = _Recorder(log, bar, self._unit, steps, self._processes)
+            now = time.monotonic()
+            recorder = _Recorder(log, bar, self._unit, steps, self._processes, now, now)
             while progress.epoch < epochs and not progress.finished:
                 self._epoch(batches, schedule, recorder)
                 self._check_finite()
@@ -328,39 +329,38 @@ class _Run:
         return int(state["log_bytes"])
 
 
+@dataclass
 class _Recorder:
     """Writes the loss of some steps to the log, and the throughput to the bar."""
 
-    def __init__(
-        self, log: TrainingLog, bar: ProgressBar, unit: str, epoch_steps: int, processes: Processes
-    ) -> None:
-        self.log = log
-        self._bar = bar
-        self._unit = unit
-        self._epoch_steps = epoch_steps
-        self._processes = processes
-        self._start = self._last_line = time.monotonic()
-        self._count = 0  # since the last line
+    log: TrainingLog
+    bar: ProgressBar
+    unit: str
+    epoch_steps: int
+    processes: Processes
+    start: float  # of this process's training, by time.monotonic
+    last_line: float  # when it was written
+    count: int = 0  # since the last line
 
     def record(self, step: int, result: StepResult, learning_rate: float, *, last: bool) -> None:
         """Count a step; ``last`` is the epoch's last, which is always written."""
         text = ""
-        self._count += int(result.terms)
+        self.count += int(result.terms)
         if step % _LOG_STEPS == 0 or last:
-            terms = all_reduce(result.terms, self._processes).clamp(min=1)
-            loss = float(all_reduce(result.total, self._processes) / terms)
+            terms = all_reduce(result.terms, self.processes).clamp(min=1)
+            loss = float(all_reduce(result.total, self.processes) / terms)
             now = time.monotonic()
             self.log.write(
                 {
                     "step": step,
-                    "epoch": round(step / self._epoch_steps, 4),
+                    "epoch": round(step / self.epoch_steps, 4),
                     "loss": loss,
                     "learning_rate": learning_rate,
                     "gradient_norm": result.gradient_norm,
-                    "seconds": round(now - self._start, 2),
+                    "seconds": round(now - self.start, 2),
                 }
             )
-            rate = self._count * self._processes.size / max(now - self._last_line, 1e-9)
-            text = f"loss {loss:.3f}  {rate:.0f} {self._unit}/s"
-            self._count, self._last_line = 0, now
-        self._bar.advance(text=text)
+            rate = self.count * self.processes.size / max(now - self.last_line, 1e-9)
+            text = f"loss {loss:.3f}  {rate:.0f} {self.unit}/s"
+            self.count, self.last_line = 0, now
+        self.bar.advance(text=text)

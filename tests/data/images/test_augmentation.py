@@ -21,7 +21,7 @@ from vl.data.images.augmentation import (
 from vl.data.images.crops import crops_without_flips
 
 SEEDS = range(600)
-INTERPOLATIONS = ("bilinear", "area", "nearest", "cubic")
+INTERPOLATIONS = ("bilinear", "area", "nearest-exact", "bicubic")
 
 
 def noise(height, width, seed=0):
@@ -122,7 +122,7 @@ def test_flip_has_its_probability_and_interpolations_are_equally_probable(flip, 
 
 
 def test_nearest_takes_the_center_pixels():
-    output = augment(coordinates(20, 30), params(Region(2, 3, 9, 15), "nearest"), 3)
+    output = augment(coordinates(20, 30), params(Region(2, 3, 9, 15), "nearest-exact"), 3)
     assert output[0, :, 0].tolist() == [3, 6, 9]  # centers of rows 2-4, 5-7, 8-10
     assert output[1, 0].tolist() == [5, 10, 15]  # centers of columns 3-7, 8-12, 13-17
 

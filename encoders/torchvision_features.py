@@ -6,7 +6,6 @@ It is imported when one of its networks is built: it brings torch._dynamo, which
 
 from functools import cache
 from types import ModuleType
-from typing import NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -41,13 +40,13 @@ class TorchvisionFeatures(nn.Module):
         self.register_buffer("mean", torch.tensor(preset.mean).view(1, 3, 1, 1))
         self.register_buffer("std", torch.tensor(preset.std).view(1, 3, 1, 1))
         self.body = torchvision_network(name)
-        removed = _remove_last_layer(self.body)
-        self.last_layer, self.width = removed.name, removed.width
-        self.last_layer_is_linear = removed.linear
-        self.dropout = nn.Dropout(_DROPOUTS.get(name, removed.dropout))
+        self.last_layer, layer, dropout = _remove_last_layer(self.body)
+        self.last_layer_is_linear = isinstance(layer, nn.Linear)
+        self.width = layer.weight.shape[1]
+        self.dropout = nn.Dropout(_DROPOUTS.get(name, dropout))
         self.classifier: nn.Linear | None = None
         if classes is not None:
-            self.classifier = nn.Linear(self.width, classes, bias=removed.bias)
+            self.classifier = nn.Linear(self.width, classes, bias=layer.bias is not None)
 
     def forward(self, pixels: Tensor) -> Tensor:
         """``(B, 3, image_size, image_size)`` RGB in [0, 1] to ``(B, width)``."""
@@ -99,29 +98,21 @@ def _options(name: str) -> dict[str, object]:
     return {}
 
 
-class _LastLayer(NamedTuple):
-    """The classifier that was removed from a network."""
+def _remove_last_layer(body: nn.Module) -> tuple[str, nn.Linear | nn.Conv2d, float]:
+    """Replace the classifier, and a dropout right before it, by identities.
 
-    name: str
-    width: int  # of its input
-    dropout: float  # probability, right before it
-    bias: bool
-    linear: bool  # False: a convolution
-
-
-def _remove_last_layer(body: nn.Module) -> _LastLayer:
-    """Replace the classifier, and a dropout right before it, by identities."""
+    Returns:
+        Its name, the layer, which is a convolution in squeezenet, and the probability of dropout.
+    """
     name, layer = [
         (name, layer)
         for name, layer in body.named_modules()
         if isinstance(layer, nn.Linear | nn.Conv2d)
     ][-1]
-    if isinstance(layer, nn.Linear):
-        width, classes = layer.in_features, layer.out_features
-    else:  # squeezenet
-        width, classes = layer.in_channels, layer.out_channels
-    if classes != 1000:  # ImageNet's, for which all of them are built by default
-        raise ValueError(f"the last layer, {name}, has {classes} outputs; expected 1000 classes")
+    if len(layer.weight) != 1000:  # ImageNet's, for which all of them are built by default
+        raise ValueError(
+            f"the last layer, {name}, has {len(layer.weight)} outputs; expected 1000 classes"
+        )
     path, _, child = name.rpartition(".")
     parent = body.get_submodule(path)
     probability = 0.0
@@ -133,6 +124,4 @@ def _remove_last_layer(body: nn.Module) -> _LastLayer:
             probability = dropout.p
             setattr(parent, before, nn.Identity())
     setattr(parent, child, nn.Identity())
-    return _LastLayer(
-        name, width, probability, layer.bias is not None, isinstance(layer, nn.Linear)
-    )
+    return name, layer, probability

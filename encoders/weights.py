@@ -226,10 +226,8 @@ def _torchvision_network(encoder: nn.Module) -> str:
         return encoder.name
     if isinstance(encoder, InceptionV3):
         return "inception_v3"
-    if isinstance(encoder, Inception) and (encoder.norm, encoder.topology) == (
-        "batch",
-        "torchvision",
-    ):
+    googlenet = ("batch", "torchvision")
+    if isinstance(encoder, Inception) and (encoder.norm, encoder.topology) == googlenet:
         return "googlenet"
     raise ValueError(
         f"torchvision has no weights for this {type(encoder).__name__}; "

@@ -132,12 +132,11 @@ class Augmentation:
         """The color changes for uniform draws from [0, 1), sorted by ``positions``."""
         if self.color_jitter == 0:
             return ()
-        changes: list[tuple[float, Adjustment, float]] = []
-        rows = zip(COLOR_CHANGES.items(), amounts, positions, strict=True)
-        for (name, largest), amount, position in rows:
+        changes: list[tuple[Adjustment, float]] = []
+        for _, (name, largest), amount in sorted(zip(positions, COLOR_CHANGES.items(), amounts)):
             change = self.color_jitter * largest * (2 * amount - 1)
-            changes.append((position, name, change if name == "hue" else 1 + change))
-        return tuple((name, change) for _, name, change in sorted(changes))
+            changes.append((name, change if name == "hue" else 1 + change))
+        return tuple(changes)
 
 
 @dataclass

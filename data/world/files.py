@@ -3,8 +3,7 @@
 import json
 import multiprocessing
 from collections.abc import Callable, Sequence
-from concurrent.futures import ProcessPoolExecutor
-from contextlib import closing
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -81,12 +80,14 @@ def draw_world(
     else:
         # Spawned, not forked: other threads of this process may hold locks.
         context = multiprocessing.get_context("spawn")
-        with (
-            ProcessPoolExecutor(num_workers, mp_context=context) as pool,
-            closing(pool.map(draw, *zip(*chunks, strict=True))) as counts,  # closing cancels
-        ):
-            for count in counts:
-                advance(count)
+        with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+            futures = [pool.submit(draw, split, indices) for split, indices in chunks]
+            try:
+                for future in as_completed(futures):
+                    advance(future.result())
+            except BaseException:
+                pool.shutdown(wait=False, cancel_futures=True)
+                raise
     for split in world.num_images:  # after the images: a list is there once all of its images are
         _write_split(folder, split, world)
     return num_present

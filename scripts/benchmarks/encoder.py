@@ -69,7 +69,9 @@ def _inference(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
     precisions: list[Precision] = ["float32"]
     if bfloat16_is_faster(device):
         precisions.append("bfloat16")
-    runtimes = ["eager", "torch.compile", *([] if _problem(ours, device) else ["OpenVINO"])]
+    runtimes = ["eager", "torch.compile"]
+    if device.type == "cpu" and not unsupported_reason(ours):
+        runtimes.append("OpenVINO")
     for precision in precisions:
         for runtime in runtimes:
             name = f"ours {precision} {runtime}"
@@ -91,28 +93,18 @@ def _inference(ours: Inception, pixels: Tensor, rounds: int) -> dict[str, Any]:
             runs[name] = partial(embedder.encode, pixels)
     if device.type == "cpu":
         runs |= _engines(ours, pixels)
-    results = _timed(runs, len(pixels), rounds)
+    results, seconds = _timed(runs, len(pixels), rounds)
     rivals = [name for name in runs if name.startswith(_EXPORTED)]
-    rival_results = {}
     if rivals:
         best = max(rivals, key=lambda name: results["images_per_second"][name]["median"])
-        rival_results = {
-            "best_engine": best,
-            "ratio_to_best_engine": _ratios(results["seconds"], best),
-        }
-    del results["seconds"]
+        results |= {"best_engine": best, "ratio_to_best_engine": _ratios(seconds, best)}
     return {
         "inference": {
             **results,
-            **rival_results,
             "start_seconds": {name: round(value, 1) for name, value in start.items()},
             "largest_error": {name: float(f"{value:.1e}") for name, value in error.items()},
         }
     }
-
-
-def _problem(ours: Inception, device: torch.device) -> str | None:
-    return unsupported_reason(ours) if device.type == "cpu" else "not on the processor"
 
 
 def _engines(ours: Inception, pixels: Tensor) -> Runs:
@@ -163,9 +155,7 @@ def _training(pixels: Tensor, rounds: int) -> dict[str, Any]:
             ours = build().train().to(pixels.device).to(memory_format=torch.channels_last)
             logits = partial(_logits, ours, bfloat16=precision == "bfloat16")
             runs[f"ours{name} {precision} eager"] = _step(ours, logits, last, labels)
-    results = _timed(runs, len(pixels), rounds)
-    del results["seconds"]
-    return {"training": results}
+    return {"training": _timed(runs, len(pixels), rounds)[0]}
 
 
 def _logits(ours: Inception, pixels: Tensor, *, bfloat16: bool) -> Tensor:
@@ -193,10 +183,11 @@ def torchvision_googlenet() -> nn.Module:
     )
 
 
-def _timed(runs: Runs, images: int, rounds: int) -> dict[str, Any]:
+def _timed(runs: Runs, images: int, rounds: int) -> tuple[dict[str, Any], dict[str, list[float]]]:
+    """Images per second and ratios, and the seconds of each round."""
     seconds = in_turn(runs, rounds)
     rates = {name: spread([images / value for value in times]) for name, times in seconds.items()}
-    return {"images_per_second": rates, "ratio": _ratios(seconds, _BASE), "seconds": seconds}
+    return {"images_per_second": rates, "ratio": _ratios(seconds, _BASE)}, seconds
 
 
 def _ratios(seconds: dict[str, list[float]], base: str) -> dict[str, float]:

@@ -88,6 +88,7 @@ def started(flags: EncoderDataFlags, *, steps: bool = True) -> "Iterator[Encoder
 def _check(flags: EncoderDataFlags, *, steps: bool) -> None:
     from vl.devices import resolve_device
     from vl.encoding.training import FILE_NAME, resumes
+    from vl.training import checkpoint
 
     if flags.development and flags.development.resolve() == flags.data.resolve():
         raise ValueError("--development has the training images; validate on others")
@@ -101,10 +102,4 @@ def _check(flags: EncoderDataFlags, *, steps: bool) -> None:
     # A run with steps has a log before it has an encoder.
     if (output / FILE_NAME).exists() and not (steps and (output / "log.jsonl").exists()):
         raise ValueError(f"{output} already contains an encoder; choose another folder")
-    has_run = (output / "state.pt").exists()
-    if flags.resume and not has_run:
-        raise FileNotFoundError(f"{output / 'state.pt'}: there is no run to resume")
-    if has_run and not resumes(flags, output):
-        raise ValueError(
-            f"{output} already contains a run; continue it with --resume, or choose another folder"
-        )
+    checkpoint.check_folder(output, resume=resumes(flags, output))

@@ -125,7 +125,7 @@ def _record(evaluation: "Evaluation", pairs: int) -> dict[str, Any]:
     from vl.encoders.weights import fingerprint
     from vl.encoding.accuracy import wilson_interval
 
-    results = []
+    results: list[dict[str, Any]] = []
     for crops, counts in evaluation.results.items():
         images, *hits = counts.totals()
         results.append({"crops": crops})

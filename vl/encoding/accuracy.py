@@ -1,6 +1,7 @@
 """Top-1 and top-5 accuracy, confusions, and confidence intervals, counted from rankings."""
 
 import math
+from collections import Counter
 from typing import NamedTuple
 
 import torch
@@ -26,7 +27,7 @@ class HitCounts:
         self.images = torch.zeros(classes, dtype=torch.int64)  # of each class
         self.top_1 = torch.zeros(classes, dtype=torch.int64)
         self.top_5 = torch.zeros(classes, dtype=torch.int64)
-        self._predictions: dict[tuple[int, int], int] = {}
+        self._predictions = Counter[tuple[int, int]]()  # by true and predicted class
 
     def add(self, ranking: Tensor, truths: Tensor) -> None:
         """Count images by their classes in descending probability, ``(B, top or more)``."""
@@ -35,8 +36,7 @@ class HitCounts:
         self.images += torch.bincount(truths, minlength=classes)
         self.top_1 += torch.bincount(truths[hits[:, 0]], minlength=classes)
         self.top_5 += torch.bincount(truths[hits.any(1)], minlength=classes)
-        for pair in zip(truths.tolist(), ranking[:, 0].tolist(), strict=True):
-            self._predictions[pair] = self._predictions.get(pair, 0) + 1
+        self._predictions.update(zip(truths.tolist(), ranking[:, 0].tolist(), strict=True))
 
     def totals(self) -> tuple[int, int, int]:
         """Images, and hits of top 1 and of top 5, over all classes."""

@@ -277,12 +277,15 @@ def evaluate_encoders(
             bar.advance(len(batch.indices) + len(batch.failures))
     if failures == len(images):
         raise ValueError(f"none of {failures} images can be read")
-    signature = f"{' + '.join(model.name for model in models.values())} | {len(classes)} classes"
-    signature += f" | crops {' '.join(map(str, settings.crops))}"
-    signature += f" | resize {settings.resize}" if settings.crops == (1,) else ""
-    signature += f" | {settings.precision}"
-    signature += " on OpenVINO" if classifier.engine == "OpenVINO" else ""
-    signature += f" | vl {__version__}"
+    settings_used = (
+        " + ".join(model.name for model in models.values()),
+        f"{len(classes)} classes",
+        f"crops {' '.join(map(str, settings.crops))}",
+        f"resize {settings.resize}" if settings.crops == (1,) else "",
+        settings.precision + (" on OpenVINO" if classifier.engine == "OpenVINO" else ""),
+        f"vl {__version__}",
+    )
+    signature = " | ".join(filter(None, settings_used))
     return EncoderEvaluation(
         models, classes, results, len(images) - failures, failures, signature, predictions
     )

@@ -5,6 +5,7 @@ start and runs at 1.75 times torchvision's rate where this graph takes 2 s and r
 (docs/benchmarks.md).
 """
 
+import copy
 import importlib.util
 import sys
 from collections.abc import Callable, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn.utils import fuse_conv_bn_eval
 
 from vl.encoders.inception import Convolution, Inception, InceptionModule
 from vl.encoders.response_norm import ResponseNorm
@@ -125,18 +127,12 @@ def _openvino() -> Any:
 
 def _folded(layer: Convolution) -> tuple[Tensor, Tensor]:
     """Weight and bias, float64, of the convolution with its batch normalization."""
-    weight = layer.convolution.weight.detach().double()
-    bias = torch.zeros(len(weight), dtype=torch.float64)
-    if layer.convolution.bias is not None:
-        bias = layer.convolution.bias.detach().double()
+    layer = copy.deepcopy(layer).double().eval()
+    convolution = layer.convolution
     if isinstance(layer.norm, nn.BatchNorm2d):
-        norm = layer.norm
-        mean, variance = norm.running_mean, norm.running_var
-        assert mean is not None and variance is not None  # Convolution's norms have both
-        scale = norm.weight.detach().double() / (variance.double() + norm.eps).sqrt()
-        weight = weight * scale[:, None, None, None]
-        bias = (bias - mean.double()) * scale + norm.bias.detach().double()
-    return weight, bias
+        convolution = fuse_conv_bn_eval(convolution, layer.norm)
+    assert convolution.bias is not None  # those without have a norm
+    return convolution.weight.detach(), convolution.bias.detach()
 
 
 def _graph(encoder: nn.Module) -> Any:

@@ -17,6 +17,23 @@ from vl.training.parallel import Processes, Replicas, all_gather
 _FORMAT = 2
 
 
+def check_folder(folder: Path, *, resume: bool) -> Path:
+    """The checkpoint's path in a run's folder, where it must be if the run is resumed, or must not.
+
+    Raises:
+        ValueError: the folder has a run that is not resumed.
+        FileNotFoundError: there is nothing to resume.
+    """
+    path = folder / "state.pt"
+    if path.exists() and not resume:
+        raise ValueError(
+            f"{folder} already contains a run; continue it with --resume, or choose another folder"
+        )
+    if resume and not path.exists():
+        raise FileNotFoundError(f"{path}: there is no run to resume")
+    return path
+
+
 def save(path: Path, state: dict[str, Any], processes: Processes) -> None:
     """Write the checkpoint; every process must call it, as it stores each one's random state.
 

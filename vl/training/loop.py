@@ -184,12 +184,7 @@ class _Run:
         validation: ValidationConfig[Any] | None,
     ) -> None:
         assert isinstance(task, nn.Module)
-        folder = checkpoints.folder
-        self._path = folder / "state.pt"
-        if self._path.exists() and not checkpoints.resume:
-            raise ValueError(f"{folder} already contains a run; use --resume, or another folder")
-        if checkpoints.resume and not self._path.exists():
-            raise FileNotFoundError(f"{self._path}: there is no run to resume")
+        self._path = checkpoint.check_folder(checkpoints.folder, resume=checkpoints.resume)
         self._task: nn.Module = task
         self._unit = task.unit
         self._optimizer = optimizer

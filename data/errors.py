@@ -1,6 +1,8 @@
-"""The error for a file with invalid content."""
+"""The error for a file with invalid content, and what errors say of changed settings."""
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 class FormatError(ValueError):
@@ -18,3 +20,10 @@ class FormatError(ValueError):
         self.path = Path(path)
         self.record = record
         self.problem = problem
+
+
+def changed_settings(old: object, new: Mapping[str, Any]) -> str:
+    """The settings that differ from old ones, if these are settings: ``seed was 0, is 1; ...``."""
+    before = old if isinstance(old, dict) else {}
+    names = [name for name in {**new, **before} if before.get(name) != new.get(name)]
+    return "; ".join(f"{name} was {before.get(name)!r}, is {new.get(name)!r}" for name in names)

@@ -1,6 +1,7 @@
 """Any of torchvision's classification networks as an encoder: all of it but the last layer.
 
-torchvision and not timm, as torchvision's are the published weights that docs/encoder.md compares.
+torchvision and not timm, as torchvision's are the published weights that docs/encoder.md compares:
+timm 1.0.31 has them for 37 of torchvision's 80 networks, and neither AlexNet nor GoogLeNet at all.
 It is imported when one of its networks is built: it brings torch._dynamo, which takes 2 s.
 """
 

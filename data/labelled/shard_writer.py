@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 from PIL import Image
 from webdataset import TarWriter
 
-from vl.data.errors import FormatError
+from vl.data.errors import FormatError, changed_settings
 from vl.data.files import atomic_write, read_json, write_text
 from vl.data.images.decode import SUFFIXES, decode_bytes
 from vl.data.images.read_ahead import batched, read_ahead
@@ -171,12 +171,9 @@ def _compare(folder: Path, stored: object, settings: dict[str, Any]) -> None:
     if stored == settings:
         return
     before = stored if isinstance(stored, dict) else {}
-    differences = [
-        f"{name} was {before.get(name)} and is {settings[name]}"
-        for name in ("images_per_shard", "seed", "shorter_side", "check")
-        if before.get(name) != settings[name]
-    ]
-    difference = ", ".join(differences) or "other images, or some have changed since"
+    names = ("images_per_shard", "seed", "shorter_side", "check")
+    old, new = ({name: each.get(name) for name in names} for each in (before, settings))
+    difference = changed_settings(old, new) or "other images, or some have changed since"
     problem = f"it has other shards ({difference}); choose another folder, or remove this one"
     raise ValueError(f"{folder}: {problem}")
 

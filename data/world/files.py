@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from vl.data.errors import FormatError
+from vl.data.errors import FormatError, changed_settings
 from vl.data.files import atomic_write, decode_text, read_json, split_lines, write_text
 from vl.data.images.read_ahead import batched, num_cores
 from vl.data.world.captions import scene_captions
@@ -129,13 +129,8 @@ def _prepare_folder(folder: Path, world: World) -> None:
     if file.exists():
         stored = read_json(file)
         if stored != settings:
-            stored = stored if isinstance(stored, dict) else {}
-            differences = [
-                f"{name} {stored.get(name)} there and {value} here"
-                for name, value in settings.items()
-                if stored.get(name) != value
-            ]
-            problem = f"it holds another world ({'; '.join(differences)}); name another folder"
+            changes = changed_settings(stored, settings)
+            problem = f"it holds another world ({changes}); name another folder"
             raise ValueError(f"{folder}: {problem}")
         for part in (*folder.glob(_PARTIAL), *folder.glob(f"pictures/*/{_PARTIAL}")):
             part.unlink()  # of a run that was killed

@@ -1,6 +1,7 @@
 """The kinds of objects in the drawn world: their words, facts about them, and the taxonomy.
 
-It does not know what they look like.
+It does not know what they look like. networkx.ancestors would give a set, where the text needs the
+nearest family first.
 """
 
 from pathlib import Path

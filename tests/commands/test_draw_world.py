@@ -61,7 +61,7 @@ def test_refuses_a_folder_of_another_world(world, capsys):
     capsys.readouterr()
     assert draw(world, "--seed", "3") == 2
     stderr = capsys.readouterr().err
-    assert "another world (seed 0 there and 3 here)" in stderr
+    assert "another world (seed was 0, is 3)" in stderr
     assert stderr.count("\n") == 1
     assert contents(world) == files
 

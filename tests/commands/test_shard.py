@@ -257,11 +257,11 @@ def test_complete_shards_are_reused(photos, tmp_path, capsys):
 @pytest.mark.parametrize(
     ("flags", "difference"),
     [
-        ("--seed=1", "seed was 0 and is 1"),
-        ("--no-shuffle", "seed was 0 and is None"),
-        ("--shorter-side=9", "shorter_side was None and is 9, check was False and is True"),
-        ("--check", "check was False and is True"),
-        ("--images-per-shard=4", "images_per_shard was 3 and is 4"),
+        ("--seed=1", "seed was 0, is 1"),
+        ("--no-shuffle", "seed was 0, is None"),
+        ("--shorter-side=9", "shorter_side was None, is 9; check was False, is True"),
+        ("--check", "check was False, is True"),
+        ("--images-per-shard=4", "images_per_shard was 3, is 4"),
     ],
 )
 def test_refuses_other_settings(photos, tmp_path, capsys, flags, difference):

@@ -44,16 +44,10 @@ class DrawWorld:
 def run(flags: DrawWorld) -> int:
     """Draw the images and files that are not there yet."""
     from vl.data.world.files import World, draw_world
-    from vl.data.world.scenes import Split
+    from vl.data.world.scenes import SPLITS
     from vl.terminal import ProgressBar
 
-    num_images: dict[Split, int] = {
-        "training": flags.training,
-        "development": flags.development,
-        "test": flags.test,
-        "held-out-combinations": flags.held_out_combinations,
-        "held-out-kinds": flags.held_out_kinds,
-    }
+    num_images = {split: getattr(flags, split.replace("-", "_")) for split in SPLITS}
     world = World(num_images, flags.side, flags.seed, flags.words)
     total = sum(num_images.values())
     with ProgressBar("draw", total, unit="images") as bar:

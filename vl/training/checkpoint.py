@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from torch.optim.swa_utils import AveragedModel
 
-from vl.data.errors import FormatError
+from vl.data.errors import FormatError, changed_settings
 from vl.data.files import atomic_write
 from vl.training.parallel import Processes, Replicas, all_gather
 
@@ -67,7 +67,9 @@ def read(path: Path, settings: dict[str, Any], processes: Processes) -> dict[str
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != _FORMAT:
             raise FormatError(path, f"format {state['format']}, this version reads {_FORMAT}")
-        _check_settings(path, json.loads(state["settings"]), json.loads(json.dumps(settings)))
+        changes = changed_settings(json.loads(state["settings"]), json.loads(json.dumps(settings)))
+        if changes:
+            raise FormatError(path, f"the run was started with other settings: {changes}")
         count = len(state["random_states"])
         if count != processes.size:
             raise FormatError(path, f"a run of {count} processes, not of {processes.size}")
@@ -106,13 +108,3 @@ def remove_partial_files(path: Path) -> None:
     """Remove what interrupted saves have left beside the checkpoint."""
     for partial in path.parent.glob(f".{path.name}.*.part"):
         partial.unlink()
-
-
-def _check_settings(path: Path, old: dict[str, Any], new: dict[str, Any]) -> None:
-    changes = "; ".join(
-        f"{key} was {old.get(key)!r}, is {new.get(key)!r}"
-        for key in sorted({*old, *new})
-        if old.get(key) != new.get(key)
-    )
-    if changes:
-        raise FormatError(path, f"the run was started with other settings: {changes}")

@@ -39,6 +39,7 @@ SETTINGS: tuple[tuple[str, tuple[str, ...], bool, SearchSettings], ...] = (
 )
 
 
+@tyro.conf.configure(tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
 def main(data: Path, output: Path) -> int:
     """Print the table."""
     flickr = data / "flickr8k"
@@ -68,4 +69,4 @@ def main(data: Path, output: Path) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,)))
+    raise SystemExit(tyro.cli(main))

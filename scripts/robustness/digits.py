@@ -21,6 +21,7 @@ MAX_LEVEL = 16  # a pixel counts the ink in 4 x 4 finer ones
 SIDE = 32
 
 
+@tyro.conf.configure(tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
 def main(output: Path) -> int:
     """Write the images."""
     digits = load_digits()
@@ -41,4 +42,4 @@ def main(output: Path) -> int:
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,)))
+    raise SystemExit(tyro.cli(main))

@@ -24,6 +24,7 @@ DRAWN = ("3", "7")  # classes: the first test image of each
 DRAWN_EPSILON = 0.1
 
 
+@tyro.conf.configure(tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
 def main(output: Path, *, choose: bool = False, image: Path | None = None) -> int:
     """Print the tables, or only the chosen epsilon.
 
@@ -106,4 +107,4 @@ def _answer(model: TargetClassifier, pixels: torch.Tensor) -> tuple[str, str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,)))
+    raise SystemExit(tyro.cli(main))

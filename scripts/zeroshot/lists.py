@@ -21,6 +21,7 @@ FOLDER = Path(__file__).resolve().parent
 IMAGENET = ("imagenet_1each", "imagenet_5each")
 
 
+@tyro.conf.configure(tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
 def main(data: Path, output: Path) -> int:
     """Write train.txt, unseen.txt, seen.txt and caltech.txt, and print their sizes."""
     wordnet = WordNet.load(data / "wordnet")
@@ -82,4 +83,4 @@ def words_of(label: str) -> set[str]:
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,)))
+    raise SystemExit(tyro.cli(main))

@@ -62,6 +62,7 @@ class Results(NamedTuple):
         return [100 * value for value in self.result(name, images, result)["hit"]]
 
 
+@tyro.conf.configure(tyro.conf.PositionalRequiredArgs, tyro.conf.PositionalMetavarFromFieldName)
 def main(output: Path) -> int:
     """Print the tables."""
     results = Results(output / "tables")
@@ -143,4 +144,4 @@ def print_row(title: str, values: Sequence[float]) -> None:
 
 
 if __name__ == "__main__":
-    raise SystemExit(tyro.cli(main, config=(tyro.conf.PositionalRequiredArgs,)))
+    raise SystemExit(tyro.cli(main))

@@ -6,7 +6,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor
@@ -39,6 +38,7 @@ from vl.devices import resolve_precision
 from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import load_encoder
+from vl.training.checkpoint import run_settings
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes, process_group
@@ -162,7 +162,7 @@ class _Training:
             ),
             epochs=recipe.epochs,
             checkpoints=CheckpointConfig(
-                run.output_dir, _settings(self.config), run.checkpoint_seconds, run.resume
+                run.output_dir, run_settings(self.config), run.checkpoint_seconds, run.resume
             ),
             steps=StepConfig(
                 self.processes,
@@ -186,7 +186,7 @@ class _Training:
                 self.splits.vocabulary,
                 search=search,
                 training={
-                    "settings": _settings(self.config),
+                    "settings": run_settings(self.config),
                     "images": len(self.splits.training),
                     "development": metrics or {},
                 },
@@ -237,15 +237,3 @@ def _teacher_forcing(
     return CaptionerTask(
         decoder, encoder, sampling_schedule=sampling, label_smoothing=recipe.label_smoothing
     )
-
-
-def _settings(config: AnyTraining) -> dict[str, Any]:
-    """What a resumed run must have in common with its start, as JSON-able values."""
-    settings: dict[str, Any] = {}
-    for name, value in asdict(config).items():
-        settings |= value if isinstance(value, dict) else {name: value}
-    for name in ("output_dir", "resume", "checkpoint_seconds"):
-        del settings[name]
-    return {
-        key: str(value) if isinstance(value, Path) else value for key, value in settings.items()
-    }

@@ -4,9 +4,8 @@ It imports no PyTorch, so that a command's help needs none.
 """
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, fields
-from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple
+from dataclasses import dataclass, fields
+from typing import Annotated, Literal, NamedTuple
 
 from annotated_types import Interval
 
@@ -196,12 +195,3 @@ def flags_set(config: EncoderTrainingConfig, names: Sequence[str]) -> str:
     defaults = {field.name: field.default for field in fields(config)}
     changed = [name for name in names if getattr(config, name) != defaults[name]]
     return ", ".join(f"--{name.replace('_', '-')}" for name in changed)
-
-
-def settings_of(config: EncoderTrainingConfig) -> dict[str, Any]:
-    """Everything that the result depends on, for JSON: a run is resumed with equal settings."""
-    return {
-        name: str(value) if isinstance(value, Path) else value
-        for name, value in asdict(config).items()
-        if name not in ("resume", "output_dir", "checkpoint_seconds", "num_workers")
-    }

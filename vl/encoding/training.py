@@ -19,9 +19,10 @@ from vl.encoders.table import Network
 from vl.encoding import encoder_file
 from vl.encoding.accuracy import HitCounts, rank_classes
 from vl.encoding.classes import class_indices
-from vl.encoding.config import EncoderTrainingConfig, Recipe, settings_of
+from vl.encoding.config import EncoderTrainingConfig, Recipe
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.task import EncoderTask, pixels_of
+from vl.training.checkpoint import run_settings
 from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
 from vl.training.optimizers import Schedule, optimizer, schedule
 from vl.training.parallel import Processes, restarts, shard
@@ -98,7 +99,7 @@ def train_encoder(
         epochs=config.epochs,
         checkpoints=CheckpointConfig(
             run.output_dir,
-            {**settings_of(config), "data hash": _data_hash(run.splits.training)},
+            {**run_settings(config), "data hash": _data_hash(run.splits.training)},
             config.checkpoint_seconds,
             resumes(config, run.output_dir),
         ),
@@ -216,7 +217,7 @@ def save_trained(
 ) -> None:
     """Write an encoder with its classes and a description of its training."""
     training = {
-        "settings": settings_of(config),
+        "settings": run_settings(config),
         "images": len(run.splits.training.labels),
         "development": validation.metrics if validation else None,
     }

@@ -4,14 +4,11 @@ First the projection alone, on embeddings that an encoder made once; then encode
 together, on images (Frome et al. 2013).
 """
 
-import json
 import logging
 import math
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 
@@ -38,6 +35,7 @@ from vl.labelling.training_data import (
     make_conse,
     prepare_training_data,
 )
+from vl.training.checkpoint import run_settings
 from vl.training.loop import CheckpointConfig, StepConfig, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes, process_group
@@ -145,16 +143,6 @@ def _check_output_dir(run: LabellerRunConfig, *, checkpoints: bool) -> None:
         raise ValueError(f"{path} exists already; {remedy}choose another folder")
 
 
-def _settings(config: LabellerTraining | LabellerFinetuning) -> dict[str, Any]:
-    """The settings of a run, which resuming must not change, as JSON has them."""
-    settings: dict[str, Any] = {}
-    for name, value in vars(config).items():
-        settings |= vars(value) if is_dataclass(value) else {name: value}
-    del settings["output_dir"], settings["resume"]
-    as_json: dict[str, Any] = json.loads(json.dumps(settings, default=str))
-    return as_json
-
-
 @contextmanager
 def _processes(run: LabellerRunConfig) -> Iterator[Processes]:
     """The processes of a run, with the same initial weights; only the first logs."""
@@ -209,7 +197,7 @@ def _optimize(
             recipe.schedule, steps=recipe.epochs * len(batches), decay_every=len(batches)
         ),
         epochs=recipe.epochs,
-        checkpoints=CheckpointConfig(run.output_dir, _settings(config), resume=run.resume),
+        checkpoints=CheckpointConfig(run.output_dir, run_settings(config), resume=run.resume),
         steps=StepConfig(
             processes,
             grad_clip=math.inf,  # none in the paper
@@ -245,7 +233,7 @@ def _save(
         seen=list(dict.fromkeys([*seen, *data.training_labels])),
         development=data.development_labels,
         training={
-            "settings": _settings(config),
+            "settings": run_settings(config),
             "views": list(embedder.views),
             "resize": embedder.resize,
             "images": len(split.training_rows),

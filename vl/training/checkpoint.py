@@ -4,6 +4,7 @@ It does not know what is trained, nor how often it is saved.
 """
 
 import json
+from dataclasses import is_dataclass
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,21 @@ from vl.data.files import atomic_write
 from vl.training.parallel import Processes, Replicas, all_gather
 
 _FORMAT = 2
+# Settings that may change when a run is resumed, as its result does not depend on them.
+_FREE = ("output_dir", "resume", "checkpoint_seconds", "num_workers")
+
+
+def run_settings(config: Any) -> dict[str, Any]:
+    """The settings that resuming a run must not change, as JSON has them.
+
+    They are those of a dataclass and of the dataclasses in it.
+    """
+    settings: dict[str, Any] = {}
+    for name, value in vars(config).items():
+        settings |= vars(value) if is_dataclass(value) else {name: value}
+    settings = {name: value for name, value in settings.items() if name not in _FREE}
+    as_json: dict[str, Any] = json.loads(json.dumps(settings, default=str))
+    return as_json
 
 
 def check_folder(folder: Path, *, resume: bool) -> Path:

@@ -6,7 +6,7 @@ It does not know what the vectors are compared with.
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
-from typing import Literal, NamedTuple, get_args
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -36,14 +36,14 @@ class LabelVectors(NamedTuple):
         is_missing = np.isnan(self.vectors[:, 0]).tolist()
         return [label for label, missing in zip(self.coverage.labels, is_missing) if missing]
 
-    def summary(self) -> str:
-        """A line for each rule that found some label, and the labels without a vector."""
+    def summary(self) -> list[str]:
+        """A line for each rule that found some label."""
         by_synonym = sum(lookup.synonym > 0 for lookup in self.coverage.lookups)
         lines = [f"{len(self.coverage.labels)} labels, {by_synonym} of them by a later synonym"]
         lines += [f"{n:6} {LOOKUP_RULES[rule]}" for rule, n in self.coverage.counts.items() if n]
         if self.num_by_hypernym:
             lines.append(f"{self.num_by_hypernym:6} of those have the vector of their hypernyms")
-        return "\n".join([*lines, *(f"no vector: {label}" for label in self.missing)])
+        return lines
 
 
 @dataclass(frozen=True)
@@ -169,15 +169,8 @@ class LabelSpace:
 
     def _normalized(self, vector: Vector) -> Vector | None:
         """The vector at unit length, less the mean, at unit length; None without a direction."""
-        norm = float(np.linalg.norm(vector))
-        if norm < _MIN_NORM:
-            return None
-        unit = vector / norm
-        if self.mean is None:
-            return _float32(unit)
-        unit = unit - self.mean
-        norm = float(np.linalg.norm(unit))
-        return None if norm < _MIN_NORM else _float32(unit / norm)
+        unit = _unit(vector)
+        return unit if unit is None or self.mean is None else _unit(unit - self.mean)
 
     def _lookup(self, label: str) -> Lookup:
         """The vector of a label's own words."""
@@ -194,12 +187,11 @@ class LabelSpace:
         vectors = [term.vector for term in terms if term.vector is not None]
         if len(vectors) < 2:
             return lookup
-        mean = np.sum(vectors, axis=0, dtype=np.float64)
-        norm = float(np.linalg.norm(mean))
-        if norm < _MIN_NORM:
+        mean = _unit(np.sum(vectors, axis=0, dtype=np.float64))
+        if mean is None:
             return lookup
         text = " + ".join(term.text for term in terms if term.vector is not None)
-        return lookup._replace(vector=_float32(mean / norm), text=text)
+        return lookup._replace(vector=mean, text=text)
 
     def _parent_vector(self, synset: str) -> Vector:
         """The weighted mean vector of a synset's parents, ``(D,)``; 0 without parents."""
@@ -232,11 +224,10 @@ class LabelSpace:
         """The synset of a label; of several the one with the nearest hypernyms."""
         for term in label.split(","):
             senses = self._senses(term)
-            if len(senses) < 2 or vector is None:
-                if senses:
-                    return senses[0]
-                continue
-            return max(senses, key=lambda synset: self._sense_score(synset, term, vector))
+            if vector is not None and len(senses) > 1:
+                return max(senses, key=lambda synset: self._sense_score(synset, term, vector))
+            if senses:
+                return senses[0]
         return None
 
     def _sense_score(self, synset: str, term: str, vector: Vector) -> tuple[bool, bool, float]:
@@ -268,6 +259,12 @@ class LabelSpace:
                 for word in dict.fromkeys(map(str.casefold, self.wordnet.words(synset))):
                     synsets.setdefault(word, []).append(synset)
         return synsets
+
+
+def _unit(vector: NDArray[np.floating[Any]]) -> Vector | None:
+    """The vector at unit length; None without a direction."""
+    norm = float(np.linalg.norm(vector))
+    return None if norm < _MIN_NORM else _float32(vector / norm)
 
 
 def _float32(vector: ArrayLike) -> Vector:

@@ -7,7 +7,6 @@ from torch import Tensor
 from vl.data.files import escape_unprintable
 from vl.data.words.label_space import LabelVectors
 from vl.data.words.labels import Label
-from vl.data.words.vectors import LOOKUP_RULES
 from vl.search.nearest import NearestNeighbors
 
 
@@ -45,17 +44,9 @@ class Candidates(NamedTuple):
     def summary(self) -> list[str]:
         """How many labels are seen, and how their vectors were found."""
         seen = int(self.seen.sum())
-        ways = [
-            f"{n} {LOOKUP_RULES[way]}" for way, n in self.label_vectors.coverage.counts.items() if n
-        ]
-        if self.label_vectors.num_by_hypernym:  # they are among the last, those without
-            ways[-1] += (
-                f", of which {self.label_vectors.num_by_hypernym} have that of their hypernyms"
-            )
-        return [
-            f"{len(self.labels)} labels, {seen} seen in training, {len(self.labels) - seen} unseen",
-            f"vectors: {'; '.join(ways)}",
-        ]
+        count = len(self.labels)
+        seen_or_not = f"{count} labels, {seen} seen in training, {count - seen} unseen"
+        return [seen_or_not, *self.label_vectors.summary()]
 
     def coverage_table(self) -> str:
         """How each label's vector was found, as tab-separated text."""

@@ -115,8 +115,10 @@ def prepare_training_data(
                     f"label {texts[index]!r} equals the mean of the training labels: it has a "
                     "vector only without --subtract-mean"
                 )
-    for line in label_vectors.summary().splitlines():
+    for line in label_vectors.summary():
         _log.info("%s", line)
+    for label in label_vectors.missing:
+        _log.info("no vector: %s", label)
     for index in sorted(set(range(len(texts))) - set(examples.targets)):
         _log.warning("no image of label %r is left", texts[index])
     if not config.development_share:

@@ -204,10 +204,11 @@ def test_summary():
     embedded = LabelSpace(words(), wordnet(), hypernym_weight=0.5).embed(
         ["ball", "quokka", "qqq", "zzz, stop sign"]
     )
-    summary = embedded.summary().splitlines()
+    summary = embedded.summary()
     assert summary[0] == "4 labels, 1 of them by a later synonym"
     assert summary[1].split()[0] == summary[2].split()[0] == "2"
-    assert summary[3:] == ["     1 of those have the vector of their hypernyms", "no vector: qqq"]
+    assert summary[3:] == ["     1 of those have the vector of their hypernyms"]
+    assert embedded.missing == ["qqq"]
 
 
 @pytest.mark.parametrize(("count", "expected"), [(0, [0]), (999, [999]), (2001, [1000, 1000, 1])])

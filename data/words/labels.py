@@ -14,12 +14,13 @@ Names are compared without case, repeated blanks, underscores and Unicode's ways
 import re
 import unicodedata
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from dataclasses import dataclass, replace
 
 SYNSET_ID = re.compile(r"[nvars]\d{8}")  # of WordNet
 
 
-class Label(NamedTuple):
+@dataclass(frozen=True)
+class Label:
     """A label: its names, separated by commas, and the WordNet id of its sense."""
 
     text: str
@@ -110,7 +111,7 @@ class UniqueLabels:
             position = len(self.labels)
             self.labels.append(label)
         if label.synset:
-            self.labels[position] = self.labels[position]._replace(synset=label.synset)
+            self.labels[position] = replace(self.labels[position], synset=label.synset)
             self._by_id[label.synset] = position
             for name in names:
                 self._by_name_with_id.setdefault(name, position)

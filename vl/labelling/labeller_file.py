@@ -70,23 +70,16 @@ def write(path: Path | str, parts: LabellerParts) -> None:
         modules["calibration"] = _Tensors(
             references=calibration.references, reference_labels=calibration.reference_labels
         )
-    bundles.write(
-        path,
-        kind=KIND,
-        configuration={
-            "embedder": parts.embedder.config(),
-            "projections": {
-                name: module.configuration for name, module in parts.projections.items()
-            },
-            "space": {"synonyms": space.synonyms, "hypernym_weight": space.hypernym_weight},
-            "seen": [label._asdict() for label in parts.seen],
-            "development": [label._asdict() for label in parts.development],
-            "calibration": calibration
-            and {name: float(getattr(calibration, name)) for name in calibration._fields[:3]},
-            "training": parts.training,
-        },
-        modules=modules,
+    config = _LabellerConfig(
+        embedder=parts.embedder.config(),
+        projections={name: module.configuration for name, module in parts.projections.items()},
+        space=_SpaceConfig(space.synonyms, space.hypernym_weight),
+        seen=list(parts.seen),
+        development=list(parts.development),
+        calibration=calibration and _CalibrationConfig(*map(float, calibration[:3])),
+        training=parts.training,
     )
+    bundles.write(path, kind=KIND, configuration=asdict(config), modules=modules)
 
 
 def read(path: Path | str, *, device: torch.device | str = "cpu") -> LabellerParts:
@@ -106,17 +99,11 @@ def read(path: Path | str, *, device: torch.device | str = "cpu") -> LabellerPar
             name: _projection(bundle, name, options) for name, options in config.projections.items()
         },
         space=_space(bundle, config.space),
-        seen=tuple(Label(label.text, label.synset) for label in config.seen),
-        development=tuple(Label(label.text, label.synset) for label in config.development),
+        seen=tuple(config.seen),
+        development=tuple(config.development),
         calibration=_calibration(bundle, config.calibration),
         training=config.training,
     )
-
-
-@dataclass(frozen=True)
-class _LabelConfig:
-    text: str
-    synset: str | None
 
 
 @dataclass(frozen=True)
@@ -144,8 +131,8 @@ class _LabellerConfig:
     embedder: dict[str, Any]  # see Embedder.config
     projections: dict[str, Any]  # constructor's arguments by name
     space: _SpaceConfig
-    seen: list[_LabelConfig]
-    development: list[_LabelConfig]
+    seen: list[Label]
+    development: list[Label]
     calibration: _CalibrationConfig | None
     training: dict[str, Any]
 

@@ -6,7 +6,7 @@ the module of the model; here is what all kinds share.
 
 import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from contextlib import AbstractContextManager
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass
 from pathlib import Path
 from types import UnionType
@@ -139,6 +139,7 @@ def build(
     make: Callable[[], Module],
     *,
     without_memory: AbstractContextManager[object] | None = None,
+    initialize: bool = False,
 ) -> Module:
     """A module with the tensors under ``name.``.
 
@@ -148,6 +149,7 @@ def build(
         make: builds the module from what the file says; first ``without_memory``, as a file may ask
             for more than there is.
         without_memory: by default the device "meta".
+        initialize: draw the weights that the file's replace, from the global generator.
 
     Raises:
         FormatError: it cannot be built, or as ``fill``.
@@ -155,7 +157,7 @@ def build(
     try:
         with without_memory or torch.device("meta"), _SkipInit():
             _check(bundle, name, make())
-        with _SkipInit():
+        with nullcontext() if initialize else _SkipInit():
             module = make()
     except FormatError:
         raise

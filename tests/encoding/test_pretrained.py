@@ -51,6 +51,20 @@ def test_loads_the_encoder_of_a_labeller(tmp_path):
         load_encoder("tiny", path)
 
 
+def test_what_is_initialized_next_does_not_depend_on_the_kind_of_file(tmp_path):
+    path = tmp_path / "captioner.safetensors"
+    torch.manual_seed(0)
+    table.create_encoder("inception_v1", NARROW | {"auxiliary": False})
+    expected = torch.rand(3)
+    built = table.create_encoder("inception_v1", NARROW)
+    captioner(encoder=built, encoder_name="inception_v1", decoders=[decoder(width=WIDTH)]).save(
+        path
+    )
+    torch.manual_seed(0)
+    load_encoder("inception_v1", path)
+    assert torch.equal(torch.rand(3), expected)
+
+
 def test_captioner_stores_options_of_its_encoder(tmp_path):
     built = table.create_encoder("inception_v1", NARROW)
     path = tmp_path / "captioner.safetensors"

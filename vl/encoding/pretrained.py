@@ -76,7 +76,8 @@ def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -
         load_torchvision(encoder)
         return encoder
     if bundles.is_bundle(weights):
-        return encoder_from_bundle(read_model(weights, name))
+        # A projection or decoder that is initialized next is the same with every kind of file.
+        return encoder_from_bundle(read_model(weights, name), initialize=True)
     encoder = create_encoder(name)
     if not isinstance(encoder, Inception):
         raise FormatError(weights, f"contains Caffe blobs, which are for inception_v1, not {name}")
@@ -130,8 +131,8 @@ def stored_embedder(bundle: Bundle) -> StoredEmbedder:
     return bundles.parse(bundle, StoredEmbedder, "embedder")
 
 
-def encoder_from_bundle(bundle: Bundle) -> Network:
-    """The encoder in a model's file, without auxiliary heads.
+def encoder_from_bundle(bundle: Bundle, *, initialize: bool = False) -> Network:
+    """The encoder in a model's file, without auxiliary heads; ``initialize`` as `bundle.build`.
 
     Raises:
         FormatError: as ``stored_embedder``; or it cannot be built from its configuration, or its
@@ -144,6 +145,7 @@ def encoder_from_bundle(bundle: Bundle) -> Network:
         "encoder",
         lambda: create_encoder(stored.name, config),
         without_memory=_without_memory(stored.name),
+        initialize=initialize,
     )
     if fingerprint(encoder) != stored.fingerprint:
         raise FormatError(bundle.path, "the encoder's weights do not match their fingerprint")

@@ -1,20 +1,17 @@
 """Reading and writing files safely: whole files or none; errors that name file and position."""
 
-import gzip
 import json
 import os
 import re
 import stat
 import tempfile
-import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
 from vl.data.errors import FormatError
-
-_GZIP = b"\x1f\x8b"  # the first two bytes of every gzip file (RFC 1952)
+from vl.data.text_files import read_text
 
 # Controls, formatting characters, surrogates.
 UNPRINTABLE = re.compile(
@@ -95,36 +92,9 @@ def write_text(path: Path | str, text: str) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def decode_text(path: Path | str, content: bytes) -> str:
-    """A file's content as text, decompressed if it is gzip; a byte order mark is removed.
-
-    Raises:
-        FormatError: damaged gzip, or not UTF-8.
-    """
-    if content.startswith(_GZIP):
-        try:
-            content = gzip.decompress(content)
-        except (OSError, EOFError, zlib.error) as error:
-            raise FormatError(path, f"damaged gzip: {error}") from error
-    try:
-        return content.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        record = f"byte {error.start}"
-        raise FormatError(path, f"not UTF-8: {error.reason}", record=record) from error
-
-
-def split_lines(text: str) -> list[str]:
-    """The lines of a text, without their ends; the last line may lack one.
-
-    ``str.splitlines`` would also cut at rarer separators, which a caption may contain.
-    """
-    lines = text.replace("\r\n", "\n").split("\n")
-    return lines if lines[-1] else lines[:-1]
-
-
 def read_json(path: Path) -> Any:
-    """The value of a JSON file; raises as `decode_text` and `parse_json`."""
-    return parse_json(path, decode_text(path, path.read_bytes()))
+    """The value of a JSON file; raises as `read_text` and `parse_json`."""
+    return parse_json(path, read_text(path))
 
 
 def parse_json(path: Path | str, text: str) -> Any:

@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 from pycocotools.coco import COCO
 
 from vl.data.errors import FormatError
-from vl.data.files import decode_text, first_few, json_type, parse_json, split_lines
+from vl.data.files import first_few, json_type, parse_json
+from vl.data.text_files import read_text, split_lines
 
 ImageId = int | str  # COCO's are integers, Flickr8k's are file names
 
@@ -30,7 +31,8 @@ def read_captions(
 
     Args:
         path: COCO's captions, one of Karpathy's ``dataset_*.json``, or Flickr8k's lines of
-            ``name.jpg#0``, a tab and a caption; may be compressed by gzip.
+            ``name.jpg#0``, a tab and a caption; a text file as
+            ``vl.data.text_files`` reads it.
         split: only this split, where the file has splits; see ``select_split``.
         images: a list of file names, one a line: only these images, in its order.
         text: the file's content if it has been read already, as a pipe can be read only once.
@@ -44,7 +46,7 @@ def read_captions(
     Source:
         Karpathy and Fei-Fei 2015 for the splits that came with its code.
     """
-    text = _text(path) if text is None else text
+    text = read_text(path) if text is None else text
     records: list[CaptionedImage]
     if not text.lstrip().startswith(("{", "[")):
         records = _flickr8k(path, text)
@@ -166,7 +168,7 @@ def _karpathy(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
 def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[CaptionedImage]:
     by_name = {record.file_name: record for record in records}
     selected: dict[str, CaptionedImage] = {}
-    for number, line in _lines(_text(images)):
+    for number, line in _lines(read_text(images)):
         name = line.strip()
         record = f"line {number}"
         if name not in by_name:
@@ -177,10 +179,6 @@ def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[Cap
     if not selected:
         raise FormatError(images, "there are no images in it")
     return list(selected.values())
-
-
-def _text(path: Path) -> str:
-    return decode_text(path, path.read_bytes())
 
 
 def _lines(text: str) -> Iterable[tuple[int, str]]:

@@ -9,8 +9,8 @@ from typing import NamedTuple
 from vl.data.errors import FormatError
 from vl.data.files import first_few, visible_files
 from vl.data.images.decode import SUFFIXES
+from vl.data.text_files import text_lines
 from vl.data.words.labels import text_of_class
-from vl.data.words.texts import text_lines
 
 
 class LabelledImage(NamedTuple):

@@ -15,9 +15,10 @@ from pathlib import Path
 from typing import Any, overload
 
 from vl.data.errors import FormatError
-from vl.data.files import decode_text, first_few, read_json, split_lines
+from vl.data.files import first_few, read_json
 from vl.data.labelled.folders import unique_classes
 from vl.data.labelled.tar_samples import COMPRESSED, TAR, Sample, read_samples
+from vl.data.text_files import read_text, split_lines
 
 CLASSES = "classes.txt"
 SETTINGS = "vl-shard.json"
@@ -52,8 +53,7 @@ class ShardDataset:
         classes_file = self._paths[0].parent / CLASSES
         classes: tuple[str, ...] = ()
         if classes_file.exists():
-            text = decode_text(classes_file, classes_file.read_bytes())
-            classes = unique_classes(classes_file, split_lines(text))
+            classes = unique_classes(classes_file, split_lines(read_text(classes_file)))
         class_index = {name: index for index, name in enumerate(classes)}
         self._stamps: list[tuple[int, int]] = []  # of each shard
         self._shard, self._begin, self._size = array("l"), array("q"), array("q")  # of each image

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from vl.data.errors import FormatError
 from vl.data.files import first_few
-from vl.data.words.texts import decompressed
+from vl.data.text_files import open_text
 
 _log = logging.getLogger(__name__)
 _HEADER = re.compile(rb"\s*(\d{1,15})[ \t]+(\d{1,15})\s*")
@@ -58,7 +58,7 @@ def read_word_file(path: Path, *, limit: int | None = None) -> WordFile:
         problem = f"{count} words of {layout.width} numbers do not fit into memory"
         raise FormatError(path, problem, record="line 1" if layout.header else None) from error
     reader = _Reader(path, layout)
-    with path.open("rb") as raw, decompressed(raw, lambda: reader.record(len(reader.rows))) as file:
+    with path.open("rb") as raw, open_text(raw, lambda: reader.record(len(reader.rows))) as file:
         if layout.header:
             file.readline()
         read = reader.read_binary if layout.binary else reader.read_text
@@ -154,7 +154,7 @@ class _Reader:
 
 
 def _detect_layout(path: Path) -> _Layout:
-    with path.open("rb") as raw, decompressed(raw, lambda: "beginning") as file:
+    with path.open("rb") as raw, open_text(raw, lambda: "beginning") as file:
         head = file.read(_HEAD)
     if not head.strip():
         raise FormatError(path, "the file is empty")
@@ -181,7 +181,7 @@ def _detect_layout(path: Path) -> _Layout:
         return _Layout(not _is_text(following, size), True, count, size)
     if not _is_text(head):
         raise FormatError(path, "no word vectors: neither a header nor text at the beginning")
-    with path.open("rb") as raw, decompressed(raw, lambda: "line 1") as file:
+    with path.open("rb") as raw, open_text(raw, lambda: "line 1") as file:
         size = len(_fields(file.readline())) - 1
         if size < 1:
             raise FormatError(path, "expected a word and its numbers", record="line 1")

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError
+from vl.data.text_files import text_lines
 from vl.data.words.labels import SYNSET_ID, Label, text_of_class
-from vl.data.words.texts import text_lines
 
 Lemmas = Mapping[str, Sequence[str]]  # the words of WordNet's synsets, by id
 
@@ -98,7 +98,7 @@ def read_label_file(path: Path, *, lemmas: Lemmas | None = None) -> LabelList:
     repeated if its id is, or, without one, all its names: two synsets may have the same words.
 
     Args:
-        path: UTF-8, compressed or not, as ``vl.data.words.texts.text_lines`` takes it.
+        path: UTF-8, compressed or not, as ``vl.data.text_files.text_lines`` takes it.
         lemmas: the words of WordNet's ids, for lines that are an id only.
 
     Raises:

@@ -13,7 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vl.data.errors import FormatError
-from vl.data.files import decode_text, first_few, split_lines
+from vl.data.files import first_few
+from vl.data.text_files import read_text, split_lines
 from vl.data.words.labels import SYNSET_ID
 
 Rows = NDArray[np.int64]
@@ -297,8 +298,7 @@ def _read_words(path: Path | str) -> dict[str, list[str]]:
 
 
 def _lines(path: Path | str) -> list[str]:
-    path = Path(path)
-    return split_lines(decode_text(path, path.read_bytes()))
+    return split_lines(read_text(Path(path)))
 
 
 def _line_error(path: Path | str, number: int, problem: str) -> FormatError:

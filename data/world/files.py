@@ -9,8 +9,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError, changed_settings
-from vl.data.files import atomic_write, decode_text, read_json, split_lines, write_text
+from vl.data.files import atomic_write, read_json, write_text
 from vl.data.images.read_ahead import batched, num_cores
+from vl.data.text_files import read_text, split_lines
 from vl.data.world.captions import scene_captions
 from vl.data.world.drawing import encode_jpeg, render
 from vl.data.world.kinds import KINDS, SEEN, label_list, synset_ids, write_taxonomy
@@ -106,7 +107,7 @@ def read_ground_truth(path: Path) -> dict[str, Scene]:
         OSError: the file cannot be read.
     """
     scenes: dict[str, Scene] = {}
-    for number, line in enumerate(split_lines(decode_text(path, path.read_bytes())), 1):
+    for number, line in enumerate(split_lines(read_text(path)), 1):
         record = f"line {number}"
         try:
             entry = json.loads(line)

@@ -1,6 +1,5 @@
 """Reading and writing files: whole or unchanged; errors name the file and the position."""
 
-import gzip
 import os
 import stat
 from pathlib import Path
@@ -11,12 +10,10 @@ from vl.__main__ import main
 from vl.data.errors import FormatError
 from vl.data.files import (
     atomic_write,
-    decode_text,
     escape_unprintable,
     first_few,
     json_type,
     parse_json,
-    split_lines,
     write_text,
 )
 
@@ -71,40 +68,6 @@ def test_refuses_to_replace_what_is_not_a_file(tmp_path):
         with pytest.raises(OSError, match="not a regular file"):
             write_text(path, "new")
     assert (tmp_path / "pipe").is_fifo()
-
-
-@pytest.mark.parametrize("pack", [bytes, gzip.compress])
-@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig"])
-def test_text_is_decompressed_and_decoded(pack, encoding):
-    assert decode_text(PATH, pack("Grüße 犬\n".encode(encoding))) == "Grüße 犬\n"
-
-
-@pytest.mark.parametrize(
-    ("content", "message"),
-    [
-        (b"\x1f\x8b[]", r"^a\.json: damaged gzip"),
-        (gzip.compress(b"a" * 99, mtime=0)[:-9], r"^a\.json: damaged gzip"),
-        (b"caf\xe9 au lait", r"^a\.json: byte 3: not UTF-8"),
-    ],
-)
-def test_refuses_content_that_is_not_text(content, message):
-    with pytest.raises(FormatError, match=message):
-        decode_text(PATH, content)
-
-
-@pytest.mark.parametrize(
-    ("text", "lines"),
-    [
-        ("", []),
-        ("a", ["a"]),
-        ("a\r\nb\n", ["a", "b"]),
-        ("a\n\nb", ["a", "", "b"]),
-        ("a\n\n", ["a", ""]),
-        ("a\u2028b\x0cc\rd", ["a\u2028b\x0cc\rd"]),
-    ],
-)
-def test_lines_end_in_line_feeds_only(text, lines):
-    assert split_lines(text) == lines
 
 
 @pytest.mark.parametrize(

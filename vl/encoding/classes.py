@@ -6,9 +6,9 @@ from pathlib import Path
 
 from vl.data.files import first_few
 from vl.data.labelled.folders import unique_classes
+from vl.data.text_files import text_lines
 from vl.data.words.label_lists import read_class
 from vl.data.words.labels import LabelIndex
-from vl.data.words.texts import text_lines
 
 
 def read_classes(path: Path) -> tuple[str, ...]:

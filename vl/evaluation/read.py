@@ -19,7 +19,8 @@ from vl.data.captions.captions import (
     select_split,
 )
 from vl.data.errors import FormatError
-from vl.data.files import decode_text, json_type, parse_json, split_lines, write_text
+from vl.data.files import json_type, parse_json, write_text
+from vl.data.text_files import decode_text, split_lines
 
 STDIN = Path("-")
 
@@ -154,10 +155,10 @@ def detect_format(text: str, path: Path) -> CaptionFormat:
 
 
 def read_text(path: Path) -> str:
-    """Read a text file, decompressed if it is gzip; ``-`` is standard input.
+    """Read a text file as ``vl.data.text_files`` does; ``-`` is standard input.
 
     Raises:
-        FormatError: it is not UTF-8, or a broken gzip.
+        FormatError: it is not text.
         OSError: it cannot be read.
     """
     return decode_text(path, sys.stdin.buffer.read() if path == STDIN else path.read_bytes())

@@ -16,8 +16,9 @@ from gensim.models import KeyedVectors, Phrases, Word2Vec
 
 from vl.data.errors import FormatError
 from vl.data.files import atomic_write
+from vl.data.text_files import text_lines
 from vl.data.words.phrases import Phrase, PhraseJoiner
-from vl.data.words.texts import plain_words, text_lines
+from vl.data.words.texts import plain_words
 from vl.labelling.recipe import PhraseDetection, Word2VecSettings
 from vl.terminal import ProgressBar
 
@@ -121,7 +122,7 @@ def read_corpus(paths: Sequence[Path], folder: Path) -> TokenCorpus:
     """Tokenize texts into words in lower case.
 
     Args:
-        paths: see ``vl.data.words.texts.text_lines``.
+        paths: see ``vl.data.text_files.text_lines``.
         folder: of the corpus.
 
     Raises:
@@ -209,7 +210,7 @@ def train_word_vectors(
     """Train word vectors on texts and save them in word2vec's format.
 
     Args:
-        texts: see ``vl.data.words.texts.text_lines``.
+        texts: see ``vl.data.text_files.text_lines``.
         output: the file of vectors.
         settings: of word2vec.
         phrases: terms of several words that become one word.

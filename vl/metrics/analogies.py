@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from vl.data.errors import FormatError
-from vl.data.words.texts import text_lines
+from vl.data.text_files import text_lines
 from vl.data.words.vectors import WordVectors
 
 Analogy = tuple[str, str, str, str]

@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from vl.data.errors import FormatError
-from vl.data.files import atomic_write, decode_text, parse_json
+from vl.data.files import atomic_write, read_json
 from vl.metrics.ngrams import MAX_ORDER, CaptionCorpus, Ints, NgramTable, starts_group
 from vl.metrics.score import Floats, Score, mean_score
 
@@ -97,7 +97,7 @@ def read_frequencies(path: Path | str) -> DocumentFrequencies:
         OSError: the file cannot be read.
     """
     path = Path(path)
-    content = parse_json(path, decode_text(path, path.read_bytes()))
+    content = read_json(path)
     if not isinstance(content, dict) or {**content, **_HEADER} != content:
         raise FormatError(path, f"expected an object with {json.dumps(_HEADER)}")
     if unequal := content.keys() ^ {*_HEADER, "num_images", "ngrams"}:

@@ -1,6 +1,6 @@
 """Files of word vectors: word2vec's two formats and GloVe's, detected from the content.
 
-gensim's readers are not used: they silently keep one of two vectors of a word and ignore words
+gensim's readers are not used: they silently keep one of two vectors of a word, ignore words
 beyond the header's count, broadcast a line with a single number, and name no line in errors.
 """
 
@@ -8,15 +8,16 @@ import logging
 import re
 import shlex
 import struct
+from array import array
 from pathlib import Path
 from typing import IO, NamedTuple
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import ArrayLike, NDArray
 
 from vl.data.errors import FormatError
 from vl.data.files import first_few
-from vl.data.text_files import open_text
+from vl.data.text_files import NOT_UTF_8, open_text
 
 _log = logging.getLogger(__name__)
 _HEADER = re.compile(rb"\s*(\d{1,15})[ \t]+(\d{1,15})\s*")
@@ -24,6 +25,8 @@ _HEAD = 1 << 16  # bytes for detecting the format
 _BLOCK = 1 << 20  # bytes read at a time
 _ROWS = 256  # rows normalized at a time
 _MAX_WORD = 4096  # bytes
+_MAX_BAD_SHARE, _MAX_BAD = 0.01, 10  # records that may be left out: the larger of the two
+_NAMED = 3  # records in a warning
 _FASTTEXT = struct.pack("<i", 793712314)  # FASTTEXT_FILEFORMAT_MAGIC_INT32 in its source
 _NUMPY = b"\x93NUMPY"  # numpy.lib.format
 _ARRAY = re.compile(r"(.+?)(?:\.wv)?\.(?:vectors|syn0)\w*\.npy")  # gensim's suffix of a large array
@@ -42,12 +45,18 @@ def read_word_file(path: Path, *, limit: int | None = None) -> WordFile:
 
     Args:
         path: word2vec's binary or text format, or GloVe's text, which has no header; perhaps
-            compressed.
+            compressed. Text as ``vl.data.text_files`` reads it.
         limit: read only the first words; the rest of the file is not checked.
 
+    Returns:
+        Without bad records, each named in one warning: another width, a word that is missing or
+        not UTF-8, something that is no finite number. Of a word that is there twice, as in
+        glove.840B.300d, the first vector counts. Zero vectors are left out too.
+
     Raises:
-        FormatError: the file has another format, is truncated, has two vectors of a word, rows of
-            different lengths, a number that is not finite, or a header that does not match.
+        FormatError: the file has another format, which the first record tells, or is truncated,
+            its header does not match, or more than 1 % of its records are bad (of less than 1,000:
+            more than 10, or more than half).
         OSError: the file cannot be read.
     """
     layout = _detect_layout(path)
@@ -57,22 +66,13 @@ def read_word_file(path: Path, *, limit: int | None = None) -> WordFile:
     except (MemoryError, ValueError) as error:
         problem = f"{count} words of {layout.width} numbers do not fit into memory"
         raise FormatError(path, problem, record="line 1" if layout.header else None) from error
-    reader = _Reader(path, layout)
-    with path.open("rb") as raw, open_text(raw, lambda: reader.record(len(reader.rows))) as file:
+    reader = _Reader(path, layout, matrix)
+    with path.open("rb") as raw, open_text(raw, lambda: reader.record) as file:
         if layout.header:
             file.readline()
         read = reader.read_binary if layout.binary else reader.read_text
-        read(file, matrix, rest=limit is None)
-    words = list(reader.rows)
-    is_zero = _normalize(matrix, words, reader) == 0
-    if is_zero.any():  # files for other uses are padded with them
-        zeros = [word for word, zero in zip(words, is_zero) if zero]
-        _log.warning("%s: left out: %d zero vectors: %s", path, len(zeros), first_few(zeros))
-        if is_zero.all():
-            raise FormatError(path, "all its vectors are zero")
-        words = [word for word, zero in zip(words, is_zero) if not zero]
-        matrix = matrix[~is_zero]
-    return WordFile(words, matrix)
+        read(file, rest=limit is None)
+    return reader.finish()
 
 
 class _Layout(NamedTuple):
@@ -83,74 +83,161 @@ class _Layout(NamedTuple):
 
 
 class _Reader:
-    """Reads words and vectors of one of the formats."""
+    """Reads words and vectors of one of the formats into a matrix, good ones only."""
 
-    def __init__(self, path: Path, layout: _Layout) -> None:
-        self.rows: dict[str, int] = {}  # of the words so far
+    def __init__(self, path: Path, layout: _Layout, matrix: NDArray[np.float32]) -> None:
+        self._rows: dict[str, int] = {}  # of the words so far
         self._path = path
         self._layout = layout
+        self._matrix = matrix
+        self._number = 0  # of the record being read, from 1: its line, or its place among the words
+        self._numbers = array("q")  # the record of each row
+        self._bad: list[FormatError] = []
+        self._twice: list[str] = []
+        # A few of a small file; of a large one a share: beyond it the format is another one.
+        num_words = layout.num_words
+        self._max_bad = max(int(_MAX_BAD_SHARE * num_words), min(_MAX_BAD, num_words // 2))
 
-    def record(self, row: int) -> str:
-        """The name of a row in errors."""
-        layout = self._layout
-        return f"word {row + 1}" if layout.binary else f"line {row + 1 + layout.header}"
+    @property
+    def record(self) -> str:
+        """The name of the record being read, in errors."""
+        return self._name(self._number)
 
-    def error(self, row: int, problem: str) -> FormatError:
-        return FormatError(self._path, problem, record=self.record(row))
-
-    def read_binary(self, file: IO[bytes], matrix: NDArray[np.float32], *, rest: bool) -> None:
-        count, size = matrix.shape
+    def read_binary(self, file: IO[bytes], *, rest: bool) -> None:
+        count, size = self._layout.num_words, self._layout.width
+        header = f"the header says {count} words of {size} numbers"
         buffer, offset = b"", 0
-        for row in range(count):
+        for self._number in range(1, count + 1):
+            if self._full:
+                return
             while (space := buffer.find(b" ", offset)) < 0 or len(buffer) < space + 1 + 4 * size:
                 if space < 0 and len(buffer) - offset > _MAX_WORD:
-                    raise self.error(row, f"no word, or the header's size {size} is wrong")
+                    raise self._error(f"no word, or the header's size {size} is wrong")
                 # Doubled, as a wrong header's huge row would take forever block by block.
                 more = file.read(max(_BLOCK, len(buffer) - offset))
                 if not more:
-                    header = f"the header says {count} words of {size} numbers"
-                    raise self.error(row, f"the file ends here, but {header}")
+                    raise self._error(f"the file ends here, but {header}")
                 buffer, offset = buffer[offset:] + more, 0
             # word2vec ends a vector with a line feed, gensim does not.
-            self._add(buffer[offset:space].removeprefix(b"\n"))
-            matrix[row] = np.frombuffer(buffer, "<f4", size, space + 1)
+            name = buffer[offset:space].removeprefix(b"\n")
+            self._add(name, np.frombuffer(buffer, "<f4", size, space + 1))
             offset = space + 1 + 4 * size
         if rest and (buffer[offset:] + file.read(1)).strip(b"\n"):
-            header = f"the header says {count} words of {size} numbers"
-            raise self.error(count, f"{header}, but more follows")
+            self._number += 1
+            raise self._error(f"{header}, but more follows")
 
-    def read_text(self, file: IO[bytes], matrix: NDArray[np.float32], *, rest: bool) -> None:
-        count, size = matrix.shape
-        for row in range(count):
+    def read_text(self, file: IO[bytes], *, rest: bool) -> None:
+        count, size = self._layout.num_words, self._layout.width
+        self._number = int(self._layout.header)
+        num_records = 0
+        while num_records < count and not self._full:
             line = file.readline()
+            self._number += 1
             if not line:
-                raise self.error(row, f"the file ends here, but the header says {count} words")
+                raise self._error(f"the file ends here, but the header says {count} words")
+            if not line.strip():  # no record: `_detect_layout` does not count it either
+                self._leave_out("the line is blank")
+                continue
+            num_records += 1
             name, *numbers = line.rstrip(b" \r\n").rsplit(b" ", size)
             # GloVe's largest file has words with spaces in them, such as ". . .".
             if len(numbers) < size or (b" " in name and _is_number(name.rpartition(b" ")[2])):
-                width = len(_fields(line)) - 1
-                raise self.error(row, f"expected a word and {size} numbers, found {width}")
-            self._add(name)
+                problem = f"expected a word and {size} numbers, found {len(_fields(line)) - 1}"
+                if not line.endswith(b"\n"):
+                    problem += ", and the file ends here: it may be cut short"
+                self._leave_out(problem, first=num_records == 1)
+                continue
             try:
-                with np.errstate(over="ignore"):  # 1e39 is infinite, which is refused later
-                    matrix[row] = [float(number) for number in numbers]
-            except ValueError as error:
+                vector = [float(number) for number in numbers]
+            except ValueError:
                 field = next(number for number in numbers if not _is_number(number))
                 problem = f"{field.decode(errors='replace')!r} is not a number"
-                raise self.error(row, problem) from error
+                self._leave_out(problem, first=num_records == 1)
+                continue
+            self._add(name, vector)
         if rest and file.read(_HEAD).strip():
-            raise self.error(count, f"the header says {count} words, but more follow")
+            self._number += 1
+            raise self._error(f"the header says {count} words, but more follow")
 
-    def _add(self, name: bytes) -> None:
-        row = len(self.rows)
+    def finish(self) -> WordFile:
+        """The words and unit vectors that were read; what is left out is logged, a line a reason.
+
+        Raises:
+            FormatError: nothing is left, or too many records are bad.
+        """
+        words = list(self._rows)
+        matrix = self._matrix[: len(words)]
+        norms = _normalize(matrix)
+        for row in np.flatnonzero(~np.isfinite(norms)).tolist():
+            self._number = self._numbers[row]
+            self._leave_out(f"the vector of {words[row]!r} has a number that is not finite")
+        if self._bad:
+            some = "; ".join(f"{bad.record}: {bad.problem}" for bad in self._bad[:_NAMED])
+            more = "; ..." if len(self._bad) > _NAMED else ""
+            count = f"{len(self._bad)} bad records of {self._layout.num_words}"
+            _log.warning("%s: left out: %s: %s%s", self._path, count, some, more)
+        if self._twice:
+            some = "; ".join(self._twice[:_NAMED]) + ("; ..." if len(self._twice) > _NAMED else "")
+            problem = f"{len(self._twice)} words that are there twice, of which the first count"
+            _log.warning("%s: left out: %s: %s", self._path, problem, some)
+        zeros = [words[row] for row in np.flatnonzero(norms == 0).tolist()]
+        if zeros:  # files for other uses are padded with them
+            _log.warning(
+                "%s: left out: %d zero vectors: %s", self._path, len(zeros), first_few(zeros)
+            )
+        is_good = (norms > 0) & np.isfinite(norms)
+        if not is_good.any():
+            raise self._bad[0] if self._bad else FormatError(self._path, "all its vectors are zero")
+        if not is_good.all():
+            words = [word for word, good in zip(words, is_good, strict=True) if good]
+            matrix = matrix[is_good]
+        return WordFile(words, matrix)
+
+    @property
+    def _full(self) -> bool:
+        return len(self._rows) == len(self._matrix)
+
+    def _add(self, name: bytes, vector: ArrayLike) -> None:
+        """Append a word, if it is one and new."""
         try:
             word = name.decode()
-        except UnicodeDecodeError as error:
-            raise self.error(row, f"the word {name[:40]!r} is not UTF-8") from error
+        except UnicodeDecodeError:
+            self._leave_out(f"the word {name[:40]!r} is not UTF-8; {NOT_UTF_8}")
+            return
         if not word:
-            raise self.error(row, "the word is missing")
-        if (first := self.rows.setdefault(word, row)) != row:
-            raise self.error(row, f"{word!r} is there twice, at first in {self.record(first)}")
+            self._leave_out("the word is missing")
+            return
+        row = len(self._rows)
+        if (first := self._rows.setdefault(word, row)) != row:
+            self._twice.append(
+                f"{word!r} in {self.record}, first {self._name(self._numbers[first])}"
+            )
+            return
+        self._numbers.append(self._number)
+        with np.errstate(over="ignore"):  # 1e39 is infinite, which is left out later
+            self._matrix[row] = vector
+
+    def _leave_out(self, problem: str, *, first: bool = False) -> None:
+        """Leave the record out, or refuse the file for it.
+
+        Args:
+            problem: of the record.
+            first: it tells that the file has another format.
+        """
+        error = self._error(problem)
+        self._bad.append(error)
+        if first:
+            raise error
+        if len(self._bad) > self._max_bad:
+            count = f"{len(self._bad)} records or more are bad, too many to leave out"
+            first_bad = self._bad[0]
+            raise FormatError(self._path, f"{first_bad.problem} ({count})", record=first_bad.record)
+
+    def _error(self, problem: str) -> FormatError:
+        return FormatError(self._path, problem, record=self.record)
+
+    def _name(self, number: int) -> str:
+        return f"word {number}" if self._layout.binary else f"line {number}"
 
 
 def _detect_layout(path: Path) -> _Layout:
@@ -231,17 +318,13 @@ def _is_number(field: bytes) -> bool:
     return True
 
 
-def _normalize(
-    matrix: NDArray[np.float32], words: list[str], reader: _Reader
-) -> NDArray[np.float64]:
-    """Normalize each row in place; returns the norms, ``(V,)``."""
+def _normalize(matrix: NDArray[np.float32]) -> NDArray[np.float64]:
+    """Normalize each row in place; returns the norms, ``(V,)``, of which some may not be finite."""
     norms = np.empty(len(matrix))
     for start in range(0, len(matrix), _ROWS):
         rows = slice(start, start + _ROWS)
-        with np.errstate(invalid="ignore"):  # some NaNs warn; all are refused below
+        with np.errstate(invalid="ignore"):  # some NaNs warn
             block = matrix[rows].astype(np.float64)  # squares of 1e30 overflow float32
             norms[rows] = np.sqrt((block**2).sum(1))
-        for row in (np.flatnonzero(~np.isfinite(norms[rows])) + start).tolist():
-            raise reader.error(row, f"the vector of {words[row]!r} has a number that is not finite")
-        matrix[rows] = block / np.where(norms[rows] > 0, norms[rows], 1)[:, None]
+            matrix[rows] = block / np.where(norms[rows] > 0, norms[rows], 1)[:, None]
     return norms

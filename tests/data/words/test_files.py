@@ -4,6 +4,7 @@ import bz2
 import gzip
 import logging
 import lzma
+import re
 import struct
 import subprocess
 import tracemalloc
@@ -137,28 +138,19 @@ BROKEN = [  # content, record, key word
     (b"999999999999999 999999999999999\na 1\n", "line 1", "memory"),
     (b"3 2\na 1 2\nb 3 4\n", "line 4", "ends"),
     (b"1 2\na 1 2\nb 3 4\n", "line 3", "more"),
-    (b"2 2\na 1 2\nb 3\n", "line 3", "2 numbers, found 1"),
-    (b"2 2\na 1 2\nb 3 4 5\n", "line 3", "2 numbers, found 3"),
     (b"2 3\na 1 2\nb 3 4\n", "line 2", "3 numbers, found 2"),
-    (b"a 1 2\nb 3\n", "line 2", "2 numbers, found 1"),
-    (b"a 1 2\nb 3 4 5\n", "line 2", "2 numbers, found 3"),
-    (b"a 1 2\n\nb 3 4\n", "line 2", "2 numbers, found 0"),
-    (b"a 1 2\nb 3 x\n", "line 2", "'x'"),
-    (b"a 1 2\nb  4\n", "line 2", "''"),
-    (b"a 1 2\nb 3 4\na 5 6\n", "line 3", "twice.* line 1"),
-    (b"2 2\na 1 2\nb nan 4\n", "line 3", "'b'.* finite"),
-    (b"a 1 2\nb 3 1e39\n", "line 2", "'b'.* finite"),
-    (b"a 1 2\n 3 4\n", "line 2", "missing"),
-    (b"a 1 2\ncaf\xe9 3 4\n", "line 2", "UTF-8"),
-    (b"1 2\ncaf\xe9 3 4\n", "line 2", "UTF-8"),
+    (b"1 2\ncaf\xe9 3 4\n", "line 2", "UTF-8.*iconv"),
+    (b"1 2\na nan 4\n", "line 2", "'a'.* finite"),
+    (b"a 1 2\nb x 3\nc 4 5\nd 6 x\ne 1\n", "line 2", "'x'.*3 records.* bad"),
+    (b"a 1 x\nb 3 4\n", "line 1", "'x'"),  # the first record tells another format
+    (b"a 1\n" + b"b 3 4\n" * 9, "line 2", "found 2.*6 records.* bad"),
+    (b"w 1 2\n" * 2000 + b"caf\xe9 1 2\n" * 21, "line 2001", "UTF-8.*21 records"),
     (b"a 0 0\nb 0 0\n", None, "zero"),
     (b"2 3\na " + ROW, "word 2", "ends"),
     (b"2 3\na " + ROW + b"b " + ROW[:-1], "word 2", "ends"),
     (b"1 3\na " + ROW + b"b " + ROW, "word 2", "more"),
-    (b"2 3\na " + ROW + b"a " + ROW, "word 2", "twice.* word 1"),
     (b"1 3\na " + struct.pack("<3f", 1, 2, float("nan")), "word 1", "'a'.* finite"),
     (b"1 1\na \x01\0\x80\x7f", "word 1", "finite"),  # a NaN of which NumPy warns
-    (b"2 3\na " + ROW + b" " + ROW, "word 2", "missing"),
     (b"1 3\n\xe9 " + ROW, "word 1", "UTF-8"),
     (b"1 2\na " + bytes(9000), "word 2", "more"),  # another size than the header's
     (b"2 3\na " + ROW + b"\x01" * 9000, "word 2", "size 3"),
@@ -172,6 +164,102 @@ def test_refuses_broken_files(tmp_path, content, record, key_word):
     with pytest.raises(FormatError, match=key_word) as caught:
         read_word_file(path)
     assert (caught.value.path, caught.value.record) == (path, record)
+
+
+GOOD = b"a 1 2\n", b"b 3 4\n", b"c 5 6\n"
+FLAWED = [  # a record, key word of its warning
+    (b"d 3\n", "line 2: expected a word and 2 numbers, found 1"),
+    (b"d 3 4 5\n", "line 2: expected a word and 2 numbers, found 3"),
+    (b"\n", "line 2: the line is blank"),
+    (b"d 3 x\n", "line 2: 'x' is not a number"),
+    (b"d  4\n", "line 2: '' is not a number"),
+    (b"d nan 4\n", "line 2: the vector of 'd' .*finite"),
+    (b"d 3 1e39\n", "line 2: the vector of 'd' .*finite"),
+    (b" 3 4\n", "line 2: the word is missing"),
+    (b"caf\xe9 3 4\n", "line 2: the word .* not UTF-8; `iconv"),
+]
+
+
+@pytest.mark.parametrize("header", [False, True])
+@pytest.mark.parametrize(("record", "warning"), FLAWED)
+def test_a_bad_record_costs_itself_alone(tmp_path, caplog, record, warning, header):
+    path = tmp_path / "words"
+    content = GOOD[0] + record + b"".join(GOOD[1:])
+    num_records = 4 - (not record.strip())
+    path.write_bytes(f"{num_records} 2\n".encode() * header + content)
+    words, matrix = read_word_file(path)
+    assert words == ["a", "b", "c"]
+    np.testing.assert_allclose(matrix, unit(np.arange(1, 7.0).reshape(3, 2)), atol=1e-7)
+    (message,) = caplog.messages
+    warning = warning.replace("line 2", "line 3") if header else warning
+    assert re.search(rf"words: left out: 1 bad records of {num_records}: {warning}", message)
+
+
+def test_text_that_may_be_cut_short_says_so(tmp_path, caplog):
+    (tmp_path / "words").write_bytes(b"".join(GOOD) + b"d 7")
+    assert read_word_file(tmp_path / "words").words == ["a", "b", "c"]
+    assert "line 4: expected a word and 2 numbers, found 1, and the file ends here" in caplog.text
+
+
+@pytest.mark.parametrize("layout", FORMATS)
+def test_of_a_word_that_is_there_twice_the_first_counts(tmp_path, caplog, layout):
+    """As in glove.840B.300d."""
+    words = ["the", "rare", "of", "rare", "and", "the"]
+    vectors = random_vectors([f"w{n}" for n in range(6)])
+    content = write(vectors, tmp_path / "words", layout).read_bytes()
+    for number, word in enumerate(words):
+        content = content.replace(f"w{number} ".encode(), f"{word} ".encode())
+    (tmp_path / "words").write_bytes(content)
+    read, matrix = read_word_file(tmp_path / "words")
+    assert read == ["the", "rare", "of", "and"]
+    np.testing.assert_allclose(matrix, unit(vectors.vectors[[0, 1, 2, 4]]), atol=1e-6)
+    (message,) = (text for text in caplog.messages if "left out" in text)  # the other is gensim's
+    first, second = {"glove": (2, 4), "text": (3, 5), "binary": (2, 4)}[layout]
+    unit_name = "word" if layout == "binary" else "line"
+    assert "2 words that are there twice, of which the first count" in message
+    assert f"'rare' in {unit_name} {second}, first {unit_name} {first}; 'the' in" in message
+
+
+@pytest.mark.parametrize(
+    ("bad", "warning"),
+    [
+        (b"\xe9 " + ROW, "word 2: the word .* not UTF-8"),
+        (b" " + ROW, "word 2: the word is missing"),
+        (b"d " + struct.pack("<3f", 1, 2, float("nan")), "word 2: the vector of 'd' .*finite"),
+    ],
+)
+def test_a_bad_record_of_a_binary_file_costs_itself_alone(tmp_path, caplog, bad, warning):
+    (tmp_path / "words").write_bytes(b"3 3\na " + ROW + bad + b"b " + ROW)
+    assert read_word_file(tmp_path / "words").words == ["a", "b"]
+    assert re.search(f"1 bad records of 3: {warning}", caplog.text)
+
+
+def test_one_record_in_a_hundred_may_be_bad(tmp_path, caplog):
+    lines = [f"w{n} {n + 1} 2\n" for n in range(2000)]
+    for n in range(19, 2000, 100):
+        lines[n] = f"w{n} 3\n"
+    (tmp_path / "words").write_text("".join(lines))
+    assert len(read_word_file(tmp_path / "words").words) == 1980
+    assert "20 bad records of 2000: line 20:" in caplog.text
+    assert caplog.text.count("expected") == 3
+
+
+def test_limit_counts_good_words(tmp_path):
+    (tmp_path / "words").write_bytes(GOOD[0] + b"x 1\n" + GOOD[0] + GOOD[1] + GOOD[2])
+    assert read_word_file(tmp_path / "words", limit=2).words == ["a", "b"]
+
+
+@pytest.mark.parametrize("header", ["", "2 2\n"])
+@pytest.mark.parametrize(
+    ("encoding", "end"),
+    [("utf-8-sig", "\n"), ("utf-16", "\r\n"), ("utf-8", "\r"), ("utf-8-sig", "\r\n")],
+)
+def test_text_as_editors_save_it(tmp_path, encoding, end, header):
+    text = f"{header}café 3 4\n漢字 1 0\n".replace("\n", end)
+    (tmp_path / "words").write_bytes(text.encode(encoding))
+    words, matrix = read_word_file(tmp_path / "words")
+    assert words == ["café", "漢字"]
+    np.testing.assert_allclose(matrix, [[0.6, 0.8], [1, 0]], atol=1e-7)
 
 
 @pytest.mark.parametrize("layout", FORMATS)

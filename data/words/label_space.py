@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from vl.data.words.vectors import LOOKUP_RULES, Coverage, Lookup, WordVectors
-from vl.data.words.word_forms import plurals, singulars
+from vl.data.words.word_forms import number_forms
 from vl.data.words.wordnet import WordNet
 
 Synonyms = Literal["first", "mean"]
@@ -245,7 +245,7 @@ class LabelSpace:
         name = " ".join(term.split()).casefold()
         if not name:
             return []
-        for form in (name, *singulars(name), *plurals(name)):
+        for form in (name, *number_forms(name)):
             if form in self._synsets_of:
                 return self._synsets_of[form]
         return []

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from vl.data.words.files import read_word_file
 from vl.data.words.texts import synonyms
-from vl.data.words.word_forms import fold_spelling, plurals, singulars
+from vl.data.words.word_forms import fold_spelling, number_forms
 
 LookupRule = Literal["phrase", "spelling", "number", "words", "compound", "part", "none"]
 LOOKUP_RULES: dict[LookupRule, str] = {
@@ -166,7 +166,7 @@ class WordVectors:
             yield "spelling", row
         *before, last = phrase.lower().split("_")
         last = last.removesuffix("'s")
-        for form in (last, *plurals(last), *singulars(last)):
+        for form in (last, *number_forms(last)):
             row = self._by_spelling("_".join([*before, form]))
             if row is not None:
                 yield "number", row

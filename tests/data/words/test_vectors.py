@@ -38,6 +38,7 @@ LOOKUPS = [  # words with vectors, label, rule, words of its vector, index of th
     ("the carpenters_kit", "carpenter\u2019s kit", "spelling", "carpenters_kit", 0),
     ("tee-shirt teeshirt", "tee shirt", "spelling", "tee-shirt", 0),  # the more frequent one
     ("wombats the", "wombat", "number", "wombats", 0),
+    ("ramses ram", "rams", "number", "ram", 0),
     ("wombat the", "Wombats", "number", "wombat", 0),
     ("golden_retrievers golden", "golden retriever", "number", "golden_retrievers", 0),
     ("fireman men", "firemen", "number", "fireman", 0),

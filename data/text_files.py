@@ -15,7 +15,7 @@ import lzma
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from io import BufferedReader, BytesIO, FileIO, RawIOBase
+from io import BufferedReader, BytesIO, RawIOBase
 from pathlib import Path
 from typing import IO, Any, NamedTuple, cast
 
@@ -64,7 +64,7 @@ def decode_text(path: Path | str, content: bytes) -> str:
             mark.
     """
     if content.startswith((_GZIP, _XZ, _BZIP2, *_REFUSED)):
-        raw = BufferedReader(cast(FileIO, BytesIO(content)))
+        raw = BufferedReader(cast(Any, BytesIO(content)))
         with decompressed(raw, lambda: None, path=path) as file:
             content = file.read()
     mark = _mark(content)

@@ -1,4 +1,4 @@
-"""Reading labels: from a file with one a line, or from a flag's value.
+"""Reading labels: from a file, a line or a record each, or from a flag's value.
 
 It does not know which of them have vectors.
 """
@@ -6,19 +6,24 @@ It does not know which of them have vectors.
 import contextlib
 import errno
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError
-from vl.data.text_files import text_lines
+from vl.data.words.label_tables import (
+    DEFAULT_COLUMNS,
+    LabelColumns,
+    LabelRecord,
+    read_label_records,
+)
 from vl.data.words.labels import SYNSET_ID, Label, text_of_class
 
 Lemmas = Mapping[str, Sequence[str]]  # the words of WordNet's synsets, by id
 
 _ID_PREFIX = re.compile(rf"({SYNSET_ID.pattern})(?:[\s,]+|$)")
 _BLANK = ", \t"  # of which alone a label cannot be
-_FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".lst")
+_FILE_SUFFIXES = (".txt", ".csv", ".tsv", ".json", ".jsonl", ".lst")
 
 
 class LabelList(NamedTuple):
@@ -38,19 +43,24 @@ class LabelList(NamedTuple):
         return tuple(label.synset for label in self.labels)
 
 
-def read_labels(argument: str, *, lemmas: Lemmas | None = None) -> LabelList:
+def read_labels(
+    argument: str, *, lemmas: Lemmas | None = None, columns: LabelColumns = DEFAULT_COLUMNS
+) -> LabelList:
     """Labels from a flag's value: the name of a file, or labels separated by commas.
 
     Args:
         argument: read as a file if there is one of that name.
         lemmas: see ``read_label_file``.
+        columns: see ``read_label_file``.
 
     Raises:
         ValueError: see ``read_label_file`` and ``parse_labels``.
         OSError: see ``find_label_file``, or the file cannot be read.
     """
     path = find_label_file(argument)
-    return read_label_file(path, lemmas=lemmas) if path else parse_labels(argument, lemmas=lemmas)
+    if path is None:
+        return parse_labels(argument, lemmas=lemmas)
+    return read_label_file(path, lemmas=lemmas, columns=columns)
 
 
 def find_label_file(argument: str) -> Path | None:
@@ -84,33 +94,45 @@ def parse_labels(text: str, *, lemmas: Lemmas | None = None) -> LabelList:
     if len(text.strip().splitlines()) > 1:
         raise ValueError("the labels span several lines; give the name of a file that holds them")
     try:
-        return _read_list(text.split(","), "item", lemmas)
+        items = [LabelRecord(f"item {n}", item) for n, item in enumerate(text.split(","), 1)]
+        return _read_list(items, lemmas)
     except _ItemError as error:
         where = f"{error.item} of the labels" if error.item else repr(text)
         raise ValueError(f"{where}: {error}") from error
 
 
-def read_label_file(path: Path, *, lemmas: Lemmas | None = None) -> LabelList:
-    """The labels of a file, one a line; commas separate a label's synonyms.
+def read_label_file(
+    path: Path, *, lemmas: Lemmas | None = None, columns: LabelColumns = DEFAULT_COLUMNS
+) -> LabelList:
+    """The labels of a file, a line or a record each; commas separate a label's synonyms.
 
     A line may begin with a WordNet id, as WordNet's ``n00001740<TAB>entity`` and ImageNet's
     ``n01440764 tench, Tinca tinca`` do. Blank lines and repeated labels are left out. A label is
     repeated if its id is, or, without one, all its names: two synsets may have the same words.
 
     Args:
-        path: UTF-8, compressed or not, as ``vl.data.text_files.text_lines`` takes it.
+        path: lines, a table or JSON; see ``read_label_records``.
         lemmas: the words of WordNet's ids, for lines that are an id only.
+        columns: of a table, by their names.
 
     Raises:
-        FormatError: the file is not text, a line is an id without words, or there is no label.
+        FormatError: see ``read_label_records``; a line is an id without words, or there is no
+            label.
         OSError: the file cannot be read.
     """
+    content = read_label_records(path, columns)
     try:
-        listed = _read_list(text_lines(path), "line", lemmas)
+        listed = _read_list(content.records, lemmas)
     except _ItemError as error:
         raise FormatError(path, str(error), record=error.item) from error
+    listed = listed._replace(notes=(*content.notes, *listed.notes))
     label = listed.labels[0]
-    if len(listed.labels) == 1 and "," in label.text and not label.synset:
+    if (
+        len(content.records) == 1
+        and len(listed.labels) == 1
+        and "," in label.text
+        and not label.synset
+    ):
         note = "the only line is one label with synonyms; write each label on its own line"
         return listed._replace(notes=(*listed.notes, note))
     return listed
@@ -141,7 +163,10 @@ def read_label(text: str, *, lemmas: Lemmas | None = None) -> Label:
                 raise ValueError(f"{synset} is without words, and WordNet has no such id")
             text = ", ".join(lemmas[synset])
     if "\t" in text:
-        raise ValueError(f"a tab may only separate a WordNet id from its words, not {text!r}")
+        raise ValueError(
+            f"a tab may only separate a WordNet id from its words, not {text!r}; a table is a .tsv "
+            "whose first line names its columns"
+        )
     return Label(text, synset)
 
 
@@ -160,31 +185,32 @@ class _ItemError(ValueError):
         self.item = item
 
 
-def _read_list(texts: Iterable[str], unit: str, lemmas: Lemmas | None) -> LabelList:
+def _read_list(records: Sequence[LabelRecord], lemmas: Lemmas | None) -> LabelList:
     """The labels of lines or items, without empty and repeated ones."""
     labels: list[Label] = []
-    first_of: dict[str | tuple[str, ...], int] = {}  # by id or names, where a label came first
-    empty: list[int] = []
+    first_of: dict[str | tuple[str, ...], str] = {}  # by id or names, where a label came first
+    empty: list[str] = []
     repeated: list[str] = []
-    for index, text in enumerate(texts, 1):
+    for record, text in records:
         if not text.strip().strip(_BLANK):
-            empty.append(index)
+            empty.append(record)
             continue
         try:
             label = read_label(text, lemmas=lemmas)
         except ValueError as error:
-            raise _ItemError(str(error), f"{unit} {index}") from error
-        first = first_of.setdefault(label.synset or label.names, index)
-        if first == index:
+            raise _ItemError(str(error), record) from error
+        first = first_of.setdefault(label.synset or label.names, record)
+        if first == record:
             labels.append(label)
         else:
             name = label.synset or label.text
-            repeated.append(f"{name!r} in {unit} {index}, the same as {unit} {first}")
+            repeated.append(f"{name!r} in {record}, the same as {first}")
     if not labels:
         raise _ItemError("there is no label in it")
     notes = []
     if empty:
-        notes.append(f"left out: empty {unit}s ({len(empty)}), first {unit} {empty[0]}")
+        unit = empty[0].partition(" ")[0]
+        notes.append(f"left out: empty {unit}s ({len(empty)}), first {empty[0]}")
     if repeated:
         notes.append(f"left out: repeated labels ({len(repeated)}), first {repeated[0]}")
     return LabelList(tuple(labels), tuple(notes))

@@ -6,21 +6,22 @@ from pathlib import Path
 
 from vl.data.files import first_few
 from vl.data.labelled.folders import unique_classes
-from vl.data.text_files import text_lines
 from vl.data.words.label_lists import read_class
+from vl.data.words.label_tables import DEFAULT_COLUMNS, LabelColumns, read_label_records
 from vl.data.words.labels import LabelIndex
 
 
-def read_classes(path: Path) -> tuple[str, ...]:
-    """A classifier's classes from a text file: one a line, in the order of the outputs.
+def read_classes(path: Path, columns: LabelColumns = DEFAULT_COLUMNS) -> tuple[str, ...]:
+    """A classifier's classes from a file of labels, in the order of the outputs.
 
     A class may begin with its WordNet id, as in ImageNet's ``n01440764 tench, Tinca tinca``.
 
     Raises:
-        FormatError: the file is not text or has no classes, or a line is empty or repeated.
+        FormatError: see ``read_label_records``; the file has no classes, or a line is empty or
+            repeated.
         OSError: the file cannot be read.
     """
-    lines = [line.strip() for line in text_lines(path)]
+    lines = [record.text.strip() for record in read_label_records(path, columns).records]
     while lines and not lines[-1]:
         lines.pop()
     return unique_classes(path, lines)

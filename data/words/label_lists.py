@@ -31,6 +31,7 @@ class LabelList(NamedTuple):
 
     labels: tuple[Label, ...]
     notes: tuple[str, ...] = ()  # a sentence for each reason to leave something out
+    num_left_out: int = 0  # records that are empty or repeated
 
     @property
     def texts(self) -> tuple[str, ...]:
@@ -213,4 +214,4 @@ def _read_list(records: Sequence[LabelRecord], lemmas: Lemmas | None) -> LabelLi
         notes.append(f"left out: empty {unit}s ({len(empty)}), first {empty[0]}")
     if repeated:
         notes.append(f"left out: repeated labels ({len(repeated)}), first {repeated[0]}")
-    return LabelList(tuple(labels), tuple(notes))
+    return LabelList(tuple(labels), tuple(notes), len(empty) + len(repeated))

@@ -6,6 +6,7 @@ separated by commas. It does not know which labels are the same.
 
 import csv
 import re
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any, NamedTuple
 
 from vl.data.errors import FormatError
 from vl.data.files import first_few, json_type, parse_json
-from vl.data.text_files import read_text, split_lines
+from vl.data.text_files import split_lines, text_lines
 from vl.data.words.labels import SYNSET_ID
 
 _COMPRESSED = (".gz", ".xz", ".bz2")
@@ -72,7 +73,7 @@ def read_label_records(path: Path, columns: LabelColumns = DEFAULT_COLUMNS) -> L
             labels, two of one name, or a row with more cells than columns.
         OSError: the file cannot be read.
     """
-    text = read_text(path)
+    text = "".join(text_lines(path, max_line=sys.maxsize))  # its errors name the line
     suffix = next((s for s in map(str.lower, path.suffixes[::-1]) if s not in _COMPRESSED), "")
     if suffix in (".json", *_JSON_LINES) or _BEGINS_AS_JSON.match(text):
         return _records(_json_rows(path, text, columns, lines=suffix in _JSON_LINES))
@@ -104,11 +105,9 @@ class _Row(NamedTuple):
 def _records(rows: Iterator[_Row]) -> LabelRecords:
     records, other_ids, parents = [], [], []
     for row in rows:
-        names = [name for name in (row.label, *row.synonyms) if name]
-        if row.label or not row.synonyms:
-            text = ", ".join(" ".join(name.split()) for name in names)
-        else:
-            text = ""  # left out as an empty label
+        names = filter(None, (row.label, *row.synonyms))
+        # Without a label it is left out as empty, or has the words of its id.
+        text = ", ".join(" ".join(name.split()) for name in names) if row.label else ""
         if SYNSET_ID.fullmatch(row.id):
             text = f"{row.id} {text}"
         elif row.id and row.id != row.label:
@@ -128,8 +127,9 @@ def _records(rows: Iterator[_Row]) -> LabelRecords:
 def _names_columns(line: str, columns: LabelColumns) -> bool:
     """Whether a line is the header of a table, in a file whose suffix does not tell."""
     cells = [cell.strip().casefold() for cell in re.split(r"[\t,;]", line)]
-    known = {name.casefold() for name in (*vars(columns).values(), _UNUSED)}
-    return len(cells) > 1 and columns.label_column.casefold() in cells and known.issuperset(cells)
+    label, *others = columns.label_column, columns.id_column, columns.synonyms_column, _UNUSED
+    known = {name.casefold() for name in (label, *others)}
+    return len(cells) > 1 and label.casefold() in cells and known.issuperset(cells)
 
 
 def _table_rows(
@@ -145,8 +145,11 @@ def _table_rows(
         delimiters, head = match[1], lines[1][1] if len(lines) > 1 else ""
         lines.pop(0)
     delimiter = max(delimiters, key=lambda character: _splits(head, character, columns))
-    reader = csv.reader((f"{line}\n" for _, line in lines), delimiter=delimiter, strict=True)
+    reader = csv.reader(
+        (f"{line}\n" for _, line in lines), delimiter=delimiter, strict=True, skipinitialspace=True
+    )
     header: list[str] | None = None
+    without_header = SYNSET_ID.fullmatch(head.split(delimiter)[0].strip()) is not None
     begin = 0
     while True:
         record = f"line {lines[begin][0]}" if begin < len(lines) else "the end"
@@ -158,17 +161,18 @@ def _table_rows(
             return
         begin = reader.line_num
         if header is None:
-            if SYNSET_ID.fullmatch(cells[0]):
+            if without_header:
                 header = [columns.id_column, columns.label_column]
             else:
                 header = _header(path, cells, columns, record)
                 continue
+        if without_header:
+            has_id = not cells or SYNSET_ID.fullmatch(cells[0])
+            synset, names = (cells[:1], cells[1:]) if has_id else ([""], cells)
+            cells = [*synset, ", ".join(filter(None, names))]
         if len(cells) > len(header) and any(cells[len(header) :]):
-            if header == [columns.id_column, columns.label_column]:  # id, word, synonyms
-                cells[1:] = [", ".join(filter(None, cells[1:]))]
-            else:
-                problem = f"{len(cells)} cells, but {len(header)} columns: quote what has commas"
-                raise FormatError(path, problem, record=record)
+            problem = f"{len(cells)} cells, but {len(header)} columns: quote what has commas"
+            raise FormatError(path, problem, record=record)
         yield _row(record, dict(zip(map(str.casefold, header), cells)), columns)
 
 

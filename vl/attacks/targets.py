@@ -22,6 +22,7 @@ from vl.data.choices import Resize
 from vl.data.files import first_few
 from vl.data.images.crops import crops_without_flips
 from vl.data.words.label_lists import read_labels
+from vl.data.words.label_tables import DEFAULT_COLUMNS, LabelColumns
 from vl.data.words.labels import Label, LabelIndex
 from vl.decoders import constraints
 from vl.encoding import encoder_file
@@ -42,12 +43,14 @@ def load_target_model(
     path: Path,
     *,
     labels: str | None = None,
+    columns: LabelColumns = DEFAULT_COLUMNS,
     resize: Resize | None = None,
     device: torch.device | str = "cpu",
 ) -> TargetModel:
     """Load a labeller, a captioner or a trained encoder.
 
-    A labeller needs ``labels``, its candidates: separated by commas or in a file, one a line.
+    A labeller needs ``labels``, its candidates: separated by commas or in a file,
+    as ``read_label_records`` takes it.
     ``resize`` is of an encoder alone; center-crop by default.
 
     Raises:
@@ -67,7 +70,7 @@ def load_target_model(
         return TargetCaptioner(Captioner.load(path, device=device))
     if labels is None:
         raise ValueError(f"{path} is a labeller and requires candidate labels (--labels)")
-    return _load_labeller(path, labels, device)
+    return _load_labeller(path, labels, columns, device)
 
 
 class TargetLabeller:
@@ -257,10 +260,13 @@ class TargetClassifier:
         return [{"probability": probability} for probability in probabilities]
 
 
-def _load_labeller(path: Path, labels: str, device: torch.device | str) -> TargetLabeller:
+def _load_labeller(
+    path: Path, labels: str, columns: LabelColumns, device: torch.device | str
+) -> TargetLabeller:
     labeller = Labeller.load(path, device=device)
     wordnet = labeller.space.wordnet
-    label_list = read_labels(labels, lemmas=None if wordnet is None else wordnet.lemmas())
+    lemmas = None if wordnet is None else wordnet.lemmas()
+    label_list = read_labels(labels, lemmas=lemmas, columns=columns)
     for note in label_list.notes:
         _log.info("labels: %s", note)
     candidates = labeller.candidates(label_list.labels)

@@ -12,6 +12,7 @@ import tyro
 from vl.commands.options import DeviceOptions
 from vl.data.bounds import InputFile, OutputPng, PositiveInt, Probability
 from vl.data.choices import Resize
+from vl.data.words.label_tables import LabelColumns
 
 if TYPE_CHECKING:
     from vl.attacks.sheet import Row  # needs PyTorch
@@ -20,7 +21,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class AttackRun(DeviceOptions):
+class AttackRun(DeviceOptions, LabelColumns):
     """Attack images with the fast gradient sign method, and write the adversarial images.
 
     Prints three tab-separated lines an image: path, stage, the model's output, its confidence in
@@ -40,7 +41,7 @@ class AttackRun(DeviceOptions):
     target: str | None = None
     """Label, class or sentence to aim at; untargeted by default."""
     labels: str | None = None
-    """Candidate labels of a labeller: separated by commas, or a file with one a line."""
+    """Candidate labels of a labeller: separated by commas, or a file, as in `vl label`."""
     resize: Resize | None = None
     """Resize mode of an encoder, as in `vl evaluate-encoder`; center-crop by default."""
     epsilon: Probability = 0.007
@@ -75,6 +76,7 @@ def run(flags: AttackRun) -> int:
     model = load_target_model(
         flags.model,
         labels=flags.labels,
+        columns=flags,
         resize=flags.resize,
         device=devices.resolve_device(flags.device),
     )

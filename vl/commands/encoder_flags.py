@@ -11,6 +11,7 @@ import tyro
 from vl.commands.options import DeviceOptions
 from vl.data.bounds import HeldOutFraction, InputFile, InputPath
 from vl.data.choices import AutoPrecision
+from vl.data.words.label_tables import LabelColumns
 from vl.encoding.config import EncoderTrainingConfig
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True, kw_only=True)
-class EncoderDataFlags(DeviceOptions, EncoderTrainingConfig):
+class EncoderDataFlags(DeviceOptions, EncoderTrainingConfig, LabelColumns):
     """Where images come from, where the encoder goes, and how it is trained."""
 
     data: tyro.conf.Positional[InputPath]
@@ -69,7 +70,7 @@ def started(flags: EncoderDataFlags, *, steps: bool = True) -> "Iterator[Encoder
             development_share=flags.development_share,
             seed=flags.seed,
             quiet=not processes.first,
-            classes=read_classes(flags.classes) if flags.classes else (),
+            classes=read_classes(flags.classes, flags) if flags.classes else (),
         )
         precision = resolve_precision(flags.precision, processes.device)
         if processes.first:

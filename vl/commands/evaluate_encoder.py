@@ -10,6 +10,7 @@ import tyro
 from vl.commands.options import DeviceOptions
 from vl.data.bounds import InputFile, InputPath, NonNegativeInt, OutputPng, PositiveInt
 from vl.data.choices import AutoEngine, AutoPrecision, CropCount, Resize
+from vl.data.words.label_tables import LabelColumns
 
 if TYPE_CHECKING:
     from vl.encoding.encoder_file import TrainedEncoder
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EncoderEvaluation(DeviceOptions):
+class EncoderEvaluation(DeviceOptions, LabelColumns):
     """Evaluate an encoder, or several averaged: top-1 and top-5 accuracy, confusions.
 
     --per-class, --confusion-matrix, --confused-pairs and --output are for the last of --crops.
@@ -118,7 +119,7 @@ def _models(flags: EncoderEvaluation) -> "dict[str, TrainedEncoder]":
     if flags.model:
         return load_classifiers(flags.model)
     assert flags.classes is not None  # _check
-    return load_published(flags.encoder, flags.weights, flags.classes)
+    return load_published(flags.encoder, flags.weights, flags.classes, flags)
 
 
 def _record(evaluation: "Evaluation", pairs: int) -> dict[str, Any]:

@@ -9,10 +9,11 @@ import tyro
 from vl.commands.options import DeviceOptions
 from vl.data.bounds import InputFile, InputPath, OpenFraction
 from vl.data.words.label_lists import find_label_file
+from vl.data.words.label_tables import LabelColumns
 
 
 @dataclass(frozen=True)
-class EvaluateLabelsFlags(DeviceOptions):
+class EvaluateLabelsFlags(DeviceOptions, LabelColumns):
     """Evaluate a labeller: top-k accuracy, hierarchical precision, on seen and unseen labels."""
 
     images: tyro.conf.Positional[list[InputPath]]
@@ -54,6 +55,7 @@ def run(flags: EvaluateLabelsFlags) -> int:
         labeller,
         embeddings=flags.embeddings,
         labels=flags.labels,
+        columns=flags,
         csls=flags.csls,
         none_of_these=flags.none_of_these,
         wordnet=flags.wordnet,

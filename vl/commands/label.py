@@ -19,6 +19,7 @@ from vl.data.bounds import (
     PositiveInt,
 )
 from vl.data.words.label_lists import find_label_file, read_labels
+from vl.data.words.label_tables import LabelColumns
 
 if TYPE_CHECKING:
     from vl.labelling.candidates import Answer, Candidates, Prediction
@@ -35,7 +36,7 @@ _CANDIDATES = tyro.conf.create_mutex_group(required=True)
 
 
 @dataclass(frozen=True)
-class LabelFlags(BatchOptions):
+class LabelFlags(BatchOptions, LabelColumns):
     """Label images: a line for each image and label, the best first.
 
     A line has path, label, cosine and probability, separated by tabs. The labeller need not be
@@ -47,8 +48,8 @@ class LabelFlags(BatchOptions):
     model: InputFile
     """Labeller's file."""
     labels: Annotated[str | None, _CANDIDATES] = None
-    """Candidate labels: a file with one a line, perhaps behind its WordNet id; or labels separated
-    by commas."""
+    """Candidate labels: a file with one a line, perhaps behind its WordNet id, or a .csv, .tsv,
+    .json or .jsonl; or labels separated by commas."""
     nearest_words: Annotated[PositiveInt | None, _CANDIDATES] = None
     """This many of all words that have a vector, the nearest to each image."""
     top_k: PositiveInt = 5
@@ -130,7 +131,8 @@ def _candidates(flags: LabelFlags, labeller: "Labeller") -> "Candidates":
     labels = None
     if flags.labels is not None:
         wordnet = WordNet.load(flags.wordnet) if flags.wordnet else labeller.space.wordnet
-        listed = read_labels(flags.labels, lemmas=None if wordnet is None else wordnet.lemmas())
+        lemmas = None if wordnet is None else wordnet.lemmas()
+        listed = read_labels(flags.labels, lemmas=lemmas, columns=flags)
         for note in listed.notes:
             _log.info("labels: %s", note)
         labels = listed.labels

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import tyro
 
 from vl.data.bounds import InputFile, NonNegativeInt, PositiveInt
+from vl.data.words.label_tables import LabelColumns
 from vl.labelling.recipe import PhraseDetection, Word2VecSettings
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ _COMPRESSED = (".gz", ".xz", ".bz2", ".zip")
 
 
 @dataclass(frozen=True)
-class WordTraining:
+class WordTraining(LabelColumns):
     """Train word vectors on plain text; the defaults are DeViSE's where it gives one."""
 
     texts: tyro.conf.Positional[list[Path]]
@@ -50,7 +51,7 @@ def run(flags: WordTraining) -> int:
 
     phrases = set()
     if flags.labels:
-        listed = read_label_file(flags.labels)
+        listed = read_label_file(flags.labels, columns=flags)
         for note in listed.notes:
             _log.info("%s: %s", flags.labels, note)
         phrases = label_phrases(listed.texts)

@@ -20,6 +20,7 @@ from vl.data.images.crops import crops_without_flips
 from vl.data.images.decode import decode
 from vl.data.images.read_ahead import THREADS, read_or_report
 from vl.data.labelled.folders import LabelledImage
+from vl.data.words.label_tables import DEFAULT_COLUMNS, LabelColumns
 from vl.encoders.table import Network
 from vl.encoders.torchvision_features import TorchvisionFeatures
 from vl.encoding import encoder_file
@@ -202,13 +203,15 @@ def load_classifiers(paths: Sequence[Path]) -> dict[str, TrainedEncoder]:
     return models
 
 
-def load_published(name: str, weights: Path | None, classes: Path) -> dict[str, TrainedEncoder]:
+def load_published(
+    name: str, weights: Path | None, classes: Path, columns: LabelColumns = DEFAULT_COLUMNS
+) -> dict[str, TrainedEncoder]:
     """An encoder, see ``load_encoder``, with the classes of a file, see ``read_classes``.
 
     Raises:
         ValueError: the encoder has no classifier, or of another count of classes.
     """
-    names = read_classes(classes)
+    names = read_classes(classes, columns)
     encoder = load_encoder(name, weights, classifier=True)
     convolution = isinstance(encoder, TorchvisionFeatures) and not encoder.last_layer_is_linear
     if encoder.classifier is None or (weights is None and convolution):

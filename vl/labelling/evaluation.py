@@ -8,6 +8,7 @@ import numpy as np
 
 from vl.data.files import first_few
 from vl.data.words.label_lists import read_labels
+from vl.data.words.label_tables import DEFAULT_COLUMNS, LabelColumns
 from vl.data.words.labels import Label, UniqueLabels
 from vl.data.words.wordnet import WordNet
 from vl.labelling.candidates import Candidates
@@ -38,6 +39,7 @@ def evaluate_labels(
     *,
     embeddings: Path | None = None,
     labels: str | None = None,
+    columns: LabelColumns = DEFAULT_COLUMNS,
     csls: bool = False,
     none_of_these: float | None = None,
     wordnet: Path | None = None,
@@ -56,7 +58,7 @@ def evaluate_labels(
     lemmas = None if net is None else net.lemmas()
     candidates = None
     if labels is not None:
-        listed = read_labels(labels, lemmas=lemmas)
+        listed = read_labels(labels, lemmas=lemmas, columns=columns)
         candidates = listed.labels
         for note in listed.notes:
             _log.info("candidates: %s", note)

@@ -22,6 +22,7 @@ from vl.data.bounds import (
     PositiveInt,
 )
 from vl.data.choices import LabellerMethod, Precision, Resize, Schedule, Synonyms
+from vl.data.words.label_tables import LabelColumns
 
 LABELLER_FILE = "labeller.safetensors"  # in a training's folder
 
@@ -102,11 +103,11 @@ class LabelSpaceConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
-class SplitConfig:
+class SplitConfig(LabelColumns):
     """Which labels are trained on."""
 
     held_out: InputFile | None = None
-    """Labels, one a line, whose images are not used at all."""
+    """File of labels whose images are not used at all."""
     development_share: HeldOutFraction = 0.1
     """Fraction of the labels, and of the other labels' images, that validates the training and
     calibrates the labeller; 0 for no validation and no calibration."""
@@ -117,7 +118,7 @@ class ConseConfig:
     """ConSE (Norouzi et al. 2014)."""
 
     classes: InputFile | None = None
-    """Classes of the encoder's own classifier, one a line, in its order; without it ConSE trains a
+    """File of the classes of the encoder's own classifier, in its order; without it ConSE trains a
     classifier on the embeddings."""
     top_k: PositiveInt = 10
     """Labels that ConSE mixes (Norouzi et al. 2014)."""

@@ -76,7 +76,7 @@ def train_labeller(config: LabellerTraining) -> Path | None:
         projections: dict[str, Projection] = {}
         if config.method != "devise":
             with torch.random.fork_rng(devices=[]):  # the projection is initialized as without
-                projections["conse"] = make_conse(data, config.conse)
+                projections["conse"] = make_conse(data, config.conse, config.split)
         if config.method != "conse":
             vectors = data.embedded.vectors[list(data.split.training_rows)]
             devise = Devise(image_width=vectors.shape[2], width=data.space.width)

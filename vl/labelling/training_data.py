@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from vl.data.files import first_few
 from vl.data.words.label_lists import read_label_file
 from vl.data.words.label_space import LabelSpace
+from vl.data.words.label_tables import DEFAULT_COLUMNS, LabelColumns
 from vl.data.words.labels import Label, LabelIndex
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
@@ -95,7 +96,7 @@ def prepare_training_data(
     """
     if config.held_out:
         lemmas = None if space.wordnet is None else space.wordnet.lemmas()
-        embedded = embedded.without(read_label_file(config.held_out, lemmas=lemmas))
+        embedded = embedded.without(read_label_file(config.held_out, lemmas=lemmas, columns=config))
     examples = embedded.examples
     texts = [label.text for label in examples.labels]
     synsets = [label.synset for label in examples.labels]
@@ -139,7 +140,9 @@ def prepare_training_data(
     return TrainingData(embedded, split, space, torch.from_numpy(label_vectors.vectors))
 
 
-def make_conse(data: TrainingData, config: ConseConfig) -> Conse:
+def make_conse(
+    data: TrainingData, config: ConseConfig, columns: LabelColumns = DEFAULT_COLUMNS
+) -> Conse:
     """ConSE, by the encoder's own classifier or by one trained on the embeddings.
 
     Raises:
@@ -156,9 +159,10 @@ def make_conse(data: TrainingData, config: ConseConfig) -> Conse:
         solution = softmax_regression(images, targets, classes=len(labels), decay=_CONSE_DECAY)
         return _conse(solution.weight, solution.bias, data.label_vectors, top_k=config.top_k)
     wordnet = data.space.wordnet
-    listed = read_label_file(classes, lemmas=None if wordnet is None else wordnet.lemmas())
-    if listed.notes:
-        raise ValueError(f"{classes}: each line is a class of the encoder; {listed.notes[0]}")
+    lemmas = None if wordnet is None else wordnet.lemmas()
+    listed = read_label_file(classes, lemmas=lemmas, columns=columns)
+    if listed.num_left_out:
+        raise ValueError(f"{classes}: each line is a class of the encoder; {listed.notes[-1]}")
     outputs = _outputs_of(data.training_labels, LabelIndex(listed.labels))
     if not outputs:
         raise ValueError(f"{classes}: none of the training labels is in it")

@@ -83,6 +83,32 @@ def test_json_lines(model, paths, tmp_path, capsys, flags):
     assert set(json.loads(capsys.readouterr().out)) == {"path", "labels"}
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "flags"),
+    [
+        ("a.csv", "label,count\nball,3\nokapi,4\n", []),
+        ("a.tsv", "name\tcount\nball\t3\nokapi\t4\n", ["--label-column", "Name"]),
+        ("a.txt", "label,id\nball,\nokapi,\n", []),
+        ("a.jsonl", '{"name": "ball"}\n"okapi"\n', ["--label-column", "name"]),
+        ("a.txt", "\ufeff# two labels\r\nball\r\nokapi", []),
+    ],
+)
+def test_tables_and_json_have_the_labels_of_a_plain_list(
+    model, paths, tmp_path, capsys, name, content, flags
+):
+    assert run(model, paths[0], "--labels", "ball, okapi") == 0
+    expected_lines = capsys.readouterr().out
+    (tmp_path / name).write_text(content)
+    assert run(model, paths[0], "--labels", tmp_path / name, *flags) == 0
+    assert capsys.readouterr().out == expected_lines
+
+
+def test_table_without_a_column_of_labels_is_refused(model, paths, tmp_path, capsys):
+    (tmp_path / "a.csv").write_text("class,count\nball,3\n")
+    assert run(model, paths[0], "--labels", tmp_path / "a.csv") == 2
+    assert "a.csv: line 1: there is no column 'label'" in capsys.readouterr().err
+
+
 def test_senses_keep_their_ids(tmp_path, paths, capsys):
     model, coverage = tmp_path / "senses.safetensors", tmp_path / "coverage.tsv"
     labeller(LabelSpace(words(), wordnet(), hypernym_weight=0.5)).save(model)

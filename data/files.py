@@ -134,22 +134,3 @@ def escape_unprintable(text: str) -> str:
         return match[0] if match[0] == "\n" else match[0].encode("unicode_escape").decode("ascii")
 
     return UNPRINTABLE.sub(escape, text)
-
-
-def visible_files(folder: Path, *, links: list[Path] | None = None) -> Iterator[Path]:
-    """The files below a folder, without hidden ones and those in hidden folders.
-
-    Links to folders are not followed; they are appended to ``links``.
-
-    Raises:
-        OSError: a folder cannot be read.
-    """
-
-    def fail(error: OSError) -> None:
-        raise error
-
-    for parent, folders, names in os.walk(folder, onerror=fail):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        if links is not None:
-            links += filter(Path.is_symlink, (Path(parent) / name for name in folders))
-        yield from (Path(parent) / name for name in names if not name.startswith("."))

@@ -1,6 +1,7 @@
 """Images that a command line names."""
 
 import io
+import os
 from types import SimpleNamespace
 
 import pytest
@@ -25,6 +26,22 @@ def test_stdin_lists_paths(tmp_path, monkeypatch):
     content = f"{paths[1]}\r\n\n{paths[0]}\n".encode()
     monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
     assert find_inputs([type(paths[0])("-")]).files == [paths[1], paths[0]]
+
+
+def test_counts_in_one_line_what_folders_hold_beside_images(tmp_path, caplog):
+    paths = drawings(tmp_path / "a", 2)
+    for name in ("a/x.mov", "a/y.nef", "b/z.mp4", "b/c.jfif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    os.mkfifo(tmp_path / "a" / "z.jpg")
+    files, failures = find_inputs([tmp_path / "a", tmp_path / "b", tmp_path / "a" / "z.jpg"])
+    assert files == [*paths, tmp_path / "b" / "c.jfif"]
+    assert [str(error) for error in failures] == [
+        f"{tmp_path}/a/z.jpg: a named pipe; expected a file"
+    ]
+    (line,) = caplog.messages
+    assert line.startswith("left out: 1 raw photograph (NEF; ")
+    assert "2 videos (MOV, MP4; " in line and line.endswith(", 1 named pipe")
 
 
 def test_refuses_to_read_nothing(tmp_path):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
-from vl.data.images.decode import find_images
+from vl.data.images.files import LeftOut, find_images
 from vl.data.labelled.folders import LabelledImage, read_labelled_images
 
 _log = logging.getLogger(__name__)
@@ -21,7 +21,7 @@ class Inputs(NamedTuple):
 
 
 def find_inputs(paths: Iterable[Path]) -> Inputs:
-    """The image files of paths.
+    """The image files of paths; logs what is left out of folders.
 
     Args:
         paths: images, folders of images, or ``-`` for a list of paths on stdin.
@@ -29,12 +29,14 @@ def find_inputs(paths: Iterable[Path]) -> Inputs:
     Raises:
         ValueError: there is no path, or there are only folders without images.
     """
-    inputs = Inputs([], [])
+    inputs, left_out = Inputs([], []), LeftOut()
     for path in _expand_stdin(paths):
         try:
-            inputs.files.extend(find_images([path]))
+            inputs.files.extend(find_images([path], left_out))
         except (OSError, ValueError) as error:
             inputs.failures.append(error)
+    if left_out:
+        _log.warning("left out: %s", left_out)
     if not inputs.files and not any(isinstance(error, OSError) for error in inputs.failures):
         raise ValueError("; ".join(map(str, inputs.failures)) or "no images to read")
     return inputs

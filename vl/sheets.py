@@ -6,13 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import numpy as np
-import torch.nn.functional as F
-from numpy.typing import NDArray
 from torch import Tensor
 
 from vl.data.files import atomic_write, escape_unprintable
-from vl.data.images.decode import decode
+from vl.data.images.decode import thumbnail
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -120,21 +117,6 @@ def write(
     return failures
 
 
-def thumbnail(path: Path) -> NDArray[np.float32]:
-    """An image file made small: ``(h, w, 3)`` in [0, 1].
-
-    Raises:
-        FormatError: the file is not an image.
-        OSError: it cannot be read.
-    """
-    pixels = decode(path)  # (3, H, W)
-    scale = min(1.0, _MAX_SIDE / max(pixels.shape[1:]))
-    size = [max(1, round(side * scale)) for side in pixels.shape[1:]]
-    small = F.interpolate(pixels[None], size, mode="bilinear", antialias=True)[0]
-    array: NDArray[np.float32] = small.clamp(0, 1).permute(1, 2, 0).numpy()
-    return array
-
-
 def clean(text: str) -> str:
     """A text that can be drawn in one line."""
     return escape_unprintable(text).replace("\n", " ")
@@ -166,7 +148,7 @@ def save(path: Path, figure: "Figure") -> None:
 
 def _draw_image(axes: "Axes", cell: Cell) -> None:
     if isinstance(cell.image, Path):
-        axes.imshow(thumbnail(cell.image))
+        axes.imshow(thumbnail(cell.image, _MAX_SIDE))
     else:  # not smoothed: single pixels must be visible
         axes.imshow(cell.image.permute(1, 2, 0).numpy(), interpolation="nearest")
     if cell.frame_color:

@@ -35,7 +35,7 @@ def crops_without_flips(
     """The crops of an image without their mirror images: 1, 5 or 72.
 
     Args:
-        pixels: ``(3, H, W)``, float, in [0, 1].
+        pixels: ``(3, H, W)``, float, in [0, 1], or uint8, see `vl.data.images.decode.with_pixels`.
         size: side of a crop, the encoder's image size.
         num_crops: with mirror images; 1 is the center crop, which is not mirrored.
         resize: of a single crop; ``"squash"`` is the whole image.

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError
-from vl.data.files import first_few, visible_files
-from vl.data.images.decode import SUFFIXES
+from vl.data.files import first_few
+from vl.data.images.files import LeftOut, folder_images
 from vl.data.text_files import text_lines
 from vl.data.words.labels import text_of_class
 
@@ -44,49 +44,36 @@ def read_labelled_images(path: Path, *, embedded: Container[str] | None = None) 
 def read_class_folders(path: Path) -> LabelledImages:
     """The images below a folder that has a folder for each class, as torchvision's ImageFolder.
 
-    Images are recognized by their suffix and may lie in folders below that of their class. Hidden
-    files and folders are skipped, and so are linked folders inside a class, as in `find_images`.
-    A class itself may be a link. The images are sorted by class and path.
+    See `vl.data.images.files.folder_images` for what is an image; they may lie in folders below
+    that of their class. Links to folders inside a class are not followed, but a class itself may
+    be a link. The images are sorted by class and path.
 
     Raises:
         ValueError: there is no class, a class has no image, or an image has no class.
         OSError: a folder cannot be read.
     """
-    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
-    stray = [entry.name for entry in entries if _is_image(entry.name) and not entry.is_dir()]
+    left_out = LeftOut()
+    stray = sorted(file.name for file in folder_images(path, left_out, below=False))
     if stray:
         count = len(stray)
         raise ValueError(f"{path}: {count} images lie in no folder of a class: {first_few(stray)}")
+    entries = sorted(entry for entry in path.iterdir() if not entry.name.startswith("."))
     folders = [entry for entry in entries if entry.is_dir()]
     if not folders:
         raise ValueError(f"{path}: expected a folder for each class, there is none")
     images: list[LabelledImage] = []
-    skipped: list[str] = []
-    links: list[Path] = []
     empty = []
     for folder in folders:
-        before = len(images)
-        for file in sorted(visible_files(folder, links=links)):
-            name = file.relative_to(path).as_posix()
-            if _is_image(name):
-                images.append(LabelledImage(file, name, folder.name))
-            else:
-                skipped.append(name)
-        if len(images) == before:
+        files = sorted(folder_images(folder, left_out))
+        for file in files:
+            images.append(LabelledImage(file, file.relative_to(path).as_posix(), folder.name))
+        if not files:
             empty.append(folder.name)
+    note = f"left out: {left_out}" if left_out else ""
     if empty:
         problem = f"{len(empty)} of {len(folders)} classes have no image: {first_few(empty)}"
-        raise ValueError(f"{path}: {problem}")
-    reasons = {
-        "files without an image's suffix": skipped,
-        "links to folders": list(map(str, links)),
-    }
-    warnings = [
-        f"skipped {len(names)} {reason}: {first_few(names)}"
-        for reason, names in reasons.items()
-        if names
-    ]
-    return _labelled_images(images, warnings)
+        raise ValueError(f"{path}: {problem}{note and '; '}{note}")
+    return _labelled_images(images, [note] if note else [])
 
 
 def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> LabelledImages:
@@ -177,7 +164,3 @@ def _name(folder: Path, file: str) -> str:
     """Computed from the text alone: a link is named by itself, not by its target."""
     root, path = (Path(os.path.normpath(item.absolute())) for item in (folder, folder / file))
     return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
-
-
-def _is_image(name: str) -> bool:
-    return os.path.splitext(name)[1].lower() in SUFFIXES  # noqa: PTH122 - a Path each is slow

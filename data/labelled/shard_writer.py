@@ -14,12 +14,14 @@ from itertools import chain
 from pathlib import Path, PurePosixPath
 from typing import Any, NamedTuple
 
+import numpy as np
 from PIL import Image
 from webdataset import TarWriter
 
 from vl.data.errors import FormatError, changed_settings
 from vl.data.files import atomic_write, read_json, write_text
-from vl.data.images.decode import SUFFIXES, decode_bytes
+from vl.data.images.decode import decode_uint8
+from vl.data.images.files import SUFFIXES, suffix_of_content
 from vl.data.images.read_ahead import batched, read_ahead
 from vl.data.labelled.dataset import FileDataset
 from vl.data.labelled.shards import CLASSES, SETTINGS, ShardDataset, shard_names
@@ -29,9 +31,6 @@ _log = logging.getLogger(__name__)
 _BATCH_SIZE = 8  # images that are read ahead
 _QUALITY = 95  # of a JPEG; Pillow's manual advises against more
 _MAX_JPEG = 65500  # pixels; libjpeg's JPEG_MAX_DIMENSION
-# First bytes of images whose names lack a suffix; any other is taken for a JPEG.
-_MAGIC = {b"\x89PNG": ".png", b"GIF8": ".gif", b"RIFF": ".webp", b"BM": ".bmp"}
-_MAGIC |= {b"II*\0": ".tif", b"MM\0*": ".tif", b"\0\0\0\x0cjP": ".jp2"}
 
 
 @dataclass(frozen=True)
@@ -196,7 +195,7 @@ def _read(source: Source, settings: ShardSettings, index: int) -> bytes | Except
         if settings.shorter_side is not None:
             return _shrink(content, source.names[index], settings.shorter_side)
         if settings.check:
-            decode_bytes(content, source.names[index])
+            decode_uint8(content, source.names[index])
         return content
     except (FormatError, OSError) as error:
         return error
@@ -204,7 +203,7 @@ def _read(source: Source, settings: ShardSettings, index: int) -> bytes | Except
 
 def _shrink(content: bytes, name: str, shorter_side: int) -> bytes:
     """An image with a shorter side of at most ``shorter_side``; unchanged if it has that."""
-    pixels = decode_bytes(content, name)  # (3, H, W)
+    pixels = decode_uint8(content, name)  # (3, H, W)
     height, width = pixels.shape[1:]
     short = min(height, width)
     if short <= shorter_side:
@@ -212,7 +211,7 @@ def _shrink(content: bytes, name: str, shorter_side: int) -> bytes:
     size = (round(width * shorter_side / short), round(height * shorter_side / short))
     if max(size) > _MAX_JPEG:
         raise FormatError(name, f"{size[0]} x {size[1]} pixels after shrinking, too large for JPEG")
-    values = (pixels * 255).round().byte().permute(1, 2, 0).numpy()  # (H, W, 3)
+    values = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())  # (H, W, 3)
     file = io.BytesIO()
     image = Image.fromarray(values).resize(size, Image.Resampling.BICUBIC)
     image.save(file, "JPEG", quality=_QUALITY)
@@ -226,7 +225,7 @@ def _suffix(name: str, content: bytes) -> str:
     suffix = PurePosixPath(name).suffix.lower()
     if suffix in SUFFIXES:
         return suffix
-    return next((end for magic, end in _MAGIC.items() if content.startswith(magic)), ".jpg")
+    return suffix_of_content(content[:16]) or ".jpg"
 
 
 def _to_bytes(text: str) -> bytes:

@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError
-from vl.data.images.decode import SUFFIXES
+from vl.data.images.files import SUFFIXES
 
 CLASS, METADATA = ".cls", ".json"
 TAR = ".tar"

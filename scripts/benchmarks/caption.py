@@ -11,7 +11,7 @@ from typing import Any
 
 import vl
 from benchmarks.timing import Target, in_turn, spread
-from vl.data.images.decode import find_images
+from vl.data.images.files import find_images
 
 # The least that any captioner in PyTorch does before it can begin.
 BASELINE = "import sys, torch; from safetensors.torch import load_file; load_file(sys.argv[1])"

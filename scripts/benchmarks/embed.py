@@ -13,7 +13,8 @@ import torch
 from benchmarks.encoder import torchvision_googlenet
 from benchmarks.timing import Target, in_turn, spread
 from vl.data.choices import Precision
-from vl.data.images.decode import decode, find_images, square
+from vl.data.images.decode import decode, square
+from vl.data.images.files import find_images
 from vl.devices import bfloat16_is_faster
 from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import load_encoder

@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from benchmarks.timing import Target, in_turn, spread
 from vl.data.batches import LabelledBatch, prefetch
 from vl.data.images.augmentation import Augmentation
-from vl.data.images.decode import find_images
+from vl.data.images.files import find_images
 from vl.data.labelled.dataset import FileDataset
 from vl.data.labelled.folders import LabelledImage, LabelledImages
 from vl.data.labelled.loader import ImageBatches, LoaderConfig

@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from vl.data.files import write_text
-from vl.data.images.decode import find_images
+from vl.data.images.files import find_images
 from vl.encoding import encoder_file as encoder_bundle
 from vl.encoding.accuracy import wilson_interval
 from vl.encoding.classes import read_classes

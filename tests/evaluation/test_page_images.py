@@ -4,9 +4,11 @@ import base64
 import io
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from vl import sheets
 from vl.evaluation.page_images import THUMBNAIL_SIZE, PageImages
 
 
@@ -60,9 +62,41 @@ def test_thumbnails_are_small_and_upright_and_keep_the_aspect_ratio(tmp_path: Pa
     assert embedded(images("small.png")).size == (30, 20)
     assert embedded(images("rotated.jpg")).size == (160, 320)
     assert embedded(images("transparent.png")).mode == "RGB"
+    assert embedded(images("transparent.png")).getextrema() == ((255, 255),) * 3  # on white
     red, green, _ = embedded(images("wide.jpg")).getpixel((5, 5))
     assert abs(red - 200) < 10
     assert abs(green - 40) < 10
+
+
+@pytest.mark.parametrize(
+    ("name", "values"),
+    [
+        ("grey16.png", np.uint16([[0, 32768, 65535]])),
+        ("grey16.tif", np.uint16([[0, 32768, 65535]])),
+        ("grey32.tif", np.int32([[0, 32768, 65535]])),
+        ("float.tif", np.float32([[0, 0.5, 1]])),
+    ],
+)
+def test_thumbnails_have_the_colors_that_models_see(
+    name: str, values: np.ndarray, tmp_path: Path
+) -> None:
+    Image.fromarray(values.repeat(16, 0).repeat(16, 1)).save(tmp_path / name)
+    images = PageImages(tmp_path, page=tmp_path / "page.html", embed=True)
+    thumbnail = embedded(images(name))
+    seen = [thumbnail.getpixel((x, 8)) for x in (8, 24, 40)]
+    assert seen == [(0, 0, 0), (128, 128, 128), (255, 255, 255)]
+    cell = sheets.Cell(tmp_path / name)
+    assert sheets.write(tmp_path / "sheet.png", [cell]) == []
+    with Image.open(tmp_path / "sheet.png") as sheet:
+        drawn = {color[:3] for _, color in sheet.getcolors(1 << 20)}
+    assert {(0, 0, 0), (128, 128, 128), (255, 255, 255)} <= drawn
+
+
+def test_odd_exif_breaks_no_page(tmp_path: Path) -> None:
+    exif = b"Exif\0\0II*\0\x08\0\0\0\x01\0\x12\x01\x02\0\x02\0\0\x006\0\0\0" + bytes(4)
+    write_image(tmp_path / "a.jpg", (40, 20), exif=exif)
+    images = PageImages(tmp_path, page=tmp_path / "page.html", embed=True)
+    assert embedded(images("a.jpg")).size == (20, 40)
 
 
 def test_files_that_do_not_decode_are_listed(tmp_path: Path) -> None:

@@ -7,7 +7,7 @@ from typing import NamedTuple, Protocol
 import torch
 from torch import Tensor
 
-from vl.data.images.decode import decode
+from vl.data.images.decode import ImageLike
 from vl.data.images.read_ahead import ReadBatch, read_or_report
 from vl.training.adversarial import ImageLoss, basic_iterative, default_step_size
 
@@ -57,8 +57,8 @@ class TargetModel(Protocol):
         """Where the model runs."""
         ...
 
-    def preprocess(self, pixels: Tensor) -> Tensor:
-        """Resize an image ``(3, H, W)`` to the model's input ``(3, S, S)``."""
+    def preprocess(self, image: ImageLike) -> Tensor:
+        """An image to the model's input, ``(3, S, S)`` in [0, 1]."""
         ...
 
     def predict(self, pixels: Tensor) -> list[Output]:
@@ -86,4 +86,4 @@ def read_inputs(
     model: TargetModel, paths: Sequence[Path], batch_size: int
 ) -> Iterator[ReadBatch[Tensor]]:
     """Decode image files to a model's inputs, ``(3, S, S)`` each; errors are reported."""
-    return read_or_report(paths, lambda path: model.preprocess(decode(path)), batch_size=batch_size)
+    return read_or_report(paths, model.preprocess, batch_size=batch_size)

@@ -1,6 +1,7 @@
 """Attack image files: adversarial images as PNG files, and the model's output for each.
 
 The attacks are the fast gradient sign method and its iterated form (vl/training/adversarial.py).
+The files keep their bound, and are what decides whether an attack succeeded.
 """
 
 from collections.abc import Iterator, Sequence
@@ -17,6 +18,7 @@ from vl.attacks.sheet import Row
 from vl.data.files import atomic_write
 from vl.data.images.decode import decode
 
+_ROUNDING = 5e-5  # of float32 pixels in [0, 1] times 255
 STAGES = ("clean", "adversarial", "saved")  # the last is read back from the 8-bit file
 
 
@@ -148,7 +150,7 @@ def _attack(
     adversarial = config.apply(
         clean.to(model.device), model.loss(targets), targeted=target is not None
     ).cpu()
-    for file, pixels in zip(files, adversarial, strict=True):
+    for file, pixels in zip(files, round_within(adversarial, clean, config.epsilon), strict=True):
         _write_png(file, pixels)
     saved = torch.stack([decode(file) for file in files])
     stages = []
@@ -164,11 +166,29 @@ def _attack(
     return list(zip(*stages, strict=True))
 
 
+def round_within(pixels: Tensor, clean: Tensor, epsilon: float) -> Tensor:
+    """Pixels as uint8, each the nearest to it that is within ``epsilon`` of the clean one.
+
+    Where there is none, as can be for an ``epsilon`` below 1/510 of an image that was resized, it
+    is the nearest to the clean one.
+
+    Args:
+        pixels: any shape, in [0, 1], within ``epsilon`` of ``clean``.
+        clean: of the same shape, in [0, 1].
+        epsilon: maximum change of a pixel value, of a range of 1.
+    """
+    exact = clean.double() * 255
+    lowest = (exact - epsilon * 255 - _ROUNDING).ceil()
+    highest = (exact + epsilon * 255 + _ROUNDING).floor()
+    rounded = (pixels.double() * 255).round().clamp(lowest, highest)
+    return torch.where(lowest <= highest, rounded, exact.round()).clamp(0, 255).to(torch.uint8)
+
+
 def _write_png(path: Path, pixels: Tensor) -> None:
-    """Write pixels in [0, 1], rounded to 8 bits."""
-    eight_bits = (pixels * 255).round().to(torch.uint8).permute(1, 2, 0).numpy()  # (S, S, 3)
+    """Write ``(3, S, S)`` uint8."""
     with atomic_write(path) as beside:
-        Image.fromarray(np.ascontiguousarray(eight_bits)).save(beside, format="PNG")
+        values = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())  # (S, S, 3)
+        Image.fromarray(values).save(beside, format="PNG")
 
 
 def _main_confidence(confidence: Confidence) -> str:

@@ -6,6 +6,7 @@ How pixels are changed is vl/training/adversarial.py.
 
 import logging
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,6 +22,7 @@ from vl.data.captions.ptb.tokens import words as tokenize
 from vl.data.choices import Resize
 from vl.data.files import first_few
 from vl.data.images.crops import crops_without_flips
+from vl.data.images.decode import ImageLike, with_pixels
 from vl.data.words.label_lists import read_labels
 from vl.data.words.label_tables import DEFAULT_COLUMNS, LabelColumns
 from vl.data.words.labels import Label, LabelIndex
@@ -223,10 +225,11 @@ class TargetClassifier:
         self.encoder = trained.encoder.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         self._resize: Resize = resize
 
-    def preprocess(self, pixels: Tensor) -> Tensor:
-        """Resize an image ``(3, H, W)`` to the encoder's input ``(3, S, S)``."""
+    def preprocess(self, image: ImageLike) -> Tensor:
+        """An image to the encoder's input, ``(3, S, S)`` in [0, 1]."""
         side = self.encoder.image_size
-        return crops_without_flips(pixels, size=side, num_crops=1, resize=self._resize)[0]
+        crop = partial(crops_without_flips, size=side, num_crops=1, resize=self._resize)
+        return with_pixels(image, crop)[0]
 
     def logits(self, pixels: Tensor) -> Tensor:
         """``(B, 3, S, S)`` on any device to ``(B, classes)``, differentiable."""

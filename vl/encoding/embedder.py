@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -13,7 +14,7 @@ from vl import bundle as bundles
 from vl.data.batches import ImageSource
 from vl.data.choices import Precision, Resize
 from vl.data.errors import FormatError
-from vl.data.images.decode import ImageLike, as_pixels, decode, square
+from vl.data.images.decode import ImageLike, square, with_pixels
 from vl.data.images.read_ahead import THREADS, batched, read_ahead, read_or_report
 from vl.encoders.table import Network
 from vl.encoders.weights import fingerprint
@@ -244,7 +245,7 @@ class Embedder:
 
     def preprocess(self, image: ImageLike) -> Tensor:
         """An image to the encoder's input, ``(3, S, S)``."""
-        return square(as_pixels(image), self.image_size, self.resize)
+        return with_pixels(image, partial(square, size=self.image_size, resize=self.resize))
 
     def _encode_view(self, pixels: Tensor) -> Tensor:
         count = len(pixels)
@@ -294,7 +295,7 @@ def image_file_source(
     """
 
     def read(row: int, draw: int) -> Tensor:
-        pixels = square(decode(paths[row]), image_size, resize)
+        pixels = with_pixels(paths[row], partial(square, size=image_size, resize=resize))
         return VIEWS[views[draw % len(views)]](pixels[None])[0]
 
     def source(rows: Tensor, draws: Tensor) -> Tensor:

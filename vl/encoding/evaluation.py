@@ -17,7 +17,7 @@ from torch import Tensor
 
 from vl.data.choices import AutoEngine, CropCount, Precision, Resize
 from vl.data.images.crops import crops_without_flips
-from vl.data.images.decode import decode
+from vl.data.images.decode import with_pixels
 from vl.data.images.read_ahead import THREADS, read_or_report
 from vl.data.labelled.folders import LabelledImage
 from vl.data.words.label_tables import DEFAULT_COLUMNS, LabelColumns
@@ -123,7 +123,9 @@ class Classifier:
             yield ClassifiedBatch(batch.indices, probabilities, batch.failures)
 
     def _read(self, path: Path) -> _Crops:
-        pixels = decode(path)
+        return with_pixels(path, self._cut)
+
+    def _cut(self, pixels: Tensor) -> _Crops:
         cut = partial(crops_without_flips, pixels, resize=self.settings.resize)
         return {
             size: {count: cut(size=size, num_crops=count) for count in self.settings.crops}

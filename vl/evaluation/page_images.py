@@ -8,7 +8,9 @@ import os
 from pathlib import Path, PurePosixPath
 from urllib.parse import quote
 
-from PIL import Image, ImageOps
+from PIL import Image
+
+from vl.data.images.decode import thumbnail
 
 THUMBNAIL_SIZE = 320  # pixels of the longer side
 _JPEG_QUALITY = 80  # a thumbnail takes about 15 kB
@@ -66,12 +68,9 @@ class PageImages:
 
 def _thumbnail(path: Path) -> bytes | None:
     try:
-        with Image.open(path) as image:
-            image.draft("RGB", (THUMBNAIL_SIZE, THUMBNAIL_SIZE))  # faster JPEG decoding
-            upright = ImageOps.exif_transpose(image)
-            upright.thumbnail((THUMBNAIL_SIZE, THUMBNAIL_SIZE))
-            buffer = io.BytesIO()
-            upright.convert("RGB").save(buffer, "JPEG", quality=_JPEG_QUALITY)
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):  # raised by Pillow
+        pixels = thumbnail(path, THUMBNAIL_SIZE)  # (H, W, 3)
+    except (OSError, ValueError):
         return None
+    buffer = io.BytesIO()
+    Image.fromarray(pixels).save(buffer, "JPEG", quality=_JPEG_QUALITY)
     return buffer.getvalue()

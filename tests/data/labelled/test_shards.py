@@ -11,7 +11,7 @@ import pytest
 
 from tests.helpers.tars import sample, tar
 from vl.data.errors import FormatError
-from vl.data.images.decode import SUFFIXES
+from vl.data.images.files import SUFFIXES
 from vl.data.labelled.shards import CLASSES, SETTINGS, ShardDataset, shard_names
 
 

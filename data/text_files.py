@@ -235,7 +235,7 @@ def decompressed(
         if head.startswith(magic):
             raise FormatError(path, f"compressed as {name}; decompress it first")
     file: IO[bytes] = raw
-    name = "compressed"
+    name = ""
     if head.startswith(_GZIP):
         name = "gzip"
         file = cast(IO[bytes], gzip.GzipFile(fileobj=raw))
@@ -250,7 +250,7 @@ def decompressed(
     except (EOFError, OSError, lzma.LZMAError, zlib.error) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the disk's own
             raise
-        problem = f"its {name} data is truncated or damaged: {error}"
+        problem = f"its compressed data is truncated or damaged ({name}): {error}"
         raise FormatError(path, problem, record=record()) from error
     finally:
         file.close()

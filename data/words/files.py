@@ -174,11 +174,11 @@ class _Reader:
         if self._bad:
             some = "; ".join(f"{bad.record}: {bad.problem}" for bad in self._bad[:_NAMED])
             more = "; ..." if len(self._bad) > _NAMED else ""
-            count = f"{len(self._bad)} bad records of {self._layout.num_words}"
+            count = f"bad records ({len(self._bad)} of {self._layout.num_words})"
             _log.warning("%s: left out: %s: %s%s", self._path, count, some, more)
         if self._twice:
             some = "; ".join(self._twice[:_NAMED]) + ("; ..." if len(self._twice) > _NAMED else "")
-            problem = f"{len(self._twice)} words that are there twice, of which the first count"
+            problem = f"repeated words ({len(self._twice)}), of which the first counts"
             _log.warning("%s: left out: %s: %s", self._path, problem, some)
         zeros = [words[row] for row in np.flatnonzero(norms == 0).tolist()]
         if zeros:  # files for other uses are padded with them

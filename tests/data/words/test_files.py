@@ -192,7 +192,7 @@ def test_a_bad_record_costs_itself_alone(tmp_path, caplog, record, warning, head
     np.testing.assert_allclose(matrix, unit(np.arange(1, 7.0).reshape(3, 2)), atol=1e-7)
     (message,) = caplog.messages
     warning = warning.replace("line 2", "line 3") if header else warning
-    assert re.search(rf"words: left out: 1 bad records of {num_records}: {warning}", message)
+    assert re.search(rf"words: left out: bad records \(1 of {num_records}\): {warning}", message)
 
 
 def test_text_that_may_be_cut_short_says_so(tmp_path, caplog):
@@ -216,7 +216,7 @@ def test_of_a_word_that_is_there_twice_the_first_counts(tmp_path, caplog, layout
     (message,) = (text for text in caplog.messages if "left out" in text)  # the other is gensim's
     first, second = {"glove": (2, 4), "text": (3, 5), "binary": (2, 4)}[layout]
     unit_name = "word" if layout == "binary" else "line"
-    assert "2 words that are there twice, of which the first count" in message
+    assert "repeated words (2), of which the first counts" in message
     assert f"'rare' in {unit_name} {second}, first {unit_name} {first}; 'the' in" in message
 
 
@@ -231,7 +231,7 @@ def test_of_a_word_that_is_there_twice_the_first_counts(tmp_path, caplog, layout
 def test_a_bad_record_of_a_binary_file_costs_itself_alone(tmp_path, caplog, bad, warning):
     (tmp_path / "words").write_bytes(b"3 3\na " + ROW + bad + b"b " + ROW)
     assert read_word_file(tmp_path / "words").words == ["a", "b"]
-    assert re.search(f"1 bad records of 3: {warning}", caplog.text)
+    assert re.search(rf"bad records \(1 of 3\): {warning}", caplog.text)
 
 
 def test_one_record_in_a_hundred_may_be_bad(tmp_path, caplog):
@@ -240,7 +240,7 @@ def test_one_record_in_a_hundred_may_be_bad(tmp_path, caplog):
         lines[n] = f"w{n} 3\n"
     (tmp_path / "words").write_text("".join(lines))
     assert len(read_word_file(tmp_path / "words").words) == 1980
-    assert "20 bad records of 2000: line 20:" in caplog.text
+    assert "bad records (20 of 2000): line 20:" in caplog.text
     assert caplog.text.count("expected") == 3
 
 

@@ -9,6 +9,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Interval, Predicate
 
+from vl.data.outputs import FOLDER, PNG
+
 PositiveInt = Annotated[int, Ge(1)]
 NonNegativeInt = Annotated[int, Ge(0)]
 PositiveFloat = Annotated[float, Gt(0)]
@@ -20,17 +22,7 @@ LearningRate = Annotated[float, Interval(gt=0, le=1e38)]  # float32 ends there
 HeldOutFraction = Annotated[float, Interval(ge=0, le=0.9)]  # something must be left to train on
 
 
-def is_png(path: Path) -> bool:
-    """Whether a file's name ends in .png."""
-    return path.suffix.lower() == ".png"
-
-
-def is_no_folder(path: Path) -> bool:
-    """Whether a file can be written here, as no folder is in the way."""
-    return not path.is_dir()
-
-
 InputFile = Annotated[Path, Predicate(Path.is_file)]  # neither a folder nor missing
 InputPath = Annotated[Path, Predicate(Path.exists)]  # a file or a folder
-OutputFile = Annotated[Path, Predicate(is_no_folder)]
-OutputPng = Annotated[Path, Predicate(is_png), Predicate(is_no_folder)]
+OutputPng = Annotated[Path, PNG]  # an output is a path with its kind, see `vl.data.outputs`
+OutputFolder = Annotated[Path, FOLDER]

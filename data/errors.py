@@ -22,6 +22,13 @@ class FormatError(ValueError):
         self.problem = problem
 
 
+class WriteError(OSError):
+    """A file or folder cannot be written; made as an OSError, of number, problem and path."""
+
+    def __str__(self) -> str:
+        return f"{self.filename}: {self.strerror}"
+
+
 def changed_settings(old: object, new: Mapping[str, Any]) -> str:
     """The settings that differ from old ones, if these are settings: ``seed was 0, is 1; ...``."""
     before = old if isinstance(old, dict) else {}

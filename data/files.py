@@ -1,16 +1,17 @@
 """Reading and writing files safely: whole files or none; errors that name file and position."""
 
+import errno
 import json
 import os
 import re
 import stat
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from vl.data.errors import FormatError
+from vl.data.errors import FormatError, WriteError
 from vl.data.text_files import read_text
 
 # Controls, formatting characters, surrogates.
@@ -18,6 +19,29 @@ UNPRINTABLE = re.compile(
     r"[\x00-\x1f\x7f-\x9f\u061c\u200c-\u200f\u202a-\u202e\u2060-\u206f\ud800-\udfff"
     r"\ufeff\ufff9-\ufffb\U000e0001-\U000e007f]"
 )
+
+
+# Errors of a write without space left: on the disk, in a quota, under the limit of a file's size.
+DISK_FULL = tuple(
+    getattr(errno, name) for name in ("ENOSPC", "EDQUOT", "EFBIG") if hasattr(errno, name)
+)
+
+
+@contextmanager
+def keeping(describe: Callable[[], str]) -> Iterator[None]:
+    """Say, in an interruption and in the error of a full disk, what is kept and how to go on.
+
+    Args:
+        describe: called after what is kept has been written: "12 captions are in a.json.part".
+    """
+    try:
+        yield
+    except KeyboardInterrupt as cause:
+        raise KeyboardInterrupt(describe()) from cause
+    except OSError as cause:
+        if cause.errno not in DISK_FULL:
+            raise
+        raise WriteError(cause.errno, f"{cause.strerror}; {describe()}", cause.filename) from cause
 
 
 @contextmanager
@@ -35,8 +59,9 @@ def atomic_write(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
         An empty file in the same folder, so that the rename cannot cross file systems.
 
     Raises:
-        OSError: the folder cannot be written to, the disk is full, or the path is a device, a
-            folder or something else that is not a regular file.
+        OSError: the folder cannot be written to, the disk is full (it names the path, whatever
+            the block has raised), or the path is a device, a folder or something else that is not a
+            regular file.
     """
     path = Path(path).resolve()  # of a link the target is replaced, not the link
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -53,7 +78,7 @@ def atomic_write(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
             dir=path.parent, prefix=f".{path.name}.", suffix=".part"
         )
     except OSError as error:  # it names the temporary file
-        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
+        raise WriteError(error.errno, f"cannot be written: {error.strerror}", str(path)) from error
     os.close(descriptor)
     temporary = Path(name)
     try:
@@ -63,27 +88,13 @@ def atomic_write(path: Path | str, *, durable: bool = True) -> Iterator[Path]:
                 os.fsync(file.fileno())
         temporary.chmod(mode)  # mkstemp creates files that only the owner can read
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in DISK_FULL or error.filename not in (None, name, temporary):
+            raise
+        problem = f"could not be written: {error.strerror}; it is as it was before"
+        raise WriteError(error.errno, problem, str(path)) from error
     finally:
         temporary.unlink(missing_ok=True)
-
-
-def check_writable(path: Path | str) -> None:
-    """Check that a file can be written, before a long computation of its content.
-
-    No folder is created.
-
-    Raises:
-        OSError: it cannot, or is not a file that can be replaced.
-    """
-    target = Path(path).resolve()
-    if target.exists() and not target.is_file():
-        raise OSError(f"{path}: not a file that can be replaced")
-    folder = next(folder for folder in target.parents if folder.exists())
-    try:
-        with tempfile.TemporaryFile(dir=folder):
-            pass
-    except OSError as error:
-        raise OSError(f"{path}: cannot be written: {error.strerror}") from error
 
 
 def write_text(path: Path | str, text: str) -> None:

@@ -29,7 +29,7 @@ ROOT = Path(__file__).resolve().parents[1]
 
 # From top to bottom: a package imports itself and what is below it. Packages of one layer do not
 # import each other, but for the modules of SUPPORT.
-SUPPORT = ("bundle", "devices", "terminal", "inputs", "sheets")
+SUPPORT = ("bundle", "devices", "streams", "terminal", "inputs", "sheets")
 LAYERS = (
     ("scripts",),
     ("__main__",),

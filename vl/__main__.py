@@ -1,23 +1,23 @@
 """The command line: parses a command's flags, runs it, and reports errors in one line.
 
 It knows no command's flags: the modules of vl/commands have them, and only the one that is run is
-imported.
+imported. Here it imports little, as until `main` runs an interruption prints a traceback.
 """
 
 import importlib
-import logging
 import os
+import signal
 import sys
-import traceback
-from collections.abc import Callable
-from dataclasses import is_dataclass
-from typing import Any, get_origin, get_type_hints
+from contextlib import ExitStack, redirect_stderr, redirect_stdout, suppress
+from types import FrameType
+from typing import TYPE_CHECKING, Any, get_origin, get_type_hints
 
-import tyro
-
-from vl.commands.bounds import check_bounds, check_inputs
-from vl.data.files import escape_unprintable
 from vl.version import __version__
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from vl.streams import Stream
 
 DONE = 0
 WRONG_USE = 2  # a command itself returns 1 if it ran, but some of its input failed
@@ -58,43 +58,90 @@ def main(argv: list[str] | None = None) -> int:
 
     Returns:
         The exit code: 0 done; 1 it ran, but some of the input failed; 2 invalid arguments, or a
-        file that is missing or malformed; 130 interrupted; 141 the reader of stdout has closed it.
+        file that is missing or malformed, or that cannot be written; 130 interrupted; 141 the
+        reader of stdout has closed it, and there is no other output.
     """
-    arguments = sys.argv[1:] if argv is None else argv
-    debug = "--debug" in arguments
-    handler = _handler(debug=debug)
-    try:
-        code = _run([argument for argument in arguments if argument != "--debug"])
-        sys.stdout.flush()
-    except KeyboardInterrupt:
-        _print_error("interrupted")
-        return INTERRUPTED
-    except BrokenPipeError:
-        # The rest of the buffer would raise again when the interpreter exits.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return PIPE_CLOSED
-    except (ValueError, OSError, MemoryError, RuntimeError) as error:
-        message = _message(error)
-        if message is None:
-            raise  # a bug
-        if debug:
-            traceback.print_exc()
-        _print_error(f"error: {message}")
-        return WRONG_USE
-    finally:
-        logging.getLogger().removeHandler(handler)
+    with ExitStack() as resources:
+        interrupt = resources.enter_context(_Interrupt(resources))
+        from vl.streams import Stream, log_to_stderr, print_error
+
+        arguments = sys.argv[1:] if argv is None else argv
+        debug = "--debug" in arguments
+        stdout = Stream(sys.stdout, "standard output", optional=False)
+        resources.enter_context(redirect_stdout(stdout))
+        stderr = Stream(sys.stderr, "standard error", optional=True)
+        resources.enter_context(redirect_stderr(stderr))
+        resources.enter_context(log_to_stderr(debug=debug))
+        try:
+            code = _run([it for it in arguments if it != "--debug"], stdout, resources)
+            stdout.flush()
+        except BrokenPipeError:
+            return PIPE_CLOSED
+        except BaseException as error:
+            if interrupt.received or isinstance(error, KeyboardInterrupt):
+                # A library may have made another error of it.
+                kept = str(error) if isinstance(error, KeyboardInterrupt) else ""
+                print_error(f"interrupted; {kept}" if kept else "interrupted")
+                return INTERRUPTED
+            message = _message(error)
+            if message is None:
+                raise  # a bug, or help
+            if debug:
+                import traceback
+
+                traceback.print_exc()
+            print_error(f"error: {message}")
+            return WRONG_USE
     return code
 
 
-def parse(arguments: list[str]) -> tuple[Any, Callable[[Any], int]]:
+class _Interrupt:
+    """Ctrl-C: a KeyboardInterrupt, but for imports, some of which swallow it.
+
+    An interrupted import ends the process at once: what is being written then is no worse than
+    after a kill.
+    """
+
+    def __init__(self, resources: ExitStack) -> None:
+        self._resources = resources
+        self._before: Any = None
+        self.received = False
+
+    def __enter__(self) -> "_Interrupt":
+        # Another handler is another program's, or a shell's, which ignores Ctrl-C for `vl ... &`.
+        if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+            with suppress(ValueError):  # not in the main thread, which gets no signals
+                self._before = signal.signal(signal.SIGINT, self._handle)
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._before:
+            signal.signal(signal.SIGINT, self._before)
+
+    def _handle(self, _: int, frame: FrameType | None) -> None:
+        self.received = True
+        while frame and frame.f_code is not main.__code__:
+            if frame.f_code.co_filename.startswith("<frozen importlib"):
+                with suppress(OSError):  # nobody reads it
+                    os.write(2, b"vl: interrupted\n")
+                with suppress(BaseException):
+                    self._resources.close()  # locks
+                os._exit(INTERRUPTED)
+            frame = frame.f_back
+        raise KeyboardInterrupt
+
+
+def parse(arguments: list[str]) -> "tuple[Any, Callable[[Any], int]]":
     """The flags of a command line, within their bounds, and the function that runs the command.
 
-    Whether files exist is not checked, see ``check_inputs``.
+    Whether files exist is not checked, see ``check_files``.
 
     Raises:
         ValueError: there is no such command, or a value is out of bounds.
         SystemExit: after help or the version on stdout, or wrong flags on stderr.
     """
+    from vl.commands.bounds import check_bounds
+
     for name in COMMANDS:
         words = name.split()
         if arguments[: len(words)] == words:
@@ -117,22 +164,34 @@ def parse(arguments: list[str]) -> tuple[Any, Callable[[Any], int]]:
     raise ValueError(f"no command {unknown!r}; choose from {', '.join(family or COMMANDS)}")
 
 
-def load(name: str) -> tuple[type[Any], Callable[[Any], int]]:
+def load(name: str) -> "tuple[type[Any], Callable[[Any], int]]":
     """Import a command: the dataclass of its flags, and the function that runs it."""
     module = importlib.import_module(f"vl.commands.{name.replace(' ', '_').replace('-', '_')}")
     return get_type_hints(module.run)["flags"], module.run
 
 
-def _run(arguments: list[str]) -> int:
+def _run(arguments: list[str], stdout: "Stream", resources: ExitStack) -> int:
     try:
         flags, run = parse(arguments)
     except SystemExit as stop:
         return stop.code if isinstance(stop.code, int) else DONE
-    check_inputs(flags)
+    from vl.commands.bounds import check_files
+    from vl.data.outputs import lock_output
+
+    outputs = check_files(flags)
+    stdout.optional = bool(outputs.files or outputs.folders)
+    for path, kind in outputs.files:
+        if not kind.resumed:
+            resources.enter_context(lock_output(path))
+    for path, folder_kind in outputs.folders:
+        if not folder_kind.resumed:
+            resources.enter_context(lock_output(path, folder=True))
     return run(flags)
 
 
 def _parse_flags(name: str, flags_type: type[Any], arguments: list[str]) -> Any:
+    import tyro
+
     _refuse_repeated(flags_type, arguments)
     return tyro.cli(
         flags_type,
@@ -149,6 +208,8 @@ def _parse_flags(name: str, flags_type: type[Any], arguments: list[str]) -> Any:
 
 def _refuse_repeated(flags_type: type[Any], arguments: list[str]) -> None:
     """Refuse a repeated flag of several values: the first one's would be lost."""
+    from dataclasses import is_dataclass
+
     names = [argument.partition("=")[0] for argument in arguments]
     for name, hint in get_type_hints(flags_type).items():
         flag = f"--{name.replace('_', '-')}"
@@ -170,41 +231,21 @@ vl --version       version
 --debug            with any command: log more, and show tracebacks"""
 
 
-class _Formatter(logging.Formatter):
-    """`vl: ...`, with the level if it is not information.
-
-    Messages quote captions and file names, whose control characters must not reach the terminal.
-    """
-
-    def format(self, record: logging.LogRecord) -> str:
-        level = f"{record.levelname.lower()}: " if record.levelno != logging.INFO else ""
-        return escape_unprintable(f"vl: {level}{super().format(record)}")
-
-
-def _handler(*, debug: bool) -> logging.Handler:
-    """Log to stderr: everything of vl, and warnings of other libraries."""
-    handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(_Formatter())
-    logging.getLogger().addHandler(handler)
-    logging.getLogger("vl").setLevel(logging.DEBUG if debug else logging.INFO)
-    return handler
-
-
-def _print_error(message: str) -> None:
-    print(escape_unprintable(f"vl: {message}"), file=sys.stderr)
-
-
-def _message(error: Exception) -> str | None:
+def _message(error: BaseException) -> str | None:
     """What went wrong in one line; None if it is a bug."""
     text = str(error)
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
-        return f"{error.filename}: {error.strerror}"
+        from vl.data.files import DISK_FULL
+
+        cure = "; free some space and run the same command again"
+        return f"{error.filename}: {error.strerror}{cure if error.errno in DISK_FULL else ''}"
     if isinstance(error, ValueError | OSError):
         return " ".join(text.splitlines()) or type(error).__name__
     # PyTorch has no exception class for memory that ran out on a CPU.
-    if isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text:
-        return "out of memory; try a smaller --batch-size"
-    return None
+    no_memory = isinstance(error, MemoryError | RuntimeError) and (
+        isinstance(error, MemoryError) or "allocate memory" in text or "out of memory" in text
+    )
+    return "out of memory; try a smaller --batch-size" if no_memory else None
 
 
 if __name__ == "__main__":

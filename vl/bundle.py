@@ -4,7 +4,10 @@ Nothing in a file is code, and nothing is unpickled. The configuration of each k
 the module of the model; here is what all kinds share.
 """
 
+import errno
 import json
+import os
+import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import fields, is_dataclass
@@ -18,8 +21,9 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from vl.data.errors import FormatError
+from vl.data.errors import FormatError, WriteError
 from vl.data.files import atomic_write
+from vl.data.outputs import check_kind, model_kind
 
 Config = TypeVar("Config")
 Module = TypeVar("Module", bound=nn.Module)
@@ -42,6 +46,7 @@ def write(
     kind: str,
     configuration: Mapping[str, Any],
     modules: Mapping[str, nn.Module],
+    overwrite: bool = False,
 ) -> None:
     """Write a model file atomically.
 
@@ -50,7 +55,14 @@ def write(
         kind: of model: ``"captioner"``.
         configuration: JSON-able.
         modules: their tensors are stored under ``name.``.
+        overwrite: whether to replace a file that is not a model of this kind.
+
+    Raises:
+        ValueError: there is a file of another kind.
+        OSError: the file cannot be written.
     """
+    if not overwrite:
+        check_kind(path, model_kind(kind), cure="choose another file, or set overwrite")
     tensors = {
         f"{name}.{key}": value.detach().cpu().contiguous().clone()
         for name, module in modules.items()
@@ -60,8 +72,13 @@ def write(
     with atomic_write(path) as beside:
         try:
             save_file(tensors, beside, metadata={_KEY: text})
-        except SafetensorError as cause:  # its error for a full disk
-            raise OSError(f"{path}: could not be written: {cause}") from cause
+        except SafetensorError as cause:  # its error for a full disk, with the number in its text
+            number = re.search(r"os error (\d+)", str(cause))
+            if not number:
+                problem = f"could not be written: {cause}"
+                raise WriteError(errno.EIO, problem, str(path)) from cause
+            code = int(number[1])
+            raise OSError(code, os.strerror(code), str(beside)) from cause
 
 
 def read(path: Path | str, *, kind: str | tuple[str, ...]) -> Bundle:

@@ -1,5 +1,6 @@
 """Contact sheets: images in a grid, each above its lines of text, as .png files."""
 
+import io
 import textwrap
 import warnings
 from collections.abc import Sequence
@@ -140,10 +141,12 @@ def save(path: Path, figure: "Figure") -> None:
     Raises:
         OSError: the file cannot be written.
     """
+    content = io.BytesIO()
     with atomic_write(path) as beside, warnings.catch_warnings():
         # A letter that matplotlib's font lacks becomes a box.
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
-        figure.savefig(beside, format="png", dpi=_DPI)
+        figure.savefig(content, format="png", dpi=_DPI, metadata={"Software": "vl"})
+        beside.write_bytes(content.getvalue())  # Pillow's own writing hides a full disk
 
 
 def _draw_image(axes: "Axes", cell: Cell) -> None:

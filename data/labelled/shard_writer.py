@@ -4,7 +4,6 @@ import hashlib
 import io
 import json
 import logging
-import os
 import re
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -19,13 +18,14 @@ from PIL import Image
 from webdataset import TarWriter
 
 from vl.data.errors import FormatError, changed_settings
-from vl.data.files import atomic_write, read_json, write_text
+from vl.data.files import atomic_write, keeping, read_json, write_text
 from vl.data.images.decode import decode_uint8
 from vl.data.images.files import SUFFIXES, suffix_of_content
 from vl.data.images.read_ahead import batched, read_ahead
 from vl.data.labelled.dataset import FileDataset
 from vl.data.labelled.shards import CLASSES, SETTINGS, ShardDataset, shard_names
 from vl.data.labelled.tar_samples import TAR
+from vl.data.outputs import lock_output
 
 _log = logging.getLogger(__name__)
 _BATCH_SIZE = 8  # images that are read ahead
@@ -65,8 +65,14 @@ def write_shards(source: Source, folder: Path, settings: ShardSettings) -> Itera
     Raises:
         ValueError: the folder has other files, or shards of other images or settings; or a class
             cannot be a line of ``classes.txt``.
-        OSError: a shard cannot be written, or the disk is full.
+        OSError: a shard cannot be written, the disk is full, or another process is writing them.
     """
+    kept = "finished shards are kept, and the same command goes on"
+    with lock_output(folder, folder=True), keeping(lambda: kept):
+        yield from _write_shards(source, folder, settings)
+
+
+def _write_shards(source: Source, folder: Path, settings: ShardSettings) -> Iterator[ShardedImage]:
     order = _order(source.names, settings.seed)
     step = settings.images_per_shard
     parts = [order[begin : begin + step] for begin in range(0, len(order), step)]
@@ -95,17 +101,12 @@ def write_shards(source: Source, folder: Path, settings: ShardSettings) -> Itera
 @contextmanager
 def _tar_writer(path: Path) -> Iterator[TarWriter]:
     """WebDataset's writer of a tar without owners and times, written completely or not at all."""
-    try:
-        with (
-            atomic_write(path) as temporary,
-            temporary.open("wb") as file,
-            TarWriter(file, encoder=False, mtime=0, user="", group="", mode=0o644) as tar,
-        ):
-            yield tar
-    except OSError as error:
-        if error.filename is not None or error.errno is None:
-            raise
-        raise OSError(error.errno, os.strerror(error.errno), str(path)) from error
+    with (
+        atomic_write(path) as temporary,
+        temporary.open("wb") as file,
+        TarWriter(file, encoder=False, mtime=0, user="", group="", mode=0o644) as tar,
+    ):
+        yield tar
 
 
 def _sample(key: str, source: Source, index: int, content: bytes) -> dict[str, Any]:

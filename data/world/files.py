@@ -2,6 +2,7 @@
 
 import json
 import multiprocessing
+import signal
 from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from functools import partial
@@ -9,8 +10,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError, changed_settings
-from vl.data.files import atomic_write, read_json, write_text
+from vl.data.files import atomic_write, keeping, read_json, write_text
 from vl.data.images.read_ahead import batched, num_cores
+from vl.data.outputs import is_lock, lock_output
 from vl.data.text_files import read_text, split_lines
 from vl.data.world.captions import scene_captions
 from vl.data.world.drawing import encode_jpeg, render
@@ -64,24 +66,40 @@ def draw_world(
     Raises:
         FormatError: the folder's settings cannot be read.
         ValueError: the folder holds another world, or something else.
-        OSError: the folder cannot be written to.
+        OSError: the folder cannot be written to, or another process is writing it.
     """
-    _prepare_folder(folder, world)
-    _write_texts(folder, world)
-    missing = {split: _missing_images(folder, split, world) for split in world.num_images}
-    num_missing = sum(map(len, missing.values()))
-    num_present = sum(world.num_images.values()) - num_missing
-    skip(num_present)
+    kept = "what is drawn is kept, and the same command goes on"
+    with lock_output(folder, folder=True), keeping(lambda: kept):
+        _prepare_folder(folder, world)
+        _write_texts(folder, world)
+        missing = {split: _missing_images(folder, split, world) for split in world.num_images}
+        num_missing = sum(map(len, missing.values()))
+        num_present = sum(world.num_images.values()) - num_missing
+        skip(num_present)
+        draw = partial(_draw_images, folder, seed=world.seed, side=world.side)
+        _draw_missing(missing, draw, num_workers or num_cores(), advance)
+        for split in world.num_images:  # after the images: a list is there once all of them are
+            _write_split(folder, split, world)
+    return num_present
+
+
+def _draw_missing(
+    missing: dict[Split, list[int]],
+    draw: Callable[[Split, Sequence[int]], int],
+    num_workers: int,
+    advance: Callable[[int], object],
+) -> None:
+    """Draw images in this process, or in several if they are many."""
     chunks = [(split, chunk) for split in missing for chunk in batched(missing[split], _CHUNK)]
-    draw = partial(_draw_images, folder, seed=world.seed, side=world.side)
-    num_workers = num_workers or num_cores()
-    if num_missing < _MIN_FOR_PROCESSES or num_workers == 1:
+    if sum(map(len, missing.values())) < _MIN_FOR_PROCESSES or num_workers == 1:
         for split, indices in chunks:
             advance(draw(split, indices))
     else:
         # Spawned, not forked: other threads of this process may hold locks.
         context = multiprocessing.get_context("spawn")
-        with ProcessPoolExecutor(num_workers, mp_context=context) as pool:
+        # Ctrl-C reaches all processes of a terminal; the first ends the others.
+        ignore = (signal.SIGINT, signal.SIG_IGN)
+        with ProcessPoolExecutor(num_workers, context, signal.signal, ignore) as pool:
             futures = [pool.submit(draw, split, indices) for split, indices in chunks]
             try:
                 for future in as_completed(futures):
@@ -89,9 +107,6 @@ def draw_world(
             except BaseException:
                 pool.shutdown(wait=False, cancel_futures=True)
                 raise
-    for split in world.num_images:  # after the images: a list is there once all of its images are
-        _write_split(folder, split, world)
-    return num_present
 
 
 def image_name(split: Split, index: int) -> str:
@@ -135,7 +150,7 @@ def _prepare_folder(folder: Path, world: World) -> None:
             raise ValueError(f"{folder}: {problem}")
         for part in (*folder.glob(_PARTIAL), *folder.glob(f"pictures/*/{_PARTIAL}")):
             part.unlink()  # of a run that was killed
-    elif folder.exists() and any(folder.iterdir()):
+    elif folder.exists() and not all(map(is_lock, folder.iterdir())):
         raise ValueError(f"{folder}: it is not empty, and holds no drawn world; name another one")
     # Written first: whatever else is in the folder is known to be of this world.
     write_text(file, json.dumps(settings, indent=1) + "\n")

@@ -227,7 +227,7 @@ def test_refuses_to_overwrite(labels, tmp_path, images, output, capsys):
     assert run(images[0], twin, *labels, "--output-dir", output) == 2
     assert re.search(r"0\.png and .*0\.jpg", capsys.readouterr().err)
     assert run(*images, *labels, "--output-dir", tmp_path / "images") == 2
-    assert "choose another output folder" in capsys.readouterr().err
+    assert "0.png is read by this command" in capsys.readouterr().err
     assert run(images[0], *labels, "--output-dir", images[1]) == 2
     assert "1.png" in capsys.readouterr().err
     sheet = ["--contact-sheet", tmp_path / "images"]

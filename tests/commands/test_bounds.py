@@ -8,7 +8,7 @@ import pytest
 import tyro
 from annotated_types import Interval
 
-from vl.commands.bounds import check_bounds, check_inputs
+from vl.commands.bounds import check_bounds, check_files
 from vl.data.bounds import (
     InputFile,
     InputPath,
@@ -49,7 +49,7 @@ def test_accepts_values_on_their_bounds(tmp_path):
         Flags(side=224, learning_rate=1e38, seed=-5, steps=Steps(0.0), weights=Path(__file__)),
     ):
         check_bounds(flags)
-        check_inputs(flags)
+        check_files(flags)
 
 
 @pytest.mark.parametrize(
@@ -76,6 +76,6 @@ def test_refuses_missing_inputs(tmp_path):
     for changes in ({"inputs": (tmp_path, missing)}, {"weights": missing}):
         check_bounds(Flags(**changes))
         with pytest.raises(FileNotFoundError, match="missing"):
-            check_inputs(Flags(**changes))
+            check_files(Flags(**changes))
     with pytest.raises(IsADirectoryError):
-        check_inputs(Flags(weights=tmp_path))
+        check_files(Flags(weights=tmp_path))

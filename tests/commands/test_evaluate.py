@@ -222,13 +222,13 @@ def test_subset_is_the_images_of_all_three_files(
 
 
 def test_the_page_may_not_replace_the_standard_output(references: Path) -> None:
-    results, log = results_file(references.parent, CANDIDATES), references.parent / "log.txt"
-    log.write_text("kept\n")
+    results, log = results_file(references.parent, CANDIDATES), references.parent / "log.html"
+    log.write_text("")
     command = [sys.executable, "-m", "vl", "evaluate", results, "--references", references]
     with log.open("a") as out:
         done = subprocess.run(
             [*command, "--html", log], stdout=out, stderr=subprocess.PIPE, text=True, check=False
         )
     assert done.returncode == 2
-    assert "error: standard output has the scores; name a file instead of" in done.stderr
-    assert log.read_text() == "kept\n"
+    assert "error: standard output goes to" in done.stderr
+    assert log.read_text() == ""

@@ -113,7 +113,7 @@ def test_the_page_is_sorted_by_cider_d_or_the_first_metric(
         ("--references", "--references needs a file"),
         ("alone --metrics bleu", "--references needs a file"),
         ("alone --metrics diversity --split test", "--split requires --references"),
-        ("alone --metrics diversity --save-document-frequencies x", "requires --references"),
+        ("alone --metrics diversity --save-document-frequencies x.json", "requires --references"),
         ("alone --metrics diversity --compare-with f", "--compare-with requires a metric"),
         ("--metrics diversity diversity", "duplicate metric: diversity"),
         ("--train-captions f", "--train-captions requires --metrics diversity"),
@@ -130,12 +130,12 @@ def test_the_page_is_sorted_by_cider_d_or_the_first_metric(
         ("--num-resamples 100000000000", "at most 1000000"),
         ("--confidence nan", "--confidence is nan"),
         ("--compare-with -", "only RESULTS can be standard input"),
-        ("--html -", "standard output has the scores"),
-        ("--html results.json", "results.json is read or written already"),
-        ("--per-image references.json", "references.json is read or written already"),
-        ("--html p --per-image ./p", "p is read or written already"),
+        ("--html -", "-: an evaluation page needs a name that ends in .html"),
+        ("--html results.json", "results.json is read by this command"),
+        ("--per-image references.json", "references.json is read by this command"),
+        ("--html p.html --per-image ./p.html", "p.html is written already"),
         ("--html results.json/p.html", "results.json/p.html: cannot be written"),
-        ("--per-image .", "not a file that can be replaced"),
+        ("--per-image .", "scores of each image needs a name"),
         ("--save-document-frequencies /proc/x.json", "/proc/x.json: cannot be written"),
     ],
 )
@@ -195,9 +195,9 @@ def test_lone_surrogates_are_evaluated_and_written(
 def test_an_error_changes_no_file(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
     folder = references.parent
     path, page = results_file(folder, {}), folder / "page.html"
-    page.write_text("before")
+    page.write_text(before := '<meta name="generator" content="vl"> before')
     outputs = ["--html", page, "--per-image", folder / "new" / "images.jsonl"]
     assert run_evaluate(path, "--references", references, *outputs) == 2
     assert "have no caption here" in capsys.readouterr().err
-    assert page.read_text() == "before"
+    assert page.read_text() == before
     assert {file.name for file in folder.iterdir()} == {path.name, references.name, page.name}

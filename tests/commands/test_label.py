@@ -218,7 +218,7 @@ def test_name_that_is_not_utf_8_is_escaped(model, paths, capsys):
         (["--labels", "a", "--none-of-these", "1"], "--none-of-these is 1"),
         (["--labels", "ball", "--none-of-these", "0.01"], "the least is 0.05"),
         (["--labels", "a", "--contact-sheet", "a.jpg"], "a.jpg"),
-        (["--labels", "a", "--coverage", "/"], "/: Is a"),
+        (["--labels", "a", "--coverage", "a.jpg"], "a.jpg"),
         (["--labels", "qqq, vvv"], "none of 2 labels"),
         (["--labels", ""], "no label"),
         (["--labels", "gone.txt"], "gone.txt"),

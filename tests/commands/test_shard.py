@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import resource
 import shutil
 import signal
@@ -40,7 +41,11 @@ def shard(source, out, *flags):
 
 def contents(folder):
     """The files of a folder."""
-    return {item.name: item.read_bytes() for item in sorted(folder.iterdir())}
+    return {
+        item.name: item.read_bytes()
+        for item in sorted(folder.iterdir())
+        if item.name != ".lock"  # of a killed run
+    }
 
 
 def by_name(source):
@@ -311,7 +316,7 @@ def test_refuses_a_surplus_shard(photos, tmp_path, capsys):
 def test_refuses_an_output_folder_in_the_source(photos, capsys):
     for out in (photos, photos / "shards"):
         assert shard(photos, out) == 2
-        assert "in the source" in capsys.readouterr().err
+        assert str(out) in capsys.readouterr().err
     assert not (photos / "shards").exists()
 
 
@@ -326,7 +331,7 @@ def test_full_disk_leaves_complete_shards(photos, tmp_path, capsys):
         assert shard(photos, out, "--no-shuffle") == 2
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, limits)
-    assert f"{out / 'shard-000003.tar'}: File too large" in capsys.readouterr().err
+    assert re.search("shard-000003.tar: .*: File too large; .* goes on", capsys.readouterr().err)
     left = contents(out)
     assert left == {name: expected[name] for name in left}
     assert len(left) == len(expected) - 1

@@ -181,9 +181,9 @@ def test_invalid_arguments_are_one_line_and_leave_nothing(
 def test_refuses_to_overwrite_its_input(text, tmp_path, capsys):
     content = text.read_bytes()
     for output, key_word in (
-        (text, "both read and written"),
-        (tmp_path, "regular file"),
-        (tmp_path / "words.bin.gz", "not compressed"),
+        (text, "is read by this command"),
+        (tmp_path / "words.txt", "use --text-format"),
+        (tmp_path / "words.bin.gz", "ends in .bin"),
     ):
         assert train(output, text) == 2
         assert key_word in capsys.readouterr().err
@@ -195,7 +195,7 @@ def test_refuses_to_overwrite_its_input(text, tmp_path, capsys):
 def test_killed_run_leaves_the_old_file(text, tmp_path, signal_number):
     output = tmp_path / "out" / "words.bin"
     output.parent.mkdir()
-    output.write_text("old")
+    output.write_text("1 2\nold")
     # A shell in the background has its children ignore Ctrl-C.
     code = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
     code += "from vl.__main__ import main; raise SystemExit(main())"
@@ -216,4 +216,4 @@ def test_killed_run_leaves_the_old_file(text, tmp_path, signal_number):
         stderr = process.stderr.read()
     assert process.returncode == (130 if signal_number == signal.SIGINT else -signal_number)
     assert "Traceback" not in stderr
-    assert [path.read_text() for path in output.parent.iterdir()] == ["old"]
+    assert [path.read_text() for path in output.parent.glob("[!.]*")] == ["1 2\nold"]

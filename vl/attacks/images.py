@@ -4,6 +4,7 @@ The attacks are the fast gradient sign method and its iterated form (vl/training
 The files keep their bound, and are what decides whether an attack succeeded.
 """
 
+import io
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,12 +12,14 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from torch import Tensor
 
 from vl.attacks.attack import AttackConfig, Confidence, Output, TargetModel, read_inputs
 from vl.attacks.sheet import Row
 from vl.data.files import atomic_write
 from vl.data.images.decode import decode
+from vl.data.outputs import PNG, check_kind, check_no_inputs
 
 _ROUNDING = 5e-5  # of float32 pixels in [0, 1] times 255
 STAGES = ("clean", "adversarial", "saved")  # the last is read back from the 8-bit file
@@ -108,13 +111,14 @@ def attack_images(
             yield from map(AttackedImage, sources, outputs, stages)
 
 
-def output_files(paths: Sequence[Path], folder: Path) -> list[Path]:
+def output_files(paths: Sequence[Path], folder: Path, *, overwrite: bool = False) -> list[Path]:
     """A PNG file in a folder for each image, named like it.
 
     Where two images have one name, all names begin with that of the image's folder.
 
     Raises:
-        ValueError: two images would have one file, or a file would overwrite an image.
+        ValueError: two images would have one file, or a file would replace an image that is read,
+            or, without ``overwrite``, another file than an adversarial image.
     """
     for name in (lambda path: path.stem, lambda path: f"{path.resolve().parent.name}-{path.stem}"):
         files = [folder / f"{name(path)}.png" for path in paths]
@@ -130,10 +134,10 @@ def output_files(paths: Sequence[Path], folder: Path) -> list[Path]:
     else:
         first, path, file = clashes[0]
         raise ValueError(f"{first} and {path} would both be written to {file}")
-    sources = {path.resolve() for path in paths}
-    for file in files:
-        if file.resolve() in sources:
-            raise ValueError(f"{file} is an image to attack; choose another output folder")
+    check_no_inputs(files, paths)
+    if not overwrite:
+        for file in files:
+            check_kind(file, PNG, cure="choose another folder, or replace it with --overwrite")
     return files
 
 
@@ -186,9 +190,12 @@ def round_within(pixels: Tensor, clean: Tensor, epsilon: float) -> Tensor:
 
 def _write_png(path: Path, pixels: Tensor) -> None:
     """Write ``(3, S, S)`` uint8."""
+    values = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())  # (S, S, 3)
+    content, metadata = io.BytesIO(), PngInfo()
+    metadata.add_text("Software", "vl")  # by which `vl.data.outputs` knows that it may be replaced
+    Image.fromarray(values).save(content, "PNG", pnginfo=metadata)
     with atomic_write(path) as beside:
-        values = np.ascontiguousarray(pixels.permute(1, 2, 0).numpy())  # (S, S, 3)
-        Image.fromarray(values).save(beside, format="PNG")
+        beside.write_bytes(content.getvalue())
 
 
 def _main_confidence(confidence: Confidence) -> str:

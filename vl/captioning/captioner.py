@@ -164,8 +164,8 @@ class Captioner:
             return [minimum_bayes_risk(hypotheses) for hypotheses in batch]
         return batch
 
-    def save(self, path: Path | str) -> None:
-        """Write the captioner as one file, atomically."""
+    def save(self, path: Path | str, *, overwrite: bool = False) -> None:
+        """Write the captioner as one file, see ``vl.bundle.write``."""
         modules: dict[str, nn.Module] = {"encoder": self.embedder.module_for_bundle()}
         modules |= {f"decoder.{i}": decoder for i, decoder in enumerate(self.decoders)}
         config = _CaptionerConfig(
@@ -175,7 +175,9 @@ class Captioner:
             search=self.search,
             training=self.training,
         )
-        bundle.write(path, kind=KIND, configuration=asdict(config), modules=modules)
+        bundle.write(
+            path, kind=KIND, configuration=asdict(config), modules=modules, overwrite=overwrite
+        )
 
     @classmethod
     def load(

@@ -5,6 +5,7 @@ The commands show them as flags; they import no PyTorch.
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
 from vl.data.bounds import (
     InputFile,
@@ -25,6 +26,7 @@ from vl.data.choices import (
     Schedule,
     SelectionMetric,
 )
+from vl.data.outputs import training_folder
 
 CAPTIONER_FILE = "captioner.safetensors"  # in a training's folder
 
@@ -135,7 +137,7 @@ class SelfCriticalRecipe(CaptionerRecipe):
 class CaptionerRunConfig:
     """The run."""
 
-    output_dir: Path
+    output_dir: Annotated[Path, training_folder(CAPTIONER_FILE, "captioner")]
     """Folder of the run: captioner.safetensors (the best epoch), log.jsonl, tensorboard/."""
     precision: AutoPrecision = "float32"
     """Precision of the forward pass; auto is bfloat16 where the device is faster at it."""

@@ -214,7 +214,7 @@ class _Training:
 def _start(config: AnyTraining) -> Iterator[_Training]:
     """Read the captions, join the process group and seed the initialization."""
     splits, run = read_splits(config.data), config.run
-    with process_group(run.device) as processes:
+    with process_group(run.device, run.output_dir) as processes:
         torch.manual_seed(run.seed)  # the same initialization in every process
         precision = resolve_precision(run.precision, processes.device)
         if processes.first:

@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING
 
 import tyro
 
-from vl.commands.options import DeviceOptions
-from vl.data.bounds import InputFile, OutputPng, PositiveInt, Probability
+from vl.commands.options import DeviceOptions, OutputOptions
+from vl.data.bounds import InputFile, OutputFolder, OutputPng, PositiveInt, Probability
 from vl.data.choices import Resize
+from vl.data.outputs import check_no_inputs
 from vl.data.words.label_tables import LabelColumns
 
 if TYPE_CHECKING:
@@ -21,7 +22,7 @@ _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class AttackRun(DeviceOptions, LabelColumns):
+class AttackRun(OutputOptions, DeviceOptions, LabelColumns):
     """Attack images with the fast gradient sign method, and write the adversarial images.
 
     Prints three tab-separated lines an image: path, stage, the model's output, its confidence in
@@ -36,7 +37,7 @@ class AttackRun(DeviceOptions, LabelColumns):
     """Images, folders of images, or - for a list of paths on stdin."""
     model: InputFile
     """File of a labeller, a captioner or a trained encoder."""
-    output_dir: Path
+    output_dir: OutputFolder
     """Folder for the adversarial images, .png at the model's input size."""
     target: str | None = None
     """Label, class or sentence to aim at; untargeted by default."""
@@ -60,8 +61,6 @@ class AttackRun(DeviceOptions, LabelColumns):
 
 def run(flags: AttackRun) -> int:
     """Attack; 1 if an image could not be read."""
-    if flags.output_dir.exists() and not flags.output_dir.is_dir():
-        raise NotADirectoryError(f"{flags.output_dir}: a file, not a folder")
     from vl import devices
     from vl.attacks import sheet
     from vl.attacks.attack import AttackConfig
@@ -72,7 +71,9 @@ def run(flags: AttackRun) -> int:
 
     config = AttackConfig(flags.epsilon, flags.steps, flags.step_size)
     inputs = find_inputs(flags.paths)
-    files = output_files(inputs.files, flags.output_dir)
+    if flags.contact_sheet:
+        check_no_inputs([flags.contact_sheet], inputs.files)
+    files = output_files(inputs.files, flags.output_dir, overwrite=flags.overwrite)
     model = load_target_model(
         flags.model,
         labels=flags.labels,

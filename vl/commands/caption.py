@@ -5,23 +5,26 @@ import logging
 import sys
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from vl.captioning.search import SearchSettings
-from vl.commands.options import BatchOptions
+from vl.commands.options import BatchOptions, OutputOptions
 from vl.data.bounds import InputFile, NonNegativeFloat, NonNegativeInt, PositiveInt
 from vl.data.choices import RankBy
+from vl.data.outputs import CAPTIONS, model_kind
 
 if TYPE_CHECKING:
-    from vl.captioning.captioner import Caption
+    from vl.captioning.captioner import Caption, Captioner
+    from vl.captioning.results import CaptionWriter
+    from vl.inputs import Inputs
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class CaptionFlags(BatchOptions):
+class CaptionFlags(OutputOptions, BatchOptions):
     """Caption images: one line each, or the n best captions."""
 
     paths: tyro.conf.Positional[list[Path]]
@@ -44,9 +47,10 @@ class CaptionFlags(BatchOptions):
     """Captions per image, at most --num-beams."""
     json: bool = False
     """Print a JSON line for each image: path, captions, log-probabilities."""
-    output: Path | None = None
-    """Also write COCO's results format; image ids are COCO's numbers, or else file names."""
-    save_model: Path | None = None
+    output: Annotated[Path, CAPTIONS] | None = None
+    """Also write COCO's results format; image ids are COCO's numbers, or else file names. After an
+    interruption the same command goes on."""
+    save_model: Annotated[Path, model_kind("captioner")] | None = None
     """Write the captioner, as an ensemble and with these settings, as one file."""
 
 
@@ -58,31 +62,46 @@ def run(flags: CaptionFlags) -> int:
     settings = {name: value for name, value in settings.items() if value is not None}
 
     from vl.captioning.captioner import Captioner
-    from vl.captioning.results import image_ids
-    from vl.data.files import check_writable
+    from vl.captioning.results import caption_writer, image_ids
     from vl.devices import resolve_device
-    from vl.evaluation.read import write_results
-    from vl.inputs import error_message, find_inputs
-    from vl.terminal import ProgressBar, print_line
+    from vl.inputs import find_inputs
 
     captioner = Captioner.load(*flags.model, device=resolve_device(flags.device))
     captioner.search = replace(captioner.search, **settings)
     captioner.search.check_n_best(flags.n_best)
     captioner.embedder.batch_size = flags.batch_size
     if flags.save_model:
-        captioner.save(flags.save_model)
+        captioner.save(flags.save_model, overwrite=flags.overwrite)
         if not flags.paths:
             return 0
     inputs = find_inputs(flags.paths)
-    if flags.output:
+    if not flags.output:
+        _, failures = _caption(captioner, inputs, flags, None)
+    else:
         ids = image_ids(inputs.files)
-        check_writable(flags.output)
-    best: dict[int, str] = {}  # by index of the file
+        with caption_writer(flags.output, captioner, n_best=flags.n_best) as writer:
+            best, failures = _caption(captioner, inputs, flags, writer)
+            writer.finish({ids[index]: text for index, text in best.items()})
+        _log.info("%d captions in %s", len(best), flags.output)
+    if failures:
+        _log.info("%d of %d inputs failed", failures, len(inputs.files) + len(inputs.failures))
+    return 1 if failures else 0
+
+
+def _caption(
+    captioner: "Captioner", inputs: "Inputs", flags: CaptionFlags, writer: "CaptionWriter | None"
+) -> tuple[dict[int, str], int]:
+    """Print captions; returns the best one by index of the file, and how many inputs failed."""
+    from vl.captioning.results import caption_files
+    from vl.inputs import error_message
+    from vl.terminal import ProgressBar, print_line
+
+    best: dict[int, str] = {}
     failures = len(inputs.failures)
     with ProgressBar("caption", len(inputs.files), unit="images") as bar:
         for error in inputs.failures:
             bar.print(error_message(error))
-        for batch in captioner.stream(inputs.files, n_best=flags.n_best):
+        for batch in caption_files(captioner, inputs.files, writer, n_best=flags.n_best):
             for _, error in batch.failures:
                 bar.print(error_message(error))
             failures += len(batch.failures)
@@ -92,12 +111,7 @@ def run(flags: CaptionFlags) -> int:
                 best[index] = captions[0].text
             sys.stdout.flush()  # a reader of the pipe gets each batch at once
             bar.advance(len(batch.indices) + len(batch.failures))
-    if flags.output:
-        write_results(flags.output, {ids[index]: text for index, text in best.items()})
-        _log.info("%d captions in %s", len(best), flags.output)
-    if failures:
-        _log.info("%d of %d inputs failed", failures, len(inputs.files) + len(inputs.failures))
-    return 1 if failures else 0
+    return best, failures
 
 
 def _lines(path: Path, captions: "list[Caption]", flags: CaptionFlags) -> list[str]:

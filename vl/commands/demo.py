@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Annotated
 from annotated_types import Ge
 
 from vl.commands.options import DeviceOptions
-from vl.data.bounds import NonNegativeInt
+from vl.data.bounds import NonNegativeInt, OutputFolder
+from vl.data.outputs import is_lock
 
 if TYPE_CHECKING:
     from vl.demo.report import ResultTable  # needs PyTorch
@@ -21,7 +22,7 @@ class DemoRun(DeviceOptions):
     and labels of other images are.
     """
 
-    output_dir: Path = Path("demo")
+    output_dir: OutputFolder = Path("demo")
     """New folder for the world, the models, captions in COCO's format and report.html."""
     training_images: Annotated[int, Ge(40)] = 8000
     """Images to train on."""
@@ -34,7 +35,7 @@ class DemoRun(DeviceOptions):
 def run(flags: DemoRun) -> int:
     """Run all stages and print the results."""
     folder = flags.output_dir
-    if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+    if folder.exists() and not all(map(is_lock, folder.iterdir())):
         raise ValueError(f"{folder} is not empty; choose another folder with --output-dir")
     from vl.data.world.kinds import UNSEEN
     from vl.data.world.scenes import EVALUATION_SPLITS

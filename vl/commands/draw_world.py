@@ -8,6 +8,7 @@ from typing import Annotated
 from annotated_types import Interval
 
 from vl.data.bounds import NonNegativeInt, PositiveInt
+from vl.data.outputs import RESUMED_FOLDER
 
 _log = logging.getLogger(__name__)
 
@@ -19,7 +20,7 @@ class DrawWorld:
     An interrupted run is resumed when the same command is given again.
     """
 
-    output_dir: Path
+    output_dir: Annotated[Path, RESUMED_FOLDER]
     """The world's folder: empty, new, or holding a part of the same world."""
     training: NonNegativeInt = 2000
     """Images of the training split."""

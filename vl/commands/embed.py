@@ -7,20 +7,21 @@ from typing import Annotated
 
 import tyro
 
-from vl.commands.options import BatchOptions
+from vl.commands.options import BatchOptions, OutputOptions
 from vl.data.bounds import InputFile
 from vl.data.choices import AutoEngine, AutoPrecision, Compile, Resize
+from vl.data.outputs import EMBEDDINGS
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class EmbedRun(BatchOptions):
+class EmbedRun(OutputOptions, BatchOptions):
     """Embed images: float16 vectors in a .npy file, with names and the encoder in a .json file."""
 
     paths: tyro.conf.Positional[list[Path]]
     """Images and folders of images."""
-    output: Path
+    output: Annotated[Path, EMBEDDINGS]
     """The .npy file to write; embeddings that it has already are not made again."""
     weights: InputFile | None = None
     """Weights of the encoder: BVLC's blobs, or the file of an encoder, captioner or labeller; by

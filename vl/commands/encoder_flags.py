@@ -4,13 +4,14 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
 from vl.commands.options import DeviceOptions
 from vl.data.bounds import HeldOutFraction, InputFile, InputPath
 from vl.data.choices import AutoPrecision
+from vl.data.outputs import training_folder
 from vl.data.words.label_tables import LabelColumns
 from vl.encoding.config import EncoderTrainingConfig
 
@@ -24,7 +25,7 @@ class EncoderDataFlags(DeviceOptions, EncoderTrainingConfig, LabelColumns):
 
     data: tyro.conf.Positional[InputPath]
     """A folder with a folder for each class, a list of image, tab, class, or shards."""
-    output_dir: Path
+    output_dir: Annotated[Path, training_folder("encoder.safetensors", "encoder")]
     """Folder for encoder.safetensors; with steps of an optimizer also for log.jsonl, the checkpoint
     and TensorBoard's files."""
     encoder: str | None = None
@@ -62,7 +63,7 @@ def started(flags: EncoderDataFlags, *, steps: bool = True) -> "Iterator[Encoder
     from vl.training.parallel import process_group
 
     _check(flags, steps=steps)
-    with process_group(flags.device) as processes:
+    with process_group(flags.device, flags.output_dir) as processes:
         torch.manual_seed(flags.seed)  # the same initial weights in all processes
         splits = open_splits(
             flags.data,

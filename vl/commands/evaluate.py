@@ -1,13 +1,14 @@
 """`vl evaluate`: evaluates captions against references."""
 
 import json
-import os
 import sys
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
+from vl.commands.options import OutputOptions
 from vl.data.bounds import InputPath
-from vl.data.files import check_writable
+from vl.data.outputs import CAPTION_SCORES, FREQUENCIES, HTML
 from vl.evaluation.request import EvaluationRequest
 from vl.metrics.names import SCORE_NAMES, TFIDF_METRICS, caption_metrics
 
@@ -15,16 +16,16 @@ _STDIN = Path("-")
 
 
 @dataclass(frozen=True)
-class EvaluateFlags(EvaluationRequest):
+class EvaluateFlags(OutputOptions, EvaluationRequest):
     """Evaluate captions against references: BLEU, ROUGE-L, CIDEr-D and more."""
 
-    save_document_frequencies: Path | None = None
+    save_document_frequencies: Annotated[Path, FREQUENCIES] | None = None
     """Write the document frequencies of the references; with gzip if the name ends in .gz."""
     json: bool = False
     """Print one JSON object instead of text."""
-    per_image: Path | None = None
+    per_image: Annotated[Path, CAPTION_SCORES] | None = None
     """Write a line of JSON per image: captions, tokens, scores."""
-    html: Path | None = None
+    html: Annotated[Path, HTML] | None = None
     """Write an HTML page: captions beside references, the worst first."""
     image_dir: InputPath | None = None
     """Folder of the images for the page, found by the references' file names."""
@@ -37,7 +38,7 @@ class EvaluateFlags(EvaluationRequest):
 def run(flags: EvaluateFlags) -> int:
     """Evaluate, write the output files, and print the scores."""
     _check_requirements(flags)
-    _check_files(flags)
+    _check_stdin(flags)
     sort_by = _sort_key(flags)
     from vl.evaluation.evaluate import evaluate_files
     from vl.evaluation.output import signatures, tables, write_per_image
@@ -115,8 +116,8 @@ def _sort_key(flags: EvaluateFlags) -> str | None:
     return names[flags.sort_by.lower()]
 
 
-def _check_files(flags: EvaluateFlags) -> None:
-    """Check that only the results come from stdin, and that no input is overwritten."""
+def _check_stdin(flags: EvaluateFlags) -> None:
+    """Check that only the results come from stdin."""
     inputs = [
         *flags.references,
         *(flags.compare_with, flags.image_list, flags.document_frequencies),
@@ -124,13 +125,3 @@ def _check_files(flags: EvaluateFlags) -> None:
     ]
     if _STDIN in inputs:
         raise ValueError("only RESULTS can be standard input, -")
-    used = {path.resolve() for path in (flags.results, *inputs) if path}
-    for path in (flags.per_image, flags.html, flags.save_document_frequencies):
-        if path is None:
-            continue
-        if path == _STDIN or (path.exists() and os.path.samestat(path.stat(), os.fstat(1))):
-            raise ValueError(f"standard output has the scores; name a file instead of {path}")
-        if path.resolve() in used:
-            raise ValueError(f"{path} is read or written already; choose another name")
-        used.add(path.resolve())
-        check_writable(path)  # before the work, not after it

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from vl.commands.options import DeviceOptions
+from vl.commands.options import DeviceOptions, OutputOptions
 from vl.data.bounds import InputFile, InputPath, NonNegativeInt, OutputPng, PositiveInt
 from vl.data.choices import AutoEngine, AutoPrecision, CropCount, Resize
+from vl.data.outputs import CLASS_TABLE, PREDICTIONS, check_no_inputs
 from vl.data.words.label_tables import LabelColumns
 
 if TYPE_CHECKING:
@@ -18,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @dataclass(frozen=True)
-class EncoderEvaluation(DeviceOptions, LabelColumns):
+class EncoderEvaluation(OutputOptions, DeviceOptions, LabelColumns):
     """Evaluate an encoder, or several averaged: top-1 and top-5 accuracy, confusions.
 
     --per-class, --confusion-matrix, --confused-pairs and --output are for the last of --crops.
@@ -41,13 +42,13 @@ class EncoderEvaluation(DeviceOptions, LabelColumns):
     resize: Resize = "center-crop"
     """Of a single crop: the central 224 pixels after the shorter side is 256, or the whole image
     squashed."""
-    per_class: Path | None = None
+    per_class: Annotated[Path, CLASS_TABLE] | None = None
     """Write the accuracy of each class that has images, between tabs."""
     confusion_matrix: OutputPng | None = None
     """Draw the confusion matrix of up to 200 classes as a .png file."""
     confused_pairs: NonNegativeInt = 0
     """Print this many of the most frequent pairs of a true and another predicted class."""
-    output: Path | None = None
+    output: Annotated[Path, PREDICTIONS] | None = None
     """Write the five most probable classes of each image as JSON lines."""
     json: bool = False
     """Print the results as one JSON line."""
@@ -78,6 +79,8 @@ def run(flags: EncoderEvaluation) -> int:
         batch_size=flags.batch_size,
     )
     images = find_labelled_images(flags.paths)
+    if flags.confusion_matrix:
+        check_no_inputs([flags.confusion_matrix], (image.path for image in images))
     models = _models(flags)
     classes = next(iter(models.values())).classes
     if flags.confusion_matrix and len(classes) > MOST_CLASSES:
@@ -104,9 +107,6 @@ def _check(flags: EncoderEvaluation) -> None:
     """Refuse invalid arguments before the work."""
     if flags.resize != "center-crop" and flags.crops != (1,):
         raise ValueError("--resize is for --crops 1; 10 and 144 crops have their own boxes")
-    for file in (flags.output, flags.per_class, flags.confusion_matrix):
-        if file and not file.absolute().parent.is_dir():
-            raise FileNotFoundError(f"{file}: there is no folder {file.parent}")
     if flags.model and (flags.weights or flags.classes):
         raise ValueError("--model has its encoder and classes; leave out --weights and --classes")
     if not flags.model and not flags.classes:

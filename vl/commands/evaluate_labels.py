@@ -3,17 +3,19 @@
 import json
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
-from vl.commands.options import DeviceOptions
+from vl.commands.options import DeviceOptions, OutputOptions
 from vl.data.bounds import InputFile, InputPath, OpenFraction
+from vl.data.outputs import LABEL_TABLE
 from vl.data.words.label_lists import find_label_file
 from vl.data.words.label_tables import LabelColumns
 
 
 @dataclass(frozen=True)
-class EvaluateLabelsFlags(DeviceOptions, LabelColumns):
+class EvaluateLabelsFlags(OutputOptions, DeviceOptions, LabelColumns):
     """Evaluate a labeller: top-k accuracy, hierarchical precision, on seen and unseen labels."""
 
     images: tyro.conf.Positional[list[InputPath]]
@@ -32,7 +34,7 @@ class EvaluateLabelsFlags(DeviceOptions, LabelColumns):
     wordnet: InputPath | None = None
     """Folder with WordNet's words.txt and is_a.txt, for ids without words; by default the
     labeller's own WordNet."""
-    per_class: Path | None = None
+    per_class: Annotated[Path, LABEL_TABLE] | None = None
     """Write the hits of each label with images or without a vector, as tab-separated text."""
     json: bool = False
     """Print all results as one JSON line."""

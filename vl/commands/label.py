@@ -9,15 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import tyro
 
-from vl.commands.options import BatchOptions
+from vl.commands.options import BatchOptions, OutputOptions
 from vl.data.bounds import (
     InputFile,
     InputPath,
     OpenFraction,
-    OutputFile,
     OutputPng,
     PositiveInt,
 )
+from vl.data.outputs import COVERAGE, check_no_inputs
 from vl.data.words.label_lists import find_label_file, read_labels
 from vl.data.words.label_tables import LabelColumns
 
@@ -36,7 +36,7 @@ _CANDIDATES = tyro.conf.create_mutex_group(required=True)
 
 
 @dataclass(frozen=True)
-class LabelFlags(BatchOptions, LabelColumns):
+class LabelFlags(OutputOptions, BatchOptions, LabelColumns):
     """Label images: a line for each image and label, the best first.
 
     A line has path, label, cosine and probability, separated by tabs. The labeller need not be
@@ -65,7 +65,7 @@ class LabelFlags(BatchOptions, LabelColumns):
     labeller's own WordNet."""
     json: bool = False
     """Print one JSON line an image: path, labels, and whether it is none of these."""
-    coverage: OutputFile | None = None
+    coverage: Annotated[Path, COVERAGE] | None = None
     """Write how each label's vector was found, as tab-separated text."""
     contact_sheet: OutputPng | None = None
     """Write a .png of the first 60 images with their labels."""
@@ -82,6 +82,8 @@ def run(flags: LabelFlags) -> int:
     from vl.terminal import ProgressBar, print_line
 
     inputs = find_inputs(flags.paths)
+    if flags.contact_sheet:
+        check_no_inputs([flags.contact_sheet], inputs.files)
     labeller = Labeller.load(flags.model, device=devices.resolve_device(flags.device))
     labeller.embedder.batch_size = flags.batch_size
     candidates = _candidates(flags, labeller)

@@ -14,6 +14,14 @@ class DeviceOptions:
 
 
 @dataclass(frozen=True, kw_only=True)
+class OutputOptions:
+    """What an output may replace."""
+
+    overwrite: bool = False
+    """Replace an output file of another kind; an input is never replaced."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class BatchOptions(DeviceOptions):
     """Where a command computes, and on how many images at once."""
 

@@ -9,14 +9,14 @@ from typing import Annotated
 
 import tyro
 
-from vl.commands.options import DeviceOptions
+from vl.commands.options import DeviceOptions, OutputOptions
 from vl.data.bounds import InputFile, InputPath, OutputPng, PositiveInt
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class SearchFlags(DeviceOptions):
+class SearchFlags(OutputOptions, DeviceOptions):
     """Search images by words, by images, or by sums: an image, minus a word, plus a word.
 
     Each word and each image is a direction in word space; those of --text, --image and --plus are

@@ -3,10 +3,12 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
 from vl.data.bounds import InputPath, PositiveInt
+from vl.data.outputs import RESUMED_FOLDER
 
 _log = logging.getLogger(__name__)
 
@@ -20,7 +22,7 @@ class ShardRun:
 
     source: tyro.conf.Positional[InputPath]
     """A folder of classes, a list of images and classes, or a folder of shards."""
-    output_dir: Path
+    output_dir: Annotated[Path, RESUMED_FOLDER]
     """Folder of the shards."""
     images_per_shard: PositiveInt = 1000
     """Images in a shard; 1,000 of ImageNet's are about 100 MB."""

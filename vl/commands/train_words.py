@@ -3,11 +3,13 @@
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 import tyro
 
+from vl.commands.options import OutputOptions
 from vl.data.bounds import InputFile, NonNegativeInt, PositiveInt
+from vl.data.outputs import WORD_VECTORS
 from vl.data.words.label_tables import LabelColumns
 from vl.labelling.recipe import PhraseDetection, Word2VecSettings
 
@@ -15,16 +17,16 @@ if TYPE_CHECKING:
     from vl.metrics.analogies import Analogies
 
 _log = logging.getLogger(__name__)
-_COMPRESSED = (".gz", ".xz", ".bz2", ".zip")
+_TEXT_SUFFIXES = (".txt", ".vec")
 
 
 @dataclass(frozen=True)
-class WordTraining(LabelColumns):
+class WordTraining(OutputOptions, LabelColumns):
     """Train word vectors on plain text; the defaults are DeViSE's where it gives one."""
 
     texts: tyro.conf.Positional[list[Path]]
     """Text in UTF-8, a paragraph a line, perhaps compressed by gzip, xz or bzip2; - is stdin."""
-    output: Path
+    output: Annotated[Path, WORD_VECTORS]
     """File of vectors, in word2vec's binary format."""
     text_format: bool = False
     """Write word2vec's text format instead."""
@@ -85,16 +87,13 @@ def _print_analogies(path: Path, analogies: "Analogies") -> None:
 
 
 def _check_paths(flags: WordTraining) -> None:
-    """Refuse missing texts, and outputs that would replace an input or cannot be written."""
+    """Refuse missing texts, and a name that says another format."""
     if not flags.texts:
         raise ValueError("no text is given")
     for text in flags.texts:
         if text != Path("-"):
             text.stat()
-    if flags.output.exists() and not flags.output.is_file():
-        raise ValueError(f"{flags.output}: not a regular file")
-    inputs = [*flags.texts, flags.labels, flags.analogies]
-    if flags.output.resolve() in [path.resolve() for path in inputs if path]:
-        raise ValueError(f"{flags.output} is both read and written")
-    if flags.output.suffix in _COMPRESSED:
-        raise ValueError(f"vectors are not compressed; --output is {flags.output.name}")
+    suffix = flags.output.suffix.lower()
+    if suffix != ".w2v" and flags.text_format != (suffix in _TEXT_SUFFIXES):
+        expected = ".txt or .vec" if flags.text_format else ".bin; or use --text-format"
+        raise ValueError(f"{flags.output}: the name of these vectors ends in {expected}")

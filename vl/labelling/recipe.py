@@ -22,6 +22,7 @@ from vl.data.bounds import (
     PositiveInt,
 )
 from vl.data.choices import LabellerMethod, Precision, Resize, Schedule, Synonyms
+from vl.data.outputs import training_folder
 from vl.data.words.label_tables import LabelColumns
 
 LABELLER_FILE = "labeller.safetensors"  # in a training's folder
@@ -168,7 +169,7 @@ class EncoderAndProjectionRecipe(DeviseRecipe):
 class LabellerRunConfig:
     """The run."""
 
-    output_dir: Path
+    output_dir: Annotated[Path, training_folder(LABELLER_FILE, "labeller")]
     """Folder of the run: labeller.safetensors (the best epoch), log.jsonl, tensorboard/."""
     precision: Precision = "float32"
     """Precision of the forward pass in training."""

@@ -148,7 +148,7 @@ def _processes(run: LabellerRunConfig) -> Iterator[Processes]:
     """The processes of a run, with the same initial weights; only the first logs."""
     logger = logging.getLogger("vl")
     level = logger.level
-    with process_group(run.device) as processes:
+    with process_group(run.device, run.output_dir) as processes:
         torch.manual_seed(run.seed)
         if not processes.first:
             logger.setLevel(logging.ERROR)

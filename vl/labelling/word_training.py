@@ -14,8 +14,9 @@ from pathlib import Path
 
 from gensim.models import KeyedVectors, Phrases, Word2Vec
 
-from vl.data.errors import FormatError
-from vl.data.files import atomic_write
+from vl.data.errors import FormatError, WriteError
+from vl.data.files import atomic_write, keeping
+from vl.data.outputs import lock_output
 from vl.data.text_files import text_lines
 from vl.data.words.phrases import Phrase, PhraseJoiner
 from vl.data.words.texts import plain_words
@@ -100,7 +101,7 @@ class TokenCorpus:
 
     def _write_error(self, cause: OSError) -> OSError:
         """Names the folder, as the file has no name."""
-        return OSError(f"{self._folder}: cannot be written: {cause.strerror}")
+        return WriteError(cause.errno, f"cannot be written: {cause.strerror}", str(self._folder))
 
     def progress_bar(self, task: str, *, epochs: int = 1) -> ProgressBar:
         """A progress bar of reading the lines so many times."""
@@ -224,11 +225,12 @@ def train_word_vectors(
         ValueError: fewer than two words are frequent enough.
         OSError: a text cannot be read, or the output cannot be written.
     """
-    corpus = read_corpus(texts, output.resolve().parent)
-    with _joined(corpus, settings.min_count, phrases, detection or PhraseDetection()) as corpus:
-        _log_counts(corpus, settings.min_count, phrases)
-        vectors = train_word2vec(corpus, settings, seed=seed, num_workers=num_workers)
-    save_word2vec(vectors, output, text_format=text_format)
+    with lock_output(output), keeping(lambda: "nothing of the training is kept"):
+        corpus = read_corpus(texts, output.resolve().parent)
+        with _joined(corpus, settings.min_count, phrases, detection or PhraseDetection()) as corpus:
+            _log_counts(corpus, settings.min_count, phrases)
+            vectors = train_word2vec(corpus, settings, seed=seed, num_workers=num_workers)
+        save_word2vec(vectors, output, text_format=text_format)
     _log.info("%d vectors of size %d in %s", len(vectors), settings.vector_size, output)
 
 

@@ -6,7 +6,7 @@ It does not know what is trained, nor how often it is saved.
 import json
 from dataclasses import is_dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO, cast
 
 import torch
 from torch.optim.swa_utils import AveragedModel
@@ -64,12 +64,30 @@ def save(path: Path, state: dict[str, Any], processes: Processes) -> None:
         return
     state = {"format": _FORMAT, "random_states": random_states, **state}
     state["cuda_random_states"] = cuda_random_states
-    with atomic_write(path) as beside:
+    with atomic_write(path) as beside, beside.open("wb") as file:
+        output = _Output(file)
         try:
-            torch.save(state, beside)
-        except RuntimeError as cause:  # torch's error for a full disk
-            reason = str(cause).splitlines()[0]
-            raise OSError(f"{path}: could not be written: {reason}") from cause
+            torch.save(state, cast(BinaryIO, output))
+        except RuntimeError as cause:
+            raise output.error or cause from cause
+
+
+class _Output:
+    """A file that keeps the error of a write, of which torch makes one without a number."""
+
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        self.error: OSError | None = None
+
+    def write(self, content: bytes) -> int:
+        try:
+            return self._file.write(content)
+        except OSError as error:
+            self.error = error
+            raise
+
+    def flush(self) -> None:
+        self._file.flush()
 
 
 def read(path: Path, settings: dict[str, Any], processes: Processes) -> dict[str, Any]:

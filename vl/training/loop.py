@@ -20,6 +20,7 @@ from torch import nn
 from torch.optim import Optimizer
 
 from vl.data.batches import LossSum, prefetch
+from vl.data.files import keeping
 from vl.terminal import ProgressBar
 from vl.training import checkpoint
 from vl.training.log import TrainingLog
@@ -156,7 +157,8 @@ def train(
         FileNotFoundError: there is nothing to resume.
     """
     run = _Run(task, optimizer, checkpoints, steps or StepConfig(), validation)
-    return run.train(batches, schedule, epochs)
+    with keeping(run.kept):
+        return run.train(batches, schedule, epochs)
 
 
 @dataclass
@@ -205,6 +207,13 @@ class _Run:
             full_model=config.full_model,
         )
         self._progress = _Progress()
+        self._saved_step = 0
+
+    def kept(self) -> str:
+        """What an interruption leaves, in a sentence."""
+        if not self._saved_step:
+            return "no step is saved yet, so the same command starts again"
+        return f"step {self._saved_step} is in {self._path}, and --resume goes on from there"
 
     def train(self, batches: Batches, schedule: Schedule, epochs: int) -> TrainingResult:
         log_bytes = self._resume(batches) if self._checkpoints.resume else 0
@@ -311,6 +320,7 @@ class _Run:
             "optimizer": optimizer,
         }
         checkpoint.save(self._path, state, self._processes)
+        self._saved_step = self._progress.step
 
     def _resume(self, batches: Batches) -> int:
         """Restore the checkpoint; returns the bytes of the log that it knows of."""
@@ -318,6 +328,7 @@ class _Run:
         self._replicas.warm_up(batches.epoch(0))
         checkpoint.restore(self._path, state, self._replicas, self._ema, self._processes)
         self._progress = _Progress(**state["progress"])
+        self._saved_step = self._progress.step
         self._bfloat16 = bool(state["bfloat16"])
         if self._processes.first:
             checkpoint.remove_partial_files(self._path)

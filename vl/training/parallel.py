@@ -10,6 +10,7 @@ import copy
 import os
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager, nullcontext
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import torch
@@ -30,6 +31,7 @@ from torch.nn.parallel import DistributedDataParallel
 from torch.optim import Optimizer
 
 from vl.data.batches import LossSum
+from vl.data.outputs import lock_output
 from vl.devices import resolve_device
 
 _FULL = StateDictOptions(full_state_dict=True, cpu_offload=True)
@@ -49,25 +51,35 @@ class Processes(NamedTuple):
 
 
 @contextmanager
-def process_group(device: str) -> Iterator[Processes]:
+def process_group(device: str, output_dir: Path | None = None) -> Iterator[Processes]:
     """Join the process group of torchrun, or train alone where torchrun did not start the process.
 
     Args:
         device: see ``vl.devices.resolve_device``; a GPU becomes the one of this process's local
             rank. Processes on CPUs communicate by gloo, on GPUs by NCCL.
+        output_dir: locked by the first process, see ``vl.data.outputs.lock_output``.
+
+    Raises:
+        BlockingIOError: another training is writing to the folder.
     """
     chosen = resolve_device(device)
     if "RANK" not in os.environ or "WORLD_SIZE" not in os.environ:  # set by torchrun
-        yield Processes(device=chosen)
+        with _locked(output_dir):
+            yield Processes(device=chosen)
         return
     if chosen.type == "cuda" and chosen.index is None:
         chosen = torch.device("cuda", int(os.environ.get("LOCAL_RANK", "0")))
         torch.cuda.set_device(chosen)
     _init_process_group("nccl" if chosen.type == "cuda" else "gloo")
     try:
-        yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
+        with _locked(output_dir if dist.get_rank() == 0 else None):
+            yield Processes(dist.get_rank(), dist.get_world_size(), chosen)
     finally:
         dist.destroy_process_group()
+
+
+def _locked(folder: Path | None) -> AbstractContextManager[None]:
+    return lock_output(folder, folder=True) if folder else nullcontext()
 
 
 def restarts() -> int:

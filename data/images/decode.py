@@ -8,6 +8,7 @@ import io
 import threading
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
@@ -16,6 +17,7 @@ import torch
 import torch.nn.functional as F
 from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
+from PIL.TiffTags import TAGS_V2_GROUPS
 from torch import Tensor
 
 from vl.data.choices import Resize
@@ -274,6 +276,10 @@ def _load(
     with _open_lock, warnings.catch_warnings():
         warnings.simplefilter("ignore")
         image: Image.Image = Image.open(io.BytesIO(data), formats=formats)
+        if image.format == "TIFF":
+            with suppress(Exception):  # its reader looks for it again, and finds this
+                for tag in TAGS_V2_GROUPS:
+                    image.getexif().get_ifd(tag)
     width, height = image.size
     if width < 1 or height < 1:
         raise FormatError(name, f"the image has {width} x {height} pixels")

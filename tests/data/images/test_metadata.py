@@ -88,6 +88,27 @@ def test_odd_exif_turns_a_photograph_and_no_more(metadata, kind, tmp_path):
             assert "exif" not in image.info or image.info["exif"].endswith(metadata[-9:])
 
 
+@pytest.mark.parametrize(
+    ("entries", "gps"),
+    [
+        ([], [(2, 10, 3, struct.pack("<6i", -1, 1, 2, 1, 3, 1)), (0, 2, 4, b"2.3\0")]),
+        ([(X_RESOLUTION, 2, 3, b"72\0"), (0x010F, 5, 1, bytes(8))], None),
+        ([(GPS, 4, 1, struct.pack("<I", 4_000_000_000)), (0x8769, 2, 2, b"7\0")], None),
+        ([(0x010F, 2, 999, struct.pack("<I", 2**31))], None),
+    ],
+)
+def test_odd_tags_of_a_tiff_leave_the_pixels(entries, gps):
+    short = struct.Struct("<H").pack
+    tags = [(0x0100, 3, 1, short(32)), (0x0101, 3, 1, short(16)), (0x0106, 3, 1, short(1))]
+    tags += [(0x0102, 3, 1, short(8)), (0x0111, 4, 1, bytes(4)), (0x0117, 3, 1, short(32 * 16))]
+    size = len(exif([ORIENTATION, *tags, *entries], gps)) - 6
+    tags[4] = (0x0111, 4, 1, struct.pack("<I", size))
+    values = np.arange(32 * 16, dtype=np.uint8) % 200
+    data = exif([ORIENTATION, *tags, *entries], gps)[6:] + values.tobytes()
+    expected = torch.from_numpy(np.rot90(values.reshape(16, 32), -1).copy()) / 255
+    assert torch.equal(decode_bytes(data, "x"), expected.expand(3, -1, -1))
+
+
 @pytest.mark.parametrize("value", [0, 9, 65535])
 def test_orientations_that_do_not_exist_turn_nothing(value):
     data = encoded("PNG", exif([(0x0112, 3, 1, struct.pack("<H", value))]))

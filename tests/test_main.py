@@ -7,6 +7,8 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from subprocess import CompletedProcess
+from typing import Any
 
 import pytest
 
@@ -200,3 +202,95 @@ def test_closed_pipe_is_no_error() -> None:
             check=False,
         )
     assert (result.returncode, result.stderr) == (141, b"")
+
+
+SWALLOWING = """
+import os, signal, sys
+sys.path.insert(0, sys.argv[1])
+signal.signal(signal.SIGINT, signal.default_int_handler)
+import vl.commands
+from vl.__main__ import COMMANDS, main
+vl.commands.__path__.append(sys.argv[1])
+COMMANDS["end quickly"] = ""
+raise SystemExit(main(["end", "quickly", "--end", sys.argv[2]]))
+"""
+ENDS = """
+import os, signal
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+from vl.data.outputs import COVERAGE
+
+
+@dataclass(frozen=True)
+class Flags:
+    end: str
+    output: Annotated[Path, COVERAGE] = Path("out.tsv")
+
+
+def run(flags: Flags) -> int:
+    if flags.end == "import":
+        try:
+            import interrupted
+        except BaseException:
+            pass
+        print("swallowed")
+    elif flags.end == "import error":
+        try:
+            os.kill(os.getpid(), signal.SIGINT)
+            while True:
+                pass
+        except KeyboardInterrupt:
+            raise ImportError("another error")
+    else:
+        for number in range(100_000):
+            print(number)
+        flags.output.write_text("done")
+    return 0
+"""
+
+
+@pytest.mark.parametrize("end", ["import", "import error"])
+def test_an_interruption_is_never_swallowed(end: str, tmp_path: Path) -> None:
+    """Libraries catch it in their imports, or make another error of it."""
+    (tmp_path / "end_quickly.py").write_text(ENDS)
+    (tmp_path / "interrupted.py").write_text(
+        "import os, signal\nos.kill(os.getpid(), signal.SIGINT)\nwhile True:\n    pass\n"
+    )
+    result = run_apart(tmp_path, end)
+    assert (result.returncode, result.stdout) == (130, b"")
+    assert result.stderr == b"vl: interrupted\n"
+    assert not list(tmp_path.glob(".*"))  # no lock
+
+
+def test_a_closed_stdout_stops_no_command_that_writes_a_file(tmp_path: Path) -> None:
+    (tmp_path / "end_quickly.py").write_text(ENDS)
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "wb") as closed:
+        result = run_apart(tmp_path, "print", stdout=closed)
+    assert (result.returncode, result.stderr) == (0, b"")
+    assert (tmp_path / "out.tsv").read_text() == "done"
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="only Linux has /dev/full")
+def test_a_full_disk_behind_stdout_is_named(tmp_path: Path) -> None:
+    (tmp_path / "end_quickly.py").write_text(ENDS)
+    with Path("/dev/full").open("wb") as full:
+        result = run_apart(tmp_path, "print", stdout=full)
+    assert result.returncode == 2
+    assert result.stderr.startswith(b"vl: error: standard output: No space left on device")
+    assert result.stderr.count(b"\n") == 1
+
+
+def run_apart(folder: Path, end: str, stdout: Any = subprocess.PIPE) -> CompletedProcess[bytes]:
+    """Run the command ENDS in a process of its own."""
+    return subprocess.run(
+        [sys.executable, "-c", SWALLOWING, str(folder), end],
+        cwd=folder,
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        stdout=stdout,
+        stderr=subprocess.PIPE,
+        timeout=60,
+        check=False,
+    )

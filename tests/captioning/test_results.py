@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 
 import pytest
 
@@ -93,3 +94,28 @@ def test_a_file_that_is_no_part_is_refused(model, tmp_path):
     with pytest.raises(FormatError, match="not a part of captions"):
         captions(model, [], tmp_path / "results.json")
     assert (tmp_path / "results.json.part").read_text() == "my notes\n"
+
+
+def test_a_full_disk_keeps_whole_lines(model, tmp_path):
+    paths, output = drawings(tmp_path / "images", 7), tmp_path / "results.json"
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (900, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"results\.json\.part: File too large; the captions of"):
+            captions(model, paths, output)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    part = output.with_name("results.json.part").read_bytes()
+    assert part.endswith(b"\n")
+    assert captions(model, paths, output)[0] == part.count(b"\n") - 1 > 0
+    assert list(read_results(output).values()) == [best.text for best, *_ in model(paths)]
+
+
+def test_one_command_at_a_time_has_a_part(model, tmp_path):
+    output = tmp_path / "results.json"
+    with (
+        caption_writer(output, model, n_best=1),
+        pytest.raises(BlockingIOError, match=r"results\.json: process \d+"),
+        caption_writer(output, model, n_best=1),
+    ):
+        pass

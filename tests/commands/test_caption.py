@@ -1,9 +1,14 @@
 """`vl caption`: only results on stdout, failed inputs reported, the others captioned."""
 
+import contextlib
 import io
 import json
 import os
+import signal
+import subprocess
 import sys
+import time
+from pathlib import Path
 
 import pytest
 
@@ -11,8 +16,10 @@ from tests.helpers.tiny_captioner import Tiny, captioner, decoder, drawings
 from vl.__main__ import main
 from vl.captioning.captioner import Captioner
 from vl.captioning.search import SearchSettings
-from vl.encoders.table import ENCODERS
+from vl.encoders.table import ENCODERS, create_encoder
 from vl.evaluation.read import read_results
+
+ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(autouse=True)
@@ -242,3 +249,57 @@ def test_lines_are_flushed_after_each_batch(model, images, monkeypatch):
     monkeypatch.setattr(sys, "stdout", Recorder())
     assert run(model, *images) == 0
     assert counts[:3] == [2, 4, 5]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seconds", [0.4, 1, 1.5, 2, 2.5, 3])
+def test_an_interruption_at_any_time_is_one_line(tmp_path, seconds):
+    """While libraries are imported, and afterwards; then the same command goes on."""
+    network = create_encoder("lenet5", {"classes": 2})
+    made = captioner(encoder=network, encoder_name="lenet5", decoders=[decoder(width=84)])
+    made.save(tmp_path / "model.safetensors")
+    drawings(tmp_path / "images", 60)
+    flags = ["--model", "model.safetensors", "--output", "results.json", "--batch-size", "1"]
+    with subprocess.Popen(
+        [sys.executable, "-m", "vl", "caption", "images", *flags],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        # A shell in the background has its children ignore Ctrl-C.
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.default_int_handler),
+    ) as process:
+        time.sleep(seconds)
+        process.send_signal(signal.SIGINT)
+        stderr = process.communicate()[1]
+    if process.returncode != 0:  # a fast machine was done before
+        assert process.returncode == 130
+        assert stderr.startswith("vl: interrupted") and stderr.count("\n") == 1
+        assert not (tmp_path / "results.json").exists()
+
+
+def test_captions_go_on_where_a_command_was_interrupted(model, images, tmp_path, capsys):
+    output = tmp_path / "results.json"
+
+    class Interrupted(io.StringIO):
+        def flush(self):
+            if len(self.getvalue().splitlines()) > 2:
+                raise KeyboardInterrupt
+
+    with contextlib.redirect_stdout(Interrupted()):
+        assert run(model, *images, "--output", output) == 130
+    assert "the captions of 4 images are in" in capsys.readouterr().err
+    assert run(model, *images, "--output", output) == 0
+    assert capsys.readouterr().out.splitlines() == lines_of(images, captioner()(images))
+    assert list(read_results(output)) == [path.name for path in images]
+    assert not list(tmp_path.glob("*.part")) + list(tmp_path.glob(".*"))
+
+
+def test_a_closed_pipe_does_not_stop_the_file(model, images, tmp_path, capsys, monkeypatch):
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as closed:
+        monkeypatch.setattr(sys, "stdout", closed)
+        assert run(model, *images, "--output", tmp_path / "results.json") == 0
+    assert len(read_results(tmp_path / "results.json")) == len(images)

@@ -100,6 +100,36 @@ def test_validation_metrics(selection_metric):
     sign = 1 if selection_metric == "bleu-4" else -1
     assert result.score == sign * result.metrics[selection_metric]
     assert math.isfinite(result.score)
+    assert result.loss == result.metrics["loss"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "counts"),
+    [
+        (["a", "a a a a", "", "ring", "ball"], False),
+        (["a red ball", "the box", "a blue ring", "green box on sand", "a ball"], False),
+        (["on grass a red ball on", "a", "a", "a", "a"], True),
+    ],
+)
+def test_bleu_4_counts_from_the_first_match_of_four_words(texts, counts):
+    """Of the first captions' BLEU-4 all is rounding: no four words are those of a reference."""
+    vectors = torch.randn(5, Tiny.width)
+    references = [[caption.split()] for caption in CAPTIONS]
+    by_bleu, by_loss = (
+        make_validator(
+            lambda task, vectors: texts,
+            references,
+            lambda encoder: vectors,
+            vocabulary=VOCABULARY,
+            selection_metric=metric,
+        )
+        for metric in ("bleu-4", "loss")
+    )
+    task = CaptionerTask(decoder()).eval()
+    with torch.no_grad():
+        result = by_bleu(task)
+        assert by_loss(task).score_counts
+    assert (result.score_counts, result.score > 1e-3) == (counts, counts)
 
 
 def test_validation_embeds_by_the_tasks_encoder():

@@ -1,6 +1,7 @@
 """`vl train captioner`, `vl finetune captioner`, `vl self-critical captioner`."""
 
 import json
+import math
 from pathlib import Path
 
 import pytest
@@ -208,6 +209,44 @@ def test_resumed_run_ends_as_an_uninterrupted_one(folder, monkeypatch, command):
     assert log_of(whole) == log_of(stopped)
     name = "captioner.safetensors"
     assert (whole / name).read_bytes() == (stopped / name).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("flags", "message"),
+    [
+        ([], ""),
+        (["--warmup-steps", 8], "a warmup of 8 steps"),
+        (["--schedule", "staircase"], "every 8 epochs"),
+        (["--schedule", "staircase", "--decay-every", 1], ""),
+    ],
+)
+def test_schedules_longer_than_the_run_are_warned_of(folder, capsys, flags, message):
+    assert train(*flags) == 0
+    lines = capsys.readouterr().err.splitlines()
+    warnings = [line for line in lines if "learning rate" in line]
+    assert [message in line for line in warnings] == [True] * bool(message)
+
+
+def test_default_warmup_is_a_tenth_of_a_short_run(folder, capsys):
+    """9 images of 5 captions are 3 steps of 16 captions; of 10 epochs 30."""
+    small = SMALL[: SMALL.index("--warmup-steps")]
+    arguments = [*FLICKR8K, *small, *TRAIN[2:], "--epochs", "10", "--output-dir", "run"]
+    assert main([*TRAIN[:2], *arguments]) == 0
+    assert "warmup: 3 steps" in capsys.readouterr().err
+    rates = [line["learning_rate"] for line in log_of(folder / "run") if "learning_rate" in line]
+    assert rates[0] == pytest.approx(1e-3 * 0.5 * (1 + math.cos(math.pi * 2 / 30)))  # the peak
+
+
+def test_few_development_images_are_warned_of_and_selected_by_the_loss(folder, capsys):
+    assert train("--epochs", 3) == 0
+    err = capsys.readouterr().err
+    assert "development split is small: with 3 images" in err
+    assert "selected by loss" in err
+    log = [line for line in log_of(folder / "run") if "validation_epoch" in line]
+    best = min(log, key=lambda line: line["development/loss"])
+    assert load("run").training["development"]["loss"] == best["development/loss"]
+    assert train("--selection-metric", "bleu-4", output="other") == 0
+    assert "selected by" not in capsys.readouterr().err
 
 
 def test_a_run_is_not_overwritten_and_resumes_with_its_settings_alone(folder, capsys):

@@ -2,6 +2,7 @@
 
 import io
 import logging
+import math
 
 import pytest
 import torch
@@ -244,11 +245,15 @@ def test_validation_by_top_1_and_top_5():
     validation = validate([5, 4, 1, 0, 5], [logits] * 5)
     assert validation.metrics == pytest.approx({"top-1": 40.0, "top-5": 80.0})
     assert validation.score == pytest.approx(40.0)
+    log_sum = math.log(sum(math.exp(logit) for logit in logits))
+    assert validation.loss == pytest.approx(log_sum - (5 + 4 + 1 + 0 + 5) / 5)
 
 
-def test_validation_of_fewer_than_five_classes():
-    validation = validate([0, 1, 1], [[1.0, 0.0]] * 3)
-    assert validation.metrics == pytest.approx({"top-1": 100 / 3, "top-5": 100.0})
+@pytest.mark.parametrize("classes", [2, 5])
+def test_top_5_of_five_classes_is_not_measured(classes):
+    """It would be 100 by construction."""
+    validation = validate([0, 1, 1], [[1.0, *[0.0] * (classes - 1)]] * 3)
+    assert validation.metrics == pytest.approx({"top-1": 100 / 3})
 
 
 def test_validation_refuses_no_readable_image():

@@ -11,7 +11,7 @@ from tests.labelling.test_examples import examples
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
 from vl.data.words.wordnet import WordNet
-from vl.decoders.devise import Devise
+from vl.decoders.devise import Devise, hinge_rank_loss
 from vl.labelling.examples import EmbeddedExamples
 from vl.labelling.recipe import ConseConfig, SplitConfig
 from vl.labelling.task import LabellerTask, make_validator
@@ -93,11 +93,41 @@ def test_validation_counts_hits_among_development_labels():
     cosines = projected @ data.vectors[labels].T
     own = cosines.gather(1, torch.tensor(data.targets(rows, labels))[:, None])
     ranks = (cosines >= own).sum(1)
-    expected = {f"hit@{k}": 100 * float((ranks <= k).float().mean()) for k in KS}
+    expected = {f"hit@{k}": 100 * float((ranks <= k).float().mean()) for k in KS if k < len(labels)}
+    expected["mrr"] = 100 * float((1 / ranks).mean())
     assert result.metrics == pytest.approx(expected)
-    assert result.score == pytest.approx(sum(expected.values()) / len(expected))
+    assert result.score == pytest.approx(expected["mrr"])  # hit@20 would be 100 by construction
     assert 0 < expected["hit@2"] < 100
     assert make_validator(prepare(development=0), torch.device("cpu")) is None
+
+
+@pytest.mark.parametrize(("count", "score"), [(20, "mrr"), (21, "hits")])
+def test_few_development_labels_are_ranked_by_reciprocal_rank(caplog, count, score):
+    """Of 20 labels hit@20 is 100 by construction."""
+    names = [f"word{index}" for index in range(count + 2)]
+    images = embedded(names, [1] * len(names))
+    data = prepare(images, LabelSpace(words(names)), development=count / len(names))
+    assert len(data.split.development) == count
+    caplog.clear()
+    validate = make_validator(data, torch.device("cpu"), margin=0.3)
+    assert len(caplog.records) == (score == "mrr")
+    task = LabellerTask(
+        Devise(image_width=Tiny.width, width=WIDTH), data.label_vectors, loss="first", margin=0.3
+    )
+    with torch.no_grad():
+        result = validate(task)
+        rows = list(data.split.unseen_rows)
+        loss = hinge_rank_loss(
+            task.devise(data.embedded.vectors[rows].mean(1)),
+            data.vectors[list(data.split.development)],
+            torch.tensor(data.targets(rows, data.split.development)),
+            margin=0.3,
+        )
+    hits = [value for name, value in result.metrics.items() if name != "mrr"]
+    assert len(hits) == sum(k < count for k in KS)
+    expected = result.metrics["mrr"] if score == "mrr" else sum(hits) / len(hits)
+    assert result.score == pytest.approx(expected)
+    assert result.loss == pytest.approx(loss.item())
 
 
 def test_conse_trains_a_classifier():

@@ -13,9 +13,10 @@ from torch.distributed.fsdp import FSDPModule
 from torch.optim import Optimizer
 
 from vl.data.batches import LossSum
-from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
+from vl.training.loop import CheckpointConfig, StepConfig, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import process_group, shard
+from vl.training.selection import Validation
 
 
 class Options(NamedTuple):

@@ -15,9 +15,10 @@ from vl.captioning.task import CaptionerTask
 from vl.data.batches import CaptionBatches, random_view
 from vl.decoders.scheduled_sampling import sampling_schedule
 from vl.decoders.show_and_tell import ShowAndTell
-from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
+from vl.training.loop import CheckpointConfig, StepConfig, ValidationConfig, train
 from vl.training.optimizers import schedule
 from vl.training.parallel import process_group
+from vl.training.selection import Validation
 
 IMAGES, EPOCHS = 24, 3
 

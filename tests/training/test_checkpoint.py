@@ -72,6 +72,14 @@ def test_refuses_to_resume_with_other_settings(tmp_path):
         run(tmp_path, settings={"learning_rate": 0.2}, resume=True)
 
 
+def test_refuses_the_checkpoint_of_another_version(tmp_path):
+    run(tmp_path)
+    state = torch.load(tmp_path / "state.pt", weights_only=True)
+    torch.save({**state, "format": 2}, tmp_path / "state.pt")
+    with pytest.raises(FormatError, match=r"state\.pt: .*another version"):
+        run(tmp_path, resume=True)
+
+
 def test_resuming_a_finished_run_does_nothing(tmp_path):
     run(tmp_path)
     log = (tmp_path / "log.jsonl").read_bytes()

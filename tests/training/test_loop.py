@@ -6,7 +6,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from torch import nn
 
 from tests.helpers.tiny_training import Batches, Line, UnevenBatches, log_of, run
-from vl.training.loop import Validation
+from vl.training.selection import Validation
 
 
 class Normed(nn.Module):

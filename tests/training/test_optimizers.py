@@ -1,6 +1,7 @@
 """Optimizers, schedules and the moving average, by hand and against their formulas."""
 
 import copy
+import logging
 import math
 
 import pytest
@@ -9,7 +10,14 @@ from torch import nn
 from torch.optim import SGD, Adagrad, AdamW
 
 from tests.helpers.tiny_captioner import decoder, encoder
-from vl.training.optimizers import optimizer, orthogonalize, schedule
+from vl.training.optimizers import (
+    check_staircase,
+    ema_of,
+    fitting_warmup,
+    optimizer,
+    orthogonalize,
+    schedule,
+)
 
 
 @pytest.mark.parametrize(("name", "kind"), [("adam", AdamW), ("adagrad", Adagrad), ("sgd", SGD)])
@@ -167,3 +175,47 @@ def test_warmup_multiplies_the_schedule(shape):
     for step in range(50):
         assert warm(step) == pytest.approx(plain(step) * min(1, (step + 1) / 5))
     assert warm(0) > 0  # else the first step would be lost
+
+
+@pytest.mark.parametrize(
+    ("requested", "length", "expected", "level"),
+    [
+        (None, 2000, 200, None),  # Flickr8k's published run: 2,000 steps of 150 captions
+        (None, 5000, 200, None),
+        (None, 240, 24, "INFO"),
+        (None, 1, 0.1, "INFO"),
+        (0, 240, 0, None),
+        (100, 240, 100, None),
+        (200, 240, 200, "WARNING"),
+        (200, 128, 200, "WARNING"),
+    ],
+)
+def test_warmup_fits_the_run_or_is_warned_of(caplog, requested, length, expected, level):
+    with caplog.at_level(logging.INFO):
+        assert fitting_warmup(requested, 200, length=length) == pytest.approx(expected)
+    assert [record.levelname for record in caplog.records] == ([level] if level else [])
+    caplog.clear()
+    fitting_warmup(requested, 200, length=length, quiet=True)
+    assert not caplog.records
+
+
+@pytest.mark.parametrize(
+    ("name", "every", "warned"),
+    [("staircase", 8, True), ("staircase", 5, False), ("cosine", 8, False)],
+)
+def test_a_staircase_longer_than_the_run_is_warned_of(caplog, name, every, warned):
+    check_staircase(name, every, epochs=6)
+    assert len(caplog.records) == warned
+
+
+@pytest.mark.parametrize("decay", [0.999, 0.99999])
+@pytest.mark.parametrize("steps", [12, 240, 2000])
+def test_the_average_never_outlasts_the_run(decay, steps):
+    """Of weights that are the number of the step, the average lags by the mean age."""
+    model = nn.Linear(1, 1, bias=False)
+    average = ema_of(model, decay)
+    for step in range(steps):
+        nn.init.constant_(model.weight, step)
+        average.update_parameters(model)
+    age = steps - 1 - average.module.weight.item()
+    assert 0 < age <= 0.1 * steps + 1e-3

@@ -79,8 +79,8 @@ class CaptionerRecipe:
     """Weight decay of matrices, not biases: decoupled for adam, L2 for sgd; none as published."""
     schedule: Schedule = "cosine"
     """Learning-rate schedule; staircase in im2txt."""
-    warmup_steps: NonNegativeInt = 200
-    """Steps of linear learning-rate warmup."""
+    warmup_steps: NonNegativeInt | None = None
+    """Steps of linear learning-rate warmup; by default 200, or a tenth of a shorter run."""
     decay_factor: PositiveFraction = 0.5
     """Factor of a staircase step; 0.5 in im2txt."""
     decay_every: PositiveFloat = 8
@@ -88,15 +88,18 @@ class CaptionerRecipe:
     grad_clip: PositiveFloat = 5.0
     """Clip the gradient norm to this; 5.0 in im2txt."""
     ema_decay: Probability = 0.999
-    """Decay of the moving average of the weights, which is saved; 0 saves the last weights."""
+    """Decay of the moving average of the weights, which is saved; 0 saves the last weights. Early
+    in a run, and in a short one, the average is over the last tenth of the steps so far."""
     epochs: PositiveInt = 12
     """Maximum number of epochs."""
     batch_size: PositiveInt = 128
     """Captions in a batch (train), or images with all their captions; 32 in im2txt."""
-    selection_metric: SelectionMetric = "bleu-4"
-    """Metric on the development split that selects the best epoch."""
+    selection_metric: SelectionMetric | None = None
+    """Metric on the development split that selects the best epoch; by default bleu-4, or loss on
+    fewer than 20 images. While no 4-gram matches, and where BLEU-4 is equal, the loss decides."""
     patience: PositiveInt = 3
-    """Epochs without improvement after which training stops."""
+    """Epochs without improvement after which training stops; for bleu-4 none counts in which no
+    4-gram matches."""
     num_beams: PositiveInt = 3
     """Beam width of the validation, and the captioner's default; 3 in im2txt."""
     length_penalty: NonNegativeFloat = 0.0

@@ -15,7 +15,7 @@ from vl.decoders.self_critical import advantages, sample_captions
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.encoders.table import Network
 from vl.metrics.bleu import corpus_bleu
-from vl.training.loop import Validation
+from vl.training.selection import Validation
 
 _SAMPLES = 5  # captions sampled for each image, as many as COCO and Flickr8k have references
 _MAX_LENGTH = 20  # words of a sampled caption, including the end word, as in im2txt's search
@@ -105,7 +105,8 @@ def make_validator(
         references: the words of each image's reference captions.
         embeddings_of: the images' embeddings by the encoder in training, ``(images, D)``.
         vocabulary: of the decoder.
-        selection_metric: the score that selects the best epoch.
+        selection_metric: the score that selects the best epoch; BLEU-4 counts from the first
+            4-gram that matches.
     """
     ids = [[vocabulary.encode(caption) for caption in captions] for captions in references]
     batches = CaptionBatches(
@@ -121,14 +122,17 @@ def make_validator(
             total += float(loss.total)
             count += int(loss.terms)
         texts = captions_of(task, vectors)
-        bleu = corpus_bleu([text.split() for text in texts], references).scores
+        bleu = corpus_bleu([text.split() for text in texts], references)
+        loss = total / count
         metrics = {
-            "loss": total / count,
-            "bleu-1": bleu[0],
-            "bleu-4": bleu[3],
+            "loss": loss,
+            "bleu-1": bleu.scores[0],
+            "bleu-4": bleu.scores[3],
             "distinct": len(set(texts)) / len(texts),
         }
-        score = -metrics["loss"] if selection_metric == "loss" else metrics[selection_metric]
-        return Validation(score, metrics)
+        if selection_metric == "loss":
+            return Validation(-loss, metrics, loss)
+        # Without a match BLEU-4 is what is added against division by zero.
+        return Validation(metrics["bleu-4"], metrics, loss, score_counts=bleu.matches[3] > 0)
 
     return validate

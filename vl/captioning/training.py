@@ -32,6 +32,7 @@ from vl.captioning.setup import (
 from vl.captioning.task import CaptionerTask, make_validator
 from vl.data.batches import CaptionBatches, Unit
 from vl.data.captions.ptb.tokens import words
+from vl.data.choices import SelectionMetric
 from vl.decoders.scheduled_sampling import sampling_schedule
 from vl.decoders.show_and_tell import ShowAndTell
 from vl.devices import resolve_precision
@@ -39,12 +40,14 @@ from vl.encoders.table import Network
 from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import load_encoder
 from vl.training.checkpoint import run_settings
-from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
-from vl.training.optimizers import optimizer, schedule
+from vl.training.loop import CheckpointConfig, StepConfig, ValidationConfig, train
+from vl.training.optimizers import check_staircase, fitting_warmup, optimizer, schedule
 from vl.training.parallel import Processes, process_group
+from vl.training.selection import FEW_EXAMPLES, Validation, warn_of_few
 
 _log = logging.getLogger(__name__)
 _VALIDATION_BATCH = 256  # images
+_WARMUP_STEPS = 200  # of a run of 2,000 steps or more; our choice
 
 
 def train_captioner(config: CaptionerTraining) -> Path | None:
@@ -156,7 +159,7 @@ class _Training:
             schedule=schedule(
                 recipe.schedule,
                 steps=recipe.epochs * len(batches),
-                warmup_steps=recipe.warmup_steps,
+                warmup_steps=self._warmup_steps(recipe.epochs * len(batches)),
                 decay_every=max(1, round(recipe.decay_every * len(batches))),
                 decay_factor=recipe.decay_factor,
             ),
@@ -173,6 +176,26 @@ class _Training:
             validation=self._validation(setup),
         )
         return run.output_dir / CAPTIONER_FILE if self.processes.first else None
+
+    def _warmup_steps(self, steps: int) -> int:
+        recipe, quiet = self.config.recipe, not self.processes.first
+        if not quiet:
+            check_staircase(recipe.schedule, recipe.decay_every, epochs=recipe.epochs)
+        return round(fitting_warmup(recipe.warmup_steps, _WARMUP_STEPS, length=steps, quiet=quiet))
+
+    def _selection_metric(self) -> SelectionMetric:
+        """BLEU-4 by default, but for the loss where there are too few images for it.
+
+        Self-critical training raises BLEU-4 at the cost of the loss.
+        """
+        images, metric = len(self.splits.development), self.config.recipe.selection_metric
+        if self.processes.first:
+            warn_of_few(images, "images")
+        if metric is None and images < FEW_EXAMPLES:
+            metric = "bleu-4" if isinstance(self.config, SelfCriticalTraining) else "loss"
+            if self.processes.first:
+                _log.info("the best epoch is selected by %s", metric)
+        return metric or "bleu-4"
 
     def _validation(self, setup: TrainingSetup) -> ValidationConfig[CaptionerTask]:
         recipe = self.config.recipe
@@ -205,7 +228,7 @@ class _Training:
             [[words(text) for text in image.captions] for image in self.splits.development],
             setup.development,
             vocabulary=self.splits.vocabulary,
-            selection_metric=recipe.selection_metric,
+            selection_metric=self._selection_metric(),
         )
         return ValidationConfig(validate, save, recipe.patience)
 

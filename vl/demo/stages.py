@@ -61,9 +61,10 @@ from vl.labelling.recipe import (
 )
 from vl.labelling.training import train_labeller
 from vl.labelling.word_training import train_word_vectors
-from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
+from vl.training.loop import CheckpointConfig, StepConfig, ValidationConfig, train
 from vl.training.optimizers import optimizer, schedule
 from vl.training.parallel import Processes
+from vl.training.selection import Validation
 
 _log = logging.getLogger(__name__)
 

@@ -67,7 +67,7 @@ class EncoderTrainingConfig:
     decay_factor: PositiveFloat | None = None
     """Of the staircase; 0.96 in GoogLeNet's paper."""
     warmup_epochs: NonNegativeFloat | None = None
-    """Epochs of linear warmup of the learning rate."""
+    """Epochs of linear warmup of the learning rate; the recipe's are at most a sixth of the run."""
     label_smoothing: Probability | None = None
     """Share of the target that is spread over all classes."""
     weight_decay: NonNegativeFloat | None = None
@@ -84,7 +84,7 @@ class EncoderTrainingConfig:
     gradient_accumulation: PositiveInt = 1
     """Batches in a step of the optimizer."""
     patience: PositiveInt | None = None
-    """Stop after this many epochs without a better validation."""
+    """Stop after this many epochs without a better validation: top-1, or the loss where it ties."""
     resize: Resize = "center-crop"
     """In validation: crop the center of each image, or squash the whole image to a square."""
     min_crop_area: PositiveFraction = 0.08
@@ -120,8 +120,6 @@ class EncoderTrainingConfig:
     def resolved_recipe(self, *, finetuning: bool = False) -> Recipe:
         """The recipe with the values that are set instead of its defaults."""
         recipe = RECIPES[self.recipe]
-        # The warmup of a short training is short.
-        recipe = recipe._replace(warmup_epochs=min(recipe.warmup_epochs, self.epochs / 6))
         if finetuning:
             recipe = recipe._replace(learning_rate=_FINETUNING_FACTOR * recipe.learning_rate)
         if self.optimizer == "adam":

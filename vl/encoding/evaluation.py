@@ -247,7 +247,7 @@ def evaluate_encoders(
     classes = next(iter(models.values())).classes
     index_of = class_indices(list(dict.fromkeys(image.label for image in images)), classes)
     truths = torch.tensor([index_of[image.label] for image in images])
-    if len(classes) < TOP:
+    if len(classes) <= TOP:
         _log.info("there are %d classes: top-5 accuracy is always 1", len(classes))
     encoders = [model.encoder for model in models.values()]
     classifier = Classifier(encoders, settings)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 import torch
+import torch.nn.functional as F
 from torch import nn
 
 from vl.data.choices import Precision
@@ -17,17 +18,25 @@ from vl.data.labelled.dataset import DatasetSubset, ImageDataset, open_dataset, 
 from vl.data.labelled.loader import ImageBatches, LoaderConfig
 from vl.encoders.table import Network
 from vl.encoding import encoder_file
-from vl.encoding.accuracy import HitCounts, rank_classes
+from vl.encoding.accuracy import TOP, HitCounts, rank_classes
 from vl.encoding.classes import class_indices
 from vl.encoding.config import EncoderTrainingConfig, Recipe
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.task import EncoderTask, pixels_of
 from vl.training.checkpoint import run_settings
-from vl.training.loop import CheckpointConfig, StepConfig, Validation, ValidationConfig, train
-from vl.training.optimizers import Schedule, optimizer, schedule
+from vl.training.loop import CheckpointConfig, StepConfig, ValidationConfig, train
+from vl.training.optimizers import (
+    Schedule,
+    check_staircase,
+    fitting_warmup,
+    optimizer,
+    schedule,
+)
 from vl.training.parallel import Processes, restarts, shard
+from vl.training.selection import Validation, warn_of_few
 
 FILE_NAME = "encoder.safetensors"  # of the result, in the output folder
+_WARMUP_SHARE = 1 / 6  # of a run, at most: 5 of 30 epochs
 _log = logging.getLogger(__name__)
 
 
@@ -85,6 +94,8 @@ def train_encoder(
     if config.compile:
         task.compile_classifier()
     parameters = [parameter for parameter in task.parameters() if parameter.requires_grad]
+    if run.splits.development is not None and processes.first:
+        warn_of_few(len(run.splits.development.labels), "images")
     torch.manual_seed(config.seed + 1 + processes.rank)  # of dropout, different in each process
     train(
         task,
@@ -95,7 +106,12 @@ def train_encoder(
             weight_decay=recipe.weight_decay,
             momentum=config.momentum,
         ),
-        schedule=_schedule(recipe, config, math.ceil(len(batches) / config.gradient_accumulation)),
+        schedule=_schedule(
+            recipe,
+            config,
+            math.ceil(len(batches) / config.gradient_accumulation),
+            quiet=not processes.first,
+        ),
         epochs=config.epochs,
         checkpoints=CheckpointConfig(
             run.output_dir,
@@ -190,20 +206,26 @@ def development_validator(
 def make_validator(
     batches: ImageBatches, *, device: torch.device | str
 ) -> Callable[[EncoderTask], Validation]:
-    """A validation by top-1 and top-5 accuracy in percent."""
+    """A validation by top-1 accuracy in percent, and by the cross-entropy where that is equal.
+
+    Top-5 accuracy, which is 100 by construction up to five classes, is measured from six on.
+    """
 
     def validate(task: EncoderTask) -> Validation:
         assert task.encoder.classifier is not None  # see EncoderTask
-        counts = HitCounts(task.encoder.classifier.out_features)
+        counts, loss = HitCounts(task.encoder.classifier.out_features), 0.0
         for images, labels in batches.epoch(0):
             if len(labels):
-                logits = task.encoder.classify(pixels_of(images.to(device))).main  # (B, classes)
-                counts.add(rank_classes(logits.cpu()), labels)
+                logits = task.encoder.classify(pixels_of(images.to(device))).main.cpu()
+                counts.add(rank_classes(logits), labels)  # (B, classes)
+                loss += float(F.cross_entropy(logits.float(), labels, reduction="sum"))
         num_images, top_1, top_5 = counts.totals()
         if not num_images:
             raise ValueError("no image to validate on can be read")
-        metrics = {"top-1": 100 * top_1 / num_images, "top-5": 100 * top_5 / num_images}
-        return Validation(metrics["top-1"], metrics)
+        metrics = {"top-1": 100 * top_1 / num_images}
+        if task.encoder.classifier.out_features > TOP:
+            metrics["top-5"] = 100 * top_5 / num_images
+        return Validation(metrics["top-1"], metrics, loss / num_images)
 
     return validate
 
@@ -245,11 +267,23 @@ def _training_batches(
     )
 
 
-def _schedule(recipe: Recipe, config: EncoderTrainingConfig, epoch_steps: int) -> Schedule:
+def _schedule(
+    recipe: Recipe, config: EncoderTrainingConfig, epoch_steps: int, *, quiet: bool
+) -> Schedule:
+    warmup_epochs = fitting_warmup(
+        config.warmup_epochs,
+        recipe.warmup_epochs,
+        length=config.epochs,
+        share=_WARMUP_SHARE,
+        unit="epochs",
+        quiet=quiet,
+    )
+    if not quiet:
+        check_staircase(recipe.schedule, recipe.decay_every, epochs=config.epochs)
     return schedule(
         recipe.schedule,
         steps=config.epochs * epoch_steps,
-        warmup_steps=round(recipe.warmup_epochs * epoch_steps),
+        warmup_steps=round(warmup_epochs * epoch_steps),
         decay_every=max(1, round(recipe.decay_every * epoch_steps)),
         decay_factor=recipe.decay_factor,
     )

@@ -1,9 +1,9 @@
 """The task of training a labeller: DeViSE's projection, its loss, and its validation."""
 
+import logging
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -12,11 +12,12 @@ from vl.decoders.devise import Devise, first_violation_loss, hinge_rank_loss
 from vl.encoders.table import Network
 from vl.labelling.examples import embed_examples
 from vl.metrics.zero_shot import KS, hit_at_k, rank_labels
-from vl.training.loop import Validation
+from vl.training.selection import Validation
 
 if TYPE_CHECKING:
     from vl.labelling.training_data import TrainingData
 
+_log = logging.getLogger(__name__)
 LOSSES = {"full": hinge_rank_loss, "first": first_violation_loss}
 
 
@@ -59,18 +60,28 @@ class LabellerTask(nn.Module):
 
 
 def make_validator(
-    data: "TrainingData", device: torch.device
+    data: "TrainingData", device: torch.device, *, margin: float = 0.1
 ) -> Callable[[LabellerTask], Validation] | None:
     """Validation by the images of development labels; None if there are none.
 
-    All development labels are the candidates. The score is the mean over k of hit@k, in percent.
+    All development labels are the candidates, and hit@k, in percent, is measured for k below their
+    count, as it is 100 from there on. The score is the mean over k of hit@k, or, where there are
+    too few labels for all of ``KS``, the mean reciprocal rank, of which is warned. Where scores are
+    equal, the hinge rank loss of all development labels decides, with this margin.
     """
     rows, labels = list(data.split.unseen_rows), list(data.split.development)
     if not rows:
         return None
     embedder, examples, vectors, _ = data.embedded
     cached = vectors[rows].mean(1).to(device)
-    label_vectors, targets = data.vectors[labels].numpy(), np.array(data.targets(rows, labels))
+    label_vectors, targets = data.vectors[labels], torch.tensor(data.targets(rows, labels))
+    ks = [k for k in KS if k < len(labels)]
+    if len(ks) < len(KS):
+        _log.warning(
+            "the development split is too small for hit@%d: %d labels are ranked, and the mean "
+            "reciprocal rank selects the best epoch",
+            *(KS[-1], len(labels)),
+        )
 
     def validate(task: LabellerTask) -> Validation:
         images = cached
@@ -78,9 +89,14 @@ def make_validator(
             current = embedder.with_encoder(task.encoder)
             embedded = embed_examples(examples.select(rows), current, quiet=True)
             images = embedded.vectors.mean(1).to(device)
-        projected = task.devise(images).cpu().numpy()
-        hits = hit_at_k(rank_labels(projected, label_vectors, targets)).image_mean.tolist()
-        metrics = {f"hit@{k}": 100 * hit for k, hit in zip(KS, hits, strict=True)}
-        return Validation(sum(metrics.values()) / len(metrics), metrics)
+        projected = task.devise(images).cpu()
+        ranking = rank_labels(projected.numpy(), label_vectors.numpy(), targets.numpy())
+        hits = hit_at_k(ranking, ks=ks).image_mean.tolist()
+        metrics = {f"hit@{k}": 100 * hit for k, hit in zip(ks, hits, strict=True)}
+        loss = float(hinge_rank_loss(projected, label_vectors, targets, margin=margin))
+        if len(ks) == len(KS):
+            return Validation(sum(metrics.values()) / len(metrics), metrics, loss)
+        metrics["mrr"] = 100 * float((1 / ranking.ranks).mean())
+        return Validation(metrics["mrr"], metrics, loss)
 
     return validate

@@ -204,7 +204,7 @@ def _optimize(
             bfloat16=run.precision == "bfloat16",
         ),
         validation=ValidationConfig(
-            make_validator(data, processes.device),
+            make_validator(data, processes.device, margin=recipe.margin),
             lambda task, _: bundles.write(
                 best, kind=_BEST_KIND, configuration={}, modules={"task": task}
             ),

@@ -93,6 +93,7 @@ class CorpusBleu(NamedTuple):
     scores: tuple[float, ...]  # BLEU-1 to BLEU-4, in [0, 1]
     candidate_length: int  # words
     reference_length: int  # words of each image's reference closest in length
+    matches: tuple[int, ...]  # clipped matches of n-grams of order 1 to 4
 
 
 def corpus_bleu(
@@ -108,8 +109,9 @@ def corpus_bleu(
         ValueError: there is no caption, the lengths differ, or an image has no reference.
     """
     scores = bleu_scores(index_captions(candidates, references))
-    lengths = scores[0].statistics.sum(0)[:2]
-    return CorpusBleu(tuple(score.corpus for score in scores), *map(int, lengths))
+    candidate, reference, *counts = map(int, scores[0].statistics.sum(0))
+    matches = tuple(counts[:MAX_ORDER])
+    return CorpusBleu(tuple(score.corpus for score in scores), candidate, reference, matches)
 
 
 def _closest_lengths(corpus: CaptionCorpus) -> Ints:

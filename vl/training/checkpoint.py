@@ -15,7 +15,7 @@ from vl.data.errors import FormatError, changed_settings
 from vl.data.files import atomic_write
 from vl.training.parallel import Processes, Replicas, all_gather
 
-_FORMAT = 2
+_FORMAT = 3
 # Settings that may change when a run is resumed, as its result does not depend on them.
 _FREE = ("output_dir", "resume", "checkpoint_seconds", "num_workers")
 
@@ -100,7 +100,11 @@ def read(path: Path, settings: dict[str, Any], processes: Processes) -> dict[str
     try:
         state: dict[str, Any] = torch.load(path, map_location="cpu", weights_only=True)
         if state["format"] != _FORMAT:
-            raise FormatError(path, f"format {state['format']}, this version reads {_FORMAT}")
+            raise FormatError(
+                path,
+                f"a run of another version of vl (format {state['format']}, this one reads "
+                f"{_FORMAT}): finish it with that version, or start again in another folder",
+            )
         changes = changed_settings(json.loads(state["settings"]), json.loads(json.dumps(settings)))
         if changes:
             raise FormatError(path, f"the run was started with other settings: {changes}")

@@ -26,6 +26,7 @@ from vl.training import checkpoint
 from vl.training.log import TrainingLog
 from vl.training.optimizers import Schedule, ema_of
 from vl.training.parallel import Processes, Replicas, all_reduce, broadcast
+from vl.training.selection import Selection, Validation
 from vl.training.step import StepResult, not_finite, optimizer_step
 
 _log = logging.getLogger(__name__)
@@ -55,16 +56,6 @@ class Batches(Protocol):
     def epoch(self, number: int, *, first: int = 0) -> Iterator[Any]:
         """The batches of an epoch from ``first`` on."""
         ...
-
-
-class Validation(NamedTuple):
-    """The result of a validation."""
-
-    score: float  # greater is better; selects the best epoch
-    metrics: dict[str, float]  # for the log, by name
-
-    def __str__(self) -> str:
-        return "  ".join(f"{name} {value:.4g}" for name, value in self.metrics.items())
 
 
 class TrainingResult(NamedTuple):
@@ -110,7 +101,7 @@ class ValidationConfig(Generic[TaskT]):
     on_best: Callable[[TaskT, Validation | None], None] | None = None
     """Called after each epoch that is the best so far, or after every one without ``validate``."""
     patience: int | None = None
-    """Epochs without a better score after which training stops."""
+    """Epochs without a better one after which training stops; see ``vl.training.selection``."""
 
 
 @dataclass(frozen=True)
@@ -168,9 +159,6 @@ class _Progress:
     epoch: int = 0
     batch: int = 0
     step: int = 0
-    best_score: float = -math.inf
-    best_metrics: dict[str, float] = field(default_factory=dict)
-    best_epoch: int = 0
     finished: bool = False
 
 
@@ -207,6 +195,7 @@ class _Run:
             full_model=config.full_model,
         )
         self._progress = _Progress()
+        self._selection = Selection()
         self._saved_step = 0
 
     def kept(self) -> str:
@@ -237,15 +226,10 @@ class _Run:
                 finished = broadcast(progress.finished, self._processes)
                 progress.finished = finished or progress.epoch == epochs
                 self._save(log)
-        best = Validation(progress.best_score, progress.best_metrics)
-        if progress.best_epoch and self._processes.first:
-            _log.info("best of %d epochs: %d  %s", progress.epoch, progress.best_epoch, best)
-        return TrainingResult(
-            progress.epoch,
-            progress.step,
-            best if progress.best_epoch else None,
-            progress.best_epoch,
-        )
+        best, best_epoch = self._selection.best, self._selection.epoch
+        if best and self._processes.first:
+            _log.info("best of %d epochs: %d  %s", progress.epoch, best_epoch, best)
+        return TrainingResult(progress.epoch, progress.step, best, best_epoch)
 
     def _epoch(self, batches: Batches, schedule: Schedule, recorder: "_Recorder") -> None:
         """The rest of an epoch, with checkpoints on the way."""
@@ -288,14 +272,11 @@ class _Run:
                 result = config.validate(model)
             epoch = progress.epoch + 1
             record = {"validation_epoch": epoch, "validation_score": result.score}
-            metrics = {f"development/{name}": value for name, value in result.metrics.items()}
+            metrics = {f"development/{name}": value for name, value in result.named().items()}
             log.write({"step": progress.step, **record, **metrics})
-            better = result.score > progress.best_score
-            if better:
-                progress.best_score, progress.best_metrics = result
-                progress.best_epoch = epoch
+            better = self._selection.update(epoch, result)
             bar.print(f"epoch {epoch}  {result}{'  best so far' if better else ''}")
-            stale = epoch - progress.best_epoch
+            stale = self._selection.stale_epochs
             if config.patience is not None and stale >= config.patience:
                 bar.print(f"no improvement for {stale} epochs: training stops")
                 progress.finished = True
@@ -314,6 +295,7 @@ class _Run:
             "settings": json.dumps(self._checkpoints.settings, sort_keys=True),
             "bfloat16": self._bfloat16,
             "progress": vars(self._progress).copy(),
+            "selection": vars(self._selection).copy(),
             "log_bytes": log.flush(),
             "model": model,
             "ema": self._ema and self._ema.state_dict(),
@@ -328,6 +310,7 @@ class _Run:
         self._replicas.warm_up(batches.epoch(0))
         checkpoint.restore(self._path, state, self._replicas, self._ema, self._processes)
         self._progress = _Progress(**state["progress"])
+        self._selection = Selection(**state["selection"])
         self._saved_step = self._progress.step
         self._bfloat16 = bool(state["bfloat16"])
         if self._processes.first:

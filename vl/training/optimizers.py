@@ -1,5 +1,6 @@
 """Optimizers and learning-rate schedules by name, and the moving average of the weights."""
 
+import logging
 import math
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
@@ -15,6 +16,8 @@ Schedule = Callable[[int], float]  # training step, from 0 -> factor of the lear
 # Jordan's quintic, steep at 0: five iterations bring singular values near 1, not to it.
 _QUINTIC = (3.4445, -4.7750, 2.0315)
 _ITERATIONS = 5
+_LONG_WARMUP = 0.5  # of a run; one that is longer is warned of
+_log = logging.getLogger(__name__)
 _RMS = 0.2  # times the root of the longer side: updates are as long as AdamW's
 
 
@@ -146,11 +149,58 @@ def schedule(
     return lambda step: min(1.0, (step + 1) / warmup_steps) * factor(step)
 
 
+def fitting_warmup(
+    requested: float | None,
+    default: float,
+    *,
+    length: float,
+    share: float = 0.1,
+    unit: str = "steps",
+    quiet: bool = False,
+) -> float:
+    """The warmup of a run: as requested, or the default, at most a share of the run.
+
+    A default that is shortened is logged; a requested one of more than half the run is warned of.
+
+    Args:
+        requested: None for the default.
+        default: for runs that are long enough.
+        length: of the run.
+        share: of the run; a tenth leaves 200 steps to a run of 2,000.
+        unit: of the first three.
+        quiet: whether to log nothing.
+    """
+    if requested is None:
+        fitting = min(default, share * length)
+        if fitting < default and not quiet:
+            _log.info(
+                "warmup: %g %s, as the run has %g; %g by default", fitting, unit, length, default
+            )
+        return fitting
+    if requested > _LONG_WARMUP * length and not quiet:
+        effect = "never reaches its peak" if requested > length else "stays low for most of it"
+        _log.warning(
+            "a warmup of %g %s in a run of %g: the learning rate %s",
+            *(requested, unit, length, effect),
+        )
+    return requested
+
+
+def check_staircase(name: choices.Schedule, decay_every: float, *, epochs: int) -> None:
+    """Warn of a staircase whose first step would come after the last epoch."""
+    if name == "staircase" and decay_every >= epochs:
+        _log.warning(
+            "the learning rate never decays: the staircase has a step every %g epochs, the run %d",
+            *(decay_every, epochs),
+        )
+
+
 def ema_of(model: nn.Module, decay: float) -> AveragedModel:
     """An exponential moving average of the weights, and of batch normalization's statistics.
 
     The decay is smaller at first, (1 + step) / (10 + step), so that the random initialization is
-    forgotten. The average lags behind the weights, and statistics belong to the weights of the
+    forgotten: the mean age of the averaged weights is at most a tenth of the steps so far, however
+    short the run. The average lags behind the weights, and statistics belong to the weights of the
     layers before them: averaged, they lag by as much.
     """
 

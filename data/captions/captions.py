@@ -2,17 +2,22 @@
 
 import contextlib
 import io
+import re
 from collections.abc import Iterable, Sequence
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 from typing import Any, NamedTuple
 
 from pycocotools.coco import COCO
 
 from vl.data.errors import FormatError
 from vl.data.files import first_few, json_type, parse_json
+from vl.data.identity import NameIndex
 from vl.data.text_files import read_text, split_lines
 
 ImageId = int | str  # COCO's are integers, Flickr8k's are file names
+
+# COCO_val2014_000000000042.jpg until 2015, then 000000000042.jpg; the largest id is 581929.
+_COCO_NAME = re.compile(r"(?:COCO_(?:train|val|test)20[0-9]{2}_)?(0{6}[0-9]{6})\.[A-Za-z0-9]+")
 
 
 class CaptionedImage(NamedTuple):
@@ -34,7 +39,8 @@ def read_captions(
             ``name.jpg#0``, a tab and a caption; a text file as
             ``vl.data.text_files`` reads it.
         split: only this split, where the file has splits; see ``select_split``.
-        images: a list of file names, one a line: only these images, in its order.
+        images: a list of file names, one a line: only these images, in its order. A name may lack
+            folders where it is unique, see ``NameIndex``.
         text: the file's content if it has been read already, as a pipe can be read only once.
 
     Raises:
@@ -81,17 +87,28 @@ def select_split(path: Path, records: Sequence[CaptionedImage], split: str) -> l
 def check_disjoint(
     training: Sequence[CaptionedImage], evaluation: Sequence[CaptionedImage]
 ) -> None:
-    """Check that no image is in both, by file name without its folder.
+    """Check that no image is in both, by path; see ``NameIndex`` for names that lack folders.
 
     Raises:
         ValueError: some are; up to three are named.
     """
-    training_names = {PurePosixPath(image.file_name).name for image in training}
-    names = dict.fromkeys(PurePosixPath(image.file_name).name for image in evaluation)
-    shared = [name for name in names if name in training_names]
+    index = NameIndex(image.file_name for image in training)
+    shared = [name for name in dict.fromkeys(i.file_name for i in evaluation) if index.find(name)]
     if shared:
-        some = first_few(shared)
+        names = [training[index.find(name)[0]].file_name for name in shared]
+        some = (
+            first_few(shared) if names == shared else f"{first_few(shared)} as {first_few(names)}"
+        )
         raise ValueError(f"{len(shared)} images are in both training and evaluation: {some}")
+
+
+def coco_id(file_name: str) -> int | None:
+    """The id in a file name of COCO's own form; None for every other name.
+
+    Digits of other names, as a date and a time of day, are no id.
+    """
+    match = _COCO_NAME.fullmatch(file_name.rpartition("/")[2])
+    return int(match[1]) if match else None
 
 
 def _coco(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
@@ -166,16 +183,20 @@ def _karpathy(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
 
 
 def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[CaptionedImage]:
-    by_name = {record.file_name: record for record in records}
-    selected: dict[str, CaptionedImage] = {}
+    index = NameIndex(record.file_name for record in records)
+    selected: dict[int, CaptionedImage] = {}
     for number, line in _lines(read_text(images)):
         name = line.strip()
         record = f"line {number}"
-        if name not in by_name:
+        try:
+            row = index.row(name)
+        except ValueError as error:
+            raise FormatError(images, f"{error} of {path}", record=record) from error
+        if row is None:
             raise FormatError(images, f"{name!r} has no captions in {path}", record=record)
-        if name in selected:
+        if row in selected:
             raise FormatError(images, f"{name!r} is there twice", record=record)
-        selected[name] = by_name[name]
+        selected[row] = records[row]
     if not selected:
         raise FormatError(images, "there are no images in it")
     return list(selected.values())

@@ -2,12 +2,14 @@
 
 import errno
 import os
-from collections.abc import Container, Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
 from vl.data.errors import FormatError
 from vl.data.files import first_few
+from vl.data.identity import NameIndex, distinct_names
 from vl.data.images.files import LeftOut, folder_images
 from vl.data.text_files import text_lines
 from vl.data.words.labels import text_of_class
@@ -29,7 +31,7 @@ class LabelledImages(NamedTuple):
     warnings: tuple[str, ...]  # what was skipped, a sentence a reason
 
 
-def read_labelled_images(path: Path, *, embedded: Container[str] | None = None) -> LabelledImages:
+def read_labelled_images(path: Path, *, embedded: Iterable[str] | None = None) -> LabelledImages:
     """The images of a folder of classes, or of a list if the path is a file.
 
     Raises:
@@ -76,28 +78,29 @@ def read_class_folders(path: Path) -> LabelledImages:
     return _labelled_images(images, [note] if note else [])
 
 
-def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> LabelledImages:
+def read_image_list(path: Path, *, embedded: Iterable[str] | None = None) -> LabelledImages:
     """The images of a list: on each line an image, a tab and its class.
 
     Args:
         path: UTF-8. Paths of images are relative to the list's folder and are not quoted. Blank
             lines are skipped.
-        embedded: names of images that have embeddings; the list then names images as these do, and
-            the files need not exist.
+        embedded: names of images that have embeddings; the list then names images as these do, or
+            without folders where that is unique, and the files need not exist.
 
     Returns:
         Images in the list's order, and classes by their first appearance. An image that is not
-        below the list's folder is named by its file name alone.
+        below the list's folder is named by its file name, with folders where another has it too.
 
     Raises:
         FormatError: the list is not text or has no image, a line has another form, an image is
-            listed twice, or two have one name.
+            listed twice, or a name is that of several embedded images.
         FileNotFoundError: images do not exist; all are counted.
         OSError: the list cannot be read.
     """
     folder = path.parent
     images: list[LabelledImage] = []
-    lines: dict[str, int] = {}  # line of each image's name
+    lines: dict[str, int] = {}  # line of each image's path
+    known = None if embedded is None else NameIndex(embedded)
     missing = []
     blank = 0
     for line_number, line in enumerate(text_lines(path), 1):
@@ -111,24 +114,27 @@ def read_image_list(path: Path, *, embedded: Container[str] | None = None) -> La
         if not tab or "\t" in label or not file.strip() or not label:
             problem = f"expected an image, a tab and its class, got {line!r}"
             raise FormatError(path, problem, record=record)
-        if embedded is not None:
-            name, exists = file, file in embedded
+        if known is not None:
+            name = _embedded_name(path, file, known, record)
+            key = name
         else:  # Path.is_file fails at a long name
-            name, exists = _name(folder, file), os.path.isfile(folder / file)  # noqa: PTH113
-        if not exists:
+            exists = os.path.isfile(folder / file)  # noqa: PTH113
+            key, name = _path_and_name(folder, file) if exists else ("", "")
+        if not name:
             missing.append(file)
             continue
-        if lines.setdefault(name, line_number) != line_number:
-            problem = f"image {name!r} is on line {lines[name]} already"
+        if lines.setdefault(key, line_number) != line_number:
+            problem = f"image {name!r} is on line {lines[key]} already"
             raise FormatError(path, problem, record=record)
         images.append(LabelledImage(folder / file, name, label))
     if missing:
-        lack = "do not exist" if embedded is None else "have no embedding"
+        lack = "do not exist" if known is None else "have no embedding"
         problem = f"{len(missing)} images {lack}: {first_few(missing)}"
         raise FileNotFoundError(errno.ENOENT, problem, str(path))
     if not images:
         raise FormatError(path, "the list has no image")
-    return _labelled_images(images, [f"skipped {blank} blank lines"] if blank else [])
+    warnings = [f"skipped {blank} blank lines"] if blank else []
+    return _labelled_images(_with_distinct_names(images), warnings)
 
 
 def unique_classes(path: Path, lines: Sequence[str]) -> tuple[str, ...]:
@@ -160,7 +166,29 @@ def _labelled_images(images: list[LabelledImage], warnings: list[str]) -> Labell
     return LabelledImages(tuple(images), classes, tuple(warnings))
 
 
-def _name(folder: Path, file: str) -> str:
+def _path_and_name(folder: Path, file: str) -> tuple[str, str]:
     """Computed from the text alone: a link is named by itself, not by its target."""
     root, path = (Path(os.path.normpath(item.absolute())) for item in (folder, folder / file))
-    return path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    name = path.relative_to(root).as_posix() if path.is_relative_to(root) else path.name
+    return str(path), name
+
+
+def _embedded_name(path: Path, file: str, known: NameIndex, record: str) -> str:
+    """The name of an embedded image; empty without one."""
+    try:
+        row = known.row(file)
+    except ValueError as error:
+        raise FormatError(path, str(error), record=record) from error
+    return "" if row is None else known.names[row]
+
+
+def _with_distinct_names(images: list[LabelledImage]) -> list[LabelledImage]:
+    """The images, with folders in the names that several have."""
+    counts = Counter(image.name for image in images)
+    if len(counts) == len(images):
+        return images
+    longer = distinct_names([image.path for image in images])
+    return [
+        image._replace(name=name) if counts[image.name] > 1 else image
+        for image, name in zip(images, longer, strict=True)
+    ]

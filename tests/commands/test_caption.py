@@ -89,7 +89,7 @@ def test_reads_paths_from_stdin(model, images, capsys, monkeypatch):
 
 def test_writes_results_in_coco_format(model, images, tmp_path, capsys):
     names = ["COCO_val2014_000000000042.png", "000000000007.png", "1000268201_693b08cb0e.png"]
-    names.append("20230101123456789012.png")  # not twelve digits
+    names.append("IMG_202401021530.png")  # a date and a time of day
     paths = [path.rename(path.with_name(name)) for path, name in zip(images, names)]
     output = tmp_path / "new" / "results.json"
     assert run(model, *paths, "--output", output) == 0
@@ -98,6 +98,8 @@ def test_writes_results_in_coco_format(model, images, tmp_path, capsys):
     stdout, stderr = capsys.readouterr()
     assert len(stdout.splitlines()) == 4
     assert f"4 captions in {output}" in stderr
+    records = json.loads(output.read_text())
+    assert [record.get("file_name") for record in records] == [*names[:2], None, None]
 
 
 def test_reports_failed_inputs_and_captions_the_others(model, images, tmp_path, capsys):
@@ -138,17 +140,50 @@ def test_refuses_no_images(model, tmp_path, capsys, monkeypatch, paths):
     assert not (tmp_path / "results.json").exists()
 
 
-def test_refuses_equal_image_ids_before_any_work(model, images, tmp_path, capsys):
+@pytest.mark.parametrize("form", ["{:012}.png", "IMG_20240102153{}.png", "COCO_val2014_{:012}.png"])
+@pytest.mark.parametrize("coco", [True, False])
+def test_captions_are_evaluated_against_the_references_of_the_same_image(
+    model, images, tmp_path, capsys, form, coco
+):
+    """In COCO's file each image has the id that the next one's name says."""
+    paths = [path.rename(path.with_name(form.format(i))) for i, path in enumerate(images, 1)]
+    output, references = tmp_path / "results.json", tmp_path / "references"
+    assert run(model, *paths, "--output", output) == 0
+    texts = [f"{text} dog dog dog dog {text}" for text in read_results(output).values()]
+    records = json.loads(output.read_text())
+    for record, text in zip(records, texts, strict=True):
+        record["caption"] = text
+    output.write_text(json.dumps(records))
+    if coco:
+        ids = [index % 5 + 1 for index in range(1, 6)]
+        content = {
+            "images": [{"id": i, "file_name": path.name} for i, path in zip(ids, paths)],
+            "annotations": [
+                {"id": i, "image_id": i, "caption": text} for i, text in zip(ids, texts)
+            ],
+        }
+        references.write_text(json.dumps(content))
+    else:
+        lines = [f"{path.name}#0\t{text}\n" for path, text in zip(paths, texts)]
+        references.write_text("".join(lines))
+    capsys.readouterr()
+    command = ["evaluate", output, "--references", references, "--json", "--num-resamples", 0]
+    assert main(list(map(str, command))) == 0
+    stdout, stderr = capsys.readouterr()
+    assert json.loads(stdout)["BLEU-4"] == pytest.approx(1.0)
+    assert ("ids and names disagree" in stderr) == (coco and not form.startswith("IMG"))
+
+
+def test_images_of_one_name_have_folders_in_their_ids(model, images, tmp_path):
     (twin,) = drawings(tmp_path / "twins", 1)
     output = tmp_path / "results.json"
-    output.write_text("[]")
-    assert run(model, *images, twin, "--output", output) == 2
-    stdout, stderr = capsys.readouterr()
-    assert stdout == ""
-    assert str(images[0]) in stderr and str(twin) in stderr
-    assert output.read_text() == "[]"
-    assert run(model, *images, twin) == 0  # without --output ids do not matter
-    assert run(model, images[0], images[0], "--output", output) == 0  # the same image twice
+    assert run(model, *images, twin, images[0], "--output", output) == 0  # one of them twice
+    expected = ["images/0.png", *(f"{index}.png" for index in range(1, 5)), "twins/0.png"]
+    assert list(read_results(output)) == expected
+    numbered = [path.rename(path.with_name("000000000007.png")) for path in (images[0], twin)]
+    assert run(model, *numbered, "--output", output) == 0
+    expected = ["images/000000000007.png", "twins/000000000007.png"]
+    assert list(read_results(output)) == expected
 
 
 @pytest.mark.parametrize("output", ["file/results.json", "file/deeper/results.json", "folder"])
@@ -170,8 +205,23 @@ def test_file_names_that_are_not_utf_8_are_escaped(model, images, tmp_path, caps
     assert len(lines) == 4
     assert lines[0].split("\t")[0].endswith("\\udcff.png")
     assert os.fsencode(json.loads(lines[2])["path"]).endswith(b"\xff.png")
-    assert run(model, unusual, "--output", tmp_path / "results.json") == 2
-    assert "UTF-8" in capsys.readouterr().err
+    assert run(model, unusual, "--output", tmp_path / "results.json") == 0
+    (record,) = json.loads((tmp_path / "results.json").read_text(encoding="utf-8"))
+    assert os.fsencode(record["image_id"]) == b"\xff.png"
+
+
+def test_lines_can_be_split_whatever_a_name_holds(model, images, capsys):
+    names = ["a\tb\n.png", '"c\\d.png', "\x85\u2028.png", os.fsdecode(b"\xe9.png"), "-e.png"]
+    for image, name in zip(images, names, strict=True):
+        image.rename(image.parent / name)
+    assert run(model, images[0].parent, "--n-best", 2) == 0
+    lines = [line.split("\t") for line in capsys.readouterr().out.splitlines()]
+    assert {len(fields) for fields in lines} == {3}
+    paths = [
+        path.encode("latin-1", "backslashreplace").decode("unicode_escape") for path, *_ in lines
+    ]
+    expected = sorted(images[0].parent / name for name in names)
+    assert paths[::2] == paths[1::2] == [str(path) for path in expected]
 
 
 def test_search_flags_reach_the_search(model, images, capsys):

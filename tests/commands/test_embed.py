@@ -1,6 +1,8 @@
 """`vl embed`: whole or taken up again, bad photographs reported, other encoders' work refused."""
 
 import json
+import os
+import shutil
 
 import pytest
 import torch
@@ -234,8 +236,119 @@ def test_two_photographs_of_one_name_are_refused(weights, photos, tmp_path, caps
     drawings(tmp_path / "others", 2)
     out = tmp_path / "photos.npy"
     assert run(weights, out, photos, tmp_path / "others") == 2
-    assert "'0.png', '1.png'" in capsys.readouterr().err
+    error = capsys.readouterr().err
+    assert "'0.png', '1.png'" in error
+    assert str(photos / "0.png") in error and str(tmp_path / "others" / "0.png") in error
     assert not list(tmp_path.glob("photos.npy*"))
+
+
+def exact(photos, name):
+    return embedder()([photos / name]).half().float()
+
+
+def rewrite(photo, content, *, keep_time):
+    before = photo.stat()
+    photo.write_bytes(content)
+    if keep_time:
+        os.utime(photo, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+@pytest.mark.parametrize("same_size", [True, False])
+@pytest.mark.parametrize("finished", [True, False])
+def test_changed_photographs_are_embedded_again(
+    weights, photos, tmp_path, monkeypatch, capsys, finished, same_size
+):
+    out = tmp_path / "photos.npy"
+    with monkeypatch.context() as patch:
+        if not finished:
+            stopped_after(1, patch)
+        run(weights, out, photos)
+    content = (photos / "4.png").read_bytes()
+    size = (photos / "1.png").stat().st_size
+    if same_size:  # bytes after the image mean nothing
+        size = max(size, len(content))
+        rewrite(photos / "1.png", (photos / "1.png").read_bytes().ljust(size), keep_time=False)
+        run(weights, out, photos)
+        rewrite(photos / "1.png", content.ljust(size), keep_time=False)
+    else:
+        rewrite(photos / "1.png", content, keep_time=True)
+    capsys.readouterr()
+    assert run(weights, out, photos) == 0
+    held = load_embeddings(out)
+    assert held.names == tuple(f"{name}.png" for name in range(5))
+    assert torch.allclose(held.select(["1.png"]), exact(photos, "1.png"), atol=1e-3)
+    assert torch.allclose(held.select(["0.png"]), exact(photos, "0.png"), atol=1e-3)
+    assert "1 images have changed" in capsys.readouterr().err
+
+
+def test_a_new_time_of_the_same_content_changes_no_vector(weights, photos, tmp_path, capsys):
+    out = tmp_path / "photos.npy"
+    assert run(weights, out, photos) == 0
+    before = out.read_bytes()
+    for photo in photos.iterdir():
+        os.utime(photo, ns=(1, 1))
+    capsys.readouterr()
+    assert run(weights, out, photos) == 0
+    assert "5 of them from before" in capsys.readouterr().err
+    assert out.read_bytes() == before
+    rewrite(photos / "0.png", b"x" * (photos / "0.png").stat().st_size, keep_time=True)
+    assert run(weights, out, photos) == 0  # the new time was stored: the content is not read
+
+
+@pytest.mark.parametrize("as_files", [True, False])
+def test_photographs_of_another_folder_and_one_name_are_refused(
+    weights, photos, tmp_path, capsys, as_files
+):
+    others = tmp_path / "others"
+    drawings(others, 7)
+    for name in range(5):
+        (others / f"{6 - name}.png").replace(others / f"{name}.png")
+    out = tmp_path / "photos.npy"
+    assert run(weights, out, *(sorted(photos.iterdir()) if as_files else [photos])) == 0
+    before = {path: path.read_bytes() for path in (out, out.with_suffix(".json"))}
+    assert run(weights, out, *(sorted(others.iterdir()) if as_files else [others])) == 2
+    error = capsys.readouterr().err
+    assert str(photos / "0.png") in error and str(others / "0.png") in error
+    assert "write another file" in error
+    assert {path: path.read_bytes() for path in before} == before
+    assert run(weights, tmp_path / "both.npy", photos.parent) == 0
+    assert {"photos/0.png", "others/0.png"} <= set(load_embeddings(tmp_path / "both.npy").names)
+
+
+def test_a_folder_that_was_moved_or_linked_keeps_its_embeddings(weights, photos, tmp_path, capsys):
+    out, moved = tmp_path / "photos.npy", tmp_path / "moved"
+    assert run(weights, out, photos) == 0
+    before = out.read_bytes()
+    (tmp_path / "link").symlink_to(photos)
+    assert run(weights, out, tmp_path / "link") == 0
+    shutil.move(photos, moved)
+    capsys.readouterr()
+    assert run(weights, out, moved) == 0
+    assert "5 of them from before" in capsys.readouterr().err
+    assert out.read_bytes() == before
+    shutil.move(moved, photos)
+    shutil.copyfile(photos / "4.png", photos / "0.png")
+    assert run(weights, out, photos) == 2  # of the folder before nothing is left to compare
+    assert str(moved / "0.png") in capsys.readouterr().err
+
+
+def test_embeddings_of_a_version_that_stored_no_files_are_made_anew(
+    weights, photos, tmp_path, capsys
+):
+    out, index = tmp_path / "photos.npy", tmp_path / "photos.json"
+    assert run(weights, out, photos) == 0
+    expected = out.read_bytes()
+    content = json.loads(index.read_text())
+    del content["files"], content["folders"]
+    index.write_text(json.dumps(content))
+    shutil.copyfile(photos / "4.png", photos / "0.png")
+    assert load_embeddings(out).names == tuple(f"{name}.png" for name in range(5))
+    capsys.readouterr()
+    assert run(weights, out, photos) == 0
+    assert "5 embeddings do not say" in capsys.readouterr().err
+    assert out.read_bytes() != expected
+    held = load_embeddings(out)
+    assert torch.equal(held.select(["0.png"]), held.select(["4.png"]))
 
 
 def test_a_photograph_given_twice_is_embedded_once(weights, photos, tmp_path):

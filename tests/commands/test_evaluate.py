@@ -204,6 +204,22 @@ def test_torch_is_not_imported(references: Path) -> None:
     assert done.stdout.splitlines()[-1] == "0 []"
 
 
+def test_training_and_evaluation_images_are_told_apart_by_folder(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results_file(tmp_path, {"street/0001.jpg": "a red bus waits here"})
+    references, training = tmp_path / "street.txt", tmp_path / "kitchen.txt"
+    references.write_text("street/0001.jpg#0\ta red bus waits here\n")
+    arguments = [path, "--references", references, "--metrics", "diversity"]
+    arguments += ["--train-captions", training]
+    training.write_text("kitchen/0001.jpg#0\ta cup\n")
+    assert run_evaluate(*arguments) == 0
+    for name in ("street/0001.jpg", "0001.jpg"):
+        training.write_text(f"{name}#0\ta cup\n")
+        assert run_evaluate(*arguments) == 2
+        assert "in both training and evaluation: 'street/0001.jpg'" in capsys.readouterr().err
+
+
 def test_subset_is_the_images_of_all_three_files(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:

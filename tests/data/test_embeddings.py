@@ -9,8 +9,15 @@ import numpy as np
 import pytest
 import torch
 
-from vl.data.embeddings import EmbeddingWriter, Provenance, load_embeddings, read_provenance
+from vl.data.embeddings import (
+    EmbeddedFile,
+    EmbeddingWriter,
+    Provenance,
+    load_embeddings,
+    read_provenance,
+)
 from vl.data.errors import FormatError
+from vl.data.identity import FileStamp, read_stamped
 
 PROVENANCE = Provenance("inception_v1", "abc123", "squash", "float32", ("plain", "flip"), 4)
 
@@ -66,6 +73,49 @@ def test_finished_embeddings_can_grow_and_be_reordered(tmp_path):
     assert torch.equal(load_embeddings(path).select(["a.jpg", "d.jpg"]), vectors(4)[[0, 3]])
 
 
+def test_files_are_stored_and_later_rows_replace_earlier_ones(tmp_path):
+    path = tmp_path / "train.npy"
+    a, b, new = (EmbeddedFile(f"/{it}", FileStamp(3, 2**62 + 1, it * 32)) for it in "abc")
+    write(path)  # as an earlier version does, without files
+    assert load_embeddings(path).files == (None, None, None)
+    writer = EmbeddingWriter(path, PROVENANCE)
+    writer.add(["a.jpg", "d.jpg"], vectors(2, start=50), [a, b])
+    writer.save()
+    del writer  # killed
+    writer = EmbeddingWriter(path, PROVENANCE)
+    writer.add(["d.jpg"], vectors(1, start=90), [new])
+    embeddings = writer.finish()
+    assert embeddings.names == ("a.jpg", "b.jpg", "c.jpg", "d.jpg")
+    assert embeddings.files == load_embeddings(path).files == (a, None, None, new)
+    expected = [vectors(1, start=50), vectors(3)[[1]], vectors(1, start=90)]
+    assert torch.equal(embeddings.select(["a.jpg", "b.jpg", "d.jpg"]), torch.cat(expected))
+    assert torch.equal(load_embeddings(path).vectors, embeddings.vectors)
+
+
+def test_names_without_folders_select_where_unique(tmp_path):
+    names = ("kitchen/a.jpg", "kitchen/b.jpg", "street/b.jpg")
+    embeddings = write(tmp_path / "train.npy", names)
+    assert torch.equal(embeddings.select(["a.jpg", "photos/street/b.jpg"]), vectors(3)[[0, 2]])
+    with pytest.raises(ValueError, match=r"'b\.jpg' .*'kitchen/b\.jpg', 'street/b\.jpg'"):
+        embeddings.select(["b.jpg"])
+
+
+def test_other_contents_than_were_embedded_are_refused(tmp_path):
+    photo = tmp_path / "a.jpg"
+    photo.write_bytes(b"cat")
+    writer = EmbeddingWriter(tmp_path / "train.npy", PROVENANCE)
+    file = EmbeddedFile(str(tmp_path), read_stamped(photo)[1])
+    writer.add(["a.jpg", "b.jpg"], vectors(2), [file, None])
+    embeddings = writer.finish()
+    paths = [photo, tmp_path / "gone.jpg"]
+    embeddings.check_files(["a.jpg", "b.jpg"], paths)
+    photo.write_bytes(b"okapi")
+    with pytest.raises(ValueError, match=r"1 images .*a\.jpg.*vl embed"):
+        embeddings.check_files(["a.jpg", "b.jpg"], paths)
+    photo.unlink()
+    embeddings.check_files(["a.jpg", "b.jpg"], paths)
+
+
 @pytest.mark.parametrize("finished", [True, False])
 @pytest.mark.parametrize(
     ("change", "message"),
@@ -107,6 +157,11 @@ def test_refuses_images_without_an_embedding_and_vectors_of_another_shape(tmp_pa
         ({"views": [1]}, r"\.json: not an index"),
         ({"resize": "stretch"}, r"\.json: resize"),
         ({"format": 9}, r"\.json: format"),
+        ({"files": [None] * 2}, r"\.json: not an index"),
+        ({"files": [[1, 2, "ab", 0]] * 3}, r"\.json: not an index"),
+        ({"files": [[1, 2, "ab", 7]] * 3, "folders": ["/a"]}, r"\.json: not an index"),
+        ({"files": [[1, "x", "ab", 0]] * 3, "folders": ["/a"]}, r"\.json: not an index"),
+        ({"files": 3, "folders": ["/a"]}, r"\.json: not an index"),
     ],
 )
 def test_refuses_an_invalid_index(tmp_path, change, message):

@@ -30,6 +30,14 @@ def test_paths_are_relative_to_the_page(tmp_path: Path) -> None:
     assert images.missing == images.broken == []
 
 
+def test_an_image_of_another_folder_is_shown_only_where_its_name_is_unique(tmp_path: Path) -> None:
+    write_image(tmp_path / "kitchen" / "1.jpg")
+    images = PageImages(tmp_path / "kitchen", page=tmp_path / "page.html")
+    assert images("street/1.jpg", unique=False) is None
+    assert images("kitchen/1.jpg", unique=False) == images("val/1.jpg") == "kitchen/1.jpg"
+    assert images.missing == ["street/1.jpg"]
+
+
 OUTSIDE = ["../secret.jpg", "val/../../secret.jpg", "{top}/secret.jpg"]
 
 

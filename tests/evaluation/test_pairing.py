@@ -92,6 +92,49 @@ def test_an_ambiguous_file_name_is_refused() -> None:
     assert pair(by_path, images).captions == ["dog", "cat", "cow", "ape"]
 
 
+NUMBERED = [  # 000000000001.jpg has id 2, and so on round
+    CaptionedImage(number % 3 + 1, f"{number:012}.jpg", (f"It is {number}.",), "")
+    for number in (1, 2, 3)
+]
+
+
+def test_file_names_count_where_ids_are_of_other_images(caplog: pytest.LogCaptureFixture) -> None:
+    names = {number: f"{number:012}.jpg" for number in (1, 2, 3)}
+    captions = {number: str(number) for number in names}
+    results = CandidateCaptions(HERE, "JSON", captions, names)
+    assert pair_captions(results, NUMBERED, source="there").captions == ["1", "2", "3"]
+    assert "000000000001.jpg is image 2 of there, not 1" in caplog.text
+    caplog.clear()
+    # Ids alone are COCO's, but they could also be numbers of file names.
+    assert pair(captions, NUMBERED).captions == ["2", "3", "1"]
+    assert "000000000001.jpg is image 2" in caplog.text and '"file_name"' in caplog.text
+    caplog.clear()
+    renamed = [
+        image._replace(image_id=number, file_name=f"COCO_val2014_{number:012}.jpg")
+        for number, image in enumerate(NUMBERED, 1)
+    ]
+    assert pair_captions(results, renamed, source="there").captions == ["1", "2", "3"]
+    assert pair(captions, renamed).captions == ["1", "2", "3"]
+    assert not caplog.text
+
+
+def test_numbers_of_references_that_have_names_alone() -> None:
+    images = [CaptionedImage(name, name, ("A dog.",), "") for name in ("x.jpg", f"{7:012}.jpg")]
+    assert pair({"x.jpg": "a", 7: "b"}, images).captions == ["a", "b"]
+
+
+def test_names_with_other_folders_are_other_images() -> None:
+    images = [
+        CaptionedImage(name, name, ("A dog.",), "") for name in ("kitchen/1.jpg", "street/1.jpg")
+    ]
+    by_path: dict[ImageId, str] = {"photos/street/1.jpg": "s", "photos/kitchen/1.jpg": "k"}
+    assert pair(by_path, images).captions == ["k", "s"]
+    with pytest.raises(FormatError, match=r"'1\.jpg' can be .*'kitchen/1\.jpg', 'street/1\.jpg'"):
+        pair({"1.jpg": "a"}, images)
+    with pytest.raises(FormatError, match="not among"):
+        pair({"house/1.jpg": "a"}, images)
+
+
 def test_two_systems_are_compared_on_their_common_images() -> None:
     first = pair({7: "dog", 3: "cat"}, subset=True)
     second = pair({3: "a", 5: ""}, subset=True)

@@ -1,6 +1,7 @@
 """Labelled images: their sources, embeddings, held-out labels, and the development split."""
 
 import logging
+import shutil
 from collections import Counter
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from vl.data.errors import FormatError
 from vl.data.words.label_lists import LabelList
 from vl.data.words.labels import Label
 from vl.encoders.table import ENCODERS
+from vl.encoding.embedding import embed_files
 from vl.encoding.pretrained import load_encoder
 from vl.labelling.examples import (
     EmbeddedExamples,
@@ -86,10 +88,19 @@ def test_invalid_sources_are_refused(tmp_path):
     for lemmas, word in ((None, "--wordnet"), ({}, "no such id")):
         with pytest.raises(ValueError, match=rf"one: class '{OKAPI}': .*{word}"):
             read_examples([folder], lemmas=lemmas)
-    with pytest.raises(ValueError, match=r"'n00000003/a.jpg' is in .*one"):
-        read_examples([folder, folder], lemmas=LEMMAS)
+    for again in (folder, folder / "zebra" / ".."):
+        with pytest.raises(ValueError, match=r"'n00000003/a.jpg' is in .*one"):
+            read_examples([folder, again], lemmas=LEMMAS)
     with pytest.raises(ValueError, match="class '_'"):
         read_examples([touch(tmp_path / "two", "_/a.jpg")])
+
+
+def test_images_of_two_folders_may_have_one_name(tmp_path):
+    folders = [touch(tmp_path / name, "zebra/1.jpg") for name in ("kitchen", "street")]
+    read = read_examples(folders)
+    assert read.paths == tuple(folder / "zebra/1.jpg" for folder in folders)
+    with pytest.raises(ValueError, match=r"street: 'zebra/1\.jpg' is in .*kitchen"):
+        read_examples(folders, embedded={"zebra/1.jpg"})  # which has only one of them
 
 
 def test_list_of_embedded_images_needs_no_files(tmp_path):
@@ -243,6 +254,19 @@ def test_embeddings_of_another_embedder_are_refused(folder):
             load_examples(model, [images], path, lemmas=None)
     with pytest.raises(ValueError, match="encoder"):
         load([], weights=folder / "weights", embeddings=folder / "encoder.npy")
+
+
+def test_images_that_were_not_embedded_are_refused(folder):
+    """Another folder's images of the same names, or changed ones."""
+    model, other = embedder(), folder / "other"
+    embed_files([folder / "images"], folder / "a.npy", model)
+    embedded = load_examples(model, [folder / "images"], folder / "a.npy", lemmas=None)
+    assert len(embedded.vectors) == 6
+    shutil.copytree(folder / "images", other)
+    load_examples(model, [other], folder / "a.npy", lemmas=None)  # of the same contents
+    shutil.copyfile(other / "red/0.png", other / "red/1.png")
+    with pytest.raises(ValueError, match=r"1 images are not .*other/red/1\.png.*vl embed"):
+        load_examples(model, [other], folder / "a.npy", lemmas=None)
 
 
 def test_unreadable_images_are_reported_and_left_out(folder, capsys, caplog):

@@ -1,5 +1,6 @@
 """Queries of words and images by hand, and the contact sheets of labels and hits."""
 
+import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -11,6 +12,8 @@ from PIL import Image
 from torch import Tensor
 
 from tests.helpers.tiny_captioner import drawings
+from vl.data.embeddings import EmbeddedFile
+from vl.data.identity import read_stamped
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.vectors import WordVectors
 from vl.data.words.wordnet import WordNet
@@ -25,7 +28,8 @@ WORDS = WordVectors(
     ("east", "north", "west", "okapi", "stop_sign"),
     np.array([[1, 0], [0, 1], [-1, 0], [0.6, 0.8], [0, -1]], dtype=np.float32),
 )
-INDEX = Index(list(IMAGES), F.normalize(torch.tensor(list(IMAGES.values())).float(), dim=1))
+VECTORS = F.normalize(torch.tensor(list(IMAGES.values())).float(), dim=1)
+INDEX = Index(list(IMAGES), VECTORS)
 
 
 @dataclass
@@ -125,6 +129,27 @@ def test_images_of_the_query_may_be_excluded(folder, caplog, monkeypatch, image)
     hits = search(images=[Path(image)], top_k=2, exclude_query=True)
     assert [hit.name for hit in hits] == ["3.png", "0.png"]
     assert caplog.messages == ["excluded: in/1.png"]
+
+
+def test_the_excluded_image_is_the_same_file_or_content(folder, tmp_path):
+    """Not the image of another folder with the name of the query."""
+    stamps = [read_stamped(folder / name)[1] for name in IMAGES]
+    files = [EmbeddedFile(str(folder.resolve()), stamp) for stamp in stamps]
+    index = Index(list(IMAGES), VECTORS, files)
+    query = tmp_path / "street" / "3.png"
+    query.parent.mkdir()
+    shutil.copyfile(folder / "0.png", query)
+
+    def excluded(image: Path) -> set[str]:
+        hits = search_images(
+            index, Compass(), ImageQuery(images=[image]), top_k=4, exclude_query=True
+        )
+        return set(IMAGES) - {hit.name for hit in hits}
+
+    assert excluded(folder / "3.png") == {"3.png"}
+    assert excluded(query) == {"0.png"}  # a copy of it
+    query.write_bytes(b"another image")
+    assert excluded(query) == set()
 
 
 def test_only_a_whole_name_is_excluded(tmp_path, caplog):

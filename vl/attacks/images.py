@@ -20,6 +20,7 @@ from vl.attacks.sheet import Row
 from vl.data.files import atomic_write
 from vl.data.images.decode import decode
 from vl.data.outputs import PNG, check_kind, check_no_inputs
+from vl.data.tsv import tsv_line
 
 _ROUNDING = 5e-5  # of float32 pixels in [0, 1] times 255
 STAGES = ("clean", "adversarial", "saved")  # the last is read back from the 8-bit file
@@ -69,9 +70,7 @@ class AttackedImage(NamedTuple):
         for name, stage in zip(STAGES, self.stages, strict=True):
             confidences = map(_main_confidence, (stage.confidence, stage.target_confidence))
             success = "yes" if stage.success else "no"
-            lines.append(
-                "\t".join([str(self.path), name, stage.output.text, *confidences, success])
-            )
+            lines.append(tsv_line(str(self.path), name, stage.output.text, *confidences, success))
         return lines
 
     def sheet_row(self, target: Output | None) -> Row:

@@ -7,7 +7,6 @@ goes on.
 import hashlib
 import json
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
@@ -15,9 +14,10 @@ from pathlib import Path
 from typing import Any
 
 from vl.captioning.captioner import Caption, CaptionedBatch, Captioner
-from vl.data.captions.captions import ImageId
+from vl.data.captions.captions import ImageId, coco_id
 from vl.data.errors import FormatError, WriteError
 from vl.data.files import keeping
+from vl.data.identity import distinct_names
 from vl.data.outputs import lock_output
 from vl.encoders.weights import fingerprint
 from vl.evaluation.read import write_results
@@ -26,27 +26,22 @@ _log = logging.getLogger(__name__)
 _FORMAT = "vl captions 1"
 _START = b'{"format": "vl captions'
 
-_COCO = re.compile(r"(?:.*_)?([0-9]{12})", re.DOTALL)  # COCO_val2014_000000000042
-
 
 def image_ids(paths: Sequence[Path]) -> list[ImageId]:
-    """The id of each image: COCO's number where the name has it, else the file name.
+    """The id of each image: the number in a name of COCO's own form, else the file name.
 
-    Raises:
-        ValueError: two different files have the same id, or a name is not UTF-8.
+    Where two files have one name or number, their ids are names with as many folders as tell them
+    apart.
     """
-    path_of: dict[ImageId, Path] = {}
-    ids: list[ImageId] = []
-    for path in paths:
-        match = _COCO.fullmatch(path.stem)
-        ids.append(int(match[1]) if match else path.name)
-        if path_of.setdefault(ids[-1], path) != path:
-            raise ValueError(f"{path_of[ids[-1]]} and {path} have the same image id {ids[-1]!r}")
-        try:
-            str(ids[-1]).encode()
-        except UnicodeEncodeError as cause:
-            raise ValueError(f"the name of {path!r} is not UTF-8") from cause
-    return ids
+    names = distinct_names(paths)
+    numbers = [coco_id(path.name) for path in paths]
+    names_of: dict[int | None, set[str]] = {}
+    for name, number in zip(names, numbers, strict=True):
+        names_of.setdefault(number, set()).add(name)
+    return [
+        name if number is None or len(names_of[number]) > 1 else number
+        for name, number in zip(names, numbers, strict=True)
+    ]
 
 
 class CaptionWriter:
@@ -101,9 +96,11 @@ class CaptionWriter:
             lines.append(_line([*key, best]))
         self._append(b"".join(lines))
 
-    def finish(self, captions: Mapping[ImageId, str]) -> None:
+    def finish(
+        self, captions: Mapping[ImageId, str], file_names: Mapping[ImageId, str] | None = None
+    ) -> None:
         """Write the file with these captions, and remove the part."""
-        write_results(self.path, captions)
+        write_results(self.path, captions, file_names)
         self.part.unlink()
 
     def close(self) -> None:

@@ -14,6 +14,7 @@ from vl.commands.options import BatchOptions, OutputOptions
 from vl.data.bounds import InputFile, NonNegativeFloat, NonNegativeInt, PositiveInt
 from vl.data.choices import RankBy
 from vl.data.outputs import CAPTIONS, model_kind
+from vl.data.tsv import tsv_line
 
 if TYPE_CHECKING:
     from vl.captioning.captioner import Caption, Captioner
@@ -25,7 +26,10 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True)
 class CaptionFlags(OutputOptions, BatchOptions):
-    """Caption images: one line each, or the n best captions."""
+    """Caption images: one line each, or the n best captions.
+
+    A line has path and caption, between them with --n-best the log-probability, separated by tabs.
+    """
 
     paths: tyro.conf.Positional[list[Path]]
     """Images, folders of images, or - for a list of paths on stdin."""
@@ -48,8 +52,8 @@ class CaptionFlags(OutputOptions, BatchOptions):
     json: bool = False
     """Print a JSON line for each image: path, captions, log-probabilities."""
     output: Annotated[Path, CAPTIONS] | None = None
-    """Also write COCO's results format; image ids are COCO's numbers, or else file names. After an
-    interruption the same command goes on."""
+    """Also write COCO's results format; image ids are the numbers in COCO's own names, or else file
+    names, with folders where two are equal. After an interruption the same command goes on."""
     save_model: Annotated[Path, model_kind("captioner")] | None = None
     """Write the captioner, as an ensemble and with these settings, as one file."""
 
@@ -81,7 +85,9 @@ def run(flags: CaptionFlags) -> int:
         ids = image_ids(inputs.files)
         with caption_writer(flags.output, captioner, n_best=flags.n_best) as writer:
             best, failures = _caption(captioner, inputs, flags, writer)
-            writer.finish({ids[index]: text for index, text in best.items()})
+            # The captions' references may have other ids than the numbers in the names.
+            names = {ids[i]: inputs.files[i].name for i in best if isinstance(ids[i], int)}
+            writer.finish({ids[index]: text for index, text in best.items()}, names)
         _log.info("%d captions in %s", len(best), flags.output)
     if failures:
         _log.info("%d of %d inputs failed", failures, len(inputs.files) + len(inputs.failures))
@@ -119,5 +125,7 @@ def _lines(path: Path, captions: "list[Caption]", flags: CaptionFlags) -> list[s
         records = [caption._asdict() for caption in captions]
         return [json.dumps({"path": str(path), "captions": records})]
     if flags.n_best > 1:
-        return [f"{path}\t{caption.log_prob:.3f}\t{caption.text}" for caption in captions]
-    return [f"{path}\t{captions[0].text}"]
+        return [
+            tsv_line(str(path), f"{caption.log_prob:.3f}", caption.text) for caption in captions
+        ]
+    return [tsv_line(str(path), captions[0].text)]

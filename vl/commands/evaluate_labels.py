@@ -50,6 +50,7 @@ def run(flags: EvaluateLabelsFlags) -> int:
     from vl.data.files import write_text
     from vl.labelling.evaluation import evaluate_labels
     from vl.labelling.labeller import Labeller
+    from vl.terminal import print_line
 
     labeller = Labeller.load(flags.model, device=devices.resolve_device(flags.device))
     evaluation = evaluate_labels(
@@ -64,5 +65,6 @@ def run(flags: EvaluateLabelsFlags) -> int:
     )
     if flags.per_class:
         write_text(flags.per_class, evaluation.per_class())
-    print(json.dumps(evaluation.to_dict(), ensure_ascii=False) if flags.json else evaluation)
+    text = json.dumps(evaluation.to_dict(), ensure_ascii=False) if flags.json else str(evaluation)
+    print_line(text)  # classes may be names of folders that are not UTF-8
     return 1 if evaluation.failed else 0

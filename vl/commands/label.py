@@ -18,6 +18,7 @@ from vl.data.bounds import (
     PositiveInt,
 )
 from vl.data.outputs import COVERAGE, check_no_inputs
+from vl.data.tsv import escape_field, tsv_line
 from vl.data.words.label_lists import find_label_file, read_labels
 from vl.data.words.label_tables import LabelColumns
 
@@ -112,7 +113,7 @@ def run(flags: LabelFlags) -> int:
                     print(json.dumps(record))
                 else:
                     for line in _lines(answer, texts):
-                        print_line(f"{path}\t{line}")
+                        print_line(f"{escape_field(str(path))}\t{line}")
                 if flags.contact_sheet and len(cells) < MAX_LABELLED:
                     cells.append(label_cell(path, answer, texts))
             sys.stdout.flush()  # a reader of the pipe need not wait for the next batches
@@ -181,17 +182,17 @@ def _lines(answer: "Answer", missing: list[str]) -> list[str]:
     """The lines of an image without its path; labels without a vector come last."""
     if answer.none_of_these:
         best = answer.predictions[0]
-        return [f"none of these\t{_scores(best)}\tthe nearest: {best.text}"]
-    lines = [f"{label.text}\t{_scores(label)}" for label in answer.predictions]
-    return lines + [f"{text}\t-\t-\t{_NO_VECTOR}" for text in missing]
+        return [tsv_line("none of these", *_scores(best), f"the nearest: {best.text}")]
+    lines = [tsv_line(label.text, *_scores(label)) for label in answer.predictions]
+    return lines + [tsv_line(text, "-", "-", _NO_VECTOR) for text in missing]
 
 
-def _scores(label: "Prediction") -> str:
+def _scores(label: "Prediction") -> tuple[str, str]:
     probability = "-"
     if label.probability is not None:  # among very many labels all are small
         digits = ".3f" if label.probability >= _SMALL else ".0e"
         probability = f"{label.probability:{digits}}"
-    return f"{label.cosine:.4f}\t{probability}"
+    return f"{label.cosine:.4f}", probability
 
 
 def _draw(path: Path, cells: "list[Cell]", *, count: int) -> bool:

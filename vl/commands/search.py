@@ -11,6 +11,7 @@ import tyro
 
 from vl.commands.options import DeviceOptions, OutputOptions
 from vl.data.bounds import InputFile, InputPath, OutputPng, PositiveInt
+from vl.data.tsv import tsv_line
 
 _log = logging.getLogger(__name__)
 
@@ -38,7 +39,7 @@ class SearchFlags(OutputOptions, DeviceOptions):
     top_k: PositiveInt = 10
     """Number of results."""
     exclude_query: bool = False
-    """Exclude the images of --image from the results, if they are in the index by their path."""
+    """Exclude the images of --image from the results, if they are in the index."""
     json: bool = False
     """Print one JSON line: the query, and the names and cosines of the results."""
     contact_sheet: OutputPng | None = None
@@ -70,7 +71,7 @@ def run(flags: SearchFlags) -> int:
         print(json.dumps({"query": terms, "results": [hit._asdict() for hit in hits]}, default=str))
     else:
         for name, cosine in hits:
-            print_line(f"{name}\t{cosine:.4f}")
+            print_line(tsv_line(name, f"{cosine:.4f}"))
     if flags.contact_sheet is None:
         return 0
     sys.stdout.flush()  # a reader of the pipe need not wait for the sheet

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from vl import sheets
+from vl.data.tsv import tsv_line
 from vl.encoding.accuracy import HitCounts
 
 MOST_CLASSES = 200  # of a confusion matrix; with more it has thousands of pixels a side
@@ -15,8 +16,7 @@ def per_class_table(counts: HitCounts, classes: Sequence[str]) -> str:
     for index in counts.images.nonzero().flatten().tolist():
         images = int(counts.images[index])
         shares = (100 * int(hits[index]) / images for hits in (counts.top_1, counts.top_5))
-        name = sheets.clean(classes[index])
-        lines.append("\t".join([name, str(images), *(f"{share:.1f}" for share in shares)]))
+        lines.append(tsv_line(classes[index], str(images), *(f"{share:.1f}" for share in shares)))
     return "\n".join(lines) + "\n"
 
 

@@ -14,7 +14,9 @@ from vl import bundle as bundles
 from vl.data.batches import ImageSource
 from vl.data.choices import Precision, Resize
 from vl.data.errors import FormatError
+from vl.data.identity import FileStamp, read_stamped
 from vl.data.images.decode import ImageLike, square, with_pixels
+from vl.data.images.files import check_regular
 from vl.data.images.read_ahead import THREADS, batched, read_ahead, read_or_report
 from vl.encoders.table import Network
 from vl.encoders.weights import fingerprint
@@ -38,6 +40,7 @@ class EmbeddedBatch(NamedTuple):
     indices: list[int]  # of the sources that were read
     vectors: Tensor  # (len(indices), views, D) float32, on the CPU
     failures: list[tuple[int, Exception]]  # of the sources that were not, and why
+    stamps: list[FileStamp | None]  # of the sources that were read; None for bytes
 
 
 class Embedder:
@@ -237,15 +240,25 @@ class Embedder:
         Threads decode the next batch while the encoder runs. A source that cannot be read is
         reported, not raised.
         """
-        for batch in read_or_report(sources, self.preprocess, batch_size=self.batch_size):
+
+        def read(source: Path | str | bytes) -> tuple[Tensor, FileStamp | None]:
+            if isinstance(source, bytes):
+                return self.preprocess(source), None
+            check_regular(source)
+            content, stamp = read_stamped(source)
+            return self.preprocess(content, name=str(source)), stamp
+
+        for batch in read_or_report(sources, read, batch_size=self.batch_size):
             vectors = torch.empty(0, len(self.views), self.width)
             if batch.results:
-                vectors = self.encode(torch.stack(batch.results)).cpu()
-            yield EmbeddedBatch(batch.indices, vectors, batch.failures)
+                vectors = self.encode(torch.stack([pixels for pixels, _ in batch.results])).cpu()
+            stamps = [stamp for _, stamp in batch.results]
+            yield EmbeddedBatch(batch.indices, vectors, batch.failures, stamps)
 
-    def preprocess(self, image: ImageLike) -> Tensor:
-        """An image to the encoder's input, ``(3, S, S)``."""
-        return with_pixels(image, partial(square, size=self.image_size, resize=self.resize))
+    def preprocess(self, image: ImageLike, *, name: str = "image") -> Tensor:
+        """An image to the encoder's input, ``(3, S, S)``; ``name`` is what errors call it."""
+        resize = partial(square, size=self.image_size, resize=self.resize)
+        return with_pixels(image, resize, name=name)
 
     def _encode_view(self, pixels: Tensor) -> Tensor:
         count = len(pixels)

@@ -34,9 +34,13 @@ class PageImages:
         self.missing: list[str] = []  # names without a file
         self.broken: list[str] = []  # names of files that do not decode
 
-    def __call__(self, name: str) -> str | None:
-        """The URL of the image with this file name, ``None`` if there is none."""
-        path = self._find(name)
+    def __call__(self, name: str, *, unique: bool = True) -> str | None:
+        """The URL of the image with this file name, ``None`` if there is none.
+
+        ``unique`` is whether the last part of the name is that of no other image; only then the
+        image may lie in another folder than its name says.
+        """
+        path = self._find(name, unique=unique)
         if path is None:
             self.missing.append(name)
             return None
@@ -55,11 +59,12 @@ class PageImages:
                 message = "%s: %d images %s, such as %s"
                 _log.warning(message, self._folder, len(names), problem, names[0])
 
-    def _find(self, name: str) -> Path | None:
+    def _find(self, name: str, *, unique: bool) -> Path | None:
         """With the folder that the references have, or without; never outside the folder."""
         relative = PurePosixPath(name)
+        last_parts = unique or self._folder.resolve().name == relative.parent.name
         is_inside = not relative.is_absolute() and ".." not in relative.parts
-        for path in (self._folder / relative, self._folder / relative.name):
+        for path in (self._folder / relative, self._folder / relative.name)[: 1 + last_parts]:
             with contextlib.suppress(OSError):  # the name may be too long for a file
                 if (is_inside or path.parent == self._folder) and path.is_file():
                     return path

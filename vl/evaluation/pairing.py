@@ -1,16 +1,19 @@
-"""Pairs captions with the references of the same images, by image id or file name."""
+"""Pairs captions with the references of the same images, by file name or image id."""
 
 import json
-from collections.abc import Container, Sequence
-from pathlib import Path, PurePosixPath
+import logging
+from collections.abc import Container, Mapping, Sequence
+from pathlib import Path
 from typing import NamedTuple
 
-from vl.data.captions.captions import CaptionedImage, ImageId
+from vl.data.captions.captions import CaptionedImage, ImageId, coco_id
 from vl.data.errors import FormatError
 from vl.data.files import first_few
+from vl.data.identity import NameIndex, ambiguous
 from vl.evaluation.read import CandidateCaptions
 
 _ID_TYPES = {int: "an integer", str: "a string"}
+_log = logging.getLogger(__name__)
 
 
 class PairedCaptions(NamedTuple):
@@ -30,6 +33,9 @@ def pair_captions(
     subset: bool = False,
 ) -> PairedCaptions:
     """Pair each caption with its image, by the image's id or its file name.
+
+    Where a record has both, and they are of two images, the file name counts: COCO's ids need not
+    be the numbers in its file names. A warning says so.
 
     Args:
         candidates: what will be scored.
@@ -66,7 +72,7 @@ def without_references(candidates: CandidateCaptions) -> PairedCaptions:
     if not candidates.captions:
         raise FormatError(candidates.path, "there are no captions in it")
     images = [
-        CaptionedImage(image, image if isinstance(image, str) else "", (), "")
+        CaptionedImage(image, _file_name(candidates, image) or "", (), "")
         for image in candidates.captions
     ]
     return PairedCaptions(images, list(candidates.captions.values()), 0, 0)
@@ -78,7 +84,7 @@ def check_same_format(candidates: CandidateCaptions, baseline: CandidateCaptions
     Raises:
         FormatError: one is plain text and the other is not, or their numbers of lines differ.
     """
-    path, file_format, captions = candidates
+    path, file_format, captions, _ = candidates
     if baseline.format != file_format:
         raise FormatError(baseline.path, f"this is {baseline.format}, but {path} is {file_format}")
     if file_format == "plain text" and len(baseline.captions) != len(captions):
@@ -113,37 +119,92 @@ def _match(
     candidates: CandidateCaptions, references: Sequence[CaptionedImage], source: str
 ) -> tuple[dict[ImageId, str], list[ImageId]]:
     """The captions by the references' ids, and the ids that are not in the references."""
-    ids = {image.image_id for image in references}
-    by_text = {_id_text(image): image for image in ids}
-    by_name: dict[str, list[ImageId]] = {}
-    for image in references:  # with the folder that the references have, and without
-        for name in {image.file_name, PurePosixPath(image.file_name).name} - {""}:
-            by_name.setdefault(name, []).append(image.image_id)
+    finder = _Finder(references)
     captions: dict[ImageId, str] = {}
     unmatched: list[ImageId] = []
+    disagreeing: list[str] = []
     for candidate_id, caption in candidates.captions.items():
-        matches = [candidate_id] if candidate_id in ids else []
-        if not matches and isinstance(candidate_id, str):
-            matches = by_name.get(candidate_id, [])
+        name = _file_name(candidates, candidate_id)
+        matches = finder.find(candidate_id, name)
         record = f"image {candidate_id!r}"
         if len(matches) > 1:
-            problem = f"{_count(matches)} of {source} have this file name"
-            raise FormatError(candidates.path, problem, record=record)
+            problem = f"{_count([image.image_id for image in matches])} of {source} have this file"
+            names = ambiguous(str(name), [image.file_name for image in matches])
+            raise FormatError(candidates.path, f"{problem} name: {names}", record=record)
         if not matches:
-            similar = by_text.get(_id_text(candidate_id))
-            if similar is not None and type(similar) is not type(candidate_id):
-                here, there = (_ID_TYPES[type(image)] for image in (candidate_id, similar))
-                problem = f"the id is {here} here and {there} in {source}"
-                cure = f"write it as {json.dumps(similar)}"
-                record = f"image {json.dumps(candidate_id)}"
-                raise FormatError(candidates.path, f"{problem}: {cure}", record=record)
+            _check_type(candidates.path, candidate_id, finder.by_text, source)
             unmatched.append(candidate_id)
-        elif matches[0] in captions:
-            problem = f"it is image {matches[0]!r} of {source}, which has a caption already"
+            continue
+        image = matches[0].image_id
+        if image in captions:
+            problem = f"it is image {image!r} of {source}, which has a caption already"
             raise FormatError(candidates.path, problem, record=record)
-        else:
-            captions[matches[0]] = caption
+        captions[image] = caption
+        if image != candidate_id and candidate_id in finder.by_id:
+            disagreeing.append(f"{name} is image {image} of {source}, not {candidate_id}")
+    if disagreeing:
+        message = "%s: %d images are paired by file name, as ids and names disagree: %s"
+        _log.warning(message, candidates.path, len(disagreeing), disagreeing[0])
+    elif not candidates.file_names:
+        _warn_of_numbers(candidates, finder.by_id, captions)
     return captions, unmatched
+
+
+class _Finder:
+    """The images of references by id and by name."""
+
+    def __init__(self, references: Sequence[CaptionedImage]) -> None:
+        self._references = references
+        self._names = NameIndex(image.file_name for image in references)
+        self._by_number: dict[int, list[CaptionedImage]] = {}
+        for image in references:
+            if (number := coco_id(image.file_name)) is not None:
+                self._by_number.setdefault(number, []).append(image)
+        self.by_id = {image.image_id: image for image in references}
+        self.by_text = {_id_text(image): image for image in self.by_id}
+
+    def find(self, image: ImageId, name: str | None) -> list[CaptionedImage]:
+        """The images that an id and a file name can mean."""
+        by_id = [self.by_id[image]] if image in self.by_id else []
+        if by_id and (name is None or isinstance(image, str)):
+            return by_id
+        by_name = [self._references[row] for row in self._names.find(name)] if name else []
+        if not by_name:  # COCO has renamed its images; or only the number of a name is given
+            number = coco_id(name) if name else image
+            by_name = self._by_number.get(number, []) if isinstance(number, int) else []
+        return by_id if by_id and (not by_name or by_id[0] in by_name) else by_name
+
+
+def _file_name(candidates: CandidateCaptions, image: ImageId) -> str | None:
+    name = candidates.file_names.get(image)
+    return image if name is None and isinstance(image, str) else name
+
+
+def _check_type(path: Path, image: ImageId, by_text: Mapping[str, ImageId], source: str) -> None:
+    """Check that an unknown id is not a known one of the other type."""
+    similar = by_text.get(_id_text(image))
+    if similar is not None and type(similar) is not type(image):
+        here, there = (_ID_TYPES[type(each)] for each in (image, similar))
+        problem = f"the id is {here} here and {there} in {source}"
+        cure = f"write it as {json.dumps(similar)}"
+        raise FormatError(path, f"{problem}: {cure}", record=f"image {json.dumps(image)}")
+
+
+def _warn_of_numbers(
+    candidates: CandidateCaptions,
+    by_id: Mapping[ImageId, CaptionedImage],
+    paired: Container[ImageId],
+) -> None:
+    """Warn where ids could be numbers of file names, which other images have as ids."""
+    for image in by_id.values():
+        number = coco_id(image.file_name)
+        if number not in (None, image.image_id) and number in by_id and image.image_id in paired:
+            message = (
+                "%s: paired by id, but %s is image %s of the references: if the ids here are the "
+                'numbers of file names, add a "file_name" to each record'
+            )
+            _log.warning(message, candidates.path, image.file_name, image.image_id)
+            return
 
 
 def _id_text(image: ImageId) -> str:

@@ -37,6 +37,7 @@ class CandidateCaptions(NamedTuple):
     path: Path
     format: CaptionFormat
     captions: Mapping[ImageId, str]  # in file order; for plain text by line number
+    file_names: Mapping[ImageId, str] = {}  # where the file gives them
 
 
 def read_candidates(path: Path) -> CandidateCaptions:
@@ -52,7 +53,7 @@ def read_candidates(path: Path) -> CandidateCaptions:
         expected = "expected COCO's results format, or plain text, one caption per line"
         raise FormatError(path, f"this is Flickr8k's format, of references; {expected}")
     if file_format == "JSON":
-        return CandidateCaptions(path, file_format, _parse_results(text, path))
+        return CandidateCaptions(path, file_format, *_parse_results(text, path))
     lines: dict[ImageId, str] = dict(enumerate(split_lines(text), 1))
     if not lines:
         raise FormatError(path, "the file is empty")
@@ -68,14 +69,31 @@ def read_results(path: Path) -> dict[ImageId, str]:
         FormatError: it is not a list of such records, or an image is duplicated.
         OSError: it cannot be read.
     """
-    return _parse_results(read_text(path), path)
+    return _parse_results(read_text(path), path)[0]
 
 
-def write_results(path: Path, captions: Mapping[ImageId, str]) -> None:
-    """Write COCO's results format, in the mapping's order; atomic."""
-    records = [{"image_id": image, "caption": caption} for image, caption in captions.items()]
-    lines = ",\n".join(json.dumps(record, ensure_ascii=False) for record in records)
+def write_results(
+    path: Path, captions: Mapping[ImageId, str], file_names: Mapping[ImageId, str] | None = None
+) -> None:
+    """Write COCO's results format, in the mapping's order; atomic.
+
+    File names, where given, say which image an id means: COCO's ids are not always the numbers in
+    its file names.
+    """
+    lines = ",\n".join(
+        result_record(image, caption, (file_names or {}).get(image))
+        for image, caption in captions.items()
+    )
     write_text(path, f"[\n{lines}\n]\n" if lines else "[]\n")
+
+
+def result_record(image: ImageId, caption: str, file_name: str | None = None) -> str:
+    """A record of COCO's results format as JSON; what UTF-8 cannot hold is escaped."""
+    record: dict[str, ImageId] = {"image_id": image}
+    if file_name is not None:
+        record["file_name"] = file_name
+    text = json.dumps({**record, "caption": caption}, ensure_ascii=False)
+    return text.encode("utf-8", "backslashreplace").decode("utf-8")  # surrogates as JSON has them
 
 
 def read_references(
@@ -164,11 +182,13 @@ def read_text(path: Path) -> str:
     return decode_text(path, sys.stdin.buffer.read() if path == STDIN else path.read_bytes())
 
 
-def _parse_results(text: str, path: Path) -> dict[ImageId, str]:
+def _parse_results(text: str, path: Path) -> tuple[dict[ImageId, str], dict[ImageId, str]]:
+    """Captions and, where the records have them, file names, by image id."""
     records = parse_json(path, text)
     if not isinstance(records, list):
         raise FormatError(path, f"expected a list of captions, not {json_type(records)}")
     captions: dict[ImageId, str] = {}
+    file_names: dict[ImageId, str] = {}
     for index, record in enumerate(records, 1):
         problem = _problem(record)
         if problem is None and record["image_id"] in captions:
@@ -176,7 +196,9 @@ def _parse_results(text: str, path: Path) -> dict[ImageId, str]:
         if problem is not None:
             raise FormatError(path, problem, record=f"record {index}")
         captions[record["image_id"]] = record["caption"]
-    return captions
+        if isinstance(name := record.get("file_name"), str) and name:
+            file_names[record["image_id"]] = name
+    return captions, file_names
 
 
 def _problem(record: Any) -> str | None:

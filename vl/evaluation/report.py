@@ -4,10 +4,11 @@ One file that opens without a network; it does not know how scores are computed.
 """
 
 import re
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from functools import lru_cache
 from importlib import resources
-from pathlib import Path
+from pathlib import Path, PurePath
 
 import jinja2
 import numpy as np
@@ -189,6 +190,7 @@ def _cards(
 ) -> Iterator[dict[str, object]]:
     """One per image, the worst first; ties in the order of the references."""
     keys = np.stack(list(sort_keys.values()), 1)  # (I, keys)
+    last_parts = Counter(PurePath(image.file_name).name for image in systems[0].pairs.images)
     for row in np.argsort(sort_keys[sort_by], kind="stable"):
         image = systems[0].pairs.images[row]
         references = [_split_tokens(caption) for caption in evaluation.evaluator.references[row]]
@@ -200,8 +202,13 @@ def _cards(
         ]
         values = zip(*(system.scored.scores for system in systems), strict=True)
         name = f" {image.file_name}" if image.file_name not in ("", image.image_id) else ""
+        unique = last_parts[PurePath(image.file_name).name] == 1
         yield {
-            "address": page_images(image.file_name) if page_images and image.file_name else None,
+            "address": (
+                page_images(image.file_name, unique=unique)
+                if page_images and image.file_name
+                else None
+            ),
             "captions": captions,
             "references": ["".join(_truncate(reference)) for reference in image.captions],
             "scores": [

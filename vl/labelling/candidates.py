@@ -4,7 +4,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from vl.data.files import escape_unprintable
+from vl.data.tsv import tsv_line
 from vl.data.words.label_space import LabelVectors
 from vl.data.words.labels import Label
 from vl.search.nearest import NearestNeighbors
@@ -64,5 +64,5 @@ class Candidates(NamedTuple):
                 self.label_vectors.synsets[index] or "",
                 "yes" if self.seen[index] else "no",
             )
-            lines.append("\t".join(map(escape_unprintable, cells)))
+            lines.append(tsv_line(*cells))
         return "\n".join(lines) + "\n"

@@ -4,6 +4,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from vl.data.tsv import tsv_line
 from vl.data.words.labels import Label
 from vl.metrics.ngrams import Ints
 from vl.metrics.zero_shot import GeneralizedAccuracy, ScoresAtK
@@ -117,7 +118,7 @@ class LabelEvaluation(NamedTuple):
                 values = [f"{100 * hit:.1f}" for hit in hits.get(index, [])] or [""] * len(ks)
                 count = str(int(counts[index]))
                 cells = [result.name, label.text, label.synset or "", count, *values, note]
-                lines.append("\t".join(cells))
+                lines.append(tsv_line(*cells))
         return "\n".join(lines) + "\n"
 
 

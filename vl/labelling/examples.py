@@ -4,6 +4,7 @@ What is held out is never trained on; the development split validates and calibr
 """
 
 import logging
+import os
 from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import NamedTuple
@@ -12,7 +13,7 @@ import torch
 from torch import Tensor
 
 from vl.data.embeddings import read_provenance
-from vl.data.labelled.folders import read_labelled_images
+from vl.data.labelled.folders import LabelledImage, read_labelled_images
 from vl.data.words.label_lists import LabelList, Lemmas, read_label
 from vl.data.words.labels import Label, LabelIndex, UniqueLabels, text_of_class
 from vl.encoding.embedder import Embedder
@@ -101,12 +102,12 @@ def read_examples(
         embedded: names of images that have embeddings; see ``read_labelled_images``.
 
     Raises:
-        ValueError: a source is not what ``vl.data.labelled.folders`` reads, two images have one
-            name, or a class is an id without words.
+        ValueError: a source is not what ``vl.data.labelled.folders`` reads, an image is in two,
+            two embedded images have one name, or a class is an id without words.
         OSError: a source cannot be read.
     """
     unique = UniqueLabels()
-    images: dict[str, tuple[Path, int, Path]] = {}
+    images: dict[str, tuple[LabelledImage, int, Path]] = {}  # by path, or by name if embedded
     for source in sources:
         labelled = read_labelled_images(source, embedded=embedded)
         for note in labelled.warnings:
@@ -118,12 +119,13 @@ def read_examples(
             except ValueError as cause:
                 raise ValueError(f"{source}: class {name!r}: {cause}") from cause
         for image in labelled.images:
-            if image.name in images:
-                raise ValueError(f"{source}: {image.name!r} is in {images[image.name][2]} already")
-            images[image.name] = (image.path, index_of[image.label], source)
+            key = os.path.abspath(image.path) if embedded is None else image.name  # noqa: PTH100
+            if key in images:
+                raise ValueError(f"{source}: {image.name!r} is in {images[key][2]} already")
+            images[key] = (image, index_of[image.label], source)
     return Examples(
-        names=tuple(images),
-        paths=tuple(path for path, _, _ in images.values()),
+        names=tuple(image.name for image, _, _ in images.values()),
+        paths=tuple(image.path for image, _, _ in images.values()),
         targets=tuple(target for _, target, _ in images.values()),
         labels=tuple(unique.labels),
     )
@@ -160,14 +162,15 @@ def load_examples(
 
     Raises:
         FileNotFoundError: an image of a list has no embedding.
-        ValueError: an image of a folder has none, no image can be read, or another embedder made
-            the embeddings; or see ``read_examples``.
+        ValueError: an image of a folder has none, has changed since or is of another folder, no
+            image can be read, or another embedder made the embeddings; or see ``read_examples``.
     """
     if embeddings is None:
         return embed_examples(read_examples(sources, lemmas=lemmas), embedder, quiet=quiet)
     cached = load_embeddings_of(embedder, embeddings)
     # Images go by the names that they have in the cache.
-    examples = read_examples(sources, lemmas=lemmas, embedded=frozenset(cached.names))
+    examples = read_examples(sources, lemmas=lemmas, embedded=cached.names)
+    cached.check_files(examples.names, examples.paths)
     return EmbeddedExamples(embedder, examples, cached.select(examples.names))
 
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from vl import sheets
+from vl.data.identity import read_stamped
 from vl.data.words.vectors import LOOKUP_RULES
 from vl.labelling.labeller import Labeller
 from vl.search.index import Hit, Index, query_vector
@@ -41,7 +42,7 @@ def search_images(
     """The images nearest to a query, the nearest first.
 
     How each word's vector was found is logged. ``exclude_query`` leaves the query's images out, if
-    they are in the index by their path.
+    they are in the index by their path, or after a move by their content.
 
     Raises:
         FormatError: a file is not an image.
@@ -49,7 +50,7 @@ def search_images(
         ValueError: the query cancels out, or a word has no vector.
     """
     query_direction = _encode(query, labeller)
-    excluded = _names_of(query.images, index.names) if exclude_query else []
+    excluded = _names_of(query.images, index) if exclude_query else []
     hits = index.search(query_direction[None], top_k=top_k + len(excluded))[0]
     if exclude_query:
         nothing = "nothing: no image of the query is in the index"
@@ -98,13 +99,27 @@ def _encode(query: ImageQuery, labeller: Labeller) -> Tensor:
     return query_vector(vectors, signs)
 
 
-def _names_of(images: Sequence[Path], names: Sequence[str]) -> list[str]:
-    """The names in the index that are the end of an image's path.
+def _names_of(images: Sequence[Path], index: Index) -> list[str]:
+    """The names in the index of the same files, or, if there are none, of the same contents.
 
-    The file's name alone would not do where each folder has its ``image_0001.jpg``.
+    Of an index that does not know its files, the names that are the end of an image's path. The
+    file's name alone would not do where each folder has its ``image_0001.jpg``.
     """
-    paths = [(image.parent.resolve() / image.name).as_posix() for image in images]
-    return [name for name in names if any(path.endswith(f"/{name}") for path in paths)]
+    entries = list(zip(index.names, index.files, strict=True))
+    names: dict[str, None] = {}
+    for image in images:
+        path = image.parent.resolve() / image.name
+        same = [
+            name
+            for name, file in entries
+            if (file and Path(file.folder, name) == path)
+            or (file is None and path.as_posix().endswith(f"/{name}"))
+        ]
+        if not same and any(index.files):
+            digest = read_stamped(image)[1].digest
+            same = [name for name, file in entries if file and file.stamp.digest == digest]
+        names |= dict.fromkeys(same)
+    return list(names)
 
 
 def _inside(folder: Path, name: str) -> Path:

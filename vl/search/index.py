@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import torch
 from torch import Tensor
 
-from vl.data.embeddings import Embeddings, load_embeddings
+from vl.data.embeddings import EmbeddedFile, Embeddings, load_embeddings
 from vl.data.errors import FormatError
 from vl.encoding.pretrained import check_fingerprint
 from vl.search.nearest import NearestNeighbors
@@ -39,15 +39,19 @@ class Index:
     Args:
         names: one an image.
         vectors: ``(N, D)``, of any length but 0, in the order of the names.
+        files: that the vectors were made from, in the same order, where known.
 
     Raises:
         ValueError: the two do not match, there is none, or a vector has no direction.
     """
 
-    def __init__(self, names: Sequence[str], vectors: Tensor) -> None:
+    def __init__(
+        self, names: Sequence[str], vectors: Tensor, files: Sequence[EmbeddedFile | None] = ()
+    ) -> None:
         if not names or len(vectors) != len(names):
             raise ValueError(f"{len(names)} names of images, {len(vectors)} vectors")
         self.names = tuple(names)
+        self.files = tuple(files) or (None,) * len(self.names)
         self._vectors = vectors.detach().cpu().float()
         self._neighbors = NearestNeighbors(self._vectors)
         for row in (~self._neighbors.valid).nonzero()[:1, 0].tolist():
@@ -79,7 +83,7 @@ class Index:
             project(part.float().mean(1)).cpu()  # (B, views, width) -> (B, D)
             for part in torch.split(embeddings.vectors, _BATCH_SIZE)
         ]
-        return cls(embeddings.names, torch.cat(projected))
+        return cls(embeddings.names, torch.cat(projected), embeddings.files)
 
     def search(self, queries: Tensor, *, top_k: int) -> list[list[Hit]]:
         """The images nearest to each query, the nearest first; of equally near ones the earlier.

@@ -7,6 +7,7 @@ import pytest
 from vl.data.captions.captions import (
     CaptionedImage,
     check_disjoint,
+    coco_id,
     read_captions,
 )
 from vl.data.errors import FormatError
@@ -77,6 +78,32 @@ def test_image_list_selects_and_orders(write):
     assert read_captions(write(FLICKR), images=write("a.jpg\nb.jpg\n", "l")) == FLICKR_IMAGES[::-1]
     assert read_captions(write(FLICKR), images=write("a.jpg", "l")) == FLICKR_IMAGES[1:]
     assert read_captions(write(COCO), images=write("a.jpg", "l")) == COCO_IMAGES[1:]
+
+
+def test_names_of_an_image_list_may_lack_folders_where_unique(write):
+    text = "kitchen/1.jpg#0\ta\nstreet/1.jpg#0\tb\nstreet/2.jpg#0\tc\n"
+    selected = read_captions(write(text), images=write("2.jpg\nstreet/1.jpg", "l"))
+    assert [image.file_name for image in selected] == ["street/2.jpg", "street/1.jpg"]
+    with pytest.raises(FormatError, match=r"'1\.jpg'.*'kitchen/1\.jpg', 'street/1\.jpg'") as caught:
+        read_captions(write(text), images=write("2.jpg\n1.jpg", "l"))
+    assert caught.value.record == "line 2"
+
+
+@pytest.mark.parametrize(
+    ("name", "number"),
+    [
+        ("COCO_val2014_000000190236.jpg", 190236),
+        ("val2017/000000000042.jpg", 42),
+        ("IMG_202401021530.jpg", None),
+        ("202401021530.jpg", None),
+        ("IMG_000000000042.jpg", None),
+        ("20240102_000000000042.jpg", None),
+        ("42.jpg", None),
+        ("0000000000042.jpg", None),
+    ],
+)
+def test_only_names_of_cocos_own_form_have_an_id(name, number):
+    assert coco_id(name) == number
 
 
 def test_karpathy_splits_with_restval_in_training(write):
@@ -227,11 +254,13 @@ def images(*names: str) -> list[CaptionedImage]:
     return [CaptionedImage(name, name, ("A cat.",), "") for name in names]
 
 
-def test_check_disjoint_ignores_folders():
+def test_check_disjoint():
     check_disjoint(images("a.jpg", "b.jpg"), images("A.jpg", "c.jpg"))
     check_disjoint([], images("a.jpg"))
-    with pytest.raises(ValueError, match=r"^1 .*: 'b\.jpg'$"):
-        check_disjoint(images("a.jpg", "train/b.jpg"), images("val/b.jpg"))
+    check_disjoint(images("a.jpg", "kitchen/1.jpg"), images("street/1.jpg"))
+    for name in ("1.jpg", "kitchen/1.jpg", "./kitchen//1.jpg", "photos/kitchen/1.jpg"):
+        with pytest.raises(ValueError, match=rf"^1 .*: '{name}'"):
+            check_disjoint(images("a.jpg", "kitchen/1.jpg", "street/1.jpg"), images(name))
     names = ["e.jpg", "d.jpg", "c.jpg", "b.jpg"]
     with pytest.raises(ValueError, match=r"^4 .*: 'e\.jpg', 'd\.jpg', 'c\.jpg', \.\.\.$"):
         check_disjoint(images(*names[::-1]), images(*names))

@@ -119,6 +119,18 @@ def test_image_outside_the_folder_is_named_by_its_file_name(tmp_path):
     assert all(image.path.is_file() for image in output.images)
 
 
+def test_images_of_one_name_in_several_folders(tmp_path):
+    touch(tmp_path, "kitchen/1.jpg", "street/1.jpg", "lists/1.jpg", "lists/street/1.jpg")
+    lines = ["../kitchen/1.jpg", "../street/1.jpg", "1.jpg", "street/1.jpg"]
+    path = write_list(tmp_path / "lists", "".join(f"{line}\tcat\n" for line in lines))
+    images = read_image_list(path).images
+    assert [image.path.resolve() for image in images] == [
+        (tmp_path / "lists" / line).resolve() for line in lines
+    ]
+    assert images[0].name == "kitchen/1.jpg"
+    assert len({image.name for image in images}) == 4
+
+
 @pytest.mark.parametrize("again", ["a.jpg", "./a.jpg", "b/../a.jpg", "b/c/../../a.jpg"])
 def test_refuses_duplicates(tmp_path, again):
     touch(tmp_path, "a.jpg", "b/c/x.jpg")
@@ -199,9 +211,18 @@ def test_embedded_images_need_no_files(tmp_path):
 
 def test_counts_images_without_an_embedding(tmp_path):
     touch(tmp_path, "a.jpg", "b.jpg")
-    path = write_list(tmp_path, "a.jpg\tcat\nb.jpg\tcat\n./a.jpg\tdog\n")
-    with pytest.raises(FileNotFoundError, match=r"2 images have no embedding: 'b.*', './a"):
-        read_image_list(path, embedded={"a.jpg"})
-    path = write_list(tmp_path, "a.jpg\tcat\na.jpg\tdog\n")
-    with pytest.raises(FormatError, match=r"line 2: image 'a.jpg' is on line 1"):
-        read_image_list(path, embedded={"a.jpg"})
+    path = write_list(tmp_path, "a.jpg\tcat\nb.jpg\tcat\nx/c.jpg\tdog\n")
+    with pytest.raises(FileNotFoundError, match=r"2 images have no embedding: 'b.*', 'x/c"):
+        read_image_list(path, embedded={"a.jpg", "y/c.jpg"})
+    for again in ("a.jpg", "./a.jpg"):
+        path = write_list(tmp_path, f"a.jpg\tcat\n{again}\tdog\n")
+        with pytest.raises(FormatError, match=r"line 2: image 'a.jpg' is on line 1"):
+            read_image_list(path, embedded={"a.jpg"})
+
+
+def test_names_without_folders_are_those_of_embedded_images_where_unique(tmp_path):
+    path = write_list(tmp_path, "a.jpg\tcat\n1.jpg\tdog\n")
+    output = read_image_list(path, embedded=["kitchen/a.jpg", "kitchen/1.jpg"])
+    assert [image.name for image in output.images] == ["kitchen/a.jpg", "kitchen/1.jpg"]
+    with pytest.raises(FormatError, match=r"line 2: '1.jpg' .*'kitchen/1.jpg', 'street/1.jpg'"):
+        read_image_list(path, embedded=["kitchen/a.jpg", "kitchen/1.jpg", "street/1.jpg"])

@@ -5,7 +5,7 @@ files they were made from, and the encoder's name and fingerprint.
 """
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, get_args
@@ -16,7 +16,7 @@ from torch import Tensor
 
 from vl.data.choices import Resize
 from vl.data.errors import FormatError
-from vl.data.files import atomic_write, first_few, read_json, write_text
+from vl.data.files import first_few, read_json
 from vl.data.identity import FileStamp, NameIndex, current_stamp
 
 _FORMAT = 1
@@ -102,7 +102,7 @@ def load_embeddings(path: Path | str) -> Embeddings:
     """The embeddings at ``path``, the ``.npy`` file.
 
     Raises:
-        FormatError: the two files are not what `EmbeddingWriter` writes, or disagree.
+        FormatError: the two files are not what ``EmbeddingWriter`` writes, or disagree.
         FileNotFoundError: one of them does not exist.
     """
     path = Path(path)
@@ -110,7 +110,7 @@ def load_embeddings(path: Path | str) -> Embeddings:
     for file in (path, index):
         if not file.exists():
             raise FileNotFoundError(f"{file}: there is no such file; `vl embed` writes it")
-    provenance, names, files = _read_index(index)
+    provenance, names, files = read_index(index)
     try:
         vectors = np.load(path, allow_pickle=False)
     except (ValueError, EOFError) as error:
@@ -125,135 +125,28 @@ def load_embeddings(path: Path | str) -> Embeddings:
 def read_provenance(path: Path | str) -> Provenance | None:
     """How the embeddings at ``path``, finished or not, were computed; None if there are none."""
     index = Path(path).with_suffix(".json")
-    for file in (_part(index), index):
+    for file in (part_of(index), index):
         if file.exists():
-            return _read_index(file)[0]
+            return read_index(file)[0]
     return None
 
 
-class EmbeddingWriter:
-    """Writes embeddings as they are computed; the work of a killed writer is resumed.
-
-    Rows go to ``NAME.npy.part`` and their names to ``NAME.json.part``; `finish` turns them into
-    ``NAME.npy`` and ``NAME.json``. Rows of an earlier writer, finished or killed, are kept.
-
-    Raises:
-        ValueError: the file has another suffix.
-        FormatError: the existing embeddings were computed otherwise.
-    """
-
-    def __init__(self, path: Path | str, provenance: Provenance) -> None:
-        self.path = Path(path)
-        if self.path.suffix != ".npy":
-            raise ValueError(f"embeddings are written to a .npy file, not to {self.path.name!r}")
-        self.provenance = provenance
-        self._index = self.path.with_suffix(".json")
-        self._rows, self._names = _part(self.path), _part(self._index)
-        self.names: list[str] = []  # of a repeated name the last row counts
-        self.files: dict[str, EmbeddedFile | None] = {}
-        self.path.parent.mkdir(parents=True, exist_ok=True)
-        row_bytes = len(provenance.views) * provenance.width * 2
-        if self._names.exists() and self._rows.exists():
-            before, names, files = _read_index(self._names)
-            self._check_equal(before, self._names)
-            # A kill between the two writes leaves rows without names or part of a row: cut them.
-            complete = min(len(names), self._rows.stat().st_size // row_bytes)
-            self.names = list(names[:complete])
-            self.files = dict(zip(names[:complete], files, strict=False))
-            with self._rows.open("rb+") as file:
-                file.truncate(complete * row_bytes)
-        elif self._index.exists():
-            finished = load_embeddings(self.path)
-            self._check_equal(finished.provenance, self.path)
-            self._rows.write_bytes(finished.vectors.numpy().tobytes())
-            self.names = list(finished.names)
-            self.files = dict(zip(finished.names, finished.files, strict=True))
-        else:
-            self._rows.write_bytes(b"")
-        self.save()
-
-    def __contains__(self, name: str) -> bool:
-        return name in self.files
-
-    def add(
-        self,
-        names: Sequence[str],
-        vectors: Tensor,
-        files: Sequence[EmbeddedFile | None] | None = None,
-    ) -> None:
-        """Append ``vectors``, ``(len(names), views, D)``; they replace those of the same names.
-
-        Args:
-            names: of the images.
-            vectors: of the images.
-            files: that they were made from, where known.
-
-        Raises:
-            ValueError: another shape, or a value that float16 cannot represent.
-        """
-        expected = (len(names), len(self.provenance.views), self.provenance.width)
-        if vectors.shape != expected:
-            raise ValueError(f"expected vectors of shape {expected}, got {tuple(vectors.shape)}")
-        rows = vectors.detach().cpu().half().contiguous()
-        for name, row in zip(names, rows, strict=True):
-            if not bool(torch.isfinite(row).all()):
-                problem = "has a value beyond float16, whose largest is 65504"
-                raise ValueError(f"the embedding of {name} {problem}")
-        with self._rows.open("ab") as file:
-            file.write(rows.numpy().tobytes())
-        self.names += names
-        self.files.update(zip(names, files or [None] * len(names), strict=True))
-
-    def save(self) -> None:
-        """Save the names, so that the rows so far survive a kill."""
-        files = [self.files[name] for name in self.names]
-        write_text(self._names, _index_text(self.provenance, self.names, files))
-
-    def finish(self, names: Iterable[str] | None = None) -> Embeddings:
-        """Write the rows of ``names`` in this order, by default all, and return them."""
-        self.save()
-        shape = (len(self.names), len(self.provenance.views), self.provenance.width)
-        vectors = np.fromfile(self._rows, dtype=np.float16).reshape(shape)
-        row = {name: index for index, name in enumerate(self.names)}
-        names = tuple(row if names is None else names)
-        embeddings = Embeddings(
-            self.provenance,
-            names,
-            torch.from_numpy(vectors[[row[name] for name in names]]),
-            tuple(self.files[name] for name in names),
-        )
-        # A kill between the two must not leave names of other rows.
-        self._index.unlink(missing_ok=True)
-        with atomic_write(self.path) as temporary, temporary.open("wb") as file:
-            np.save(file, embeddings.vectors.numpy(), allow_pickle=False)
-        write_text(self._index, _index_text(self.provenance, names, embeddings.files))
-        self._names.unlink()
-        self._rows.unlink()
-        return embeddings
-
-    def _check_equal(self, before: Provenance, path: Path) -> None:
-        if before == self.provenance:
-            return
-        if before.fingerprint != self.provenance.fingerprint:
-            one, other = (f"{it.encoder} {it.fingerprint}" for it in (before, self.provenance))
-            problem = f"made by another encoder, {one}, not by {other}"
-        else:
-            one, other = (
-                f"resize {it.resize}, {it.precision}, views {', '.join(it.views)}"
-                for it in (before, self.provenance)
-            )
-            problem = f"made with {one}, not with {other}"
-        raise FormatError(path, f"{problem}; choose another file")
-
-
-def _part(path: Path) -> Path:
+def part_of(path: Path) -> Path:
+    """Where a file of embeddings, or an index, is while it is written."""
     return path.with_name(path.name + ".part")
 
 
-def _index_text(
-    provenance: Provenance, names: Sequence[str], files: Sequence[EmbeddedFile | None]
+def index_text(
+    provenance: Provenance,
+    names: Sequence[str],
+    files: Sequence[EmbeddedFile | None],
+    *,
+    checksum: int | None = None,
 ) -> str:
+    """The text of an index; ``checksum`` is that of a part's rows, CRC-32."""
     index: dict[str, Any] = {"format": _FORMAT, **asdict(provenance), "names": list(names)}
+    if checksum is not None:
+        index["rows_crc32"] = checksum
     if any(files):
         folders = {file.folder: None for file in files if file}
         position = {folder: index for index, folder in enumerate(folders)}
@@ -262,7 +155,12 @@ def _index_text(
     return json.dumps(index, indent=0) + "\n"
 
 
-def _read_index(path: Path) -> tuple[Provenance, tuple[str, ...], tuple[EmbeddedFile | None, ...]]:
+def read_index(path: Path) -> tuple[Provenance, tuple[str, ...], tuple[EmbeddedFile | None, ...]]:
+    """Provenance, names and files of an index.
+
+    Raises:
+        FormatError: it is none.
+    """
     index = read_json(path)
     try:
         if index["format"] != _FORMAT:

@@ -74,6 +74,7 @@ WORD_VECTORS = FileKind(
     rb"\d+ \d+\n",
     resumed=True,
 )
+EMBEDDINGS_INDEX = FileKind("an index of embeddings", (".json",), rb'\{\s*"format": \d+,\s*"enc')
 EMBEDDINGS = FileKind(
     "embeddings",
     (".npy",),
@@ -121,7 +122,7 @@ def check_output(
         parts.append((path.with_suffix(kind.companion[0]), kind.companion[1]))
     check_no_inputs((file for file, _ in parts), inputs)
     if not path.name.lower().endswith(kind.suffixes):
-        raise ValueError(f"{path}: {kind.name} needs a name that ends in {_list(kind.suffixes)}")
+        raise ValueError(f"{path}: for {kind.name} the name must end in {_list(kind.suffixes)}")
     for file, file_kind in parts:
         _check_writable(file)
         if not overwrite:
@@ -169,16 +170,20 @@ def check_kind(path: Path | str, kind: FileKind, *, cure: str) -> None:
         ValueError: it is of another kind.
         OSError: it cannot be read.
     """
-    path = Path(path)
+    if not is_replaceable(Path(path), kind):
+        raise ValueError(f"{path} exists and is not {kind.name}; {cure}")
+
+
+def is_replaceable(path: Path, kind: FileKind) -> bool:
+    """Whether a file is missing, empty or of a kind."""
     if not path.is_file():
-        return
+        return True
     with path.open("rb") as file:
         head = file.read(_HEAD)
     if head.startswith(_GZIP):
         with suppress(zlib.error):
             head = zlib.decompressobj(31).decompress(head, _HEAD)  # 31: gzip
-    if head and not re.match(kind.start, head, re.DOTALL):
-        raise ValueError(f"{path} exists and is not {kind.name}; {cure}")
+    return not head or re.match(kind.start, head, re.DOTALL) is not None
 
 
 @contextmanager

@@ -7,7 +7,8 @@ from tests.helpers.tiny_captioner import WORDS, Tiny, drawings, embedder, encode
 from vl.captioning.setup import CaptionSplits, setup_on_embeddings, setup_on_images
 from vl.data.captions.captions import CaptionedImage
 from vl.data.captions.vocabulary import Vocabulary
-from vl.data.embeddings import EmbeddingWriter, Provenance
+from vl.data.embedding_writer import EmbeddingWriter
+from vl.data.embeddings import Provenance
 from vl.encoders.weights import fingerprint
 
 

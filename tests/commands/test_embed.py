@@ -9,7 +9,8 @@ import torch
 
 from tests.helpers.tiny_captioner import Tiny, captioner, drawings, embedder, encoder
 from vl.__main__ import main
-from vl.data.embeddings import EmbeddingWriter, Provenance, load_embeddings
+from vl.data.embedding_writer import EmbeddingWriter
+from vl.data.embeddings import Provenance, load_embeddings
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
 from vl.encoding.embedder import Embedder
@@ -369,7 +370,7 @@ def test_names_are_those_below_the_folder_that_was_given(weights, photos, tmp_pa
 
 def test_another_suffix_or_place_is_refused(weights, photos, tmp_path, capsys):
     assert run(weights, tmp_path / "photos.bin", photos) == 2
-    assert "are written to a .npy file, not to 'photos.bin'" in capsys.readouterr().err
+    assert "photos.bin: for embeddings the name must end in .npy" in capsys.readouterr().err
     (tmp_path / "file").write_text("x")
     assert run(weights, tmp_path / "file" / "photos.npy", photos) == 2
     assert capsys.readouterr().err.startswith("vl: error: ")

@@ -105,7 +105,7 @@ def test_an_input_is_not_overwritten(line, link, refused, tmp_path):
 @pytest.mark.parametrize("line", FILES)
 def test_a_name_of_another_kind_is_refused(line, refused, tmp_path):
     (tmp_path / "source").write_bytes(b"")
-    assert f"ends in {FILES[line]}" in refused(line, tmp_path / "source", "output.jpg")
+    assert f"must end in {FILES[line]}" in refused(line, tmp_path / "source", "output.jpg")
 
 
 @pytest.mark.parametrize("line", FOLDERS)

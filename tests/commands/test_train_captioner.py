@@ -12,7 +12,9 @@ from tests.helpers.tiny_captioner import Tiny, captioner, drawings, embedder, en
 from vl.__main__ import main
 from vl.captioning.captioner import Captioner
 from vl.captioning.task import CaptionerTask
-from vl.data.embeddings import EmbeddingWriter, Provenance
+from vl.data.embedding_writer import EmbeddingWriter
+from vl.data.embeddings import Provenance
+from vl.data.outputs import lock_output
 from vl.encoders.table import ENCODERS
 from vl.encoders.weights import fingerprint
 
@@ -249,6 +251,13 @@ def test_few_development_images_are_warned_of_and_selected_by_the_loss(folder, c
     assert "selected by" not in capsys.readouterr().err
 
 
+def test_two_trainings_do_not_share_a_folder(folder, capsys):
+    with lock_output(folder / "run", folder=True):
+        assert_refused(capsys, "run: process")
+    assert train() == 0
+    assert not (folder / "run" / ".lock").exists()
+
+
 def test_a_run_is_not_overwritten_and_resumes_with_its_settings_alone(folder, capsys):
     assert_refused(capsys, "no run to resume", "--resume")
     assert train() == 0
@@ -295,8 +304,8 @@ def test_refuses_captioners_that_do_not_match(folder, capsys, command):
     assert train() == 0
     options = {"command": [*command, MODEL], "output": "tuned"}
     assert_refused(capsys, "another vocabulary", "--min-count", 6, **options)
-    assert main(["caption", "--model", MODEL, MODEL, "--save-model", "both"]) == 0
-    assert_refused(capsys, "2 decoders", command=[*command, "both"])
+    assert main(["caption", "--model", MODEL, MODEL, "--save-model", "both.safetensors"]) == 0
+    assert_refused(capsys, "2 decoders", command=[*command, "both.safetensors"])
 
 
 def test_finetuning_refuses_missing_and_damaged_images(folder, capsys):

@@ -2,6 +2,7 @@
 
 import json
 import os
+import resource
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,13 +10,8 @@ import numpy as np
 import pytest
 import torch
 
-from vl.data.embeddings import (
-    EmbeddedFile,
-    EmbeddingWriter,
-    Provenance,
-    load_embeddings,
-    read_provenance,
-)
+from vl.data.embedding_writer import EmbeddingWriter
+from vl.data.embeddings import EmbeddedFile, Provenance, load_embeddings, read_provenance
 from vl.data.errors import FormatError
 from vl.data.identity import FileStamp, read_stamped
 
@@ -61,6 +57,75 @@ def test_resumes_a_killed_writer(tmp_path):
     embeddings = writer.finish()
     assert embeddings.names == ("a.jpg", "b.jpg")
     assert torch.equal(embeddings.select(["a.jpg", "b.jpg"]), vectors(2))
+
+
+@pytest.mark.parametrize("damage", ["fewer rows", "other rows", "other order", "index", "old"])
+@pytest.mark.parametrize("finished", [True, False])
+def test_a_part_that_does_not_fit_is_removed_as_a_whole(tmp_path, damage, finished, caplog):
+    path = tmp_path / "train.npy"
+    if finished:
+        write(path, ["z.jpg"])
+    writer = EmbeddingWriter(path, PROVENANCE)
+    writer.add(["a.jpg", "b.jpg"], vectors(2, start=1))
+    writer.save()
+    del writer  # killed
+    rows, index = path.with_name("train.npy.part"), path.with_name("train.json.part")
+    content = rows.read_bytes()
+    damaged = {
+        "fewer rows": content[:-16],
+        "other rows": content[:-16] + bytes(16),  # as of a second writer
+        "other order": content[-16:] + content[:-16],
+    }
+    rows.write_bytes(damaged.get(damage, content))
+    text = index.read_text()
+    if damage == "index":
+        index.write_text(text[:-20])
+    elif damage == "old":
+        index.write_text(text.replace("rows_crc32", "rows"))
+    writer = EmbeddingWriter(path, PROVENANCE)
+    assert writer.names == (["z.jpg"] if finished else [])
+    assert "train.npy.part is removed" in caplog.text
+    writer.add(["a.jpg", "b.jpg"], vectors(2, start=1))
+    assert torch.equal(writer.finish().select(["a.jpg", "b.jpg"]), vectors(2, start=1))
+
+
+def test_one_writer_at_a_time(tmp_path):
+    path = tmp_path / "train.npy"
+    writer = EmbeddingWriter(path, PROVENANCE)
+    with pytest.raises(BlockingIOError, match=r"train\.npy: process \d+"):
+        EmbeddingWriter(path, PROVENANCE)
+    writer.finish()
+    EmbeddingWriter(path, PROVENANCE).close()
+
+
+@pytest.mark.parametrize("name", ["train.npy", "train.json"])
+def test_other_files_are_replaced_only_if_asked(tmp_path, name):
+    (tmp_path / name).write_text('{"captions": []}')
+    with pytest.raises(ValueError, match=rf"{name} exists and is not"):
+        EmbeddingWriter(tmp_path / "train.npy", PROVENANCE)
+    assert (tmp_path / name).read_text() == '{"captions": []}'
+    assert EmbeddingWriter(tmp_path / "train.npy", PROVENANCE, overwrite=True).finish().names == ()
+
+
+def test_a_full_disk_leaves_a_part_to_go_on_from(tmp_path):
+    path = tmp_path / "train.npy"
+    writer = EmbeddingWriter(path, PROVENANCE)
+    writer.add(["a.jpg"], vectors(1))
+    writer.save()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (24, limits[1]))
+    try:
+        with pytest.raises(OSError, match=r"train\.npy\.part: File too large"):
+            writer.add(["b.jpg"], vectors(1, start=8))
+        with pytest.raises(OSError, match=r"train\.json\.part: could not be written"):
+            writer.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert writer.kept().startswith(f"1 embeddings are in {path}.part")
+    del writer
+    writer = EmbeddingWriter(path, PROVENANCE)
+    writer.add(["b.jpg"], vectors(1, start=8))
+    assert torch.equal(writer.finish().select(["a.jpg", "b.jpg"]), vectors(2))
 
 
 def test_finished_embeddings_can_grow_and_be_reordered(tmp_path):
@@ -186,6 +251,7 @@ def test_kill_between_the_two_files_leaves_no_wrong_names(tmp_path, monkeypatch)
     with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
         patch.setattr(Path, "replace", killed)
         writer.finish(["c.jpg", "b.jpg", "a.jpg"])
+    writer.close()
     with pytest.raises(FileNotFoundError):
         load_embeddings(path)
     assert EmbeddingWriter(path, PROVENANCE).finish().names == ("a.jpg", "b.jpg", "c.jpg")

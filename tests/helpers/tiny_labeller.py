@@ -11,7 +11,8 @@ from torch import Tensor, nn
 
 from tests.helpers.shapes import draw_shape
 from tests.helpers.tiny_captioner import Tiny, embedder, encoder
-from vl.data.embeddings import EmbeddingWriter, Provenance
+from vl.data.embedding_writer import EmbeddingWriter
+from vl.data.embeddings import Provenance
 from vl.data.words.label_space import LabelSpace
 from vl.data.words.labels import Label
 from vl.data.words.vectors import WordVectors

@@ -11,7 +11,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from tests.helpers.tiny_captioner import Tiny, embedder, encoder
-from vl.data.embeddings import EmbeddingWriter, Provenance
+from vl.data.embedding_writer import EmbeddingWriter
+from vl.data.embeddings import Provenance
 from vl.encoders.weights import fingerprint
 from vl.search.index import Hit, Index, query_vector
 

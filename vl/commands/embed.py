@@ -57,7 +57,12 @@ def run(flags: EmbedRun) -> int:
         batch_size=flags.batch_size,
     )
     summary = embed_files(
-        flags.paths, flags.output, embedder, engine=flags.engine, compile=flags.compile
+        flags.paths,
+        flags.output,
+        embedder,
+        engine=flags.engine,
+        compile=flags.compile,
+        overwrite=flags.overwrite,
     )
     _log.info(
         "%d embeddings of width %d (%s) in %s, %d of them from before; %d inputs failed",

@@ -25,7 +25,8 @@ from vl.captioning.recipe import (
 )
 from vl.captioning.training import train_captioner
 from vl.data.captions.captions import ImageId
-from vl.data.embeddings import EmbeddingWriter, load_embeddings
+from vl.data.embedding_writer import EmbeddingWriter
+from vl.data.embeddings import load_embeddings
 from vl.data.images.decode import decode_uint8
 from vl.data.world.files import World, draw_world, read_ground_truth
 from vl.data.world.kinds import SEEN

@@ -3,14 +3,16 @@
 import logging
 import time
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
 from vl.data.choices import AutoEngine, AutoPrecision, Compile, Precision
-from vl.data.embeddings import EmbeddedFile, EmbeddingWriter, Provenance, read_provenance
-from vl.data.files import first_few
+from vl.data.embedding_writer import EmbeddingWriter
+from vl.data.embeddings import EmbeddedFile, Provenance, read_provenance
+from vl.data.files import first_few, keeping
 from vl.data.identity import current_stamp
 from vl.devices import resolve_precision
 from vl.encoding.embedder import Embedder
@@ -41,6 +43,7 @@ def embed_files(
     engine: AutoEngine = "auto",
     compile: Compile = "auto",
     save_seconds: float = 10.0,
+    overwrite: bool = False,
 ) -> EmbeddingSummary:
     """Write the embeddings of images to a file, except those that it has already.
 
@@ -54,10 +57,11 @@ def embed_files(
         engine: ``"auto"`` is OpenVINO if it is installed, can run the encoder and saves time.
         compile: ``"auto"`` compiles if there are enough images to save time.
         save_seconds: between saves, what a kill costs at most.
+        overwrite: whether to replace files that are no embeddings.
 
     Raises:
         FormatError: the file is damaged, or was made by another encoder or with other settings.
-        OSError: the file cannot be written.
+        OSError: the file cannot be written, or another process is writing it.
         ValueError: there is no image, two have the same name, or an image of this name was
             embedded from another folder.
     """
@@ -72,39 +76,40 @@ def embed_files(
         views=embedder.views,
         width=embedder.width,
     )
-    writer = EmbeddingWriter(output, provenance)
-    missing = _missing(images, writer)
-    choose_engine(embedder, engine, compile, images=len(missing) * len(embedder.views))
-    failed: set[int] = set()
-    saved = time.monotonic()
-    with ProgressBar("embed", len(images), unit="images") as bar:
-        for error in inputs.failures:
-            bar.print(error_message(error))
-        bar.skip(len(images) - len(missing))
-        try:
-            for batch in embedder.stream([images[index].path for index in missing]):
-                for index, error in batch.failures:
-                    bar.print(error_message(error))
-                    failed.add(missing[index])
-                rows = [images[missing[index]] for index in batch.indices]
-                writer.add(
-                    [image.name for image in rows],
-                    batch.vectors,
-                    [
-                        stamp and EmbeddedFile(image.folder, stamp)
-                        for image, stamp in zip(rows, batch.stamps, strict=True)
-                    ],
-                )
-                bar.advance(len(batch.indices) + len(batch.failures))
-                if time.monotonic() - saved >= save_seconds:
-                    writer.save()
-                    saved = time.monotonic()
-        finally:
-            writer.save()
-    embedded = [name for index, name in enumerate(names) if index not in failed]
-    others = sorted(set(writer.names) - set(names))  # of an earlier run on other images
-    embeddings = writer.finish([*embedded, *others])
-    reused = len(images) - len(missing) + len(others)
+    writer = EmbeddingWriter(output, provenance, overwrite=overwrite)
+    with closing(writer), keeping(writer.kept):
+        missing = _missing(images, writer)
+        choose_engine(embedder, engine, compile, images=len(missing) * len(embedder.views))
+        failed: set[int] = set()
+        saved = time.monotonic()
+        with ProgressBar("embed", len(images), unit="images") as bar:
+            for error in inputs.failures:
+                bar.print(error_message(error))
+            bar.skip(len(images) - len(missing))
+            try:
+                for batch in embedder.stream([images[index].path for index in missing]):
+                    for index, error in batch.failures:
+                        bar.print(error_message(error))
+                        failed.add(missing[index])
+                    rows = [images[missing[index]] for index in batch.indices]
+                    writer.add(
+                        [image.name for image in rows],
+                        batch.vectors,
+                        [
+                            stamp and EmbeddedFile(image.folder, stamp)
+                            for image, stamp in zip(rows, batch.stamps, strict=True)
+                        ],
+                    )
+                    bar.advance(len(batch.indices) + len(batch.failures))
+                    if time.monotonic() - saved >= save_seconds:
+                        writer.save()
+                        saved = time.monotonic()
+            finally:
+                writer.save()
+        embedded = [name for index, name in enumerate(names) if index not in failed]
+        others = sorted(set(writer.names) - set(names))  # of an earlier run on other images
+        embeddings = writer.finish([*embedded, *others])
+        reused = len(images) - len(missing) + len(others)
     return EmbeddingSummary(len(embeddings.names), reused, len(failed) + len(inputs.failures))
 
 

@@ -41,6 +41,9 @@ RankBy = Literal["log-prob", "minimum-bayes-risk"]
 Metric = Literal["bleu", "rouge-l", "cider-d", "cider", "meteor", "spice"]
 """Of captions."""
 
+TableFormat = Literal["text", "markdown", "latex", "csv", "json"]
+"""Of a table of systems' scores."""
+
 LabellerMethod = Literal["devise", "conse", "both"]
 Synonyms = Literal["first", "mean"]
 """Which word vectors stand for a label: of its first synonym, or the mean of all."""

@@ -12,6 +12,8 @@ from vl.data.files import UNPRINTABLE
 
 _SPECIAL = re.compile(UNPRINTABLE.pattern + r"|[\\\u2028\u2029]")  # the last two are line ends
 
+_ESCAPE = re.compile(r"\\(?:[tnr\\]|x[0-9a-f]{2}|u[0-9a-f]{4}|U000[0-9a-f]{5})")
+
 
 def tsv_line(*fields: str) -> str:
     """The fields, escaped, with a tab between two of them; without a line end."""
@@ -21,3 +23,8 @@ def tsv_line(*fields: str) -> str:
 def escape_field(text: str) -> str:
     """A text with escapes for a backslash and for all that is not printable, such as a tab."""
     return _SPECIAL.sub(lambda match: match[0].encode("unicode_escape").decode("ascii"), text)
+
+
+def unescape_field(text: str) -> str:
+    """The text that `escape_field` has made this of."""
+    return _ESCAPE.sub(lambda match: match[0].encode("ascii").decode("unicode_escape"), text)

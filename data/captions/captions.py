@@ -61,7 +61,7 @@ def read_captions(
         records = _coco(path, content) if "annotations" in content else _karpathy(path, content)
     if split is not None:
         records = select_split(path, records, split)
-    return records if images is None else _listed(path, records, images)
+    return records if images is None else select_listed(path, records, images)
 
 
 def select_split(path: Path, records: Sequence[CaptionedImage], split: str) -> list[CaptionedImage]:
@@ -182,7 +182,15 @@ def _karpathy(path: Path, content: dict[str, Any]) -> list[CaptionedImage]:
     return records
 
 
-def _listed(path: Path, records: list[CaptionedImage], images: Path) -> list[CaptionedImage]:
+def select_listed(
+    path: Path, records: Sequence[CaptionedImage], images: Path
+) -> list[CaptionedImage]:
+    """The images in a list of file names, one a line, in its order.
+
+    Raises:
+        FormatError: an image has no captions, or the list names it twice or is empty.
+        OSError: the list cannot be read.
+    """
     index = NameIndex(record.file_name for record in records)
     selected: dict[int, CaptionedImage] = {}
     for number, line in _lines(read_text(images)):

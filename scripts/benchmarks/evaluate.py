@@ -43,7 +43,8 @@ for record in results:
 OURS = f"""{READING}
 from vl.metrics.evaluator import Evaluator
 begin = time.perf_counter()
-evaluated = Evaluator([[each["caption"] for each in image] for image in references_of.values()])(
+captions = [[each["caption"] for each in image] for image in references_of.values()]
+evaluated = Evaluator(captions, fraction=True)(
     [candidates[image][0]["caption"] for image in references_of]
 )
 scores = {{score.name: score.corpus for score in evaluated.scores}}

@@ -32,7 +32,8 @@ def test_json_equals_coco_caption(references: Path, capsys: pytest.CaptureFixtur
     content = json.loads(out)
     scores = {name: content[name] for name in coco_caption_scores(CANDIDATES)}
     assert scores == pytest.approx(coco_caption_scores(CANDIDATES), rel=0, abs=1e-9)
-    assert 0.1 < scores["BLEU-4"] < scores["BLEU-1"] < 1
+    assert 10 < scores["BLEU-4"] < scores["BLEU-1"] < 100
+    assert (content["format"], content["scale"]) == ("vl evaluation 2", 100)
     assert (content["images"], content["missing"], content["unmatched"]) == (4, 0, 0)
     assert content["references"] == {"min": 3, "max": 3}
     assert (content["num_resamples"], content["confidence"], content["seed"]) == (1000, 0.95, 0)
@@ -42,10 +43,14 @@ def test_json_equals_coco_caption(references: Path, capsys: pytest.CaptureFixtur
         low, high = content["intervals"][name]
         assert low < value < high
     assert content["signatures"] == {
-        name: f"{name} {value:.4f} | refs 3 | tok ptb | {detail} | vl {__version__}"
+        name: f"{name} {value:.2f} | x 100 | refs 3 | tok ptb | {detail} | vl {__version__}"
         for (name, value), detail in zip(
             scores.items(),
-            ("closest",) * 4 + ("beta 1.2", "n 4, sigma 6, df from the references | images 4"),
+            ("closest",) * 4
+            + (
+                "beta 1.2",
+                "coco-caption's CIDEr | n 4, sigma 6, df from the references | images 4",
+            ),
             strict=True,
         )
     }
@@ -70,7 +75,8 @@ def test_scores_of_coco_results_equal_coco_caption(
         "ROUGE-L": 0.5019073256642124,
         "CIDEr-D": 0.8834526286001115,
     }
-    assert {name: content[name] for name in theirs} == pytest.approx(theirs, rel=0, abs=1e-12)
+    ours = {name: content[name] / content["scale"] for name in theirs}
+    assert ours == pytest.approx(theirs, rel=0, abs=1e-12)
 
 
 def test_flags_change_the_intervals(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -96,13 +102,13 @@ def test_tables_on_a_terminal(
     out = re.sub(r"\x1b\[[\d;]*m", "", capsys.readouterr().out)  # without colors
     rows = [re.findall(r"[+\w.-]+", line) for line in out.splitlines()]
     assert ["score", "value", "95", "interval"] in rows
-    four = f"{coco_caption_scores(CANDIDATES)['BLEU-4']:.4f}"
+    four = f"{coco_caption_scores(CANDIDATES)['BLEU-4']:.2f}"
     assert next(row[:2] for row in rows if row[:1] == ["BLEU-4"]) == ["BLEU-4", four]
     assert ["images", "4"] in rows
     assert ["distinct", "4"] in rows
-    compared = ["BLEU-4", four, four, "+0.0000", "+0.0000", "+0.0000", "1.0000"]
+    compared = ["BLEU-4", four, four, "+0.00", "+0.00", "+0.00", "1.0000"]
     assert compared in rows
-    assert out.splitlines()[-1].endswith(f"| refs 3 | tok ptb | closest | vl {__version__}")
+    assert out.splitlines()[-1].endswith(f"| x 100 | refs 3 | tok ptb | closest | vl {__version__}")
 
 
 def test_two_systems_are_compared(references: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -129,6 +135,57 @@ def test_two_systems_are_compared(references: Path, capsys: pytest.CaptureFixtur
         assert 0.05 < content[name]["p_value"] < 0.3
 
 
+def test_several_systems_are_compared_with_the_first(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = references.parent
+    systems = {"a.json": dict.fromkeys(CANDIDATES, "a dog"), "b.json": CANDIDATES}
+    systems["c.json"] = {**CANDIDATES, 5: "a train station"}
+    paths = [results_file(folder, captions, name) for name, captions in systems.items()]
+    flags = ["--references", references, "--metrics", "BLEU", "Cider_D", "--confidence", 0.5]
+    assert run_evaluate(*paths, *flags, "--format", "json") == 0
+    out, err = capsys.readouterr()
+    assert err == ""
+    content = json.loads(out)
+    assert (content["format"], content["scale"]) == ("vl evaluation 2", 100)
+    assert content["baseline"] == str(paths[0])
+    for system, path, captions in zip(content["systems"], paths, systems.values(), strict=True):
+        assert system["results"] == str(path)
+        expected = coco_caption_scores(captions)
+        for name in ("BLEU-4", "CIDEr-D"):
+            assert system[name] == pytest.approx(expected[name], rel=0, abs=1e-9)
+            if path != paths[0]:
+                assert system["p_holm"][name] >= system["comparison"][name]["p_value"]
+    assert "comparison" not in content["systems"][0]
+    assert run_evaluate(*paths, *flags) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[:4]] == ["system", *systems]
+    # Other flags give the same rows: the baseline comes first.
+    assert run_evaluate(*paths[1:], *flags, "--compare-with", paths[0]) == 0
+    assert capsys.readouterr().out.splitlines() == lines
+    for flag, name in (("--html", "page.html"), ("--per-image", "images.jsonl")):
+        assert run_evaluate(*paths, *flags, flag, folder / name) == 2
+        assert f"{flag} requires a single file of RESULTS" in capsys.readouterr().err
+    assert run_evaluate(*flags) == 2
+    assert "RESULTS" in capsys.readouterr().err
+
+
+def test_fractions_are_those_of_coco_caption(
+    references: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = results_file(references.parent, CANDIDATES)
+    arguments = [path, "--references", references, "--fraction"]
+    assert run_evaluate(*arguments, "--json", "--metrics", "bleu", "cider-d", "diversity") == 0
+    content = json.loads(capsys.readouterr().out)
+    assert content["scale"] == 1
+    for name in ("BLEU-4", "CIDEr-D"):
+        assert content[name] == pytest.approx(coco_caption_scores(CANDIDATES)[name] / 100, abs=1e-9)
+    assert 0 < content["diversity"]["div_1"] <= 1
+    assert run_evaluate(*arguments) == 0
+    four = f"{coco_caption_scores(CANDIDATES)['BLEU-4'] / 100:.4f}"
+    assert f"BLEU-4 {four}  [0." in capsys.readouterr().out
+
+
 def test_diversity_with_training_captions(
     references: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -141,7 +198,7 @@ def test_diversity_with_training_captions(
     assert err == ""
     content = dict(line.split(" ", 1) for line in out.splitlines())
     assert content["distinct"] == "3"
-    assert content["novel"] == "0.7500"
+    assert content["novel"] == "75.00"
     assert content["most-frequent"] == "2 a dog runs on the green grass"
     assert {"word-types", "Div-1", "Div-2", "self-BLEU-4", "mean-length"} <= set(content)
     assert run_evaluate(*arguments, "--json") == 0
@@ -185,8 +242,13 @@ def test_a_caption_of_a_hundred_thousand_words(
     assert len(page.read_text()) < 30_000
 
 
-def test_torch_is_not_imported(references: Path) -> None:
+@pytest.mark.parametrize("name", ["results.json", "results.csv"])
+def test_torch_is_not_imported(name: str, references: Path) -> None:
     path = results_file(references.parent, CANDIDATES)
+    if name.endswith("csv"):
+        rows = "".join(f"{image},{caption}\n" for image, caption in CANDIDATES.items())
+        path = references.parent / name
+        path.write_text(f"image,caption\n{rows}")
     page = references.parent / "page.html"
     program = (
         "import sys; from vl.__main__ import main; code = main(sys.argv[1:]);"

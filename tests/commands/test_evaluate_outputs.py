@@ -39,7 +39,7 @@ def test_document_frequencies_are_saved_and_used(
     alone = results_file(folder, {5: "people wait for a train"}, "alone.json")
     assert run_evaluate(alone, *arguments, "--subset") == 0
     out, err = capsys.readouterr()
-    assert json.loads(out)["CIDEr-D"] > 1
+    assert json.loads(out)["CIDEr-D"] > 100
     assert "by construction" not in err
 
 
@@ -59,7 +59,8 @@ def test_per_image_lines_are_in_the_references_order(references: Path) -> None:
     alone, _ = Bleu(4).compute_score(
         {5: [" ".join(words(text)) for text in references_of_5]}, {5: [caption]}, verbose=0
     )
-    assert list(row["scores"].values()) == pytest.approx(alone, abs=1e-9)
+    assert list(row["scores"].values()) == pytest.approx([100 * each for each in alone], abs=1e-9)
+    assert row["scale"] == 100
 
 
 def test_the_page_shows_images_and_missing_ones_are_logged(
@@ -134,6 +135,9 @@ def test_the_page_is_sorted_by_cider_d_or_the_first_metric(
         ("--html results.json", "results.json is read by this command"),
         ("--per-image references.json", "references.json is read by this command"),
         ("--html p.html --per-image ./p.html", "p.html is written already"),
+        ("- - --metrics bleu", "only RESULTS can be standard input, -, and once"),
+        ("--format csv --json", "--json is not --format csv"),
+        ("--metrics blue", "unknown metric 'blue'; expected one of bleu"),
         ("--html results.json/p.html", "results.json/p.html: cannot be written"),
         ("--per-image .", "for scores of each image the name must end in"),
         ("--save-document-frequencies /proc/x.json", "/proc/x.json: cannot be written"),

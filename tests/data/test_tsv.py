@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vl.data.tsv import escape_field, tsv_line
+from vl.data.tsv import escape_field, tsv_line, unescape_field
 
 # Surrogates too: bytes of file names that are not UTF-8.
 TEXTS = st.text(st.characters() | st.sampled_from('\\\t\n\r"\udcff\x85\u2028ntrxu'))
@@ -17,6 +17,7 @@ def test_lines_can_be_split_again(fields: list[str]) -> None:
         field.encode("latin-1", "backslashreplace").decode("unicode_escape")
         for field in line.encode().decode().split("\t")
     ] == fields
+    assert [unescape_field(field) for field in line.split("\t")] == fields
 
 
 def test_escapes_are_those_of_postgresql() -> None:

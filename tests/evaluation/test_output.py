@@ -101,20 +101,31 @@ def test_text_and_tables_have_every_score(result: CaptionEvaluation) -> None:
     names = [score.name for score in result.corpus_scores]
     assert [line.split()[0] for line in lines[:5]] == names
     for score in result.corpus_scores:
-        interval = "[{:.4f}, {:.4f}]".format(*score.interval or ())
-        assert f"{score.name} {score.value:.4f}  {interval}" in lines
+        interval = "[{:.2f}, {:.2f}]".format(*score.interval or ())
+        assert f"{score.name} {score.value:.2f}  {interval}" in lines
         row = next(row for row in table.splitlines() if row.strip().startswith(score.name))
-        assert row.split() == [score.name, f"{score.value:.4f}", *interval.split()]
+        assert row.split() == [score.name, f"{score.value:.2f}", *interval.split()]
     assert "images 2" in lines
     assert "90 % interval" in table
     assert "compared with" in table
     assert sum(" vs. " in line for line in lines) == len(names)
 
 
+def test_tables_in_a_notebook(result: CaptionEvaluation) -> None:
+    named = result.system._replace(name="<a>.json")
+    page = replace(result, system=named, baseline=named)._repr_html_()
+    assert page.count("<table>") == page.count("</table>") == 2
+    for score in result.corpus_scores:
+        assert f"<td>{score.name}</td><td>{score.value:.2f}</td>" in page
+    quoted = evaluation(IMAGES, ["a <b>dog</b>"] * 2, with_diversity=True)._repr_html_()
+    assert "&lt;b&gt;" in quoted
+    assert "<b>" not in quoted
+
+
 def test_no_column_without_intervals() -> None:
     plain = evaluation(IMAGES, CANDIDATES, num_resamples=0)
     assert "interval" not in draw(plain)
-    assert score_lines(plain)[4] == f"ROUGE-L {plain.corpus_scores[4].value:.4f}"
+    assert score_lines(plain)[4] == f"ROUGE-L {plain.corpus_scores[4].value:.2f}"
 
 
 def test_brackets_in_a_caption_are_not_markup() -> None:
@@ -124,6 +135,7 @@ def test_brackets_in_a_caption_are_not_markup() -> None:
         assert f"most-frequent 2 {address}" in score_lines(repeated)
 
 
-def test_control_characters_of_a_caption_are_escaped() -> None:
-    rows = diversity_rows(diversity([["\x1b[31mred", "\ud83d"]]))
+def test_control_characters_of_a_caption_are_escaped(result: CaptionEvaluation) -> None:
+    escapes = replace(result, diversity=diversity([["\x1b[31mred", "\ud83d"]]))
+    rows = diversity_rows(escapes)
     assert rows["most-frequent"] == r"1 \x1b[31mred \ud83d"

@@ -7,13 +7,13 @@ import pytest
 
 from vl.data.captions.captions import CaptionedImage, ImageId
 from vl.data.errors import FormatError
+from vl.evaluation.caption_records import CandidateCaptions
 from vl.evaluation.pairing import (
     PairedCaptions,
     check_same_format,
     common_images,
     pair_captions,
 )
-from vl.evaluation.read import CandidateCaptions
 
 IMAGES = [
     CaptionedImage(7, "val/b.jpg", ("A dog.",), ""),
@@ -139,14 +139,14 @@ def test_two_systems_are_compared_on_their_common_images() -> None:
     first = pair({7: "dog", 3: "cat"}, subset=True)
     second = pair({3: "a", 5: ""}, subset=True)
     paths = (Path("a.json"), Path("b.json"))
-    a, b = common_images(first, second, paths=paths)
+    a, b = common_images([first, second], paths=paths)
     assert (a.captions, a.num_missing) == (["cat"], 2)
     assert (b.captions, b.num_missing) == (["a"], 2)
     assert a.images == b.images == [IMAGES[1]]
-    assert common_images(first, first, paths=paths) == (first, first)
+    assert common_images([first, first], paths=paths) == [first, first]
     alone = pair({5: ""}, subset=True)
     with pytest.raises(FormatError, match=r"^b\.json: none of its images has a caption in a"):
-        common_images(first, alone, paths=paths)
+        common_images([first, alone], paths=paths)
 
 
 def test_two_systems_must_have_the_same_format() -> None:

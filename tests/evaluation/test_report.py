@@ -146,7 +146,7 @@ def test_the_worst_comes_first(page, name):
     assert len(set(column)) > 1
     if name:
         score = result.system.scored.scores[scores.index(name)]
-        assert column == pytest.approx(sorted(score.per_image), abs=1e-5)
+        assert column == pytest.approx(sorted(score.per_image), rel=1e-5)
     else:
         assert re.findall(r"<dd>(\d) ", text) == ["7", "3", "5"]
         assert column == [0, 1, 2]
@@ -157,17 +157,17 @@ def test_scores_intervals_signatures_and_comparisons(page):
     text = html.unescape(page(result))
     assert "<title>a.json evaluated against references.json</title>" in text
     assert "2 more have no caption and are left out; 1 captions of other images" in text
-    assert "20 bootstrap resamples of the images, seed 4. vl " in text
+    assert "scores times 100; 20 bootstrap resamples of the images, seed 4. vl " in text
     assert "90 % confidence interval" in text
     for score in result.corpus_scores:
         low, high = score.interval
-        row = f"<td>{score.value:.4f}</td><td>[{low:.4f}, {high:.4f}]</td>"
+        row = f"<td>{score.value:.2f}</td><td>[{low:.2f}, {high:.2f}]</td>"
         assert f'<tr><th scope="row">{score.name}</th>{row}</tr>' in text
     for score in result.corpus_scores[3:]:
         assert f"<li>{score.signature}</li>" in text
     for _, first, second, difference, (low, high), p_value in result.comparisons:
-        row = f"{difference:+.4f}</td><td>[{low:+.4f}, {high:+.4f}]</td><td>{p_value:.4f}</td>"
-        assert f"<td>{first:.4f}</td><td>{second:.4f}</td><td>{row}" in text
+        row = f"{difference:+.2f}</td><td>[{low:+.2f}, {high:+.2f}]</td><td>{p_value:.4f}</td>"
+        assert f"<td>{first:.2f}</td><td>{second:.2f}</td><td>{row}" in text
     assert "<h2>a.json vs. b.json</h2>" in text
     assert "<dt>Distinct captions</dt><dd>3</dd>" in text
 
@@ -205,7 +205,7 @@ def test_histograms_count_every_image(page):
     assert max(heights) == 80
     (median,) = re.findall(r"median ([\d.]+)", text)
     (score,) = make_evaluation(metrics=["rouge-l"]).system.scored.scores
-    assert float(median) == pytest.approx(np.median(score.per_image), abs=1e-3)
+    assert float(median) == pytest.approx(np.median(score.per_image), rel=1e-3)
 
 
 def test_equal_scores(page):

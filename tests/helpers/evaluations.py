@@ -34,5 +34,7 @@ def evaluation(
         Resampling(num_resamples, 0.9, 4),
         baseline=None if baseline is None else system("runs/b.json", baseline, 5),
         sources=["data/references.json"],
-        diversity=diversity([words(text) for text in candidates]) if with_diversity else None,
+        diversity=diversity([words(text) for text in candidates]).scaled(100)
+        if with_diversity
+        else None,
     )

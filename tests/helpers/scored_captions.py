@@ -48,7 +48,7 @@ def results_file(folder: Path, captions: Mapping[Any, str], name: str = "results
 
 
 def coco_caption_scores(captions: Mapping[int, str]) -> dict[str, float]:
-    """The scores that pycocoevalcap computes for the same words."""
+    """The scores that pycocoevalcap computes for the same words, times 100."""
     references = {
         image: [" ".join(words(text)) for text in REFERENCES[image]] for image in captions
     }
@@ -57,7 +57,8 @@ def coco_caption_scores(captions: Mapping[int, str]) -> dict[str, float]:
     rouge, _ = Rouge().compute_score(references, candidates)
     cider, _ = Cider().compute_score(references, candidates)
     names = ("BLEU-1", "BLEU-2", "BLEU-3", "BLEU-4", "ROUGE-L", "CIDEr-D")
-    return dict(zip(names, (*bleu, rouge, cider), strict=True))
+    values = (100 * float(value) for value in (*bleu, rouge, cider))
+    return dict(zip(names, values, strict=True))
 
 
 def run_evaluate(*arguments: object) -> int:

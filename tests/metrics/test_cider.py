@@ -168,10 +168,11 @@ def test_order_of_images_and_references_does_not_matter() -> None:
 def test_settings_name_what_could_change_the_score() -> None:
     corpus = index_captions(*random_corpus(7))
     count = f"images {corpus.num_images}"
-    assert cider_d(corpus).settings == f"n 4, sigma 6, df from the references | {count}"
+    settings = "coco-caption's CIDEr | n 4, sigma 6, df from"
+    assert cider_d(corpus).settings == f"{settings} the references | {count}"
     assert cider(corpus).settings == f"n 4, df from the references | {count}"
     frequencies = DocumentFrequencies(113287, {})
-    assert cider_d(corpus, frequencies).settings == f"n 4, sigma 6, df from 113287 images | {count}"
+    assert cider_d(corpus, frequencies).settings == f"{settings} 113287 images | {count}"
     assert (cider_d(corpus).name, cider(corpus).name) == ("CIDEr-D", "CIDEr")
 
 

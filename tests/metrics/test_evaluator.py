@@ -47,15 +47,16 @@ def coco_caption(candidates: list[str]) -> dict[str, tuple[float, list[float]]]:
 
 
 def test_scores_equal_coco_caption() -> None:
-    evaluator = Evaluator(REFERENCES)
-    for candidates in (CANDIDATES, BASELINE):
-        scores = evaluator(candidates).scores
-        expected = coco_caption(candidates)
-        assert [score.name for score in scores] == list(expected)
-        for score in scores:
-            corpus, per_image = expected[score.name]
-            assert score.corpus == pytest.approx(corpus, abs=1e-9)
-            assert score.per_image == pytest.approx(np.array(per_image), abs=1e-9)
+    for fraction, scale in ((True, 1), (False, 100)):
+        evaluator = Evaluator(REFERENCES, fraction=fraction)
+        for candidates in (CANDIDATES, BASELINE):
+            scores = evaluator(candidates).scores
+            expected = coco_caption(candidates)
+            assert [score.name for score in scores] == list(expected)
+            for score in scores:
+                corpus, per_image = expected[score.name]
+                assert score.corpus == pytest.approx(scale * corpus, abs=1e-9)
+                assert score.per_image == pytest.approx(scale * np.array(per_image), abs=1e-9)
 
 
 def test_tokens_are_those_that_are_counted() -> None:
@@ -68,7 +69,7 @@ def test_whitespace_tokenizer_keeps_case_and_punctuation() -> None:
     evaluator = Evaluator([["A dog ."]], metrics=["bleu"], tokenizer="whitespace")
     scored = evaluator(["A dog ."])
     assert scored.tokens == [("A", "dog", ".")]
-    assert scored.scores[2].corpus == pytest.approx(1)  # all three words match
+    assert scored.scores[2].corpus == pytest.approx(100)  # all three words match
     assert "tok whitespace" in evaluator.corpus_scores(scored.scores, NO_INTERVALS)[0].signature
 
 
@@ -81,9 +82,13 @@ def test_corpus_scores_have_intervals_and_signatures() -> None:
     assert [score.interval for score in corpus_scores] == expected
     assert [score.value for score in corpus_scores] == [score.corpus for score in scores]
     signatures = {score.name: score.signature.split(" | ") for score in corpus_scores}
-    bleu_4 = f"BLEU-4 {scores[3].corpus:.4f}"
-    assert signatures["BLEU-4"] == [bleu_4, "refs 2-3", "tok ptb", "closest", f"vl {__version__}"]
-    assert signatures["CIDEr-D"][3:5] == ["n 4, sigma 6, df from the references", "images 4"]
+    value = [f"BLEU-4 {scores[3].corpus:.2f}", "x 100"]
+    assert signatures["BLEU-4"] == [*value, "refs 2-3", "tok ptb", "closest", f"vl {__version__}"]
+    cider = ["coco-caption's CIDEr", "n 4, sigma 6, df from the references", "images 4"]
+    assert signatures["CIDEr-D"][4:7] == cider
+    fraction = Evaluator(REFERENCES, metrics=["bleu"], fraction=True)
+    signature = fraction.corpus_scores(fraction(CANDIDATES).scores, resampling)[3].signature
+    assert signature.startswith(f"BLEU-4 {scores[3].corpus / 100:.4f} | x 1 | refs")
 
 
 def test_no_intervals_without_resamples_or_for_a_single_image() -> None:
@@ -93,7 +98,7 @@ def test_no_intervals_without_resamples_or_for_a_single_image() -> None:
     single = Evaluator(REFERENCES[:1], metrics=["rouge-l"])
     (score,) = single.corpus_scores(single(CANDIDATES[:1]).scores, Resampling())
     assert score.interval is None
-    assert score.signature.split(" | ")[1] == "refs 2"
+    assert score.signature.split(" | ")[2] == "refs 2"
 
 
 def test_document_frequencies_of_the_references_change_nothing() -> None:
@@ -129,5 +134,5 @@ def test_meteor_takes_tokens_joined_by_spaces() -> None:
     references = [[" ".join(tokens(text)) for text in texts] for texts in REFERENCES]
     expected = meteor([" ".join(tokens(text)) for text in CANDIDATES], references)
     assert score.name == "METEOR"
-    assert list(score.per_image) == list(expected.per_image)
-    assert all(0 < value < 1 for value in score.per_image)
+    assert list(score.per_image) == list(expected.scaled(100).per_image)
+    assert all(0 < value < 100 for value in score.per_image)

@@ -12,6 +12,7 @@ from vl.metrics.significance import (
     Resampling,
     bootstrap_intervals,
     compare_scores,
+    holm,
 )
 
 DEFAULT = Resampling()
@@ -229,3 +230,17 @@ def test_equal_seeds_give_equal_results() -> None:
 def test_arguments_out_of_range_are_refused(arguments: dict[str, float], name: str) -> None:
     with pytest.raises(ValueError, match=f"^{name} is"):
         Resampling(**arguments)
+
+
+@pytest.mark.parametrize(
+    ("p_values", "adjusted"),
+    [
+        ([], []),
+        ([0.02], [0.02]),
+        ([0.01, 0.04, 0.03, 0.005], [0.03, 0.06, 0.06, 0.02]),
+        ([0.5, 0.6], [1, 1]),
+        ([0.02, 0.02, 0.02], [0.06, 0.06, 0.06]),
+    ],
+)
+def test_holm_adjusts_p_values(p_values: list[float], adjusted: list[float]) -> None:
+    assert holm(p_values) == pytest.approx(adjusted)

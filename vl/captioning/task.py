@@ -97,8 +97,8 @@ def make_validator(
 ) -> Callable[[CaptionerTask], Validation]:
     """Validation of a captioner in training, on the development split.
 
-    It gives the loss (nats a word), BLEU-1 and BLEU-4 in [0, 1], and the fraction of distinct
-    captions.
+    It gives the loss (nats a word), BLEU-1 and BLEU-4 in hundredths, and the share of distinct
+    captions in %.
 
     Args:
         captions_of: captions of embeddings by a captioner with the task's weights.
@@ -126,9 +126,9 @@ def make_validator(
         loss = total / count
         metrics = {
             "loss": loss,
-            "bleu-1": bleu.scores[0],
-            "bleu-4": bleu.scores[3],
-            "distinct": len(set(texts)) / len(texts),
+            "bleu-1": 100 * bleu.scores[0],
+            "bleu-4": 100 * bleu.scores[3],
+            "distinct": 100 * len(set(texts)) / len(texts),
         }
         if selection_metric == "loss":
             return Validation(-loss, metrics, loss)

@@ -8,6 +8,7 @@ from typing import Annotated
 
 from vl.commands.options import OutputOptions
 from vl.data.bounds import InputPath
+from vl.data.choices import TableFormat
 from vl.data.outputs import CAPTION_SCORES, FREQUENCIES, HTML
 from vl.evaluation.request import EvaluationRequest
 from vl.metrics.names import SCORE_NAMES, TFIDF_METRICS, caption_metrics
@@ -17,12 +18,14 @@ _STDIN = Path("-")
 
 @dataclass(frozen=True)
 class EvaluateFlags(OutputOptions, EvaluationRequest):
-    """Evaluate captions against references: BLEU, ROUGE-L, CIDEr-D and more."""
+    """Evaluate captions against references: BLEU, ROUGE-L, CIDEr-D and more, of any systems."""
 
     save_document_frequencies: Annotated[Path, FREQUENCIES] | None = None
     """Write the document frequencies of the references; with gzip if the name ends in .gz."""
+    format: TableFormat = "text"
+    """How scores are printed: text, json, or a table of systems as markdown, latex or csv."""
     json: bool = False
-    """Print one JSON object instead of text."""
+    """The same as --format json."""
     per_image: Annotated[Path, CAPTION_SCORES] | None = None
     """Write a line of JSON per image: captions, tokens, scores."""
     html: Annotated[Path, HTML] | None = None
@@ -44,11 +47,13 @@ def run(flags: EvaluateFlags) -> int:
     from vl.evaluation.output import signatures, tables, write_per_image
     from vl.evaluation.page_images import PageImages
     from vl.evaluation.report import write_report
+    from vl.evaluation.tables import write_table
     from vl.metrics.cider import write_frequencies
 
-    evaluation = evaluate_files(flags)
+    evaluations = evaluate_files(flags)
+    evaluation = evaluations[-1]
     if flags.image_dir and not any(image.file_name for image in evaluation.system.pairs.images):
-        raise ValueError(f"{flags.results} names no image files: omit --image-dir")
+        raise ValueError(f"{flags.results[0]} names no image files: omit --image-dir")
     if flags.save_document_frequencies:
         frequencies = evaluation.evaluator.document_frequencies()
         write_frequencies(flags.save_document_frequencies, frequencies)
@@ -59,7 +64,10 @@ def run(flags: EvaluateFlags) -> int:
         if flags.image_dir:
             images = PageImages(flags.image_dir, page=flags.html, embed=flags.embed_images)
         write_report(flags.html, evaluation, sort_by=sort_by, images=images)
-    if flags.json:
+    table_format: TableFormat = "json" if flags.json else flags.format
+    if len(flags.results) > 1 or table_format in ("markdown", "latex", "csv"):
+        print(write_table(evaluations, table_format))
+    elif table_format == "json":
         print(json.dumps(evaluation.to_dict()))
     elif sys.stdout.isatty():
         from rich.console import Console
@@ -74,6 +82,10 @@ def run(flags: EvaluateFlags) -> int:
 def _check_requirements(flags: EvaluateFlags) -> None:
     """Refuse a flag that has no effect without another one."""
     metrics = caption_metrics(flags.metrics)
+    if not flags.results:
+        raise ValueError("RESULTS needs at least one file")
+    if flags.json and flags.format not in ("text", "json"):
+        raise ValueError(f"--json is not --format {flags.format}; omit one")
     if not flags.metrics:
         raise ValueError("--metrics needs at least one")
     if metrics and not flags.references:
@@ -90,6 +102,8 @@ def _check_requirements(flags: EvaluateFlags) -> None:
         ("save_document_frequencies", flags.references, "--references"),
         ("compare_with", metrics, "a metric besides diversity"),
         ("compare_with", flags.num_resamples, "--num-resamples above 0"),
+        ("html", len(flags.results) == 1, "a single file of RESULTS"),
+        ("per_image", len(flags.results) == 1, "a single file of RESULTS"),
         ("image_dir", flags.html, "--html"),
         ("sort_by", flags.html, "--html"),
         ("embed_images", flags.image_dir, "--image-dir"),
@@ -123,5 +137,5 @@ def _check_stdin(flags: EvaluateFlags) -> None:
         *(flags.compare_with, flags.image_list, flags.document_frequencies),
         *(flags.train_captions, flags.train_list),
     ]
-    if _STDIN in inputs:
-        raise ValueError("only RESULTS can be standard input, -")
+    if _STDIN in inputs or flags.results.count(_STDIN) > 1:
+        raise ValueError("only RESULTS can be standard input, -, and once")

@@ -68,12 +68,12 @@ def _caption_table(demo: "Demo", truths: dict[Split, TruthScores]) -> ResultTabl
             _percent(color.true, color.asserted),
             *(_percent(count, truth.captions) for count in captions),
         )
-        rows.append((split, f"{demo.bleu_4(split):.3f}", *cells))
+        rows.append((split, f"{demo.bleu_4(split):.1f}", *cells))
     return ResultTable(
         "Captions",
         (
             "split",
-            "BLEU-4",
+            "BLEU-4 x 100",
             "true kinds, %",
             "true colors, %",
             "main kind and color correct, %",

@@ -288,14 +288,14 @@ class Demo:
         return {str(name): text for name, text in read_results(self.results(split)).items()}
 
     def bleu_4(self, split: Split) -> float:
-        """BLEU-4 of the captions of a split."""
+        """BLEU-4 of the captions of a split, times 100."""
         request = EvaluationRequest(
-            self.results(split),
+            (self.results(split),),
             (self.world / f"captions-{split}.json",),
             metrics=("bleu",),
             num_resamples=0,
         )
-        scores = {score.name: score.value for score in evaluate_files(request).corpus_scores}
+        scores = {score.name: score.value for score in evaluate_files(request)[0].corpus_scores}
         return scores["BLEU-4"]
 
     def label_scores(self, method: str) -> LabelEvaluation:

@@ -7,6 +7,7 @@ from typing import TypeVar
 
 from vl.data.captions.captions import CaptionedImage, ImageId
 from vl.data.captions.ptb.tokens import words
+from vl.evaluation.caption_records import CandidateCaptions, resolve_ids
 from vl.evaluation.output import CaptionEvaluation, ScoredSystem
 from vl.evaluation.pairing import (
     PairedCaptions,
@@ -15,18 +16,19 @@ from vl.evaluation.pairing import (
     pair_captions,
     without_references,
 )
-from vl.evaluation.read import (
-    CandidateCaptions,
-    read_candidates,
-    read_references,
-    read_training_captions,
-)
+from vl.evaluation.read import read_candidates, read_references, read_training_captions
 from vl.evaluation.request import EvaluationRequest
 from vl.evaluation.warnings import caption_warnings
 from vl.metrics.cider import DocumentFrequencies, read_frequencies
 from vl.metrics.diversity import Diversity, diversity
 from vl.metrics.evaluator import Evaluator, Tokenizer
-from vl.metrics.names import DEFAULT_METRICS, TFIDF_METRICS, EvaluationMetric, caption_metrics
+from vl.metrics.names import (
+    DEFAULT_METRICS,
+    TFIDF_METRICS,
+    EvaluationMetric,
+    caption_metrics,
+    metric_name,
+)
 from vl.metrics.significance import Resampling
 
 _log = logging.getLogger(__name__)
@@ -34,8 +36,12 @@ _log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
-def evaluate_files(request: EvaluationRequest) -> CaptionEvaluation:
-    """Evaluate a file of captions; warnings are logged, one sentence system.
+def evaluate_files(request: EvaluationRequest) -> list[CaptionEvaluation]:
+    """Evaluate files of captions; warnings are logged, one sentence system.
+
+    Returns:
+        One for each system. If there are several the first is the baseline, the file to compare
+        with or else the first of the results, and the others are compared with it.
 
     Raises:
         FormatError: a file is invalid, or the files do not belong together.
@@ -43,12 +49,13 @@ def evaluate_files(request: EvaluationRequest) -> CaptionEvaluation:
         OSError: a file cannot be read, or METEOR or SPICE cannot be run.
     """
     metrics = caption_metrics(request.metrics)
-    pairs, baseline_pairs = _read_pairs(request)
-    references = [image.captions for image in pairs.images]
-    training = frequencies = baseline = None
+    paired = _read_pairs(request)
+    images = paired[0].images
+    references = [image.captions for image in images]
+    training = frequencies = None
     if request.train_captions:
         training = read_training_captions(
-            request.train_captions, image_list=request.train_list, evaluation=pairs.images
+            request.train_captions, image_list=request.train_list, evaluation=images
         )
     single = "%s: CIDEr is 0 by construction, as "
     if request.document_frequencies:
@@ -59,21 +66,30 @@ def evaluate_files(request: EvaluationRequest) -> CaptionEvaluation:
     elif TFIDF_METRICS & {*metrics} and len(references) == 1:
         problem = single + "image %r is the only one and every word is in all images"
         cure = "; --document-frequencies reads them from a file"
-        _log.warning(problem + cure, request.source, pairs.images[0].image_id)
-    evaluator = Evaluator(references, metrics=metrics, frequencies=frequencies)
-    system = ScoredSystem(str(request.results), pairs, evaluator(pairs.captions))
-    if baseline_pairs:
-        scored = evaluator(baseline_pairs.captions)
-        baseline = ScoredSystem(str(request.compare_with), baseline_pairs, scored)
-    _warn(evaluator, [system, baseline] if baseline else [system], request.source)
-    return CaptionEvaluation(
-        evaluator,
-        system,
-        Resampling(request.num_resamples, request.confidence, request.seed),
-        baseline=baseline,
-        sources=tuple(map(str, request.references)),
-        diversity=_diversity(system, training) if "diversity" in request.metrics else None,
+        _log.warning(problem + cure, request.source, images[0].image_id)
+    evaluator = Evaluator(
+        references, metrics=metrics, frequencies=frequencies, fraction=request.fraction
     )
+    systems = [
+        ScoredSystem(str(path), pairs, evaluator(pairs.captions))
+        for path, pairs in zip(request.systems, paired, strict=True)
+    ]
+    _warn(evaluator, systems, request.source)
+    if request.compare_with:
+        systems = [systems[-1], *systems[:-1]]
+    return [
+        CaptionEvaluation(
+            evaluator,
+            system,
+            Resampling(request.num_resamples, request.confidence, request.seed),
+            baseline=systems[0] if index else None,
+            sources=tuple(map(str, request.references)),
+            diversity=_diversity(system, evaluator.scale, training)
+            if "diversity" in request.metrics
+            else None,
+        )
+        for index, system in enumerate(systems)
+    ]
 
 
 def evaluate_captions(
@@ -92,7 +108,7 @@ def evaluate_captions(
     Args:
         candidates: a caption for each image: a dictionary by image id, or a list.
         references: one or more captions for each image, of the same ids or in the same order.
-        metrics: what to compute; ``"diversity"`` is of all captions together.
+        metrics: what to compute, in any case; ``"diversity"`` is of all captions together.
         tokenize: ``"ptb"`` as coco-caption does, or ``"whitespace"`` for tokenized captions.
         document_frequencies: for CIDEr and CIDEr-D; computed from the references by default.
         num_resamples: of the images, for confidence intervals; 0 for none.
@@ -100,8 +116,8 @@ def evaluate_captions(
         seed: of the resamples.
 
     Returns:
-        Scores that print as those of ``vl evaluate``, with ``to_dict()``, ``to_frame()`` and
-        ``per_image()``.
+        Scores in hundredths that print as those of ``vl evaluate`` and show as tables in a
+        notebook, with ``to_dict()``, ``to_frame()`` and ``per_image()``.
 
     Raises:
         ValueError: an image has no caption or no reference, or one is not a string; it names the
@@ -138,20 +154,28 @@ def evaluate_captions(
         evaluator,
         system,
         Resampling(num_resamples, confidence, seed),
-        diversity=_diversity(system) if "diversity" in metrics else None,
+        diversity=_diversity(system, evaluator.scale)
+        if "diversity" in map(metric_name, metrics)
+        else None,
     )
 
 
-def _read_pairs(request: EvaluationRequest) -> tuple[PairedCaptions, PairedCaptions | None]:
-    """The captions of the system and, if there is one, of the baseline, of the same images."""
-    candidates = read_candidates(request.results)
+def _read_pairs(request: EvaluationRequest) -> list[PairedCaptions]:
+    """The captions of each system, of the same images."""
+    columns = request.columns
+    systems = [read_candidates(path, columns) for path in request.systems]
     if not request.references:
-        return without_references(candidates), None
+        return [without_references(captions) for captions in systems]
     references = read_references(
-        request.references, candidates, split=request.split, image_list=request.image_list
+        request.references,
+        systems[0],
+        split=request.split,
+        image_list=request.image_list,
+        columns=columns,
     )
 
     def pair(captions: CandidateCaptions) -> PairedCaptions:
+        captions = resolve_ids(captions, references)
         pairs = pair_captions(captions, references, source=request.source, subset=request.subset)
         path, left_out = captions.path, "and are left out"
         if pairs.num_missing:
@@ -162,15 +186,10 @@ def _read_pairs(request: EvaluationRequest) -> tuple[PairedCaptions, PairedCapti
             _log.info(message, path, pairs.num_unmatched, len(captions.captions), left_out)
         return pairs
 
-    pairs = pair(candidates)
-    if request.compare_with is None:
-        return pairs, None
-    baseline = read_candidates(request.compare_with)
-    check_same_format(candidates, baseline)
-    baseline_pairs = pair(baseline)
-    if not request.subset:
-        return pairs, baseline_pairs
-    return common_images(pairs, baseline_pairs, paths=(request.results, request.compare_with))
+    for captions in systems[1:]:
+        check_same_format(systems[0], captions)
+    paired = [pair(captions) for captions in systems]
+    return common_images(paired, paths=request.systems) if request.subset else paired
 
 
 def _by_id(captions: Mapping[ImageId, T] | Sequence[T]) -> Mapping[ImageId, T]:
@@ -179,10 +198,13 @@ def _by_id(captions: Mapping[ImageId, T] | Sequence[T]) -> Mapping[ImageId, T]:
     return captions if isinstance(captions, Mapping) else dict(enumerate(captions))
 
 
-def _diversity(system: ScoredSystem, training: Iterable[str] | None = None) -> Diversity:
+def _diversity(
+    system: ScoredSystem, scale: float, training: Iterable[str] | None = None
+) -> Diversity:
     """Diversity by the words of the evaluator's tokens, in which 2 1/2 is two words."""
     tokenized = [" ".join(tokens).split() for tokens in system.scored.tokens]
-    return diversity(tokenized, None if training is None else map(words, training))
+    known = None if training is None else map(words, training)
+    return diversity(tokenized, known).scaled(scale)
 
 
 def _warn(evaluator: Evaluator, systems: Sequence[ScoredSystem], source: str) -> None:

@@ -1,4 +1,4 @@
-"""The result of evaluating captions: as text, tables, JSON, and a pandas data frame."""
+"""The result of evaluating captions: as text, tables, JSON, HTML, and a pandas data frame."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -6,6 +6,8 @@ from dataclasses import asdict, dataclass
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
+
+from markupsafe import Markup
 
 from vl.data.files import atomic_write, escape_unprintable
 from vl.evaluation.pairing import PairedCaptions
@@ -18,6 +20,10 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 
+FORMAT = "vl evaluation 2"
+"""Of the JSON: it changes when a key changes its meaning. 2: scores in hundredths, `scale`."""
+
+
 class ScoredSystem(NamedTuple):
     """The captions of one system, scored."""
 
@@ -28,7 +34,10 @@ class ScoredSystem(NamedTuple):
 
 @dataclass(frozen=True)
 class CaptionEvaluation:
-    """Scores of captions; as a string, the text that ``vl evaluate`` prints."""
+    """Scores of captions; as a string, the text that ``vl evaluate`` prints.
+
+    All of them are times the evaluator's ``scale``: in hundredths, unless fractions were asked for.
+    """
 
     evaluator: Evaluator
     system: ScoredSystem
@@ -47,8 +56,8 @@ class CaptionEvaluation:
 
     @cached_property
     def comparisons(self) -> list[Comparison]:
-        """The scores compared with the baseline's; none without a baseline."""
-        if self.baseline is None:
+        """The scores compared with the baseline's; none without a baseline or resamples."""
+        if self.baseline is None or not self.resampling.num_resamples or not self.corpus_scores:
             return []
         scores = self.system.scored.scores, self.baseline.scored.scores
         return compare_scores(*scores, self.resampling)
@@ -61,12 +70,21 @@ class CaptionEvaluation:
         """As the string, so that an interactive session shows the scores."""
         return str(self)
 
+    def _repr_html_(self) -> str:
+        """Tables of the scores and comparisons for a notebook, and the signatures below."""
+        small = Markup("<br>").join(signatures(self))
+        return Markup("").join(map(_html_table, _grids(self))) + Markup("<small>{}</small>").format(
+            small
+        )
+
     def to_dict(self) -> dict[str, object]:
         """Every score by its name, with all that could change it; it can be written as JSON."""
         pairs = self.system.pairs
         counts = [len(captions) for captions in self.evaluator.references]
-        content: dict[str, object] = {score.name: score.value for score in self.corpus_scores}
-        content |= {"images": len(counts), "missing": pairs.num_missing}
+        content: dict[str, object] = {"format": FORMAT, "results": self.system.name}
+        content["scale"] = self.evaluator.scale
+        content |= {score.name: score.value for score in self.corpus_scores}
+        content |= {"images": len(pairs.images), "missing": pairs.num_missing}
         content["unmatched"] = pairs.num_unmatched
         if any(counts):
             content["references"] = {"min": min(counts), "max": max(counts)}
@@ -99,6 +117,7 @@ class CaptionEvaluation:
             record: dict[str, object] = {
                 "image_id": image.image_id,
                 "file_name": image.file_name or None,
+                "scale": self.evaluator.scale,
                 **_image_record(self.system, row),
                 "references": list(image.captions),
             }
@@ -138,51 +157,57 @@ def score_lines(evaluation: CaptionEvaluation) -> list[str]:
     lines = [
         f"{name} {value}  {interval}".rstrip() for name, value, interval in score_rows(evaluation)
     ]
-    lines += [f"{name} {value}" for name, value in diversity_rows(evaluation.diversity).items()]
+    lines += [f"{name} {value}" for name, value in diversity_rows(evaluation).items()]
     lines.append(f"images {len(evaluation.system.pairs.images)}")
-    comparison_line = "{name} {first} vs. {second}: {difference}  {interval}  p {p}"
-    lines += [comparison_line.format_map(comparison_row(row)) for row in evaluation.comparisons]
+    line = "{name} {first} vs. {second}: {difference}  {interval}  p {p}"
+    lines += [line.format_map(row) for row in comparison_rows(evaluation)]
     return lines + signatures(evaluation)
 
 
 def tables(evaluation: CaptionEvaluation) -> list["Table"]:
     """The scores, and the comparisons if there are any, for a terminal."""
+    from rich import box
+    from rich.table import Table
     from rich.text import Text
 
-    interval = f"{100 * evaluation.resampling.confidence:g} % interval"
-    has_intervals = any(score.interval for score in evaluation.corpus_scores)
-    scores = _table("score", "value", interval if has_intervals else "")
-    for row in score_rows(evaluation):
-        scores.add_row(*row)
-    for name, value in diversity_rows(evaluation.diversity).items():
-        scores.add_row(name, Text(value))  # as a string, "[red]" in a caption is markup
-    scores.add_row("images", f"{len(evaluation.system.pairs.images)}")
-    if not evaluation.comparisons:
-        return [scores]
-    comparisons = _table("score", "results", "compared with", "difference", interval, "p")
-    for comparison in evaluation.comparisons:
-        comparisons.add_row(*comparison_row(comparison).values())
-    return [scores, comparisons]
+    drawn = []
+    for columns, *rows in _grids(evaluation):
+        table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+        for index, column in enumerate(columns):
+            table.add_column(column, justify="right" if index else "left", no_wrap=True)
+        for row in rows:
+            table.add_row(*map(Text, row))  # as a string, "[red]" in a caption is markup
+        drawn.append(table)
+    return drawn
 
 
 def score_rows(evaluation: CaptionEvaluation) -> list[tuple[str, str, str]]:
     """Name, value and interval of each score, formatted; the interval may be empty."""
+    digits = evaluation.evaluator.digits
     return [
-        (score.name, f"{score.value:.4f}", bracketed(score.interval) if score.interval else "")
+        (
+            score.name,
+            f"{score.value:.{digits}f}",
+            bracketed(score.interval, digits) if score.interval else "",
+        )
         for score in evaluation.corpus_scores
     ]
 
 
-def comparison_row(comparison: Comparison) -> dict[str, str]:
-    """A comparison, formatted."""
-    return {
-        "name": comparison.name,
-        "first": f"{comparison.first:.4f}",
-        "second": f"{comparison.second:.4f}",
-        "difference": f"{comparison.difference:+.4f}",
-        "interval": bracketed(comparison.interval, "+"),
-        "p": f"{comparison.p_value:.4f}",
-    }
+def comparison_rows(evaluation: CaptionEvaluation) -> list[dict[str, str]]:
+    """The comparisons with the baseline, formatted."""
+    digits = evaluation.evaluator.digits
+    return [
+        {
+            "name": comparison.name,
+            "first": f"{comparison.first:.{digits}f}",
+            "second": f"{comparison.second:.{digits}f}",
+            "difference": f"{comparison.difference:+.{digits}f}",
+            "interval": bracketed(comparison.interval, digits, "+"),
+            "p": f"{comparison.p_value:.4f}",
+        }
+        for comparison in evaluation.comparisons
+    ]
 
 
 def signatures(evaluation: CaptionEvaluation) -> list[str]:
@@ -192,27 +217,59 @@ def signatures(evaluation: CaptionEvaluation) -> list[str]:
     return [score.signature for score in evaluation.corpus_scores if score.name not in redundant]
 
 
-def bracketed(interval: Interval, sign: str = "") -> str:
-    """An interval as ``[0.2701, 0.2869]``; ``sign`` is ``"+"`` for one of differences."""
-    return f"[{interval.low:{sign}.4f}, {interval.high:{sign}.4f}]"
+def bracketed(interval: Interval, digits: int, sign: str = "") -> str:
+    """An interval as ``[27.01, 28.69]``; ``sign`` is ``"+"`` for one of differences."""
+    return f"[{interval.low:{sign}.{digits}f}, {interval.high:{sign}.{digits}f}]"
 
 
-def diversity_rows(diversity: Diversity | None) -> dict[str, str]:
+def diversity_rows(evaluation: CaptionEvaluation) -> dict[str, str]:
     """The diversity, formatted; nothing if there is none."""
+    diversity = evaluation.diversity
     if diversity is None:
         return {}
     caption = escape_unprintable(" ".join(diversity.most_frequent))
+    ratio = f".{evaluation.evaluator.digits}f"
     rows = {
         "distinct": (diversity.distinct, ""),
         "word-types": (diversity.word_types, ""),
-        "Div-1": (diversity.div_1, ".4f"),
-        "Div-2": (diversity.div_2, ".4f"),
-        "self-BLEU-4": (diversity.self_bleu, ".4f"),
-        "novel": (diversity.novel, ".4f"),
+        "Div-1": (diversity.div_1, ratio),
+        "Div-2": (diversity.div_2, ratio),
+        "self-BLEU-4": (diversity.self_bleu, ratio),
+        "novel": (diversity.novel, ratio),
         "mean-length": (diversity.mean_length, ".2f"),
         "most-frequent": (f"{diversity.most_frequent_count} {caption}", ""),
     }
     return {name: format(value, spec) for name, (value, spec) in rows.items() if value is not None}
+
+
+def short_names(paths: Sequence[str]) -> list[str]:
+    """The systems' files, without their folders unless names are equal."""
+    names = [Path(path).name for path in paths]
+    return names if len({*names}) == len(names) else [*paths]
+
+
+def _grids(evaluation: CaptionEvaluation) -> list[list[Sequence[str]]]:
+    """A table of the scores, and one of the comparisons if there are any; columns come first."""
+    interval = f"{100 * evaluation.resampling.confidence:g} % interval"
+    has_intervals = any(score.interval for score in evaluation.corpus_scores)
+    scores: list[Sequence[str]] = [("score", "value", interval if has_intervals else "")]
+    scores += score_rows(evaluation)
+    scores += [(name, value, "") for name, value in diversity_rows(evaluation).items()]
+    scores.append(("images", f"{len(evaluation.system.pairs.images)}", ""))
+    if not evaluation.comparisons:
+        return [scores]
+    columns = ("score", "results", "compared with", "difference", interval, "p")
+    return [scores, [columns, *(tuple(row.values()) for row in comparison_rows(evaluation))]]
+
+
+def _html_table(grid: list[Sequence[str]]) -> Markup:
+    lines = [
+        Markup("<tr>{}</tr>").format(
+            Markup("").join(Markup("<{0}>{1}</{0}>").format(tag, cell) for cell in row)
+        )
+        for tag, row in zip(["th", *["td"] * len(grid)], grid)
+    ]
+    return Markup("<table>{}</table>").format(Markup("").join(lines))
 
 
 def _image_record(system: ScoredSystem, row: int) -> dict[str, object]:
@@ -221,13 +278,3 @@ def _image_record(system: ScoredSystem, row: int) -> dict[str, object]:
         "tokens": system.scored.tokens[row],
         "scores": {score.name: float(score.per_image[row]) for score in system.scored.scores},
     }
-
-
-def _table(*columns: str) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for index, column in enumerate(columns):
-        table.add_column(column, justify="right" if index else "left", no_wrap=True)
-    return table

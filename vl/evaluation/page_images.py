@@ -10,8 +10,6 @@ from urllib.parse import quote
 
 from PIL import Image
 
-from vl.data.images.decode import thumbnail
-
 THUMBNAIL_SIZE = 320  # pixels of the longer side
 _JPEG_QUALITY = 80  # a thumbnail takes about 15 kB
 
@@ -72,6 +70,8 @@ class PageImages:
 
 
 def _thumbnail(path: Path) -> bytes | None:
+    from vl.data.images.decode import thumbnail  # it needs PyTorch, which no other page does
+
     try:
         pixels = thumbnail(path, THUMBNAIL_SIZE)  # (H, W, 3)
     except (OSError, ValueError):

@@ -10,7 +10,7 @@ from vl.data.captions.captions import CaptionedImage, ImageId, coco_id
 from vl.data.errors import FormatError
 from vl.data.files import first_few
 from vl.data.identity import NameIndex, ambiguous
-from vl.evaluation.read import CandidateCaptions
+from vl.evaluation.caption_records import CandidateCaptions
 
 _ID_TYPES = {int: "an integer", str: "a string"}
 _log = logging.getLogger(__name__)
@@ -78,32 +78,35 @@ def without_references(candidates: CandidateCaptions) -> PairedCaptions:
     return PairedCaptions(images, list(candidates.captions.values()), 0, 0)
 
 
-def check_same_format(candidates: CandidateCaptions, baseline: CandidateCaptions) -> None:
-    """Check that two files of captions identify their images the same way.
+def check_same_format(candidates: CandidateCaptions, other: CandidateCaptions) -> None:
+    """Check that two files of captions identify their images the same way, by name or by line.
 
     Raises:
         FormatError: one is plain text and the other is not, or their numbers of lines differ.
     """
-    path, file_format, captions, _ = candidates
-    if baseline.format != file_format:
-        raise FormatError(baseline.path, f"this is {baseline.format}, but {path} is {file_format}")
-    if file_format == "plain text" and len(baseline.captions) != len(captions):
-        problem = f"{len(baseline.captions)} lines, but {path} has {len(captions)}"
-        raise FormatError(baseline.path, problem)
+    path, formats = candidates.path, (other.format, candidates.format)
+    if "plain text" in formats and len({*formats}) > 1:
+        raise FormatError(other.path, f"this is {formats[0]}, but {path} is {formats[1]}")
+    if "plain text" in formats and len(other.captions) != len(candidates.captions):
+        problem = f"{len(other.captions)} lines, but {path} has {len(candidates.captions)}"
+        raise FormatError(other.path, problem)
 
 
 def common_images(
-    first: PairedCaptions, second: PairedCaptions, *, paths: tuple[Path, Path]
-) -> tuple[PairedCaptions, PairedCaptions]:
-    """Only the images that two systems captioned; those of one alone count as missing.
+    systems: Sequence[PairedCaptions], *, paths: Sequence[Path]
+) -> list[PairedCaptions]:
+    """Only the images that all systems captioned; those of some alone count as missing.
 
     Raises:
         FormatError: there is none.
     """
-    ids = [{image.image_id for image in pairs.images} for pairs in (first, second)]
-    if not ids[0] & ids[1]:
-        raise FormatError(paths[1], f"none of its images has a caption in {paths[0]}")
-    return _select(first, ids[1]), _select(second, ids[0])
+    common = {image.image_id for image in systems[0].images}
+    for pairs, path in zip(systems, paths, strict=True):
+        common &= {image.image_id for image in pairs.images}
+        if not common:
+            others = ", ".join(map(str, paths[: paths.index(path)]))
+            raise FormatError(path, f"none of its images has a caption in {others}")
+    return [_select(pairs, common) for pairs in systems]
 
 
 def _select(pairs: PairedCaptions, ids: Container[ImageId]) -> PairedCaptions:

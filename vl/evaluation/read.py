@@ -1,4 +1,4 @@
-"""Reads caption files: candidates in COCO's results format, references, and plain text of both.
+"""Reads caption files: candidates, references and training captions, of any kind.
 
 Plain text has one caption per line; line i of the candidates is scored by line i of each reference
 file, so that an image is the number of its line.
@@ -9,67 +9,64 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, Literal, NamedTuple
 
 from vl.data.captions.captions import (
     CaptionedImage,
     ImageId,
     check_disjoint,
     read_captions,
+    select_listed,
     select_split,
 )
 from vl.data.errors import FormatError
-from vl.data.files import json_type, parse_json, write_text
+from vl.data.files import write_text
 from vl.data.text_files import decode_text, split_lines
+from vl.evaluation.caption_records import (
+    CandidateCaptions,
+    candidates_of,
+    caption_kind,
+    described_kinds,
+    references_of,
+)
+from vl.evaluation.columns import Columns
 
 STDIN = Path("-")
-
-CaptionFormat = Literal["JSON", "Flickr8k", "plain text"]
-
-# "[" may begin a caption, "[unk] dog", but no caption begins as a JSON list or object does.
-_JSON = re.compile(r'\s*(?:\[\s*[\[{"\]]|\{\s*["}])')
-_FLICKR8K = re.compile(r"[^\t\n]+#\d+\t")
+DEFAULT_COLUMNS = Columns()
+_ANNOTATED = re.compile(r'"(?:annotations|images|sentences)"\s*:')  # keys of COCO or Karpathy
 
 
-class CandidateCaptions(NamedTuple):
-    """A file of captions to evaluate."""
+def read_candidates(path: Path, columns: Columns = DEFAULT_COLUMNS) -> CandidateCaptions:
+    """Read a caption for each image, or plain text, one per line; ``-`` is stdin.
 
-    path: Path
-    format: CaptionFormat
-    captions: Mapping[ImageId, str]  # in file order; for plain text by line number
-    file_names: Mapping[ImageId, str] = {}  # where the file gives them
-
-
-def read_candidates(path: Path) -> CandidateCaptions:
-    """Read captions in COCO's results format, or plain text, one per line; ``-`` is stdin.
+    Args:
+        path: of any kind in `vl.evaluation.caption_records`, found by its content.
+        columns: where tables and records have image and caption.
 
     Raises:
-        FormatError: it is neither.
+        FormatError: it is of no such kind, or a record is broken.
         OSError: it cannot be read.
     """
     text = read_text(path)
-    file_format = detect_format(text, path)
-    if file_format == "Flickr8k":
-        expected = "expected COCO's results format, or plain text, one caption per line"
-        raise FormatError(path, f"this is Flickr8k's format, of references; {expected}")
-    if file_format == "JSON":
-        return CandidateCaptions(path, file_format, *_parse_results(text, path))
+    kind = caption_kind(path, text, columns)
+    if kind.records:
+        return candidates_of(path, kind, kind.records(path, text, columns))
+    if kind.name == "Flickr8k":
+        problem = "this is Flickr8k's format, of references"
+        raise FormatError(path, f"{problem}; expected {described_kinds()}")
     lines: dict[ImageId, str] = dict(enumerate(split_lines(text), 1))
     if not lines:
         raise FormatError(path, "the file is empty")
-    return CandidateCaptions(path, file_format, lines)
+    return CandidateCaptions(path, kind.name, lines)
 
 
 def read_results(path: Path) -> dict[ImageId, str]:
-    """Read COCO's results format, ``[{"image_id": 1, "caption": "a dog"}, ...]``, in file order.
-
-    Keys other than the two are ignored.
+    """The captions of a file that `write_results` wrote, in its order.
 
     Raises:
-        FormatError: it is not a list of such records, or an image is duplicated.
+        FormatError: a record is broken, or an image is duplicated.
         OSError: it cannot be read.
     """
-    return _parse_results(read_text(path), path)[0]
+    return dict(read_candidates(path).captions)
 
 
 def write_results(
@@ -102,14 +99,17 @@ def read_references(
     *,
     split: str | None = None,
     image_list: Path | None = None,
+    columns: Columns = DEFAULT_COLUMNS,
 ) -> list[CaptionedImage]:
-    """Read references: one file of COCO, Flickr8k or Karpathy, or plain text for plain text.
+    """Read references: one file that names its images, or plain text for plain text.
 
     Args:
-        paths: one file, or several of plain text, each with a reference per line.
+        paths: one file of COCO, Flickr8k or Karpathy or of a kind that candidates have; or several
+            of plain text, each with a reference per line.
         candidates: what will be scored.
         split: only images of this split.
         image_list: a file that lists images: only these.
+        columns: where tables and records have image and caption.
 
     Raises:
         FormatError: a file is invalid.
@@ -123,12 +123,14 @@ def read_references(
         return _read_plain_references(paths, candidates)
     if len(paths) > 1:
         problem = f"{len(paths)} files of references are for plain text, one caption per line"
-        raise ValueError(f"{problem}; {candidates.path} is JSON: pass one file")
+        raise ValueError(f"{problem}; {candidates.path} has image ids: pass one file")
     text = read_text(paths[0])
-    if text.strip() and detect_format(text, paths[0]) == "plain text":
-        problem = f"this is plain text, but {candidates.path} is JSON with image ids"
-        raise FormatError(paths[0], f"{problem}: expected a file of COCO, Flickr8k or Karpathy")
-    return read_captions(paths[0], split=split, images=image_list, text=text)
+    images = _read_images(paths[0], text, columns, split=split, image_list=image_list)
+    if images is None:
+        problem = f"this is plain text, but {candidates.path} has image ids"
+        expected = "a file of COCO, Karpathy or Flickr8k, or a table or JSON of images and captions"
+        raise FormatError(paths[0], f"{problem}: expected {expected}")
+    return images
 
 
 def read_training_captions(
@@ -137,7 +139,7 @@ def read_training_captions(
     """Read the captions that a captioner was trained on; the training split if there are splits.
 
     Args:
-        path: a file of COCO, Flickr8k or Karpathy, or plain text, one caption per line.
+        path: as of references, or plain text, one caption per line.
         image_list: a file that lists images: only these.
         evaluation: the images that are evaluated, which must not be among them.
 
@@ -147,11 +149,11 @@ def read_training_captions(
         OSError: a file cannot be read.
     """
     text = read_text(path)
-    if text.strip() and detect_format(text, path) == "plain text":
+    training = _read_images(path, text, DEFAULT_COLUMNS, split=None, image_list=image_list)
+    if training is None:
         if image_list is not None:
             raise ValueError(f"{path} is plain text: omit --train-list")
         return [line for line in split_lines(text) if line.strip()]
-    training = read_captions(path, images=image_list, text=text)
     if image_list is None and any(image.split for image in training):
         training = select_split(path, training, "train")
     try:
@@ -159,17 +161,6 @@ def read_training_captions(
     except ValueError as error:
         raise ValueError(f"{path}: {error}; --train-list selects the training images") from error
     return [caption for image in training for caption in image.captions]
-
-
-def detect_format(text: str, path: Path) -> CaptionFormat:
-    """The format of a caption file, from its name and how it begins.
-
-    A file that is named JSON, or begins as JSON, is JSON: broken JSON is never plain text.
-    """
-    suffixes = [suffix.lower() for suffix in path.suffixes[-2:]]
-    if suffixes[-1:] == [".json"] or suffixes == [".json", ".gz"] or _JSON.match(text):
-        return "JSON"
-    return "Flickr8k" if _FLICKR8K.match(text) else "plain text"
 
 
 def read_text(path: Path) -> str:
@@ -182,38 +173,19 @@ def read_text(path: Path) -> str:
     return decode_text(path, sys.stdin.buffer.read() if path == STDIN else path.read_bytes())
 
 
-def _parse_results(text: str, path: Path) -> tuple[dict[ImageId, str], dict[ImageId, str]]:
-    """Captions and, where the records have them, file names, by image id."""
-    records = parse_json(path, text)
-    if not isinstance(records, list):
-        raise FormatError(path, f"expected a list of captions, not {json_type(records)}")
-    captions: dict[ImageId, str] = {}
-    file_names: dict[ImageId, str] = {}
-    for index, record in enumerate(records, 1):
-        problem = _problem(record)
-        if problem is None and record["image_id"] in captions:
-            problem = f"image {record['image_id']!r} has a caption already; expected one per image"
-        if problem is not None:
-            raise FormatError(path, problem, record=f"record {index}")
-        captions[record["image_id"]] = record["caption"]
-        if isinstance(name := record.get("file_name"), str) and name:
-            file_names[record["image_id"]] = name
-    return captions, file_names
-
-
-def _problem(record: Any) -> str | None:
-    """What is wrong with a record of results."""
-    if not isinstance(record, dict):
-        return f'expected {{"image_id": ..., "caption": ...}}, not {json_type(record)}'
-    for key in ("image_id", "caption"):
-        if key not in record:
-            return f"there is no {key!r}"
-    image_id, caption = record["image_id"], record["caption"]
-    if isinstance(image_id, bool) or not isinstance(image_id, int | str):
-        return f"image_id must be an integer or a file name, not {json_type(image_id)}"
-    if not isinstance(caption, str):
-        return f"the caption of image {image_id!r} must be a string, not {json_type(caption)}"
-    return None
+def _read_images(
+    path: Path, text: str, columns: Columns, *, split: str | None, image_list: Path | None
+) -> list[CaptionedImage] | None:
+    """Images with their captions, of a file that names them; None if it is plain text."""
+    kind = caption_kind(path, text, columns)
+    if text.strip() and kind.name == "plain text":
+        return None
+    if not kind.records or (kind.name == "JSON" and _ANNOTATED.search(text)):
+        return read_captions(path, split=split, images=image_list, text=text)
+    images = references_of(path, kind.records(path, text, columns))
+    if split is not None:
+        images = select_split(path, images, split)
+    return images if image_list is None else select_listed(path, images, image_list)
 
 
 def _read_plain_references(
@@ -223,9 +195,9 @@ def _read_plain_references(
     columns = []
     for path in paths:
         text = read_text(path)
-        file_format = detect_format(text, path)
-        if file_format != "plain text":
-            problem = f"this is {file_format}, but {candidates.path} is plain text"
+        kind = caption_kind(path, text, DEFAULT_COLUMNS)
+        if kind.name != "plain text":
+            problem = f"this is {kind.name}, but {candidates.path} is plain text"
             raise FormatError(path, f"{problem}: expected one caption per line")
         lines = split_lines(text)
         if len(lines) != len(candidates.captions):

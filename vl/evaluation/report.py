@@ -19,9 +19,10 @@ from vl.data.files import atomic_write
 from vl.evaluation.output import (
     CaptionEvaluation,
     ScoredSystem,
-    comparison_row,
+    comparison_rows,
     diversity_rows,
     score_rows,
+    short_names,
     signatures,
 )
 from vl.evaluation.page_images import PageImages
@@ -93,7 +94,7 @@ def _context(
 ) -> dict[str, object]:
     sort_keys = _sort_keys(evaluation)
     systems = [system for system in (evaluation.system, evaluation.baseline) if system]
-    name, *baseline_name = _short_names([system.name for system in systems])
+    name, *baseline_name = short_names([system.name for system in systems])
     sources = ", ".join(Path(source).name for source in evaluation.sources)
     confidence, comparisons = evaluation.resampling.confidence, evaluation.comparisons
     has_intervals = comparisons or any(score.interval for score in evaluation.corpus_scores)
@@ -107,12 +108,11 @@ def _context(
         "scores": score_rows(evaluation),
         "signatures": signatures(evaluation),
         "diversity": [
-            (_DIVERSITY_LABELS[key], value)
-            for key, value in diversity_rows(evaluation.diversity).items()
+            (_DIVERSITY_LABELS[key], value) for key, value in diversity_rows(evaluation).items()
         ],
         "comparisons": [
-            {**comparison_row(comparison), "significant": comparison.p_value < 1 - confidence}
-            for comparison in comparisons
+            {**row, "significant": comparison.p_value < 1 - confidence}
+            for row, comparison in zip(comparison_rows(evaluation), comparisons, strict=True)
         ],
         "comparison_note": _COMPARISON_NOTE.format(1 - confidence),
         "histograms": [_histogram(score) for score in evaluation.system.scored.scores],
@@ -121,12 +121,6 @@ def _context(
         "card_height": 180 if baseline_name else 150,
         "cards": _cards(evaluation, systems, sort_keys, sort_by, images),
     }
-
-
-def _short_names(paths: list[str]) -> list[str]:
-    """The systems' files, without their folders unless the names are equal."""
-    names = [Path(path).name for path in paths]
-    return names if len({*names}) == len(names) else paths
 
 
 def _introduction(evaluation: CaptionEvaluation) -> str:
@@ -141,6 +135,8 @@ def _introduction(evaluation: CaptionEvaluation) -> str:
         count = baseline.pairs.num_unmatched
         parts.append(f"{count:,} captions of other images in {baseline.name} are left out")
     resampling = evaluation.resampling
+    if evaluation.evaluator.scale != 1:
+        parts.append(f"scores times {evaluation.evaluator.scale}")
     if resampling.num_resamples:
         resamples = f"{resampling.num_resamples:,} bootstrap resamples"
         parts.append(f"{resamples} of the images, seed {resampling.seed}")
@@ -177,7 +173,7 @@ def _histogram(score: Score) -> dict[str, object]:
         ],
         "low": f"{low:.3g}",
         "high": f"{high:.3g}",
-        "median": f"{float(np.median(values)):.3f}",
+        "median": f"{float(np.median(values)):.4g}",
     }
 
 
@@ -190,6 +186,7 @@ def _cards(
 ) -> Iterator[dict[str, object]]:
     """One per image, the worst first; ties in the order of the references."""
     keys = np.stack(list(sort_keys.values()), 1)  # (I, keys)
+    digits = evaluation.evaluator.digits - 1
     last_parts = Counter(PurePath(image.file_name).name for image in systems[0].pairs.images)
     for row in np.argsort(sort_keys[sort_by], kind="stable"):
         image = systems[0].pairs.images[row]
@@ -212,7 +209,10 @@ def _cards(
             "captions": captions,
             "references": ["".join(_truncate(reference)) for reference in image.captions],
             "scores": [
-                (scores[0].name, " / ".join(f"{score.per_image[row]:.3f}" for score in scores))
+                (
+                    scores[0].name,
+                    " / ".join(f"{score.per_image[row]:.{digits}f}" for score in scores),
+                )
                 for scores in values
             ],
             "sort_keys": " ".join(f"{value:.6g}" for value in keys[row]),

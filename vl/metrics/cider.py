@@ -47,7 +47,9 @@ def cider_d(corpus: CaptionCorpus, frequencies: DocumentFrequencies | None = Non
     difference = lengths[corpus.references] - lengths[corpus.candidate_of_reference]
     penalty = np.exp(-(difference**2) / (2 * _SIGMA**2))
     per_image = _similarity(corpus, frequencies, penalty, clip=True)
-    settings = f"n {MAX_ORDER}, sigma {_SIGMA:g}, {_origin(corpus, frequencies)}"
+    settings = (
+        f"coco-caption's CIDEr | n {MAX_ORDER}, sigma {_SIGMA:g}, {_origin(corpus, frequencies)}"
+    )
     return mean_score("CIDEr-D", per_image, settings=settings)
 
 

@@ -35,6 +35,12 @@ class Diversity(NamedTuple):
     most_frequent_count: int
     mean_length: float  # words
 
+    def scaled(self, factor: float) -> "Diversity":
+        """The same with its ratios times a factor: by 100 in hundredths."""
+        ratios = {name: getattr(self, name) for name in ("div_1", "div_2", "self_bleu", "novel")}
+        scaled = {name: factor * ratio for name, ratio in ratios.items() if ratio is not None}
+        return self._replace(**scaled)
+
 
 def diversity(
     captions: Sequence[Sequence[str]], training: Iterable[Sequence[str]] | None = None

@@ -48,6 +48,8 @@ class Evaluator:
         metrics: what to compute.
         frequencies: document frequencies for CIDEr and CIDEr-D; computed from the references by
             default.
+        fraction: scores as coco-caption computes them, most of them in [0, 1], instead of in
+            hundredths, as papers print them.
         tokenizer: ``"ptb"`` is Stanford's tokenizer without punctuation, as in coco-caption;
             ``"whitespace"`` splits captions that are tokenized already.
     """
@@ -58,9 +60,12 @@ class Evaluator:
         *,
         metrics: Sequence[Metric] = DEFAULT_METRICS,
         frequencies: DocumentFrequencies | None = None,
+        fraction: bool = False,
         tokenizer: Tokenizer = "ptb",
     ) -> None:
         self.tokenizer = tokenizer
+        self.scale = 1 if fraction else 100
+        self.digits = 4 if fraction else 2  # decimals of a printed score
         self.references: list[TokenizedCaptions] = [
             self._tokenize(captions) for captions in references
         ]
@@ -87,7 +92,7 @@ class Evaluator:
             "spice": lambda: [spice(_join(tokenized), list(map(_join, self.references)))],
         }
         scores = chain.from_iterable(compute[metric]() for metric in self._metrics)
-        return ScoredCaptions(tokenized, list(scores))
+        return ScoredCaptions(tokenized, [score.scaled(self.scale) for score in scores])
 
     def document_frequencies(self) -> DocumentFrequencies:
         """Document frequencies of the references, to score other captions with."""
@@ -108,13 +113,13 @@ class Evaluator:
         return [tuple(split(caption)) for caption in captions]
 
     def _signature(self, score: Score) -> str:
-        """As ``BLEU-4 <score> | refs 5 | tok ptb | closest | vl 0.1``."""
+        """As ``BLEU-4 <score> | x 100 | refs 5 | tok ptb | closest | vl 0.1``."""
         counts = {len(captions) for captions in self.references}
         low, high = min(counts), max(counts)
         references = f"refs {low}" if low == high else f"refs {low}-{high}"
         tokenizer, version = f"tok {self.tokenizer}", f"vl {__version__}"
-        value = f"{score.name} {score.corpus:.4f}"
-        return " | ".join([value, references, tokenizer, score.settings, version])
+        value, scale = f"{score.name} {score.corpus:.{self.digits}f}", f"x {self.scale}"
+        return " | ".join([value, scale, references, tokenizer, score.settings, version])
 
 
 def _join(captions: TokenizedCaptions) -> list[str]:

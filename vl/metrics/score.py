@@ -27,6 +27,13 @@ class Score(NamedTuple):
         """The value over all images."""
         return float(self.aggregate(self.statistics.sum(0)))
 
+    def scaled(self, factor: float) -> "Score":
+        """The same score times a factor: by 100 in hundredths."""
+        aggregate = self.aggregate
+        return self._replace(
+            per_image=factor * self.per_image, aggregate=lambda sums: factor * aggregate(sums)
+        )
+
 
 def mean_score(name: str, per_image: Floats, *, settings: str = "") -> Score:
     """A metric whose corpus value is the mean over images."""

@@ -126,6 +126,21 @@ def compare_scores(
     return comparisons
 
 
+def holm(p_values: Sequence[float]) -> list[float]:
+    """P-values of several comparisons, adjusted so that all of them hold together.
+
+    The probability that one or more of those below a level are so by chance is below the level.
+
+    Source:
+        Holm 1979.
+    """
+    adjusted, largest = [0.0] * len(p_values), 0.0
+    for rank, index in enumerate(sorted(range(len(p_values)), key=p_values.__getitem__)):
+        largest = max(largest, min(1.0, (len(p_values) - rank) * p_values[index]))
+        adjusted[index] = largest
+    return adjusted
+
+
 def _percentile_interval(values: Floats, confidence: float) -> Interval:
     low, high = np.quantile(values, [(1 - confidence) / 2, (1 + confidence) / 2])
     return Interval(float(low), float(high))

@@ -126,5 +126,5 @@ def test_errors_and_warnings_are_escaped(tmp_path, capsys):
         write_text(folder / name, "")
     assert main(["shard", str(folder), "--output-dir", str(tmp_path / "out")]) == 0
     err = capsys.readouterr().err
-    assert "vl: warning: " in err and "notes.txt" in err
+    assert "vl: warning: " in err and "(TXT)" in err
     assert "\x1b" not in err

@@ -337,7 +337,7 @@ def test_refuses_folders_with_a_run_or_an_encoder(photos, workdir, capsys):
     (workdir / "file").write_text("")
     capsys.readouterr()
     assert train(photos, *QUICK, out="file") == 2
-    assert "file is a file" in capsys.readouterr().err
+    assert "file: a file, not a folder" in capsys.readouterr().err
 
 
 def test_refuses_to_resume_with_other_settings_or_data(photos, workdir, capsys):

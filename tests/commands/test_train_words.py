@@ -183,7 +183,7 @@ def test_refuses_to_overwrite_its_input(text, tmp_path, capsys):
     for output, key_word in (
         (text, "is read by this command"),
         (tmp_path / "words.txt", "use --text-format"),
-        (tmp_path / "words.bin.gz", "ends in .bin"),
+        (tmp_path / "words.bin.gz", "must end in .bin"),
     ):
         assert train(output, text) == 2
         assert key_word in capsys.readouterr().err

@@ -99,8 +99,6 @@ def _check(flags: EncoderDataFlags, *, steps: bool) -> None:
     validation = bool(flags.development or flags.development_share)
     flags.check(validation=validation, device=resolve_device(flags.device).type)
     output = flags.output_dir
-    if output.exists() and not output.is_dir():
-        raise ValueError(f"{output} is a file, not a folder")
     # A run with steps has a log before it has an encoder.
     if (output / FILE_NAME).exists() and not (steps and (output / "log.jsonl").exists()):
         raise ValueError(f"{output} already contains an encoder; choose another folder")

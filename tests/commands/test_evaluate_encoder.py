@@ -236,7 +236,6 @@ def test_what_cannot_be_meant_is_refused_in_a_sentence(photographs, model, tmp_p
         ([photographs, "--model", model, "--crops", 10, 10], "crops are '10 10'"),
         ([photographs, "--model", model, "--crops", 1, 10, "--resize", "squash"], "--resize"),
         ([photographs, "--model", model, "--confusion-matrix", "c.pdf"], "c.pdf"),
-        ([photographs, "--model", model, "--output", "no/o.jsonl"], "no folder no"),
         ([tmp_path / "none", "--model", model], "none: No such file"),
     ]
     for arguments, message in cases:

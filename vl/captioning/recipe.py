@@ -46,7 +46,7 @@ class CaptionFiles:
     dev_split: str | None = None
     """Name of the development split, in a file with splits."""
     dev_list: InputFile | None = None
-    """File names of the development images, one a line."""
+    """Text file with the file names of the development images, one a line."""
     min_count: PositiveInt = 5
     """Minimum count of a word in the training captions; 5 in the paper, 4 in im2txt."""
 

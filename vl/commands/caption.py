@@ -42,7 +42,7 @@ class CaptionFlags(OutputOptions, BatchOptions):
     min_length: NonNegativeInt | None = None
     """Minimum number of words."""
     length_penalty: NonNegativeFloat | None = None
-    """Compare captions by log-probability / length ** length_penalty."""
+    """Rank captions by log-probability / length ** length_penalty; above 0 favors longer ones."""
     no_repeat_ngram_size: NonNegativeInt | None = None
     """Never repeat an n-gram of this length; 0 turns it off."""
     rank_by: RankBy | None = None

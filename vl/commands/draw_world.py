@@ -23,11 +23,11 @@ class DrawWorld:
     output_dir: Annotated[Path, RESUMED_FOLDER]
     """The world's folder: empty, new, or holding a part of the same world."""
     training: NonNegativeInt = 2000
-    """Images of the training split."""
+    """Number of images to draw for the training split."""
     development: NonNegativeInt = 300
-    """Images of the development split."""
+    """Number of images to draw for the development split."""
     test: NonNegativeInt = 500
-    """Images of the test split."""
+    """Number of images to draw for the test split."""
     held_out_combinations: NonNegativeInt = 300
     """Test images of seen kinds in combinations with a color that are in no other split."""
     held_out_kinds: NonNegativeInt = 300

@@ -52,8 +52,8 @@ class EncoderTrainingConfig:
     """How an encoder is trained."""
 
     recipe: Literal["modern", "published"] = "modern"
-    """Defaults of learning rate, schedule, decay, warmup, label smoothing, weight decay and EMA:
-    GoogLeNet's as published; or modern: cosine with warmup, label smoothing."""
+    """Defaults of learning rate, schedule, decay, warmup, label smoothing, weight decay and EMA.
+    published: GoogLeNet's; modern: cosine schedule with warmup, label smoothing."""
     optimizer: Literal["sgd", "adam"] = "sgd"
     """sgd has --momentum; adam is AdamW."""
     learning_rate: LearningRate | None = None
@@ -99,7 +99,8 @@ class EncoderTrainingConfig:
     """Train on adversarial images of the fast gradient sign method with this epsilon, of pixels in
     [0, 1] (Goodfellow et al. 2015); 0 turns it off."""
     clean_weight: Probability = 0.5
-    """Weight of clean images in adversarial training (alpha in the paper)."""
+    """Weight of the loss on clean images in adversarial training, from 0 to 1; adversarial images
+    have the rest (alpha in Goodfellow et al. 2015)."""
     num_workers: NonNegativeInt = 0
     """Processes that decode and augment images, for each training process; 0 for threads."""
     compile: bool = False
@@ -164,8 +165,8 @@ class EncoderFinetuningConfig(EncoderTrainingConfig):
     """How a pretrained encoder is fine-tuned."""
 
     depth: Depth
-    """Fine-tune the last layer (closed form, by convex optimization), the last blocks, or all.
-    blocks and all start with a fitted last layer, unless the classifier has these classes."""
+    """Layers to fine-tune: the last one (by convex optimization), the last blocks, or all. Before
+    blocks and all a last layer is fitted, unless the classifier has these classes already."""
     blocks: PositiveInt = 2
     """Number of last blocks to fine-tune with --depth blocks."""
     views: tuple[str, ...] = ("plain", "flip")

@@ -26,7 +26,7 @@ class ImageQuery:
     text: Sequence[str] = ()
     """Words to add."""
     images: Sequence[Path] = ()
-    """Images to add."""
+    """Images whose embeddings are added to the query."""
     minus: Sequence[str] = ()
     """Words to subtract."""
 

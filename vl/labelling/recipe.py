@@ -59,7 +59,7 @@ class PhraseDetection:
     """Passes that join frequent pairs of words; two find up to four words. The terms of --labels
     stay as they are."""
     phrase_min_count: PositiveInt = 5
-    """Least count of a pair; 5 in gensim."""
+    """Pairs of words that are rarer do not become phrases; 5 in gensim."""
     phrase_threshold: PositiveFloat = 10.0
     """Least score of a pair, how much more frequent it is than by chance; 10 in gensim, 100 in
     word2vec; higher finds fewer."""
@@ -140,7 +140,7 @@ class DeviseRecipe:
     schedule: Schedule = "constant"
     """Learning-rate schedule."""
     weight_decay: NonNegativeFloat = 0.0
-    """Weight decay: L2, decoupled for adam."""
+    """Weight decay; an L2 penalty, for adam decoupled as in AdamW."""
     epochs: PositiveInt = 30
     """Maximum number of epochs."""
     batch_size: PositiveInt = 64

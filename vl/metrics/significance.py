@@ -29,7 +29,7 @@ class Resampling:
     """
 
     num_resamples: int = 1000
-    """Of the images; 1,000 as in Koehn 2004. With 0 there are no intervals."""
+    """Bootstrap resamples of the images; 1,000 as in Koehn 2004. With 0 there are no intervals."""
     confidence: float = 0.95
     """Level of the intervals."""
     seed: int = 0

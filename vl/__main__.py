@@ -31,6 +31,7 @@ COMMANDS = {
     "search": "Search images by words, by images, or by sums",
     "embed": "Embed images",
     "encoders": "List encoders",
+    "download": "Download published weights, captions, images or word vectors",
     "attack": "Attack images with the fast gradient sign method, and write the adversarial images",
     "train captioner": "Train a captioner: its decoder, on cached embeddings",
     "finetune captioner": "Fine-tune a captioner: encoder and decoder together, on images",

@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from vl import bundle
 from vl.captioning.search import SearchSettings
 from vl.data.captions.vocabulary import Vocabulary
+from vl.data.download import hub
 from vl.data.errors import FormatError
 from vl.data.images.decode import ImageLike
 from vl.decoders import constraints
@@ -210,6 +211,40 @@ class Captioner:
             search=captioner.search,
             training={"members": [member.training for member in members]},
         )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        where: Path | str,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: Path | str | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> "Captioner":
+        """A captioner from a file, a folder, or the Hugging Face Hub: ``"owner/name"``.
+
+        The arguments and errors are those of ``vl.data.download.hub.find_model`` and of ``load``.
+        """
+        path = hub.find_model(
+            where,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+        return cls.load(path, device=device)
+
+    save_pretrained = hub.save_pretrained
+    push_to_hub = hub.push_to_hub
+
+    @property
+    def encoder_name(self) -> str:
+        """Of the encoder, in the table of encoders."""
+        return self.embedder.encoder_name
 
     @classmethod
     def _load_file(cls, path: Path, device: torch.device | str) -> "Captioner":

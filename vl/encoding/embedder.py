@@ -13,6 +13,7 @@ from torch import Tensor
 from vl import bundle as bundles
 from vl.data.batches import ImageSource
 from vl.data.choices import Precision, Resize
+from vl.data.download import hub
 from vl.data.errors import FormatError
 from vl.data.identity import FileStamp, read_stamped
 from vl.data.images.decode import ImageLike, square, with_pixels
@@ -104,7 +105,7 @@ class Embedder:
         """An embedder by its encoder's name, or from the file of any model that has an encoder.
 
         Args:
-            name_or_path: in the table of encoders; or a file of an encoder, captioner or labeller.
+            name_or_path: in the table of encoders; or the file of any model that has an encoder.
             weights: of an encoder by name; None downloads what torchvision publishes.
             views: by default those of the captioner or labeller, else ``("plain",)``.
             resize: by default that of the captioner or labeller, else ``"squash"``.
@@ -130,6 +131,44 @@ class Embedder:
             device=device,
             precision=precision,
             batch_size=batch_size,
+        )
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        where: Path | str,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: Path | str | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> "Embedder":
+        """An embedder from a file of any model, a folder, or the Hugging Face Hub.
+
+        The arguments and errors are those of ``vl.data.download.hub.find_model`` and of ``load``.
+        """
+        path = hub.find_model(
+            where,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+        return cls.load(path, device=device)
+
+    save_pretrained = hub.save_pretrained
+    push_to_hub = hub.push_to_hub
+
+    def save(self, path: Path | str) -> None:
+        """Write the encoder and how images are shown to it as one file, atomically."""
+        bundles.write(
+            path,
+            kind="embedder",
+            configuration={"embedder": self.config()},
+            modules={"encoder": self.module_for_bundle()},
         )
 
     @classmethod

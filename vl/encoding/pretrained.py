@@ -106,13 +106,15 @@ def drop_auxiliary(name: str, encoder: Network) -> Network:
 
 
 def read_model(path: Path, name: str | None = None) -> Bundle:
-    """Read the file of an encoder, captioner or labeller.
+    """Read the file of an encoder, embedder, captioner or labeller.
 
     Raises:
         FormatError: it is none of these, or contains another encoder than ``name``.
         OSError: it cannot be read.
     """
-    bundle = bundles.read(path, kind=("captioner", "labeller", "encoder"))
+    bundle = bundles.read(path, kind=("captioner", "labeller", "encoder", "embedder"))
+    if bundle.configuration["kind"] == "embedder":  # the others are read for their encoder alone
+        bundles.check_nothing_left(bundle, ["encoder"])
     stored = stored_embedder(bundle).encoder.name
     if name not in (None, stored):
         raise FormatError(path, f"contains the encoder {stored!r}, not {name!r}")

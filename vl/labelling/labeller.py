@@ -13,6 +13,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from vl.data.download import hub
 from vl.data.errors import FormatError
 from vl.data.files import first_few
 from vl.data.images.decode import ImageLike
@@ -106,6 +107,40 @@ class Labeller:
             raise
         except ValueError as cause:
             raise FormatError(path, str(cause)) from cause
+
+    @classmethod
+    def from_pretrained(
+        cls,
+        where: Path | str,
+        *,
+        revision: str | None = None,
+        token: str | bool | None = None,
+        cache_dir: Path | str | None = None,
+        force_download: bool = False,
+        local_files_only: bool = False,
+        device: torch.device | str = "cpu",
+    ) -> "Labeller":
+        """A labeller from a file, a folder, or the Hugging Face Hub: ``"owner/name"``.
+
+        The arguments and errors are those of ``vl.data.download.hub.find_model`` and of ``load``.
+        """
+        path = hub.find_model(
+            where,
+            revision=revision,
+            token=token,
+            cache_dir=cache_dir,
+            force_download=force_download,
+            local_files_only=local_files_only,
+        )
+        return cls.load(path, device=device)
+
+    save_pretrained = hub.save_pretrained
+    push_to_hub = hub.push_to_hub
+
+    @property
+    def encoder_name(self) -> str:
+        """Of the encoder, in the table of encoders."""
+        return self.embedder.encoder_name
 
     def save(self, path: Path | str) -> None:
         """Write the labeller as one file, atomically.

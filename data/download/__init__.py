@@ -1,0 +1,1 @@
+"""Published data and models: what there is, from where, and safely onto this machine."""

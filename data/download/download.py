@@ -80,6 +80,7 @@ def download(
     """
     if mirror is not None and urlsplit(mirror).scheme not in ("http", "https"):
         raise ValueError(f"a mirror's address begins with http:// or https://, not {mirror!r}")
+    folder.mkdir(parents=True, exist_ok=True)  # where nothing can be locked, too
     with lock_output(folder, folder=True):
         files = missing(dataset, folder)
         _check_space(files, folder)

@@ -139,7 +139,7 @@ def test_debug_anywhere_shows_the_traceback(
 
 def test_parsing_checks_no_files() -> None:
     flags, run = parse(["evaluate", "none.json", "--references", "none.txt"])
-    assert flags.results == Path("none.json")
+    assert flags.results == (Path("none.json"),)
     assert callable(run)
     for arguments, error in ((["evaluat"], ValueError), (["caption", "--no-flag"], SystemExit)):
         with pytest.raises(error):

@@ -92,8 +92,8 @@ def test_what_was_left_out_is_said_once_of_each(photos, tmp_path, caplog):
         split(photos, development)
     messages = [record.getMessage() for record in caplog.records]
     assert len(messages) == 2
-    assert "red/notes.txt" in messages[0]
-    assert "green/list.csv" in messages[1]
+    assert "TXT" in messages[0]
+    assert "CSV" in messages[1]
 
 
 def test_the_published_recipe_is_the_paper_s():

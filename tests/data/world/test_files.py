@@ -54,9 +54,9 @@ def test_image_lists(folder):
         assert len(kinds.images) == COUNTS[split]
         for index, (kind, look) in enumerate(zip(kinds.images, looks.images)):
             main = sample_scene(split, index, seed=5).main
-            word, synset = read_label(kind.label)
-            assert word == main.kind
-            assert main.kind in wordnet.words(synset)
+            label = read_label(kind.label)
+            assert label.text == main.kind
+            assert main.kind in wordnet.words(label.synset)
             assert look.label == f"{main.color} {main.kind}"
             assert kind.path == look.path
 

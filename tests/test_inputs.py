@@ -28,6 +28,14 @@ def test_stdin_lists_paths(tmp_path, monkeypatch):
     assert find_inputs([type(paths[0])("-")]).files == [paths[1], paths[0]]
 
 
+def test_stdin_lists_paths_of_any_name_between_null_characters(tmp_path, monkeypatch):
+    names = ["a\nb.png", " c.png\r", os.fsdecode(b"\xff.png")]
+    paths = [path.rename(tmp_path / name) for path, name in zip(drawings(tmp_path, 3), names)]
+    content = b"".join(os.fsencode(path) + b"\0" for path in paths)
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(buffer=io.BytesIO(content)))
+    assert find_inputs([type(paths[0])("-")]).files == paths
+
+
 def test_counts_in_one_line_what_folders_hold_beside_images(tmp_path, caplog):
     paths = drawings(tmp_path / "a", 2)
     for name in ("a/x.mov", "a/y.nef", "b/z.mp4", "b/c.jfif"):

@@ -24,7 +24,8 @@ def find_inputs(paths: Iterable[Path]) -> Inputs:
     """The image files of paths; logs what is left out of folders.
 
     Args:
-        paths: images, folders of images, or ``-`` for a list of paths on stdin.
+        paths: images, folders of images, or ``-`` for a list of paths on stdin: one a line, or
+            with a null character after each, as `find -print0` writes them.
 
     Raises:
         ValueError: there is no path, or there are only folders without images.
@@ -49,13 +50,13 @@ def find_labelled_images(sources: Sequence[Path]) -> list[LabelledImage]:
         ValueError: there is none, one is in two sources, or as ``read_labelled_images``.
         OSError: a source does not exist, or cannot be read.
     """
-    images: dict[Path, LabelledImage] = {}
+    images: dict[str, LabelledImage] = {}  # by path
     for source in sources:
         content = read_labelled_images(source)
         for warning in content.warnings:
             _log.info("%s: %s", source, warning)
         for image in content.images:
-            if images.setdefault(image.path, image) is not image:
+            if images.setdefault(os.path.abspath(image.path), image) is not image:  # noqa: PTH100
                 raise ValueError(f"{source}: {image.path} is also in an earlier source")
     if not images:
         raise ValueError("no images to read")
@@ -74,6 +75,9 @@ def _expand_stdin(paths: Iterable[Path]) -> Iterator[Path]:
     for path in paths:
         if str(path) == "-":
             text = os.fsdecode(sys.stdin.buffer.read())  # file names are bytes, whatever the locale
-            yield from (Path(line.rstrip("\r")) for line in text.split("\n") if line.strip())
+            if "\0" in text:  # a path may have line ends
+                yield from map(Path, filter(None, text.split("\0")))
+            else:
+                yield from (Path(line.rstrip("\r")) for line in text.split("\n") if line.strip())
         else:
             yield path

@@ -2,6 +2,7 @@
 
 import base64
 import io
+import os
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,8 @@ def test_paths_are_relative_to_the_page(tmp_path: Path) -> None:
     images = PageImages(tmp_path / "images", page=tmp_path / "out" / "deep" / "page.html")
     assert images("a b#1.jpg") == "../../images/a%20b%231.jpg"
     assert images("val/c.jpg") == "../../images/val/c.jpg"
+    write_image(tmp_path / "images" / os.fsdecode(b"\xff.jpg"))
+    assert images(os.fsdecode(b"\xff.jpg")) == "../../images/%FF.jpg"
     assert images("train/a b#1.jpg") == "../../images/a%20b%231.jpg"  # the folder may differ
     beside = PageImages(tmp_path / "images", page=tmp_path / "images" / "page.html")
     assert beside("val/c.jpg") == "val/c.jpg"

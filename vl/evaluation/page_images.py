@@ -43,7 +43,8 @@ class PageImages:
             self.missing.append(name)
             return None
         if not self._embed:
-            return quote(Path(os.path.relpath(path.resolve(), self._page_folder)).as_posix())
+            relative = Path(os.path.relpath(path.resolve(), self._page_folder)).as_posix()
+            return quote(os.fsencode(relative))  # a name need not be UTF-8
         jpeg = _thumbnail(path)
         if jpeg is None:
             self.broken.append(name)

@@ -65,6 +65,7 @@ class EmbeddingWriter:
         self.files: dict[str, EmbeddedFile | None] = {}
         self.num_saved = 0  # rows that survive a kill
         self._checksum = 0  # CRC-32 of the rows
+        self._is_copy = False  # whether the part has what the finished file has, no more
         self._lock = ExitStack()
         self._lock.enter_context(lock_output(self.path))
         try:
@@ -75,7 +76,10 @@ class EmbeddingWriter:
             raise
 
     def close(self) -> None:
-        """Let others write the file; what is saved stays."""
+        """Let others write the file; what is saved stays, but no part without new rows."""
+        if self._is_copy:
+            self._names.unlink(missing_ok=True)
+            self._rows.unlink(missing_ok=True)
         self._lock.close()
 
     def kept(self) -> str:
@@ -116,6 +120,7 @@ class EmbeddingWriter:
         self._names.unlink(missing_ok=True)  # first, as it would be of other rows
         self._write(rows, 0)
         self.save()
+        self._is_copy = True
 
     def _write(self, rows: bytes, offset: int) -> None:
         """Write rows behind those that are named; what an interrupted write left is replaced."""
@@ -156,6 +161,7 @@ class EmbeddingWriter:
             if not bool(torch.isfinite(row).all()):
                 problem = "has a value beyond float16, whose largest is 65504"
                 raise ValueError(f"the embedding of {name} {problem}")
+        self._is_copy = False
         self._write(rows.numpy().tobytes(), len(self.names) * self._row_bytes)
         self.names += names
         self.files.update(zip(names, files or [None] * len(names), strict=True))
@@ -169,6 +175,7 @@ class EmbeddingWriter:
 
     def finish(self, names: Iterable[str] | None = None) -> Embeddings:
         """Write the rows of ``names`` in this order, by default all, and return them."""
+        self._is_copy = False
         self.save()
         shape = (len(self.names), len(self.provenance.views), self.provenance.width)
         vectors = np.fromfile(self._rows, dtype=np.float16, count=math.prod(shape)).reshape(shape)

@@ -311,7 +311,7 @@ def test_photographs_of_another_folder_and_one_name_are_refused(
     error = capsys.readouterr().err
     assert str(photos / "0.png") in error and str(others / "0.png") in error
     assert "write another file" in error
-    assert {path: path.read_bytes() for path in before} == before
+    assert {path: path.read_bytes() for path in tmp_path.glob("photos.*")} == before
     assert run(weights, tmp_path / "both.npy", photos.parent) == 0
     assert {"photos/0.png", "others/0.png"} <= set(load_embeddings(tmp_path / "both.npy").names)
 

@@ -8,6 +8,9 @@ from typing import Literal
 Resize = Literal["squash", "center-crop"]
 """How an image becomes a square: squash the whole image, or crop its center."""
 
+Preprocessing = Literal[Resize, "encoder"]
+"""How an image becomes an encoder's input: a resize mode; or the encoder's own way, as timm's."""
+
 Precision = Literal["float32", "bfloat16"]
 """Of an encoder's or a training step's arithmetic."""
 AutoPrecision = Literal["auto", Precision]

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from vl.data.choices import Resize
+from vl.data.choices import Preprocessing
 from vl.data.errors import FormatError
 from vl.data.files import first_few, read_json
 from vl.data.identity import FileStamp, NameIndex, current_stamp
@@ -30,7 +30,7 @@ class Provenance:
     """Name of the encoder."""
     fingerprint: str
     """Hash of the encoder's weights."""
-    resize: Resize
+    resize: Preprocessing
     """How an image became a square."""
     precision: str
     """Of the encoder's arithmetic: ``float32`` or ``bfloat16``."""
@@ -165,8 +165,8 @@ def read_index(path: Path) -> tuple[Provenance, tuple[str, ...], tuple[EmbeddedF
     try:
         if index["format"] != _FORMAT:
             raise FormatError(path, f"format {index['format']}, this version reads {_FORMAT}")
-        if index["resize"] not in get_args(Resize):
-            raise FormatError(path, f"resize is {index['resize']!r}, not one of {get_args(Resize)}")
+        if index["resize"] not in (modes := get_args(Preprocessing)):
+            raise FormatError(path, f"resize is {index['resize']!r}, not one of {modes}")
         texts = {name: str(index[name]) for name in ("encoder", "fingerprint", "precision")}
         views, width = _strings(index["views"]), int(index["width"])
         provenance = Provenance(**texts, resize=index["resize"], views=views, width=width)

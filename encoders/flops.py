@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
 from vl.encoders.table import EncoderConfig, create_encoder, on_meta
+from vl.encoders.timm_features import PREFIX, timm_network
 from vl.encoders.torchvision_features import torchvision_network
 
 
@@ -27,7 +28,9 @@ def model_size(name: str, config: EncoderConfig | None = None) -> ModelSize:
         encoder = create_encoder(name, config).to("meta").eval()
         classifying: nn.Module = encoder
         if encoder.classifier is None:
-            classifying = torchvision_network(name).to("meta").eval()
+            timms = name.startswith(PREFIX)
+            whole = timm_network(name.removeprefix(PREFIX)) if timms else torchvision_network(name)
+            classifying = whole.to("meta").eval()
             embedding_parameters = parameter_count(encoder)
             forward: Callable[[Tensor], object] = classifying
         else:

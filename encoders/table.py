@@ -1,4 +1,4 @@
-"""ENCODERS: every encoder by its name, and how it is built.
+"""ENCODERS: every encoder by its name, and how it is built; timm's are ``timm:NAME``.
 
 Encoders are built with random weights; encoders/weights.py loads pretrained ones.
 """
@@ -6,7 +6,8 @@ Encoders are built with random weights; encoders/weights.py loads pretrained one
 import difflib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from typing import TypedDict, cast
+from dataclasses import asdict
+from typing import Any, TypedDict, cast
 
 from torch import nn
 from torch.nn.modules.module import register_module_parameter_registration_hook
@@ -22,10 +23,11 @@ from vl.encoders.inception import (
 )
 from vl.encoders.inception_v3 import InceptionV3
 from vl.encoders.lenet import LeNet5
+from vl.encoders.timm_features import PREFIX, TimmFeatures, import_timm, timm_names
 from vl.encoders.torchvision_features import TorchvisionFeatures, torchvision_names
 
 # Each takes (B, 3, H, W), RGB in [0, 1], has its own mean and std as buffers, and gives (B, width).
-Network = Inception | BNInception | InceptionV3 | LeNet5 | TorchvisionFeatures
+Network = Inception | BNInception | InceptionV3 | LeNet5 | TorchvisionFeatures | TimmFeatures
 
 # Ours; torchvision's classification networks are encoders by their names there.
 ENCODERS: dict[str, Callable[..., Network]] = {
@@ -46,6 +48,7 @@ OPTIONS: dict[str, tuple[str, ...]] = {
     "lenet5": ("classes",),
 }
 TORCHVISION_OPTIONS = ("classes",)  # without it, they have no classifier
+TIMM_OPTIONS = ("classes", "preprocessing")  # the same
 LEAST_IMAGE_SIZE = 32  # pixels; the last feature map of an Inception network is then 1 x 1
 
 
@@ -56,21 +59,35 @@ class EncoderConfig(TypedDict, total=False):
     auxiliary: bool  # whether to add the auxiliary heads, for images of 224 pixels a side
     width_factor: float  # scales the channels, see ``vl.encoders.inception.round_channels``
     image_size: int | None  # pixels a side; by default as published. No layer depends on it
+    preprocessing: dict[str, Any] | None  # of timm's, see ``vl.encoders.timm_features``
 
 
 # Values that the published networks have.
 _PUBLISHED = {"classes": None, "auxiliary": False, "width_factor": 1, "image_size": None}
-_TYPES: dict[str, tuple[type, ...]] = {"classes": (int,), "image_size": (int,)}
+_PUBLISHED |= {"preprocessing": None}
+_TYPES: dict[str, tuple[type, ...]] = {
+    "classes": (int,),
+    "image_size": (int,),
+    "preprocessing": (dict,),
+}
 _TYPES |= {"auxiliary": (bool,), "width_factor": (int, float)}
 
 
 def is_encoder(name: str) -> bool:
-    """Whether there is an encoder of this name: ours, or torchvision's."""
-    return name in ENCODERS or name in torchvision_names()
+    """Whether there is an encoder of this name: ours, torchvision's, or timm's.
+
+    Raises:
+        ValueError: it is one of timm's, which is not installed.
+    """
+    return name in ENCODERS or name in (
+        timm_names() if name.startswith(PREFIX) else torchvision_names()
+    )
 
 
 def options(name: str) -> tuple[str, ...]:
     """The options that this encoder's builder takes."""
+    if name.startswith(PREFIX):
+        return TIMM_OPTIONS
     return OPTIONS.get(name, () if name in ENCODERS else TORCHVISION_OPTIONS)
 
 
@@ -78,7 +95,8 @@ def create_encoder(name: str, config: Mapping[str, object] | None = None) -> Net
     """Build an encoder by its name, in training mode and randomly initialized.
 
     Args:
-        name: in ``ENCODERS``, or of a classification network of torchvision.
+        name: in ``ENCODERS``, of a classification network of torchvision, or ``timm:`` and the
+            name of a model of timm.
         config: an ``EncoderConfig``, which may be from a file; by default as published.
 
     Raises:
@@ -86,10 +104,12 @@ def create_encoder(name: str, config: Mapping[str, object] | None = None) -> Net
     """
     options = validated_options(name, config or {})
     side = options.pop("image_size", None)
+    if name.startswith(PREFIX):
+        return TimmFeatures(name.removeprefix(PREFIX), **options)  # type: ignore[misc]  # has both
     if name not in ENCODERS:
         return TorchvisionFeatures(name, **options)  # type: ignore[misc]  # has but classes
     network = ENCODERS[name](**options)
-    if side is not None and not isinstance(network, TorchvisionFeatures):
+    if side is not None and not isinstance(network, TorchvisionFeatures | TimmFeatures):
         network.image_size = side
     return network
 
@@ -101,11 +121,13 @@ def validated_options(name: str, config: Mapping[str, object]) -> EncoderConfig:
         ValueError: as ``create_encoder``.
     """
     if not is_encoder(name):
-        close = difflib.get_close_matches(name.lower(), [*ENCODERS, *torchvision_names()], n=5)
+        timms = name.startswith(PREFIX)
+        names = timm_names() if timms else [*ENCODERS, *torchvision_names()]
+        close = difflib.get_close_matches(name.lower(), names, n=5)
         hint = f"; close to it are {', '.join(close)}" if close else ""
         raise ValueError(
             f"no encoder {name!r}{hint}; there are {', '.join(OPTIONS)}, "
-            f"and {len(torchvision_names())} of torchvision's"
+            f"{len(torchvision_names())} of torchvision's, and timm's as {PREFIX}NAME"
         )
     for option, value in config.items():
         if option not in _TYPES:
@@ -132,9 +154,12 @@ def validated_options(name: str, config: Mapping[str, object]) -> EncoderConfig:
 
 def configuration(network: Network) -> EncoderConfig:
     """The options with which ``create_encoder`` gives an encoder of the same shapes."""
+    config: EncoderConfig = {}
+    if isinstance(network, TimmFeatures):
+        config["preprocessing"] = asdict(network.preprocessing)
     if network.classifier is None:
-        return {}
-    config: EncoderConfig = {"classes": network.classifier.out_features}
+        return config
+    config["classes"] = network.classifier.out_features
     if isinstance(network, InceptionV3):
         config["auxiliary"] = bool(network.body.aux_logits)
     if isinstance(network, Inception | BNInception):
@@ -143,6 +168,21 @@ def configuration(network: Network) -> EncoderConfig:
         if network.image_size != IMAGE_SIZE:
             config["image_size"] = network.image_size
     return config
+
+
+def published_weights(name: str) -> str | None:
+    """The source of an encoder's pretrained weights; None if there are none."""
+    if name == "inception_v1":
+        return "BVLC's, from a file"
+    if name.startswith(PREFIX):
+        published = import_timm().models.is_model_pretrained(name.removeprefix(PREFIX))
+        return "timm's" if published else None
+    theirs = "googlenet" if name == "inception_v1_torchvision" else name
+    if theirs not in torchvision_names():
+        return None
+    from torchvision import models
+
+    return f"torchvision's {theirs} {models.get_model_weights(theirs).DEFAULT.name}"
 
 
 @contextmanager

@@ -5,7 +5,11 @@ timm 1.0.31 has them for 37 of torchvision's 80 networks, and neither AlexNet no
 It is imported when one of its networks is built: it brings torch._dynamo, which takes 2 s.
 """
 
+import contextlib
+import pickle
+import sys
 from functools import cache
+from pathlib import Path
 from types import ModuleType
 
 import torch
@@ -78,6 +82,43 @@ def torchvision_network(name: str) -> nn.Module:
     """A classification network with its last layer, randomly initialized."""
     network: nn.Module = _models().get_model(name, weights=None, **_options(name))
     return network
+
+
+def fetch_torchvision(name: str) -> dict[str, Tensor]:
+    """The published state of a classification network, by torchvision's name.
+
+    Downloaded once from download.pytorch.org, the address in ``torchvision.models``, into the
+    ``checkpoints`` folder of ``torch.hub.get_dir()``. A download is checked against the hash in its
+    name; a file already in the folder is not, but it is refused if it contains anything but
+    tensors. torchvision renames the tensors of older files.
+
+    Args:
+        name: ``"googlenet"``, ``"inception_v3"``, ``"resnet50"``.
+
+    Raises:
+        OSError: no network, or not the published file of weights.
+        ValueError: torchvision has no such network.
+    """
+    from torchvision import models
+
+    weights = models.get_model_weights(name).DEFAULT
+    try:
+        with contextlib.redirect_stdout(sys.stderr):  # torch.hub prints its destination
+            # get_model unpickles any file; one that passes this runs no code.
+            weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
+            network = models.get_model(name, weights=weights, progress=True)
+    except MemoryError:
+        raise
+    except Exception as error:  # a damaged pickle raises a dozen kinds
+        reason = str(getattr(error, "reason", error)).partition("\n")[0] or type(error).__name__
+        if isinstance(error, pickle.UnpicklingError):  # torch explains how to load it anyway
+            reason = "the file is damaged or contains more than weights"
+        raise OSError(
+            f"could not download torchvision's weights for {name} from {weights.url}: "
+            f"{reason}; without a network, put the file into "
+            f"{Path(torch.hub.get_dir()) / 'checkpoints'}"
+        ) from error
+    return dict(network.state_dict())
 
 
 def _models() -> ModuleType:

@@ -1,18 +1,18 @@
-"""Load pretrained weights: BVLC's Caffe blobs and torchvision's state dicts; fingerprint weights.
+"""Load weights that BVLC, torchvision or timm publish; fingerprint weights.
+
+encoders/weight_files.py reads files.
 
 All tensors are checked before any is copied: if loading fails, the encoder is unchanged.
 """
 
 import contextlib
 import hashlib
-import pickle
+import re
 import sys
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
-import safetensors.torch
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 
 from vl.data.errors import FormatError
@@ -25,7 +25,9 @@ from vl.encoders.inception import (
     Inception,
 )
 from vl.encoders.inception_v3 import InceptionV3
-from vl.encoders.torchvision_features import TorchvisionFeatures, torchvision_names
+from vl.encoders.timm_features import TimmFeatures
+from vl.encoders.torchvision_features import TorchvisionFeatures, fetch_torchvision
+from vl.encoders.weight_files import read_tensors
 
 # Names of a module's convolutions in BVLC's train_val.prototxt and torchvision's googlenet.py.
 BRANCHES = {
@@ -55,11 +57,32 @@ LAYERS = {
     "auxiliary.4d.classifier": ("loss2/classifier", "aux2.fc2"),
 }
 
+_BVLC = ("response", "published")  # norm and topology of BVLC's GoogLeNet
+
 MakeError = Callable[[str, str], ValueError]  # from a tensor's name and the problem
 
 
+def load_weights(encoder: nn.Module, path: Path | str) -> None:
+    """Load published weights from a file, see ``vl.encoders.weight_files``.
+
+    Args:
+        encoder: one that BVLC, torchvision or timm publish weights for.
+        path: the file.
+
+    Raises:
+        FormatError: not a file of weights, or of another encoder's.
+        OSError: the file cannot be read.
+    """
+    if isinstance(encoder, Inception) and (encoder.norm, encoder.topology) == _BVLC:
+        load_caffe(encoder, path)
+    elif isinstance(encoder, TimmFeatures):
+        from_timm(read_tensors(path), encoder, path=path)
+    else:
+        from_torchvision(_renamed(read_tensors(path)), encoder, path=path)
+
+
 def load_caffe(encoder: Inception, path: Path | str) -> None:
-    """Load BVLC's GoogLeNet from a safetensors file of Caffe's blobs.
+    """Load BVLC's GoogLeNet from its .caffemodel file, or a safetensors file of the same blobs.
 
     Caffe's input was BGR; the channels of the first convolution are reversed to take RGB, and the
     encoder's mean and std become BVLC's. Auxiliary heads in the file are ignored if the encoder
@@ -70,24 +93,21 @@ def load_caffe(encoder: Inception, path: Path | str) -> None:
         path: blobs by Caffe layer name, ``inception_3a/5x5_reduce.weight``, OIHW, any float dtype.
 
     Raises:
-        FormatError: not a safetensors file, or a blob is missing, unknown, of another shape or
-            not finite.
+        FormatError: not a file of weights, or a blob is missing, unknown, of another shape or not
+            finite.
         OSError: the file cannot be read.
         ValueError: the encoder is another network than ``inception_v1``.
     """
-    if (encoder.norm, encoder.topology) != ("response", "published"):
+    if (encoder.norm, encoder.topology) != _BVLC:
         raise ValueError(
             "BVLC's weights are for inception_v1; "
             f"this encoder has norm {encoder.norm!r} and topology {encoder.topology!r}"
         )
-    try:
-        blobs = safetensors.torch.load_file(path)
-    except SafetensorError as error:
-        raise FormatError(path, f"not a safetensors file: {error}") from error
+    names = {name: _caffe_name(name) for name in _tensor_names(encoder)}
     tensors = _matched(
         encoder,
-        {name: _caffe_name(name) for name in _tensor_names(encoder)},
-        blobs,
+        names,
+        _without_legacy_axes(read_tensors(path), encoder, names),
         optional=("loss1/", "loss2/"),
         make_error=lambda blob, problem: FormatError(path, problem, record=f"blob {blob}"),
     )
@@ -105,19 +125,23 @@ def load_torchvision(encoder: nn.Module) -> None:
     from_torchvision(fetch_torchvision(_torchvision_network(encoder)), encoder)
 
 
-def from_torchvision(state_dict: Mapping[str, Tensor], encoder: nn.Module) -> None:
+def from_torchvision(
+    state_dict: Mapping[str, Tensor], encoder: nn.Module, *, path: Path | str | None = None
+) -> None:
     """Copy the state of a torchvision network into its encoder.
 
     Mean and std of the Inception networks become those of torchvision's ``transform_input``.
     Auxiliary heads in the state are ignored if the encoder has none. The last layer of other
-    networks goes into a linear classifier of ImageNet's 1000 classes; any other classifier is
-    unchanged, and that of squeezenet, whose last layer is a convolution.
+    networks goes into a linear classifier of as many classes; any other classifier is unchanged,
+    and that of squeezenet, whose last layer is a convolution.
 
     Args:
         state_dict: of the whole network, see ``fetch_torchvision``.
         encoder: any that torchvision has weights for.
+        path: the file of the state, for errors.
 
     Raises:
+        FormatError: the state of a file does not fit the encoder.
         ValueError: a tensor is missing, unknown, of another shape or not finite, or torchvision
             has no weights for this encoder.
     """
@@ -128,7 +152,8 @@ def from_torchvision(state_dict: Mapping[str, Tensor], encoder: nn.Module) -> No
     if isinstance(encoder, TorchvisionFeatures):
         normalization, optional = {}, (f"{encoder.last_layer}.",)
         classifier, linear = encoder.classifier, encoder.last_layer_is_linear
-        fits = linear and classifier is not None and classifier.out_features == 1000
+        weight = state_dict.get(f"{encoder.last_layer}.weight", torch.empty(0))
+        fits = linear and classifier is not None and classifier.out_features == len(weight)
         for name in [name for name in names if name.startswith("classifier.")]:
             theirs = names.pop(name).replace("classifier", encoder.last_layer, 1)
             if fits:
@@ -144,60 +169,66 @@ def from_torchvision(state_dict: Mapping[str, Tensor], encoder: nn.Module) -> No
         names,
         state_dict,
         optional=optional,
-        make_error=lambda tensor, problem: ValueError(
-            f"state of torchvision's {network}: {tensor}: {problem}"
-        ),
+        make_error=_make_error(path, f"state of torchvision's {network}"),
     )
     _write(encoder, tensors, **normalization)
 
 
-def fetch_torchvision(name: str) -> dict[str, Tensor]:
-    """The published state of a classification network, by torchvision's name.
+def from_timm(
+    state_dict: Mapping[str, Tensor], encoder: TimmFeatures, *, path: Path | str | None = None
+) -> None:
+    """Copy the state of one of timm's models into its encoder.
 
-    Downloaded once from download.pytorch.org, the address in ``torchvision.models``, into the
-    ``checkpoints`` folder of ``torch.hub.get_dir()``. A download is checked against the hash in its
-    name; a file already in the folder is not, but it is refused if it contains anything but
-    tensors. torchvision renames the tensors of older files.
+    The last layer goes into a classifier of as many classes; any other classifier is unchanged.
 
     Args:
-        name: ``"googlenet"``, ``"inception_v3"``, ``"resnet50"``.
+        state_dict: of the whole model, under its present names or those of older files.
+        encoder: of the same model.
+        path: the file of the state, for errors.
 
     Raises:
-        OSError: no network, or not the published file of weights.
-        ValueError: torchvision has no such network.
+        FormatError: the state of a file does not fit the encoder.
+        ValueError: a tensor is missing, unknown, of another shape or not finite.
     """
-    from torchvision import models
+    names = {name: name.removeprefix("body.") for name in _tensor_names(encoder)}
+    # How timm reads older files of this architecture.
+    convert = getattr(sys.modules[type(encoder.body).__module__], "checkpoint_filter_fn", None)
+    body = [theirs for name, theirs in names.items() if name.startswith("body.")]
+    if convert and not all(theirs in state_dict for theirs in body):
+        with contextlib.suppress(KeyError, RuntimeError):  # of another architecture
+            state_dict = convert(dict(state_dict), encoder.body)
+    outputs = len(state_dict.get(f"{encoder.last_layer}.weight", torch.empty(0)))
+    for name in [name for name in names if name.startswith("classifier.")]:
+        theirs = names.pop(name).replace("classifier", encoder.last_layer, 1)
+        if encoder.classifier is not None and encoder.classifier.out_features == outputs:
+            names[name] = theirs
+    tensors = _matched(
+        encoder,
+        names,
+        state_dict,
+        optional=encoder.removed,
+        make_error=_make_error(path, f"state of timm's {encoder.name}"),
+    )
+    _write(encoder, tensors)
 
-    weights = models.get_model_weights(name).DEFAULT
-    try:
-        with contextlib.redirect_stdout(sys.stderr):  # torch.hub prints its destination
-            # get_model unpickles any file; one that passes this runs no code.
-            weights.get_state_dict(progress=True, check_hash=True, weights_only=True)
-            network = models.get_model(name, weights=weights, progress=True)
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged pickle raises a dozen kinds
-        reason = str(getattr(error, "reason", error)).partition("\n")[0] or type(error).__name__
-        if isinstance(error, pickle.UnpicklingError):  # torch explains how to load it anyway
-            reason = "the file is damaged or contains more than weights"
-        raise OSError(
-            f"could not download torchvision's weights for {name} from {weights.url}: "
-            f"{reason}; without a network, put the file into "
-            f"{Path(torch.hub.get_dir()) / 'checkpoints'}"
-        ) from error
-    return dict(network.state_dict())
 
+def class_count(encoder: nn.Module, path: Path | str) -> int | None:
+    """How many classes the published weights in a file have; None if they have no linear layer.
 
-def published_weights(name: str) -> str | None:
-    """The source of an encoder's pretrained weights; None if there are none."""
-    if name == "inception_v1":
-        return "BVLC's, from a file"
-    theirs = "googlenet" if name == "inception_v1_torchvision" else name
-    if theirs not in torchvision_names():
+    Args:
+        encoder: of torchvision or timm, possibly on the device "meta".
+        path: the file.
+
+    Raises:
+        FormatError: not a file of weights.
+        OSError: the file cannot be read.
+    """
+    if not isinstance(encoder, TorchvisionFeatures | TimmFeatures):
         return None
-    from torchvision import models
-
-    return f"torchvision's {theirs} {models.get_model_weights(theirs).DEFAULT.name}"
+    if not encoder.last_layer_is_linear:
+        return None
+    weight = read_tensors(path).get(f"{encoder.last_layer}.weight")
+    return None if weight is None else len(weight)
 
 
 def fingerprint(encoder: nn.Module) -> str:
@@ -214,6 +245,23 @@ def fingerprint(encoder: nn.Module) -> str:
             digest.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
             digest.update(tensor.reshape(-1).view(torch.uint8).numpy())
     return digest.hexdigest()[:16]
+
+
+def _make_error(path: Path | str | None, source: str) -> MakeError:
+    """Errors of tensors of a file, or of another source."""
+    if path is None:
+        return lambda tensor, problem: ValueError(f"{source}: {tensor}: {problem}")
+    return lambda tensor, problem: FormatError(path, problem, record=f"tensor {tensor}")
+
+
+def _renamed(state_dict: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Densenets and transformers of older files of torchvision under its present names."""
+    renamed = {}
+    for name, tensor in state_dict.items():
+        name = re.sub(r"(\.denselayer\d+\.(?:norm|conv))\.(\d\.)", r"\1\2", name)
+        name = re.sub(r"\.mlp\.linear_([12])\.", lambda m: f".mlp.{'03'[m[1] == '2']}.", name)
+        renamed[name] = tensor
+    return renamed
 
 
 def _torchvision_network(encoder: nn.Module) -> str:
@@ -300,6 +348,19 @@ def _without_batch_counts(names: Iterable[str]) -> list[str]:
 def _caffe_name(name: str) -> str:
     layer, rest = _layer_and_rest(name)
     return f"{LAYERS[layer][0]}.{rest.removeprefix('convolution.')}"
+
+
+def _without_legacy_axes(
+    blobs: Mapping[str, Tensor], encoder: nn.Module, names: Mapping[str, str]
+) -> dict[str, Tensor]:
+    """Blobs as Caffe's newer format has them: in the older, a bias is (1, 1, 1, outputs)."""
+    reshaped = dict(blobs)
+    for ours, theirs in names.items():
+        shape = encoder.get_parameter(ours).shape
+        blob = blobs.get(theirs)
+        if blob is not None and blob.shape == (1,) * (4 - len(shape)) + tuple(shape):
+            reshaped[theirs] = blob.reshape(shape)
+    return reshaped
 
 
 def _torchvision_name(name: str) -> str:

@@ -32,6 +32,7 @@ COMMANDS = {
     "embed": "Embed images",
     "encoders": "List encoders",
     "download": "Download published weights, captions, images or word vectors",
+    "import-weights": "Convert weights of Caffe, torchvision or timm to a model file",
     "attack": "Attack images with the fast gradient sign method, and write the adversarial images",
     "train captioner": "Train a captioner: its decoder, on cached embeddings",
     "finetune captioner": "Fine-tune a captioner: encoder and decoder together, on images",

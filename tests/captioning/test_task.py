@@ -46,7 +46,9 @@ def test_loss_on_embeddings_is_that_of_every_word():
 
 def test_loss_on_images_goes_through_the_encoder(tmp_path):
     paths = drawings(tmp_path, 5)
-    source = image_file_source(paths, image_size=16, resize="squash", views=("plain",))
+    source = image_file_source(
+        paths, preprocess=lambda path: square(decode(path), 16, "squash"), views=("plain",)
+    )
     task = CaptionerTask(decoder(), encoder()).eval()
     total, terms = task(batch_of(source, unit="image"), 0)
     pixels = torch.stack([square(decode(path), 16, "squash") for path in paths])

@@ -17,13 +17,8 @@ from tests.helpers.nonzero_weights import (
 )
 from vl.encoders.inception import inception_v1_torchvision
 from vl.encoders.inception_v3 import InceptionV3
-from vl.encoders.torchvision_features import TorchvisionFeatures
-from vl.encoders.weights import (
-    fetch_torchvision,
-    fingerprint,
-    from_torchvision,
-    load_torchvision,
-)
+from vl.encoders.torchvision_features import TorchvisionFeatures, fetch_torchvision
+from vl.encoders.weights import fingerprint, from_torchvision, load_torchvision
 
 CLASSES = 10
 

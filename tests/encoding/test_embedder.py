@@ -266,7 +266,7 @@ def test_refuses_damaged_descriptions(bundled, change, word):
 
 def test_training_images_have_the_view_drawn_for_them(tmp_path):
     paths = drawings(tmp_path, 3)
-    source = image_file_source(paths, image_size=16, resize="center-crop")
+    source = image_file_source(paths, preprocess=lambda path: square(decode(path), 16))
     rows, draws = torch.tensor([2, 0, 2]), torch.tensor([4, 7, 5])
     images = source(rows, draws)
     expected = [square(decode(paths[row]), 16, "center-crop") for row in (2, 0, 2)]

@@ -6,7 +6,6 @@ How pixels are changed is vl/training/adversarial.py.
 
 import logging
 from collections.abc import Sequence
-from functools import partial
 from pathlib import Path
 
 import torch
@@ -21,7 +20,6 @@ from vl.captioning.captioner import Captioner
 from vl.data.captions.ptb.tokens import words as tokenize
 from vl.data.choices import Resize
 from vl.data.files import first_few
-from vl.data.images.crops import crops_without_flips
 from vl.data.images.decode import ImageLike, with_pixels
 from vl.data.words.label_lists import read_labels
 from vl.data.words.label_tables import DEFAULT_COLUMNS, LabelColumns
@@ -31,7 +29,7 @@ from vl.encoding import encoder_file
 from vl.encoding.classes import class_indices
 from vl.encoding.embedder import Embedder
 from vl.encoding.encoder_file import TrainedEncoder
-from vl.encoding.views import VIEWS
+from vl.encoding.views import VIEWS, default_preprocessing, single_crop
 from vl.labelling import labeller_file
 from vl.labelling.candidates import Candidates
 from vl.labelling.labeller import Labeller
@@ -53,7 +51,7 @@ def load_target_model(
 
     A labeller needs ``labels``, its candidates: separated by commas or in a file,
     as ``read_label_records`` takes it.
-    ``resize`` is of an encoder alone; center-crop by default.
+    ``resize`` is of an encoder alone, see `TargetClassifier`.
 
     Raises:
         ValueError: ``labels`` without a labeller or missing for one; ``resize`` without an encoder.
@@ -67,7 +65,7 @@ def load_target_model(
         raise ValueError(f"resize requires an encoder; {path} holds the model kind {kind!r}")
     if kind == encoder_file.KIND:
         trained = encoder_file.load(path)
-        return TargetClassifier(trained, resize=resize or "center-crop", device=device)
+        return TargetClassifier(trained, resize=resize, device=device)
     if kind == captioner.KIND:
         return TargetCaptioner(Captioner.load(path, device=device))
     if labels is None:
@@ -211,25 +209,28 @@ class TargetCaptioner:
 
 
 class TargetClassifier:
-    """A trained encoder with its classes, put into evaluation mode on the device."""
+    """A trained encoder with its classes, put into evaluation mode on the device.
+
+    Images become squares as ``resize`` says; by default the encoder's own way, or by center-crop if
+    it has none.
+    """
 
     def __init__(
         self,
         trained: TrainedEncoder,
         *,
-        resize: Resize = "center-crop",
+        resize: Resize | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
         self.device = torch.device(device)
         self.classes = trained.classes
         self.encoder = trained.encoder.eval().to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
-        self._resize: Resize = resize
+        self.resize = resize or default_preprocessing(trained.encoder, "center-crop")
+        self._preprocess = single_crop(trained.encoder, self.resize)
 
     def preprocess(self, image: ImageLike) -> Tensor:
         """An image to the encoder's input, ``(3, S, S)`` in [0, 1]."""
-        side = self.encoder.image_size
-        crop = partial(crops_without_flips, size=side, num_crops=1, resize=self._resize)
-        return with_pixels(image, crop)[0]
+        return with_pixels(image, self._preprocess)
 
     def logits(self, pixels: Tensor) -> Tensor:
         """``(B, 3, S, S)`` on any device to ``(B, classes)``, differentiable."""

@@ -135,7 +135,5 @@ def setup_on_images(folder: Path, splits: CaptionSplits, embedder: Embedder) -> 
             batches.append(batch.vectors)
         return torch.cat(batches).mean(1).to(embedder.device)
 
-    source = image_file_source(
-        training, image_size=embedder.image_size, resize=embedder.resize, views=embedder.views
-    )
+    source = image_file_source(training, preprocess=embedder.preprocess, views=embedder.views)
     return TrainingSetup(embedder, source, development_embeddings)

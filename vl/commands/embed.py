@@ -24,14 +24,15 @@ class EmbedRun(OutputOptions, BatchOptions):
     output: Annotated[Path, EMBEDDINGS]
     """The .npy file to write; embeddings that it has already are not made again."""
     weights: InputFile | None = None
-    """Weights of the encoder: BVLC's blobs, or the file of an encoder, captioner or labeller; by
-    default torchvision's are downloaded."""
+    """Weights of the encoder: BVLC's .caffemodel, torchvision's .pth, timm's safetensors, or the
+    file of an encoder, captioner or labeller; by default torchvision's or timm's are downloaded."""
     encoder: str = "inception_v1"
     """Name of the encoder, see `vl encoders`."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain",)
     """Views of each image: plain, flip, center, top-left, ..., center-flip, top-left-flip, ..."""
-    resize: Resize = "squash"
-    """Squash the whole image to a square, or crop its center."""
+    resize: Resize | None = None
+    """Squash the whole image to a square, or crop its center; by default squash, and as timm
+    prescribes for its encoders."""
     precision: AutoPrecision = "float32"
     """Of the encoder's arithmetic; auto is bfloat16 if this machine is faster at it."""
     engine: AutoEngine = "auto"

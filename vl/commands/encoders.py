@@ -36,7 +36,7 @@ class EncodersRun:
 def run(flags: EncodersRun) -> int:
     """Count and print line by line: all encoders take half a minute."""
     from vl.encoders.flops import model_size
-    from vl.encoders.weights import published_weights
+    from vl.encoders.table import published_weights
 
     names = _names(flags)
     first = max(len(name) for name in (*names, _HEAD[0]))

@@ -39,9 +39,9 @@ class EncoderEvaluation(OutputOptions, DeviceOptions, LabelColumns):
     crops: Annotated[tuple[CropCount, ...], tyro.conf.arg(metavar="{1,10,144} ...")] = (1,)
     """Crops of each image, whose probabilities are averaged: 10 in Krizhevsky et al. 2012, 144 in
     GoogLeNet's paper. Several counts give several rows."""
-    resize: Resize = "center-crop"
+    resize: Resize | None = None
     """Of a single crop: the central 224 pixels after the shorter side is 256, or the whole image
-    squashed."""
+    squashed; by default center-crop, and as timm prescribes for its encoders."""
     per_class: Annotated[Path, CLASS_TABLE] | None = None
     """Write the accuracy of each class that has images, between tabs."""
     confusion_matrix: OutputPng | None = None
@@ -105,7 +105,7 @@ def run(flags: EncoderEvaluation) -> int:
 
 def _check(flags: EncoderEvaluation) -> None:
     """Refuse invalid arguments before the work."""
-    if flags.resize != "center-crop" and flags.crops != (1,):
+    if flags.resize == "squash" and flags.crops != (1,):
         raise ValueError("--resize is for --crops 1; 10 and 144 crops have their own boxes")
     if flags.model and (flags.weights or flags.classes):
         raise ValueError("--model has its encoder and classes; leave out --weights and --classes")

@@ -25,7 +25,7 @@ class RobustnessEvaluation(DeviceOptions):
     """Folders with a folder for each class, or lists of an image, a tab and its class."""
     model: InputFile
     """File of a trained encoder."""
-    resize: Resize = "center-crop"
+    resize: Resize | None = None
     """Resize mode, as in `vl evaluate-encoder`."""
     epsilon: Annotated[tuple[Probability, ...], tyro.conf.arg(metavar="EPSILON ...")] = (0.007,)
     """Maximum changes of a pixel value, of a range of 1."""
@@ -61,7 +61,7 @@ def run(flags: RobustnessEvaluation) -> int:
     results = evaluate_robustness(model, images, attacks, batch_size=flags.batch_size)
     failures = len(images) - results[0].images
     signature = (
-        f"{trained.name} | {len(trained.classes)} classes | resize {flags.resize} | "
+        f"{trained.name} | {len(trained.classes)} classes | resize {model.resize} | "
         f"true classes attacked | float32 | vl {__version__}"
     )
     if flags.json:

@@ -12,7 +12,7 @@ class EncoderFinetuning(EncoderDataFlags, EncoderFinetuningConfig):
     """Fine-tune a pretrained encoder to classify images."""
 
     pretrained: InputFile
-    """The file of an encoder, captioner or labeller, or BVLC's blobs."""
+    """The file of an encoder, captioner or labeller, or published weights, see `vl embed`."""
 
 
 def run(flags: EncoderFinetuning) -> int:

@@ -24,8 +24,8 @@ class EncoderTraining(EncoderDataFlags):
     auxiliary: bool = False
     """Train with auxiliary heads; they are not saved."""
     pretrained: InputFile | None = None
-    """Start from the file of an encoder, captioner or labeller, or from BVLC's blobs; with a new
-    classifier, unless its classes are these."""
+    """Start from the file of an encoder, captioner or labeller, or published weights, see
+    `vl embed`; with a new classifier, unless its classes are these."""
 
 
 def run(flags: EncoderTraining) -> int:

@@ -3,7 +3,6 @@
 import logging
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -12,11 +11,11 @@ from torch import Tensor
 
 from vl import bundle as bundles
 from vl.data.batches import ImageSource
-from vl.data.choices import Precision, Resize
+from vl.data.choices import Precision, Preprocessing, Resize
 from vl.data.download import hub
 from vl.data.errors import FormatError
 from vl.data.identity import FileStamp, read_stamped
-from vl.data.images.decode import ImageLike, square, with_pixels
+from vl.data.images.decode import ImageLike, with_pixels
 from vl.data.images.files import check_regular
 from vl.data.images.read_ahead import THREADS, batched, read_ahead, read_or_report
 from vl.encoders.table import Network
@@ -30,7 +29,7 @@ from vl.encoding.pretrained import (
     read_model,
     stored_embedder,
 )
-from vl.encoding.views import VIEWS
+from vl.encoding.views import VIEWS, default_preprocessing, preprocess_for
 
 _log = logging.getLogger(__name__)
 
@@ -51,13 +50,14 @@ class Embedder:
         encoder: is put into evaluation mode on the device.
         encoder_name: its name in the table of encoders, by which a file builds it again.
         views: parts of each image that are encoded, by name in ``VIEWS``.
-        resize: how an image becomes a square.
+        resize: how an image becomes a square; by default the encoder's own way, or ``"squash"`` if
+            it has none.
         device: where the encoder runs.
         precision: ``"bfloat16"`` runs it under PyTorch's autocast.
         batch_size: images at once.
 
     Raises:
-        ValueError: no view, an unknown or a repeated one.
+        ValueError: no view, an unknown or a repeated one; or the encoder has no way of its own.
     """
 
     def __init__(
@@ -66,7 +66,7 @@ class Embedder:
         *,
         encoder_name: str,
         views: Sequence[str] = ("plain",),
-        resize: Resize = "squash",
+        resize: Preprocessing | None = None,
         device: torch.device | str = "cpu",
         precision: Precision = "float32",
         batch_size: int = 32,
@@ -81,7 +81,8 @@ class Embedder:
         self.width = encoder.width
         self.image_size = encoder.image_size
         self.views = tuple(views)
-        self.resize: Resize = resize
+        self.resize: Preprocessing = resize or default_preprocessing(encoder, "squash")
+        self._preprocess = preprocess_for(encoder, self.resize)
         self.device = torch.device(device)
         self.precision: Precision = precision
         self.batch_size = batch_size
@@ -108,7 +109,7 @@ class Embedder:
             name_or_path: in the table of encoders; or the file of any model that has an encoder.
             weights: of an encoder by name; None downloads what torchvision publishes.
             views: by default those of the captioner or labeller, else ``("plain",)``.
-            resize: by default that of the captioner or labeller, else ``"squash"``.
+            resize: by default that of the captioner or labeller, else as of the class.
             device: see the class, as for the other arguments.
             precision: see the class.
             batch_size: see the class.
@@ -296,8 +297,7 @@ class Embedder:
 
     def preprocess(self, image: ImageLike, *, name: str = "image") -> Tensor:
         """An image to the encoder's input, ``(3, S, S)``; ``name`` is what errors call it."""
-        resize = partial(square, size=self.image_size, resize=self.resize)
-        return with_pixels(image, resize, name=name)
+        return with_pixels(image, self._preprocess, name=name)
 
     def _encode_view(self, pixels: Tensor) -> Tensor:
         count = len(pixels)
@@ -330,25 +330,22 @@ def _first_line(error: Exception) -> str:
 def image_file_source(
     paths: Sequence[Path],
     *,
-    image_size: int,
-    resize: Resize,
+    preprocess: Callable[[Path], Tensor],
     views: Sequence[str] = ("plain", "flip"),
 ) -> ImageSource:
     """A source of training images that decodes files, each in one of its views at random.
 
     Args:
         paths: row i is image i.
-        image_size: of the square, in pixels.
-        resize: how an image becomes a square.
+        preprocess: reads a file as the encoder's input, ``(3, S, S)``, as ``Embedder.preprocess``.
         views: by name in ``VIEWS``.
 
     Returns:
-        Gives ``(B, 3, image_size, image_size)``; raises FormatError for a file that is no image.
+        Gives ``(B, 3, S, S)``; raises FormatError for a file that is no image.
     """
 
     def read(row: int, draw: int) -> Tensor:
-        pixels = with_pixels(paths[row], partial(square, size=image_size, resize=resize))
-        return VIEWS[views[draw % len(views)]](pixels[None])[0]
+        return VIEWS[views[draw % len(views)]](preprocess(paths[row])[None])[0]
 
     def source(rows: Tensor, draws: Tensor) -> Tensor:
         with ThreadPoolExecutor(max_workers=THREADS) as pool:

@@ -8,7 +8,6 @@ import logging
 import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -29,13 +28,14 @@ from vl.encoding.classes import check_same_classes, class_indices, read_classes
 from vl.encoding.encoder_file import TrainedEncoder
 from vl.encoding.openvino import EngineError, on_openvino, openvino_pays
 from vl.encoding.pretrained import load_encoder
+from vl.encoding.views import Preprocess, default_preprocessing, single_crop
 from vl.inputs import error_message
 from vl.terminal import ProgressBar
 from vl.version import __version__
 
 _log = logging.getLogger(__name__)
 _Logits = Callable[[Tensor], Tensor]  # (B, 3, S, S) to (B, classes)
-_Crops = dict[int, dict[int, Tensor]]  # crops without flips, by image size and crop count
+_Crops = list[dict[int, Tensor]]  # of each encoder: crops without flips, by crop count
 
 
 class ClassifiedBatch(NamedTuple):
@@ -56,8 +56,8 @@ class ClassifierSettings:
 
     crops: tuple[CropCount, ...] = (1,)
     """Crops of each image; several counts give several results."""
-    resize: Resize = "center-crop"
-    """Of a single crop."""
+    resize: Resize | None = None
+    """Of a single crop; by default an encoder's own way, or center-crop if it has none."""
     device: torch.device | str = "cpu"
     """Where the encoders run."""
     precision: Precision = "float32"
@@ -87,6 +87,12 @@ class Classifier:
         for encoder in self._encoders:
             encoder.eval().to(self._device, memory_format=torch.channels_last)  # type: ignore[call-overload]  # torch's stub lacks this form
         self._logits = [self._with_torch(encoder) for encoder in self._encoders]
+        # What cuts a single crop, and a key: encoders of one key have the same crops.
+        self._single_crops: list[tuple[object, Preprocess]] = []
+        for encoder in self._encoders:
+            way = settings.resize or default_preprocessing(encoder, "center-crop")
+            key = encoder if way == "encoder" else encoder.image_size
+            self._single_crops.append((key, single_crop(encoder, way)))
 
     def use_openvino(self) -> bool:
         """Run copies of the encoders on OpenVINO; False with a warning if it cannot."""
@@ -126,18 +132,25 @@ class Classifier:
         return with_pixels(path, self._cut)
 
     def _cut(self, pixels: Tensor) -> _Crops:
-        cut = partial(crops_without_flips, pixels, resize=self.settings.resize)
-        return {
-            size: {count: cut(size=size, num_crops=count) for count in self.settings.crops}
-            for size in {encoder.image_size for encoder in self._encoders}
-        }
+        crops: dict[tuple[object, int], Tensor] = {}  # encoders may share them
+        for encoder, (key, single) in zip(self._encoders, self._single_crops, strict=True):
+            for count in self.settings.crops:
+                if (key, count) not in crops:
+                    size = encoder.image_size
+                    crops[key, count] = (
+                        single(pixels)[None]
+                        if count == 1
+                        else crops_without_flips(pixels, size=size, num_crops=count)
+                    )
+        counts = self.settings.crops
+        return [{n: crops[key, n] for n in counts} for key, _ in self._single_crops]
 
     @torch.inference_mode()
     def _probabilities(self, count: CropCount, crops: list[_Crops]) -> Tensor:
         """The mean over crops, then over encoders: ``(len(crops), classes)``, float32."""
         total = torch.zeros(())
-        for encoder, logits in zip(self._encoders, self._logits, strict=True):
-            squares = torch.cat([sizes[encoder.image_size][count] for sizes in crops])
+        for index, logits in enumerate(self._logits):
+            squares = torch.cat([of_encoders[index][count] for of_encoders in crops])
             parts = math.ceil(len(squares) / self.settings.batch_size)
             softmax = torch.cat(
                 [
@@ -282,11 +295,12 @@ def evaluate_encoders(
             bar.advance(len(batch.indices) + len(batch.failures))
     if failures == len(images):
         raise ValueError(f"none of {failures} images can be read")
+    ways = [settings.resize or default_preprocessing(it, "center-crop") for it in encoders]
     settings_used = (
         " + ".join(model.name for model in models.values()),
         f"{len(classes)} classes",
         f"crops {' '.join(map(str, settings.crops))}",
-        f"resize {settings.resize}" if settings.crops == (1,) else "",
+        f"resize {' + '.join(dict.fromkeys(ways))}" if settings.crops == (1,) else "",
         settings.precision + (" on OpenVINO" if classifier.engine == "OpenVINO" else ""),
         f"vl {__version__}",
     )

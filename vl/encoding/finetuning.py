@@ -20,7 +20,9 @@ from vl.encoders.bn_inception import BNInception
 from vl.encoders.inception import Inception
 from vl.encoders.inception_v3 import InceptionV3
 from vl.encoders.table import Network, configuration, create_encoder
+from vl.encoders.timm_features import TimmFeatures
 from vl.encoders.torchvision_features import TorchvisionFeatures
+from vl.encoders.weight_files import is_safetensors
 from vl.encoding import encoder_file
 from vl.encoding.config import EncoderFinetuningConfig
 from vl.encoding.embedder import Embedder
@@ -47,14 +49,15 @@ def load_pretrained(path: Path, name: str | None) -> TrainedEncoder:
     """Load an encoder to start from; without classes if its file does not name them.
 
     Args:
-        path: the file of an encoder, captioner or labeller, or BVLC's blobs.
-        name: of the encoder; by default the one in the file, or GoogLeNet for BVLC's blobs.
+        path: the file of an encoder, captioner or labeller, or published weights, see
+            ``load_encoder``.
+        name: of the encoder; by default the one in the file, or GoogLeNet for published weights.
 
     Raises:
         FormatError: the file is none of these, or contains another encoder.
         FileNotFoundError: there is no such file.
     """
-    if not bundles.is_bundle(path):
+    if not (is_safetensors(path) and bundles.is_bundle(path)):
         name = name or "inception_v1"
         return TrainedEncoder(load_encoder(name, path), name, (), {})
     bundle = read_model(path, name)
@@ -123,7 +126,11 @@ def blocks_of(encoder: Network) -> list[nn.Module]:
     """
     if isinstance(encoder, Inception | BNInception):
         return [encoder.stem, *encoder.inception.values()]
-    body = encoder.body if isinstance(encoder, InceptionV3 | TorchvisionFeatures) else encoder
+    body = (
+        encoder.body
+        if isinstance(encoder, InceptionV3 | TorchvisionFeatures | TimmFeatures)
+        else encoder
+    )
     heads = (encoder.classifier, getattr(body, "AuxLogits", None))
     blocks = [part for child in body.children() if child not in heads for part in _parts(child)]
     return [block for block in blocks if any(True for _ in block.parameters())]
@@ -213,10 +220,11 @@ def fit_last_layer(
     Raises:
         ValueError: too many images cannot be read, or there are too few to choose a decay.
     """
-    encoder, views = embedder.encoder, len(embedder.views)
+    encoder, views, resize = embedder.encoder, len(embedder.views), embedder.resize
+    assert resize != "encoder"  # EncoderTrainingConfig has none but resize modes
     batches = ImageBatches(
         dataset,
-        CenterCrop(embedder.image_size, embedder.resize),
+        CenterCrop(embedder.image_size, resize),
         batch_size=embedder.batch_size,
         seed=seed,
     )

@@ -9,9 +9,8 @@ import torch
 
 from vl import bundle as bundles
 from vl.bundle import Bundle
-from vl.data.choices import Resize
+from vl.data.choices import Preprocessing
 from vl.data.errors import FormatError
-from vl.encoders.inception import Inception
 from vl.encoders.table import (
     OPTIONS,
     Network,
@@ -22,7 +21,15 @@ from vl.encoders.table import (
     options,
     validated_options,
 )
-from vl.encoders.weights import fingerprint, load_caffe, load_torchvision
+from vl.encoders.timm_features import PREFIX, TimmFeatures, fetch_timm
+from vl.encoders.weight_files import is_safetensors
+from vl.encoders.weights import (
+    class_count,
+    fingerprint,
+    from_timm,
+    load_torchvision,
+    load_weights,
+)
 
 # torchvision publishes no weights for these; checked before anything is built.
 _FROM_FILES = ("inception_v1", "inception_v1_bn")
@@ -47,7 +54,7 @@ class StoredEmbedder:
 
     encoder: StoredEncoder
     views: list[str]
-    resize: Resize
+    resize: Preprocessing
 
 
 def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -> Network:
@@ -55,14 +62,15 @@ def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -
 
     Args:
         name: of the encoder, see ``create_encoder``.
-        weights: BVLC's blobs as a safetensors file; or the file of an encoder, captioner or
-            labeller, whose encoder may have another width or other classes than published. None
-            downloads torchvision's weights.
-        classifier: whether a downloaded network of torchvision keeps its classifier of ImageNet's
-            1000 classes.
+        weights: the file of an encoder, captioner or labeller, whose encoder may have another width
+            or other classes than published; or published weights: BVLC's .caffemodel, torchvision's
+            .pth, timm's safetensors, see ``vl.encoders.weight_files``. None downloads torchvision's
+            or timm's.
+        classifier: whether a published network of torchvision or timm keeps its classifier, of
+            ImageNet's 1000 classes in downloads of torchvision, if it is linear.
 
     Raises:
-        FormatError: the file is neither, or contains another encoder.
+        FormatError: the file is none of these, or contains another encoder.
         FileNotFoundError: there is no such file.
         OSError: the download failed.
         ValueError: there is no such encoder, or no weights are published for it.
@@ -71,17 +79,40 @@ def load_encoder(name: str, weights: Path | None, *, classifier: bool = False) -
     if weights is None:
         if name in _FROM_FILES:
             raise ValueError(f"no weights are published for {name}: give a file with --weights")
+        if name.startswith(PREFIX):
+            return _load_timm(name, classifier=classifier)
         classes = 1000 if classifier and name not in OPTIONS else None
         encoder = create_encoder(name, {"classes": classes})
         load_torchvision(encoder)
         return encoder
-    if bundles.is_bundle(weights):
+    if is_safetensors(weights) and bundles.is_bundle(weights):
         # A projection or decoder that is initialized next is the same with every kind of file.
         return encoder_from_bundle(read_model(weights, name), initialize=True)
+    config: dict[str, Any] = {}
+    if classifier:
+        with on_meta():
+            config = {"classes": class_count(create_encoder(name), weights)}
+    encoder = create_encoder(name, config)
+    try:
+        load_weights(encoder, weights)
+    except FormatError:
+        raise
+    except ValueError as cause:
+        problem = f"no model file of vl, and no other weights are read for {name}"
+        raise FormatError(weights, problem) from cause
+    return encoder
+
+
+def _load_timm(name: str, *, classifier: bool) -> Network:
+    """One of timm's models with the weights that its hub publishes."""
+    state = fetch_timm(name.removeprefix(PREFIX))
     encoder = create_encoder(name)
-    if not isinstance(encoder, Inception):
-        raise FormatError(weights, f"contains Caffe blobs, which are for inception_v1, not {name}")
-    load_caffe(encoder, weights)
+    assert isinstance(encoder, TimmFeatures)
+    if classifier and encoder.last_layer_is_linear:
+        classes = len(state[f"{encoder.last_layer}.weight"])
+        encoder = create_encoder(name, {"classes": classes})
+        assert isinstance(encoder, TimmFeatures)
+    from_timm(state, encoder)
     return encoder
 
 
@@ -129,7 +160,8 @@ def stored_embedder(bundle: Bundle) -> StoredEmbedder:
     """
     if bundle.configuration["kind"] == "encoder":
         encoder = bundles.parse(bundle, StoredEncoder, "encoder")
-        return StoredEmbedder(encoder, ["plain"], "squash")
+        timms = encoder.name.startswith(PREFIX)
+        return StoredEmbedder(encoder, ["plain"], "encoder" if timms else "squash")
     return bundles.parse(bundle, StoredEmbedder, "embedder")
 
 

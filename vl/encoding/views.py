@@ -1,9 +1,54 @@
-"""Views of an image, whose embeddings are averaged or chosen from at random in training."""
+"""How an encoder is shown images: what makes an image its input, and views of that.
+
+The input is a square of the encoder's image size, in [0, 1]; an encoder of timm has a way of its
+own, which is the default for it. The embeddings of views are averaged, or chosen from at random in
+training.
+"""
 
 from collections.abc import Callable
+from functools import partial
 
 import torch.nn.functional as F
 from torch import Tensor
+
+from vl.data.choices import Preprocessing, Resize
+from vl.data.images.crops import crops_without_flips
+from vl.data.images.decode import square
+from vl.encoders.table import Network
+from vl.encoders.timm_features import TimmFeatures
+
+Preprocess = Callable[[Tensor], Tensor]  # (3, H, W) in [0, 1] to (3, S, S)
+
+
+def default_preprocessing(encoder: Network, otherwise: Resize) -> Preprocessing:
+    """How images are prepared for an encoder: its own way if it has one."""
+    return "encoder" if isinstance(encoder, TimmFeatures) else otherwise
+
+
+def preprocess_for(encoder: Network, preprocessing: Preprocessing) -> Preprocess:
+    """What makes an image the input of an encoder.
+
+    Raises:
+        ValueError: the encoder has no way of its own.
+    """
+    if preprocessing != "encoder":
+        return partial(square, size=encoder.image_size, resize=preprocessing)
+    if not isinstance(encoder, TimmFeatures):
+        raise ValueError("resize 'encoder' is of timm's encoders; this one has no way of its own")
+    return encoder.preprocess
+
+
+def single_crop(encoder: Network, preprocessing: Preprocessing) -> Preprocess:
+    """The same to classify an image by one crop, which is smaller, see ``crops_without_flips``."""
+    if preprocessing == "encoder":
+        return preprocess_for(encoder, preprocessing)
+    side = encoder.image_size
+
+    def crop(pixels: Tensor) -> Tensor:
+        return crops_without_flips(pixels, size=side, num_crops=1, resize=preprocessing)[0]
+
+    return crop
+
 
 View = Callable[[Tensor], Tensor]  # (B, 3, S, S) to the same shape
 

@@ -18,6 +18,7 @@ from vl.data.words.label_lists import LabelList, Lemmas, read_label
 from vl.data.words.labels import Label, LabelIndex, UniqueLabels, text_of_class
 from vl.encoding.embedder import Embedder
 from vl.encoding.pretrained import load_encoder
+from vl.encoding.views import default_preprocessing
 from vl.inputs import error_message
 from vl.labelling.recipe import EncoderConfig
 from vl.search.index import load_embeddings_of
@@ -138,11 +139,13 @@ def load_embedder(config: EncoderConfig, *, device: torch.device) -> Embedder:
         FormatError: the weights or the index of the embeddings are damaged.
         ValueError: see ``load_encoder``.
     """
-    views, resize = config.views, config.resize
+    encoder = load_encoder(config.encoder, config.weights)
+    views = config.views
+    resize = config.resize or default_preprocessing(encoder, "center-crop")
     if config.embeddings and (provenance := read_provenance(config.embeddings)):
         views, resize = provenance.views, provenance.resize
     return Embedder(
-        load_encoder(config.encoder, config.weights),
+        encoder,
         encoder_name=config.encoder,
         views=views,
         resize=resize,

@@ -72,14 +72,15 @@ class EncoderConfig:
     encoder: str = "inception_v1"
     """Encoder of the images; see `vl encoders`."""
     weights: InputFile | None = None
-    """Weights of the encoder: BVLC's blobs, or a file of an encoder, captioner or labeller; by
-    default downloaded from torchvision."""
+    """Weights of the encoder: BVLC's .caffemodel, torchvision's .pth, timm's safetensors, or a file
+    of an encoder, captioner or labeller; by default downloaded from torchvision or timm."""
     embeddings: InputFile | None = None
     """Embeddings of the images, by `vl embed`; otherwise the images are encoded first."""
     views: Annotated[tuple[str, ...], tyro.conf.arg(metavar="VIEW ...")] = ("plain", "flip")
     """Views of each image that are encoded, without --embeddings; see `vl embed`."""
-    resize: Resize = "center-crop"
-    """Resize mode, without --embeddings."""
+    resize: Resize | None = None
+    """Resize mode, without --embeddings; by default center-crop, and as timm prescribes for its
+    encoders."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -127,8 +127,7 @@ def finetune_labeller(config: LabellerFinetuning) -> Path | None:
             )
         source = image_file_source(
             [data.embedded.examples.paths[row] for row in data.split.training_rows],
-            image_size=encoder.image_size,
-            resize=start.embedder.resize,
+            preprocess=start.embedder.preprocess,
             views=start.embedder.views,
         )
         _optimize(config, devise, data, source, processes)

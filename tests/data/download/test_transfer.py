@@ -56,10 +56,13 @@ def test_next_call_continues_where_the_last_one_broke_off(tmp_path):
     assert behaviour.requests[-1]["If-Range"] == '"1"'
 
 
-@pytest.mark.parametrize("change", [{"etag": '"2"'}, {"etag": ""}, {"ranges": False}])
-def test_another_version_is_not_appended_to_the_first(tmp_path, change):
-    """A changed file starts again; where only its length could tell, its digest does."""
-    part, behaviour = tmp_path / "part", Behaviour(b"x" * 200_000, cuts=[70_000, 0, 0])
+@pytest.mark.parametrize(
+    ("etag", "change"),
+    [('"1"', {"etag": '"2"'}), ('"1"', {"etag": ""}), ('"1"', {"ranges": False}), ("", {})],
+)
+def test_another_version_is_not_appended_to_the_first(tmp_path, etag, change):
+    """A changed file starts again; in the last case only its length tells."""
+    part, behaviour = tmp_path / "part", Behaviour(b"x" * 200_000, etag, cuts=[70_000, 0, 0])
     with pytest.raises(OSError, match="broke off"):
         get(behaviour, part, size=None)
     behaviour.content, behaviour.cuts = CONTENT, []
@@ -104,7 +107,7 @@ def test_other_files_are_refused_and_deleted(tmp_path, behaviour, word):
     [
         (Behaviour(status=404), "404"),
         (Behaviour(CONTENT[:1000], length=len(CONTENT)), "contradict"),
-        (Behaviour(CONTENT, stall=30.0), "broke off after 0"),
+        (Behaviour(CONTENT, stall=30.0), "broke off after 0|no answer"),
         (Behaviour(redirect="file:///etc/passwd"), "file:///etc/passwd"),
         (Behaviour(redirect="ftp://127.0.0.1/file"), "ftp://127.0.0.1/file"),
         (Behaviour(redirect="/again"), "302"),
@@ -112,7 +115,7 @@ def test_other_files_are_refused_and_deleted(tmp_path, behaviour, word):
 )
 def test_broken_servers_are_errors(tmp_path, behaviour, word):
     with pytest.raises(OSError, match=word):
-        get(behaviour, tmp_path / "part", timeout=0.2)
+        get(behaviour, tmp_path / "part", timeout=0.2 if behaviour.stall else 5.0)
 
 
 def test_no_network_is_an_error_that_names_the_file(tmp_path):

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import os
 import zlib
 from collections.abc import Iterable, Sequence
 from contextlib import ExitStack
@@ -163,8 +164,8 @@ class EmbeddingWriter:
                 raise ValueError(f"the embedding of {name} {problem}")
         self._is_copy = False
         self._write(rows.numpy().tobytes(), len(self.names) * self._row_bytes)
-        self.names += names
         self.files.update(zip(names, files or [None] * len(names), strict=True))
+        self.names += names
 
     def save(self) -> None:
         """Save the names, so that the rows so far survive a kill."""
@@ -187,16 +188,20 @@ class EmbeddingWriter:
             torch.from_numpy(vectors[[row[name] for name in names]]),
             tuple(self.files[name] for name in names),
         )
-        # A kill between the two must not leave names of other rows.
-        self._index.unlink(missing_ok=True)
-        with atomic_write(self.path) as temporary, temporary.open("wb") as file:
-            values = embeddings.vectors.numpy()
-            # np.save's own error for a full disk has no number.
-            np.lib.format.write_array_header_1_0(
-                file, np.lib.format.header_data_from_array_1_0(values)
-            )
-            file.write(values.tobytes())
-        write_text(self._index, index_text(self.provenance, names, embeddings.files))
+        # Both are written before either is replaced: a full disk leaves the old pair.
+        with atomic_write(self._index) as index, atomic_write(self.path) as rows:
+            index.write_text(index_text(self.provenance, names, embeddings.files), encoding="utf-8")
+            with rows.open("wb") as file:
+                values = embeddings.vectors.numpy()
+                # np.save's own error for a full disk has no number.
+                np.lib.format.write_array_header_1_0(
+                    file, np.lib.format.header_data_from_array_1_0(values)
+                )
+                file.write(values.tobytes())
+                file.flush()
+                os.fsync(file.fileno())  # some file systems only now find the disk full
+            # A kill between the two must not leave names of other rows.
+            self._index.resolve().unlink(missing_ok=True)
         self._names.unlink()
         self._rows.unlink()
         self.close()

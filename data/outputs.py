@@ -57,10 +57,10 @@ HTML = FileKind("an evaluation page", (".html", ".htm"), rb'.*<meta name="genera
 CAPTIONS = FileKind(
     "captions in COCO's results format",
     (".json",),
-    rb'\s*\[\s*(\{\s*"(image_id|caption)"|\]\s*\Z)',
+    rb'\s*\[\s*(\{\s*"image_id".*"caption"|\]\s*\Z)',  # detections have no captions
     resumed=True,
 )
-CAPTION_SCORES = FileKind("scores of each image", (".jsonl",), rb'\{"image_id": ')
+CAPTION_SCORES = FileKind("scores of each image", (".jsonl",), rb'\{"image_id": .*"tokens": \[')
 PREDICTIONS = FileKind("predictions of each image", (".jsonl",), rb'\{"image": .*"top": ')
 COVERAGE = FileKind("a table of labels and their vectors", (".tsv", ".txt"), rb"label\tid\trule\t")
 CLASS_TABLE = FileKind("a table of classes", (".tsv", ".txt"), rb"class\timages\ttop-1")
@@ -80,10 +80,7 @@ EMBEDDINGS = FileKind(
     (".npy",),
     rb"\x93NUMPY.{4,6}\{'descr': '<f2',.*'shape': \(\d+, \d+, \d+\)",
     resumed=True,
-    companion=(
-        ".json",
-        FileKind("an index of embeddings", (".json",), rb'\{\s*"format": \d+,\s*"enc'),
-    ),
+    companion=(".json", EMBEDDINGS_INDEX),
 )
 LOG = FileKind("the log of a training", (".jsonl",), rb'\{"step": ')
 FOLDER = FolderKind()
@@ -229,9 +226,10 @@ def is_lock(path: Path) -> bool:
 
 def remove_partial_files(path: Path) -> None:
     """Remove what killed writers of a file have left beside it, see ``atomic_write``."""
-    prefix = f".{path.name}."
+    # Between the dots is mkstemp's text, which has none: a.json is not a.json.gz.
+    temporary = re.compile(rf"\.{re.escape(path.name)}\.[^.]+\.part")
     for entry in path.parent.iterdir():
-        if entry.name.startswith(prefix) and entry.name.endswith(".part"):
+        if temporary.fullmatch(entry.name):
             entry.unlink(missing_ok=True)
 
 
@@ -247,8 +245,10 @@ def _acquire(lock: Path, path: Path) -> int:
             ) from error
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            # Else the holder before has removed the file since it was opened.
-            current = lock.exists() and os.path.samestat(lock.stat(), os.fstat(descriptor))
+            try:
+                current = os.path.samestat(lock.stat(), os.fstat(descriptor))
+            except FileNotFoundError:  # the process before has removed it since it was opened
+                current = False
         except BlockingIOError as error:
             holder = os.read(descriptor, 100).decode(errors="replace") or "another process"
             os.close(descriptor)

@@ -25,6 +25,7 @@ from vl.data.errors import FormatError
 _GZIP, _XZ, _BZIP2 = b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh"
 # Of those that are refused: .ZIP's note 4.3.7, RFC 8878, 7-Zip's 7zFormat.txt.
 _REFUSED = {b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7z"}
+_COMPRESSED = (".gz", ".xz", ".bz2")  # suffixes
 _BLOCK = 1 << 16  # bytes read and decompressed at a time
 MAX_LINE = 1 << 20  # bytes; a longer line is read in parts
 # UTF-32's little-endian mark begins as UTF-16's does.
@@ -40,6 +41,11 @@ _ZERO_BYTE = (
     "a zero byte: an archive or no text at all; UTF-8 was expected, or UTF-16 with its byte order "
     "mark (`iconv -f UTF-16LE -t UTF-8` converts what has none)"
 )
+
+
+def suffix_of_text(path: Path) -> str:
+    """The suffix in lower case, before that of a compression: ``.csv`` of ``a.CSV.gz``."""
+    return next((s for s in map(str.lower, path.suffixes[::-1]) if s not in _COMPRESSED), "")
 
 
 def read_text(path: Path) -> str:

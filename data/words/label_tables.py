@@ -14,10 +14,9 @@ from typing import Any, NamedTuple
 
 from vl.data.errors import FormatError
 from vl.data.files import first_few, json_type, parse_json
-from vl.data.text_files import split_lines, text_lines
+from vl.data.text_files import split_lines, suffix_of_text, text_lines
 from vl.data.words.labels import SYNSET_ID
 
-_COMPRESSED = (".gz", ".xz", ".bz2")
 _JSON_LINES = (".jsonl", ".ndjson")
 _DELIMITERS = {".csv": ",;\t", ".tsv": "\t"}  # spreadsheets of many countries write semicolons
 _BEGINS_AS_JSON = re.compile(r'\s*(?:\[\s*["{\]]|\{\s*["}])')  # as no label does
@@ -74,7 +73,7 @@ def read_label_records(path: Path, columns: LabelColumns = DEFAULT_COLUMNS) -> L
         OSError: the file cannot be read.
     """
     text = "".join(text_lines(path, max_line=sys.maxsize))  # its errors name the line
-    suffix = next((s for s in map(str.lower, path.suffixes[::-1]) if s not in _COMPRESSED), "")
+    suffix = suffix_of_text(path)
     if suffix in (".json", *_JSON_LINES) or _BEGINS_AS_JSON.match(text):
         return _records(_json_rows(path, text, columns, lines=suffix in _JSON_LINES))
     lines = list(enumerate(split_lines(text), 1))

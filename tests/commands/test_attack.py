@@ -186,6 +186,12 @@ def test_contact_sheet_amplifies_the_differences(model, images, output, tmp_path
         assert np.asarray(image.convert("L")).std() > 10
 
 
+def test_contact_sheet_is_no_adversarial_image(model, images, output, capsys):
+    flags = ["--output-dir", output, "--contact-sheet", output / "0.png"]
+    assert run(images[0], *model, *flags) == 2
+    assert "0.png is an adversarial image" in capsys.readouterr().err
+
+
 def test_contact_sheet_holds_20_images(labels, tmp_path, output, capsys):
     images = drawings(tmp_path / "many", 22)
     flags = ["--output-dir", output, "--contact-sheet", tmp_path / "sheet.png"]

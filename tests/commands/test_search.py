@@ -108,3 +108,12 @@ def test_embeddings_of_another_encoder_are_refused(model, folder, capsys):
     index = write_embeddings(folder.with_name("other.npy"), folder, embedder(1))
     assert main(["search", str(index), "--model", str(model), "--text", "ball"]) == 2
     assert f"{index} was made by an encoder" in capsys.readouterr().err
+
+
+def test_the_contact_sheet_is_no_image_that_is_drawn(search, folder, capsys):
+    image = folder / "3.png"
+    before = image.read_bytes()
+    flags = ["--image", folder / "in/2.png", "--image-dir", folder, "--overwrite"]
+    assert search(*flags, "--contact-sheet", image) == 2
+    assert f"{image} is read by this command" in capsys.readouterr().err
+    assert image.read_bytes() == before

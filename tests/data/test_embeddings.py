@@ -128,6 +128,24 @@ def test_a_full_disk_leaves_a_part_to_go_on_from(tmp_path):
     assert torch.equal(writer.finish().select(["a.jpg", "b.jpg"]), vectors(2))
 
 
+def test_a_full_disk_at_the_end_leaves_the_old_embeddings(tmp_path):
+    path = tmp_path / "train.npy"
+    write(path, ["a.jpg"])
+    writer = EmbeddingWriter(path, PROVENANCE)
+    writer.add([f"{index}" for index in range(20)], vectors(20, start=8))
+    writer.save()
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (450, limits[1]))  # bytes; the array has 464
+    try:
+        with pytest.raises(OSError, match=r"train\.npy: could not be written"):
+            writer.finish()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert torch.equal(load_embeddings(path).select(["a.jpg"]), vectors(1))
+    writer.close()
+    assert len(EmbeddingWriter(path, PROVENANCE).finish().names) == 21
+
+
 def test_finished_embeddings_can_grow_and_be_reordered(tmp_path):
     path = tmp_path / "train.npy"
     write(path)

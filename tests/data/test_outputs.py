@@ -11,6 +11,7 @@ from PIL import Image
 
 from vl.data.files import atomic_write, keeping
 from vl.data.outputs import (
+    CAPTION_SCORES,
     CAPTIONS,
     EMBEDDINGS,
     FREQUENCIES,
@@ -25,6 +26,7 @@ from vl.data.outputs import (
     model_kind,
 )
 
+SCORES = b'{"image_id": 1, "file_name": null, "caption": "a", "tokens": ["a"]}\n'
 RESULTS = b'[\n{"image_id": 1, "caption": "a"}\n]\n'
 HOLD = """
 import sys, time
@@ -75,6 +77,9 @@ def test_a_name_fits_the_kind(tmp_path, kind, name, suffixes):
     [
         (CAPTIONS, RESULTS, b'{"images": []}'),
         (CAPTIONS, b"[]\n", b"[1, 2]"),
+        (CAPTIONS, RESULTS, b'[{"image_id": 1, "category_id": 2, "bbox": [0, 0, 1, 1]}]'),
+        (CAPTIONS, RESULTS, b'[{"caption": "a", "image": "a.jpg", "image_id": "coco_1"}]'),
+        (CAPTION_SCORES, SCORES, b'{"image_id": 1, "caption": "a"}\n'),
         (HTML, b'<!doctype html><meta name="generator" content="vl">', b"<!doctype html>"),
         (FREQUENCIES, gzip.compress(b'{"format": "vl document frequencies 1"'), b"{}"),
         (WORD_VECTORS, b"2 3\ncat \x00\x01", b"cat 1 2 3\n"),
@@ -125,7 +130,8 @@ def test_one_process_at_a_time_writes_an_output(tmp_path, folder):
 
 
 def test_a_new_writer_removes_what_a_killed_one_has_left(tmp_path):
-    output, others = tmp_path / "a.html", [tmp_path / ".b.html.x.part", tmp_path / "a.html.part"]
+    output = tmp_path / "a.html"
+    others = [tmp_path / name for name in (".a.html.gz.x.part", ".b.html.x.part", "a.html.part")]
     for path in (tmp_path / ".a.html.x_1.part", *others):
         path.write_text("")
     with lock_output(output):

@@ -101,6 +101,7 @@ class CaptionWriter:
     ) -> None:
         """Write the file with these captions, and remove the part."""
         write_results(self.path, captions, file_names)
+        self.close()  # Windows removes no open file
         self.part.unlink()
 
     def close(self) -> None:

@@ -74,6 +74,8 @@ def run(flags: AttackRun) -> int:
     if flags.contact_sheet:
         check_no_inputs([flags.contact_sheet], inputs.files)
     files = output_files(inputs.files, flags.output_dir, overwrite=flags.overwrite)
+    if flags.contact_sheet and flags.contact_sheet.resolve() in {file.resolve() for file in files}:
+        raise ValueError(f"{flags.contact_sheet} is an adversarial image; choose another name")
     model = load_target_model(
         flags.model,
         labels=flags.labels,

@@ -14,7 +14,7 @@ from typing import Any, Literal, NamedTuple
 from vl.data.captions.captions import CaptionedImage, ImageId, coco_id
 from vl.data.errors import FormatError
 from vl.data.files import first_few, json_type, parse_json
-from vl.data.text_files import split_lines
+from vl.data.text_files import split_lines, suffix_of_text
 from vl.data.tsv import unescape_field
 from vl.evaluation.columns import Columns
 
@@ -28,7 +28,6 @@ _JSON_LINES = re.compile(r"\s*\{.*\}[ \t\r]*\n\s*\{")  # an object on a line, th
 _FLICKR8K = re.compile(r"[^\t\n]+#\d+\t")
 _NAME = r"[^\t\n]+\.(?i:jpe?g|png|gif|webp|bmp|tiff?|avif|heic|jp2)"
 _CAPTION_LINE = re.compile(rf"{_NAME}\t(?:-?\d+\.\d+\t)?[^\t\n]*(?:\n|$)")
-_COMPRESSED = (".gz", ".xz", ".bz2")
 _DELIMITERS = ",\t;|"  # Flickr30k's table has the last
 
 
@@ -308,20 +307,15 @@ def _delimiter(lines: Sequence[str], columns: Columns) -> str:
 
 
 def _is_json(path: Path, text: str, columns: Columns) -> bool:
-    return _suffix(path) == ".json" or bool(_JSON.match(text))
+    return suffix_of_text(path) == ".json" or bool(_JSON.match(text))
 
 
 def _is_table(path: Path, text: str, columns: Columns) -> bool:
-    if _suffix(path) in (".csv", ".tsv") or columns != Columns():
+    if suffix_of_text(path) in (".csv", ".tsv") or columns != Columns():
         return True
     head = text.lstrip().partition("\n")[0]
     cells = [cell.strip(' "\r') for cell in head.split(_delimiter([head], columns))]
     return None not in columns.keys(cells)[:2]
-
-
-def _suffix(path: Path) -> str:
-    """The suffix before that of a compression."""
-    return next((s for s in map(str.lower, path.suffixes[::-1]) if s not in _COMPRESSED), "")
 
 
 def described_kinds() -> str:

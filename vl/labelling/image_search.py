@@ -10,6 +10,7 @@ from torch import Tensor
 
 from vl import sheets
 from vl.data.identity import read_stamped
+from vl.data.outputs import check_no_inputs
 from vl.data.words.vectors import LOOKUP_RULES
 from vl.labelling.labeller import Labeller
 from vl.search.index import Hit, Index, query_vector
@@ -67,9 +68,10 @@ def write_search_sheet(
         Why images could not be drawn; they are empty frames.
 
     Raises:
-        ValueError: there are too many images.
+        ValueError: there are too many images, or the file is one of them.
         OSError: the file cannot be written.
     """
+    check_no_inputs([path], [*query.images, *(_inside(image_dir, hit.name) for hit in hits)])
     cells: list[sheets.Cell | None] = [
         sheets.Cell(image, [sheets.Line(sheets.file_name(image)), sheets.Line("query")], "tab:red")
         for image in query.images

@@ -140,9 +140,3 @@ def restore(
             torch.cuda.set_rng_state(random_state, processes.device)
     except (KeyError, RuntimeError, TypeError, ValueError) as cause:
         raise FormatError(path, "a checkpoint of another model or optimizer") from cause
-
-
-def remove_partial_files(path: Path) -> None:
-    """Remove what interrupted saves have left beside the checkpoint."""
-    for partial in path.parent.glob(f".{path.name}.*.part"):
-        partial.unlink()

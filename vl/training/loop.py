@@ -21,6 +21,7 @@ from torch.optim import Optimizer
 
 from vl.data.batches import LossSum, prefetch
 from vl.data.files import keeping
+from vl.data.outputs import remove_partial_files
 from vl.terminal import ProgressBar
 from vl.training import checkpoint
 from vl.training.log import TrainingLog
@@ -314,7 +315,7 @@ class _Run:
         self._saved_step = self._progress.step
         self._bfloat16 = bool(state["bfloat16"])
         if self._processes.first:
-            checkpoint.remove_partial_files(self._path)
+            remove_partial_files(self._path)
         return int(state["log_bytes"])
 
 

@@ -85,6 +85,8 @@ class EmbeddingWriter:
 
     def kept(self) -> str:
         """What a kill leaves, in a sentence."""
+        if self._is_copy:
+            return "no new embedding is saved yet, so the same command starts again"
         rows = f"{self.num_saved} embeddings are in {self._rows}"
         return f"{rows}, and the same command goes on from there"
 

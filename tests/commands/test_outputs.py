@@ -22,6 +22,7 @@ FILES = {
     "embed DIR --weights IN --output OUT": ".npy",
     "attack DIR --model IN --output-dir new --contact-sheet OUT": ".png",
     "train words IN --output OUT": ".bin",
+    "import-weights IN --output OUT": ".safetensors",
     "evaluate IN --references IN --save-document-frequencies OUT": ".json",
     "evaluate IN --references IN --per-image OUT": ".jsonl",
     "evaluate IN --references IN --html OUT": ".html",

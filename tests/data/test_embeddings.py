@@ -132,6 +132,7 @@ def test_a_full_disk_at_the_end_leaves_the_old_embeddings(tmp_path):
     path = tmp_path / "train.npy"
     write(path, ["a.jpg"])
     writer = EmbeddingWriter(path, PROVENANCE)
+    assert "no new embedding" in writer.kept()
     writer.add([f"{index}" for index in range(20)], vectors(20, start=8))
     writer.save()
     limits = resource.getrlimit(resource.RLIMIT_FSIZE)

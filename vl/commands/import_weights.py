@@ -3,16 +3,19 @@
 import logging
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Annotated
 
 import tyro
 
+from vl.commands.options import OutputOptions
 from vl.data.bounds import InputFile
+from vl.data.outputs import model_kind
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class WeightsImport:
+class WeightsImport(OutputOptions):
     """Convert weights of Caffe, torchvision or timm to a model file: an encoder with classes.
 
     Weights without a linear classifier on the embedding are refused; other commands take them, as
@@ -21,7 +24,7 @@ class WeightsImport:
 
     file: tyro.conf.Positional[InputFile]
     """A .caffemodel of GoogLeNet, a .pth of torchvision, or safetensors of timm."""
-    output: Path
+    output: Annotated[Path, model_kind("encoder")]
     """The model file to write: x.safetensors."""
     encoder: str | None = None
     """Encoder that the weights are of, see `vl encoders`; by default inferred, if that is possible
@@ -34,7 +37,13 @@ def run(flags: WeightsImport) -> int:
     """Convert."""
     from vl.encoding.encoder_file import import_weights
 
-    trained = import_weights(flags.file, flags.output, encoder=flags.encoder, classes=flags.classes)
+    trained = import_weights(
+        flags.file,
+        flags.output,
+        encoder=flags.encoder,
+        classes=flags.classes,
+        overwrite=flags.overwrite,
+    )
     _log.info(
         "%s with %d classes, embeddings of width %d",
         trained.name,

@@ -34,8 +34,8 @@ class TrainedEncoder(NamedTuple):
     training: dict[str, Any]  # data and settings, for readers
 
 
-def save(path: Path | str, trained: TrainedEncoder) -> None:
-    """Write an encoder to a file, atomically and without auxiliary heads.
+def save(path: Path | str, trained: TrainedEncoder, *, overwrite: bool = False) -> None:
+    """Write an encoder to a file without auxiliary heads, see ``vl.bundle.write``.
 
     Raises:
         OSError: the file cannot be written.
@@ -54,6 +54,7 @@ def save(path: Path | str, trained: TrainedEncoder) -> None:
             "training": trained.training,
         },
         modules={"encoder": encoder},
+        overwrite=overwrite,
     )
 
 
@@ -75,7 +76,12 @@ def load(path: Path | str) -> TrainedEncoder:
 
 
 def import_weights(
-    path: Path, output: Path, *, encoder: str | None = None, classes: Path | None = None
+    path: Path,
+    output: Path,
+    *,
+    encoder: str | None = None,
+    classes: Path | None = None,
+    overwrite: bool = False,
 ) -> TrainedEncoder:
     """Convert a file of published weights to the file of an encoder with a classifier.
 
@@ -85,6 +91,7 @@ def import_weights(
         encoder: whose weights they are; by default GoogLeNet for BVLC's blobs, or a network of
             torchvision that the file is named after: ``resnet50-11ad3fa6.pth``.
         classes: the file of the classifier's classes, see ``read_classes``; by default ImageNet's.
+        overwrite: whether to replace a file that is not an encoder's.
 
     Raises:
         FormatError: a file is not what it should be, or the weights are of another encoder.
@@ -106,7 +113,7 @@ def import_weights(
     if not classes and outputs != len(names):
         raise ValueError(f"{path} has a classifier of {outputs} classes: name them by --classes")
     trained = TrainedEncoder(network, name, tuple(names), {"imported from": path.name})
-    save(output, trained)
+    save(output, trained, overwrite=overwrite)
     return trained
 
 

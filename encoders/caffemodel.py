@@ -64,7 +64,8 @@ def read_caffemodel(path: Path | str) -> CaffeNet:
                     layers[layer] = blobs
     except _MalformedError as problem:
         if not layers and problem.layer is None:
-            raise FormatError(path, f"not a .caffemodel file ({problem})") from problem
+            expected = "not a safetensors, .pth or .caffemodel file"
+            raise FormatError(path, f"{expected} ({problem})") from problem
         record = problem.layer or f"after layer {list(layers)[-1]}"
         raise FormatError(path, str(problem), record=record) from problem
     if not layers:

@@ -145,7 +145,7 @@ def test_refuses_invalid_arguments(last_layer, photos, place, capsys):
     refused(capsys, photos, "--blocks", *given, *LAST, "--blocks", 3)
     refused(capsys, photos, "nothing: No such file", "--pretrained", "nothing", *LAST)
     (place / "text").write_text("some text")
-    refused(capsys, photos, "text: not a safetensors file", "--pretrained", "text", *LAST)
+    refused(capsys, photos, "text: not a safetensors, .pth or", "--pretrained", "text", *LAST)
     refused(capsys, photos, "'lenet5', not 'alexnet'", *given, "--encoder", "alexnet", *LAST)
     bundle.write("other", kind="index", configuration={}, modules={})
     refused(capsys, photos, "'index'", "--pretrained", "other", *LAST)

@@ -212,5 +212,5 @@ def test_refuses_files_without_an_encoder(tmp_path):
     with pytest.raises(FileNotFoundError):
         load_pretrained(tmp_path / "nothing", None)
     (tmp_path / "text").write_text("some text")
-    with pytest.raises(FormatError, match="not a safetensors file"):
+    with pytest.raises(FormatError, match="not a safetensors"):
         load_pretrained(tmp_path / "text", None)

@@ -1,7 +1,10 @@
 """Published weights to model files, and what is refused."""
 
+import sys
+
 import pytest
 import torch
+from PIL import Image
 from safetensors.torch import load_file
 from torchvision import models
 
@@ -11,10 +14,13 @@ from tests.helpers.timm_models import TINY, save, timm_model
 from tests.helpers.tiny_captioner import alter, captioner, decoder
 from vl.captioning.captioner import Captioner
 from vl.data.errors import FormatError
+from vl.data.images.decode import decode, square
+from vl.encoders.timm_features import timm_names
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file
 from vl.encoding.embedder import Embedder
 from vl.encoding.encoder_file import import_weights
+from vl.encoding.evaluation import Classifier, ClassifierSettings
 from vl.encoding.pretrained import load_encoder
 
 
@@ -116,3 +122,37 @@ def test_a_captioner_stores_timms_encoder_and_its_preprocessing(tmp_path):
     alter(path, lambda c, t: c["embedder"]["encoder"].update(name="timm:gone"))
     with pytest.raises(FormatError, match="unknown encoder 'timm:gone'"):
         Captioner.load(path)
+
+
+def test_classifiers_of_timm_see_images_in_timms_way(tmp_path):
+    """A single crop is timm's; --resize and several crops are those of all encoders."""
+    path = save(timm_model(), tmp_path / "weights.safetensors")
+    encoder = load_encoder(f"timm:{TINY}", path, classifier=True).eval()
+    image = tmp_path / "image.png"
+    Image.effect_noise((90, 70), 60).save(image)
+    pixels = decode(image)
+
+    def probabilities(squares):
+        with torch.no_grad():
+            return encoder.classify(squares).main.softmax(1)
+
+    ways = {None: encoder.preprocess(pixels), "squash": square(pixels, 160, "squash")}
+    for resize, expected in ways.items():
+        settings = ClassifierSettings(crops=(1, 10), resize=resize)
+        (batch,) = Classifier([encoder], settings).stream([image])
+        torch.testing.assert_close(batch.probabilities[1], probabilities(expected[None]))
+    assert not torch.allclose(*map(probabilities, (way[None] for way in ways.values())), rtol=0.1)
+
+
+def test_without_timm_the_error_names_the_extra(tmp_path, monkeypatch):
+    output = tmp_path / "model.safetensors"
+    path = save(timm_model(), tmp_path / "weights.safetensors")
+    import_weights(path, output, encoder=f"timm:{TINY}")
+    monkeypatch.setitem(sys.modules, "timm", None)  # as if it were not installed
+    timm_names.cache_clear()
+    with pytest.raises(
+        FormatError, match=r"model\.safetensors: .*timm, which is not installed: pip"
+    ):
+        encoder_file.load(output)
+    with pytest.raises(ValueError, match="not installed: pip install"):
+        load_encoder(f"timm:{TINY}", path)

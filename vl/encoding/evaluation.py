@@ -21,6 +21,7 @@ from vl.data.images.read_ahead import THREADS, read_or_report
 from vl.data.labelled.folders import LabelledImage
 from vl.data.words.label_tables import DEFAULT_COLUMNS, LabelColumns
 from vl.encoders.table import Network
+from vl.encoders.timm_features import PREFIX
 from vl.encoders.torchvision_features import TorchvisionFeatures
 from vl.encoding import encoder_file
 from vl.encoding.accuracy import TOP, HitCounts, rank_classes
@@ -234,7 +235,8 @@ def load_published(
     outputs = encoder.classifier.out_features
     if len(names) != outputs:
         raise ValueError(f"{classes} has {len(names)} classes, the classifier {outputs} outputs")
-    return {str(weights or "torchvision"): TrainedEncoder(encoder, name, names, {})}
+    publisher = "timm" if name.startswith(PREFIX) else "torchvision"
+    return {str(weights or publisher): TrainedEncoder(encoder, name, names, {})}
 
 
 def evaluate_encoders(

@@ -25,8 +25,10 @@ class FormatError(ValueError):
 class WriteError(OSError):
     """A file or folder cannot be written; made as an OSError, of number, problem and path."""
 
+    kept = ""  # what is kept, and how to go on
+
     def __str__(self) -> str:
-        return f"{self.filename}: {self.strerror}"
+        return "; ".join(filter(None, (f"{self.filename}: {self.strerror}", self.kept)))
 
 
 def changed_settings(old: object, new: Mapping[str, Any]) -> str:

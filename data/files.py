@@ -31,8 +31,11 @@ DISK_FULL = tuple(
 def keeping(describe: Callable[[], str]) -> Iterator[None]:
     """Say, in an interruption and in the error of a full disk, what is kept and how to go on.
 
+    Where one is in another, the outer one's words replace the inner one's.
+
     Args:
-        describe: called after what is kept has been written: "12 captions are in a.json.part".
+        describe: called after what is kept has been written: "12 captions are in a.json.part, and
+            the same command goes on from there".
     """
     try:
         yield
@@ -41,7 +44,9 @@ def keeping(describe: Callable[[], str]) -> Iterator[None]:
     except OSError as cause:
         if cause.errno not in DISK_FULL:
             raise
-        raise WriteError(cause.errno, f"{cause.strerror}; {describe()}", cause.filename) from cause
+        error = WriteError(cause.errno, cause.strerror, cause.filename)
+        error.kept = describe()
+        raise error from cause
 
 
 @contextmanager

@@ -37,6 +37,16 @@ def run(flags: Flags) -> int:
     logging.getLogger("other").info("somebody else's")
     if flags.end == "some failed":
         return 1
+    if flags.end.startswith("disk"):
+        import errno
+        from contextlib import ExitStack
+
+        from vl.data.files import keeping
+
+        with ExitStack() as stack:
+            for text in flags.end.split(": ")[1:]:
+                stack.enter_context(keeping(lambda text=text: text))
+            raise OSError(errno.ENOSPC, "full", "a.pt")
     if flags.end == "too large":
         import torch
 
@@ -51,6 +61,7 @@ def run(flags: Flags) -> int:
     }[flags.end]
 '''
 OUT_OF_MEMORY = "vl: error: out of memory; try a smaller --batch-size\n"
+DISK_FULL = "vl: error: a.pt: full"
 LOGGED = "vl: begun\nvl: warning: one of two is wrong\n"
 
 
@@ -156,6 +167,9 @@ def test_parsing_checks_no_files() -> None:
         ("too large", 2, OUT_OF_MEMORY),
         ("full", 2, OUT_OF_MEMORY),
         ("GPU full", 2, OUT_OF_MEMORY),
+        ("disk", 2, f"{DISK_FULL}; free some space and run the same command again\n"),
+        ("disk: step 5 is kept, --resume", 2, f"{DISK_FULL}; step 5 is kept, --resume\n"),
+        ("disk: the outer: the inner", 2, f"{DISK_FULL}; the outer\n"),
     ],
 )
 @pytest.mark.usefixtures("tiny_command")

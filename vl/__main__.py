@@ -239,8 +239,9 @@ def _message(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.filename is not None and error.strerror:
         from vl.data.files import DISK_FULL
 
-        cure = "; free some space and run the same command again"
-        return f"{error.filename}: {error.strerror}{cure if error.errno in DISK_FULL else ''}"
+        cure = "free some space and run the same command again" if error.errno in DISK_FULL else ""
+        parts = (f"{error.filename}: {error.strerror}", getattr(error, "kept", "") or cure)
+        return "; ".join(filter(None, parts))
     if isinstance(error, ValueError | OSError):
         return " ".join(text.splitlines()) or type(error).__name__
     # PyTorch has no exception class for memory that ran out on a CPU.

@@ -24,6 +24,7 @@ from vl.labelling.recipe import PhraseDetection, Word2VecSettings
 from vl.terminal import ProgressBar
 
 _log = logging.getLogger(__name__)
+_KEPT = "nothing of the training is kept, so the same command starts again"
 MAX_LINE_WORDS = 10_000  # gensim silently ignores the rest of a longer line
 _READ_SIZE = 1 << 17  # bytes of lines
 _MEGABYTE = 1 << 20
@@ -225,7 +226,7 @@ def train_word_vectors(
         ValueError: fewer than two words are frequent enough.
         OSError: a text cannot be read, or the output cannot be written.
     """
-    with lock_output(output), keeping(lambda: "nothing of the training is kept"):
+    with lock_output(output), keeping(lambda: _KEPT):
         corpus = read_corpus(texts, output.resolve().parent)
         with _joined(corpus, settings.min_count, phrases, detection or PhraseDetection()) as corpus:
             _log_counts(corpus, settings.min_count, phrases)

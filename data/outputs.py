@@ -160,6 +160,17 @@ def check_no_inputs(outputs: Iterable[Path], inputs: Iterable[Path]) -> None:
             raise ValueError(f"{path} is read by this command{name}; write to another place")
 
 
+def check_outside(folder: Path, sources: Iterable[Path]) -> None:
+    """Check that an output folder lies in no folder that is read, as the next run would read it.
+
+    Raises:
+        ValueError: it does, or is one.
+    """
+    for source in sources:
+        if folder.resolve().is_relative_to(source.resolve()):
+            raise ValueError(f"{folder}: it lies in the source {source}; choose another folder")
+
+
 def check_kind(path: Path | str, kind: FileKind, *, cure: str) -> None:
     """Check that a file that will be replaced is missing, empty, or of the same kind.
 

@@ -232,6 +232,9 @@ def test_refuses_to_overwrite(labels, tmp_path, images, output, capsys):
     twin.write_bytes(images[0].read_bytes())
     assert run(images[0], twin, *labels, "--output-dir", output) == 2
     assert re.search(r"0\.png and .*0\.jpg", capsys.readouterr().err)
+    inside = tmp_path / "images" / "adversarial"
+    assert run(tmp_path / "images", *labels, "--output-dir", inside) == 2
+    assert "adversarial: it lies in the source" in capsys.readouterr().err
     assert run(*images, *labels, "--output-dir", tmp_path / "images") == 2
     assert "0.png is read by this command" in capsys.readouterr().err
     assert run(images[0], *labels, "--output-dir", images[1]) == 2

@@ -12,7 +12,7 @@ import tyro
 from vl.commands.options import DeviceOptions, OutputOptions
 from vl.data.bounds import InputFile, OutputFolder, OutputPng, PositiveInt, Probability
 from vl.data.choices import Resize
-from vl.data.outputs import check_no_inputs
+from vl.data.outputs import check_no_inputs, check_outside
 from vl.data.words.label_tables import LabelColumns
 
 if TYPE_CHECKING:
@@ -69,6 +69,7 @@ def run(flags: AttackRun) -> int:
     from vl.inputs import error_message, find_inputs
     from vl.terminal import ProgressBar, print_line
 
+    check_outside(flags.output_dir, flags.paths)
     config = AttackConfig(flags.epsilon, flags.steps, flags.step_size)
     inputs = find_inputs(flags.paths)
     if flags.contact_sheet:

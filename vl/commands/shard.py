@@ -8,7 +8,7 @@ from typing import Annotated
 import tyro
 
 from vl.data.bounds import InputPath, PositiveInt
-from vl.data.outputs import RESUMED_FOLDER
+from vl.data.outputs import RESUMED_FOLDER, check_outside
 
 _log = logging.getLogger(__name__)
 
@@ -39,8 +39,7 @@ class ShardRun:
 
 def run(flags: ShardRun) -> int:
     """Write the shards that are missing; 1 if an image was left out."""
-    if flags.output_dir.resolve().is_relative_to(flags.source.resolve()):
-        raise ValueError(f"{flags.output_dir}: it lies in the source; choose another folder")
+    check_outside(flags.output_dir, [flags.source])
 
     from vl.data.labelled.dataset import open_dataset
     from vl.data.labelled.shard_writer import ShardSettings, write_shards

@@ -10,6 +10,8 @@ from vl.data.world.kinds import SEEN
 from vl.encoding.encoder_file import load
 from vl.labelling.labeller import Labeller
 
+TRAININGS = ("encoder", "labeller-devise", "labeller-conse")
+
 
 @pytest.mark.slow
 def test_small_demo_writes_page_and_models_and_prints_results(tmp_path, capsys):
@@ -36,6 +38,32 @@ def test_small_demo_writes_page_and_models_and_prints_results(tmp_path, capsys):
     assert (output / "report.html").read_text().count("data:image/jpeg") == 36
     assert main(flags) == 2
     assert "--output-dir" in capsys.readouterr().err
+
+    # As after a kill: a training is over, and its model file is not written.
+    (output / "report.html").unlink()
+    models = [output / name / f"{name.split('-')[0]}.safetensors" for name in TRAININGS]
+    before = [model.read_bytes() for model in models]
+    for model in models:
+        model.unlink()
+    (output / "world" / "pictures" / "test" / "test-000000.jpg").unlink()
+    words = (output / "words.bin").stat().st_mtime_ns
+    assert main(flags) == 0
+    assert [model.read_bytes() for model in models] == before
+    assert (output / "words.bin").stat().st_mtime_ns == words
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "message"),
+    [
+        ("demo.json", '{"training_images": 50}', "training_images was 50, is 40"),
+        ("words.bin", "", "is not empty"),
+    ],
+)
+def test_refuses_a_folder_of_something_else(tmp_path, capsys, name, text, message):
+    (tmp_path / name).write_text(text)
+    assert main(["demo", "--output-dir", str(tmp_path), "--training-images", "40"]) == 2
+    assert message in capsys.readouterr().err
+    assert [path.name for path in tmp_path.iterdir()] == [name]
 
 
 @pytest.mark.parametrize(

@@ -91,7 +91,10 @@ class DemoConfig:
 
 
 class Demo:
-    """The demonstration's stages and files."""
+    """The demonstration's stages and files.
+
+    In the folder of an interrupted run of the same settings it goes on from there.
+    """
 
     def __init__(
         self, folder: Path, *, config: DemoConfig, seed: int = 0, device: str = "auto"
@@ -150,11 +153,15 @@ class Demo:
 
     def train_words(self) -> None:
         """Train word vectors; a single worker, for reproducibility."""
+        if self.words.exists():
+            return
         settings = Word2VecSettings(vector_size=100, window=5, negative=10, epochs=5, min_count=2)
         train_word_vectors([self.world / "text.txt"], self.words, settings, seed=self.seed)
 
     def train_encoder(self) -> None:
         """Train the multi-attribute classifier; save it with its classifier of kinds alone."""
+        if self.encoder.exists():
+            return
         torch.manual_seed(self.seed)
         images, scenes = self.images("training")
         network = create_encoder(
@@ -184,7 +191,10 @@ class Demo:
             schedule=schedule("cosine", steps=steps, warmup_steps=min(60, steps // 10)),
             epochs=self.config.encoder_epochs,
             checkpoints=CheckpointConfig(
-                self.encoder.parent, {"seed": self.seed}, seconds=math.inf
+                self.encoder.parent,
+                {"seed": self.seed},
+                seconds=math.inf,
+                resume=_has_checkpoint(self.encoder),
             ),
             steps=StepConfig(
                 Processes(device=self.device),
@@ -217,7 +227,9 @@ class Demo:
     def train_labellers(self) -> None:
         """Train DeViSE, ConSE, and as a control DeViSE on random word vectors."""
         for method in METHODS:
-            folder = self.labeller(method).parent
+            model = self.labeller(method)
+            if model.exists():
+                continue
             training = LabellerTraining(
                 images=[self.world / "training.txt"],
                 method="conse" if method == "conse" else "devise",
@@ -230,7 +242,12 @@ class Demo:
                 conse=ConseConfig(
                     classes=self.world / "kinds-seen.txt" if method == "conse" else None
                 ),
-                run=LabellerRunConfig(output_dir=folder, device=str(self.device), seed=self.seed),
+                run=LabellerRunConfig(
+                    output_dir=model.parent,
+                    device=str(self.device),
+                    seed=self.seed,
+                    resume=_has_checkpoint(model),
+                ),
             )
             train_labeller(training)
 
@@ -261,6 +278,7 @@ class Demo:
                     device=str(self.device),
                     seed=self.seed,
                     checkpoint_seconds=3600,
+                    resume=_has_checkpoint(self.captioner),  # the file is there from an epoch on
                 ),
             )
         )
@@ -306,6 +324,11 @@ class Demo:
             embeddings=self.embeddings,
             wordnet=self.world,
         )
+
+
+def _has_checkpoint(model: Path) -> bool:
+    """Whether the training of a model file was interrupted after a checkpoint."""
+    return (model.parent / "state.pt").exists()
 
 
 def _optimizer(network: Inception) -> Optimizer:

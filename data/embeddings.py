@@ -63,12 +63,12 @@ class Embeddings:
             ValueError: an image has no embedding, or a name is that of several.
         """
         index = NameIndex(self.names)
-        found = [index.row(name) for name in names]
-        missing = [name for name, row in zip(names, found, strict=True) if row is None]
+        rows = [index.row(name) for name in names]
+        missing = [name for name, row in zip(names, rows, strict=True) if row is None]
         if missing:
             problem = f"{len(missing)} of {len(names)} images have no embedding"
             raise ValueError(f"{problem}: {first_few(missing)}")
-        return [row for row in found if row is not None]
+        return [row for row in rows if row is not None]
 
     def select(self, names: Sequence[str]) -> Tensor:
         """Vectors of these images in this order, ``(len(names), views, D)``, float32.

@@ -25,7 +25,7 @@ except ImportError:  # Windows
 _GZIP = b"\x1f\x8b"  # RFC 1952
 _HEAD = 4096  # bytes by which a kind is known
 _LOCK = ".lock"  # in a folder that is written, and the end of the name beside a file
-_held: set[int] = set()  # descriptors of this process's locks
+_lock_descriptors: set[int] = set()  # descriptors of this process's locks
 
 
 class FileKind(NamedTuple):
@@ -223,7 +223,7 @@ def lock_output(path: Path | str, *, folder: bool = False) -> Iterator[None]:
         yield
     finally:
         lock.unlink(missing_ok=True)  # before it is released, or another's would be removed
-        _held.discard(descriptor)
+        _lock_descriptors.discard(descriptor)
         os.close(descriptor)
         if created:
             with suppress(OSError):  # there is something in it
@@ -276,14 +276,14 @@ def _acquire(lock: Path, path: Path) -> int:
     with suppress(OSError):  # a full disk; it only names the process
         os.ftruncate(descriptor, 0)
         os.write(descriptor, f"process {os.getpid()} on {socket.gethostname()}".encode())
-    _held.add(descriptor)
+    _lock_descriptors.add(descriptor)
     return descriptor
 
 
 def _close_in_child() -> None:
     """Close a forked worker's copies, which would hold a lock longer than the process."""
-    while _held:
-        os.close(_held.pop())
+    while _lock_descriptors:
+        os.close(_lock_descriptors.pop())
 
 
 if hasattr(os, "register_at_fork"):

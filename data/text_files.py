@@ -27,6 +27,7 @@ _GZIP, _XZ, _BZIP2 = b"\x1f\x8b", b"\xfd7zXZ\x00", b"BZh"
 _REFUSED = {b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"7z\xbc\xaf\x27\x1c": "7z"}
 _COMPRESSED = (".gz", ".xz", ".bz2")  # suffixes
 _BLOCK = 1 << 16  # bytes read and decompressed at a time
+_CHARACTER = 4  # bytes of the longest in UTF-8, UTF-16 and UTF-32
 MAX_LINE = 1 << 20  # bytes; a longer line is read in parts
 # UTF-32's little-endian mark begins as UTF-16's does.
 _MARKS = {
@@ -160,12 +161,17 @@ def open_text(raw: BufferedReader, record: Callable[[], str | None]) -> Iterator
         head: bytes = cast(Any, file).peek(len(codecs.BOM_UTF32_LE))
         mark = _mark(head)
         file.read(mark.size)
-        ends_in_cr = _ends_in_cr(head[mark.size :].decode(mark.encoding, "ignore"))
-        if mark.name == "UTF-8" and not ends_in_cr:
+        head, start = head[mark.size :], b""
+        ends_in_cr = _ends_in_cr(head.decode(mark.encoding, "ignore"))
+        if ends_in_cr:  # unless this block ends between CR and LF
+            start = file.read(len(head) + _CHARACTER)
+            ends_in_cr = _ends_in_cr(start.decode(mark.encoding, "ignore"))
+        elif mark.name == "UTF-8":
             yield file
             return
+        recoded = _Recoded(file, mark.encoding, start, ends_in_cr=ends_in_cr)
         try:
-            yield BufferedReader(_Recoded(file, mark.encoding, ends_in_cr=ends_in_cr), _BLOCK)
+            yield BufferedReader(recoded, _BLOCK)
         except UnicodeDecodeError as error:
             problem = f"not {mark.name}, as its byte order mark says: {error.reason}"
             raise FormatError(Path(raw.name), problem, record=record()) from error
@@ -195,8 +201,9 @@ def _ends_in_cr(text: str) -> bool:
 class _Recoded(RawIOBase):
     """A file of another encoding, or with lines that end in CR, as UTF-8 with LF."""
 
-    def __init__(self, file: IO[bytes], encoding: str, *, ends_in_cr: bool) -> None:
+    def __init__(self, file: IO[bytes], encoding: str, start: bytes, *, ends_in_cr: bool) -> None:
         self._file = file
+        self._start = start  # what has been read of the file
         # Bytes that are not UTF-8 pass as they are.
         errors = "surrogateescape" if encoding == "utf-8" else "strict"
         self._decoder = codecs.getincrementaldecoder(encoding)(errors)
@@ -208,7 +215,7 @@ class _Recoded(RawIOBase):
 
     def readinto(self, buffer: Any) -> int:
         while not self._rest:
-            block = self._file.read(_BLOCK)
+            block, self._start = self._start or self._file.read(_BLOCK), b""
             text = self._decoder.decode(block, not block)
             if self._ends_in_cr:
                 text = text.replace("\r", "\n")

@@ -5,6 +5,7 @@ calls the function of PyTorch that torchvision calls, so that encoding imports n
 """
 
 import io
+import os
 import threading
 import warnings
 from collections.abc import Callable
@@ -37,7 +38,7 @@ ImageLike = Path | str | bytes | Image.Image | NDArray[np.uint8] | Tensor
 Output = TypeVar("Output")
 
 # More than any camera's frame, and 1.2 GB as float32: a header that claims more is an error or an
-# attack. No more pixels than that are decoded at a time either, by all threads together.
+# attack. No more pixels than that are decoded at a time either, by all threads of a process.
 PIXEL_LIMIT = 100_000_000
 # Not all that Pillow can read: its EPS reader, for one, starts another program.
 FORMATS: tuple[str, ...] = ("JPEG", "PNG", "GIF", "BMP", "DIB", "WEBP", "TIFF", "PPM", "JPEG2000")
@@ -71,8 +72,9 @@ def with_pixels(
 ) -> Output:
     """What ``use``, which is to shrink it, makes of an image, in bounded memory.
 
-    The images that threads process at a time have at most ``PIXEL_LIMIT`` pixels together: many
-    small ones, or one huge one. ``use`` gets what `as_pixels` returns, or for a large image uint8,
+    The images that the threads of a process process at a time have at most ``PIXEL_LIMIT`` pixels
+    together: many small ones, or one huge one. Each worker process of a loader has this bound for
+    itself. ``use`` gets what `as_pixels` returns, or for a large image uint8,
     ``(3, H, W)``, from 0 to 255, which is the same if 8 bits hold its colors; `square` and
     `resize_pixels` take both. With what Pillow needs for decoding, that is at most 16 bytes a
     pixel of up to 4 megapixels, and 7 of larger images, 11 if they are not upright. ``use`` must
@@ -317,7 +319,7 @@ def _explained(error: Exception, data: bytes, name: str) -> Exception:
 
 
 class _Reservation:
-    """Pixels that one thread processes; those of all together are at most ``PIXEL_LIMIT``."""
+    """Pixels that one thread processes; a process's are at most ``PIXEL_LIMIT`` together."""
 
     _total = 0
     _changed = threading.Condition()
@@ -342,6 +344,17 @@ class _Reservation:
             _Reservation._total -= self._pixels
             self._pixels = 0
             self._changed.notify_all()
+
+
+def _reset_in_child() -> None:
+    """Free a forked process's copies of what the other threads of its parent had."""
+    global _open_lock
+    _open_lock = threading.Lock()
+    _Reservation._total, _Reservation._changed = 0, threading.Condition()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_reset_in_child)
 
 
 def _register_heif() -> None:

@@ -166,11 +166,11 @@ def folder_images(
             left_out.add(special)
         else:
             suffix = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - Path.suffix is slow
-            found = suffix or _suffix_of_file(path)
-            if found in SUFFIXES:
+            kind = suffix or _suffix_of_file(path)
+            if kind in SUFFIXES:
                 yield path
             else:
-                left_out.add(_KIND_OF.get(found, _OTHER), suffix)
+                left_out.add(_KIND_OF.get(kind, _OTHER), suffix)
 
 
 def suffix_of_content(head: bytes) -> str:

@@ -54,11 +54,11 @@ def strip_metadata(data: bytes) -> Stripped | None:
     """A JPEG or PNG without all that its pixels do not depend on; None if that is nothing."""
     if data.startswith(b"\xff\xd8"):
         parts = list(_jpeg_parts(data))
-        kept = [part for part in parts if not _is_jpeg_metadata(part)]
+        pixel_parts = [part for part in parts if not _is_jpeg_metadata(part)]
         exif = next(
             (part[4:] for part in parts if part[1:2] == b"\xe1" and part[4:10] == _EXIF), b""
         )
-        stripped = b"\xff\xd8" + b"".join(kept)
+        stripped = b"\xff\xd8" + b"".join(pixel_parts)
     elif data.startswith(_PNG):
         chunks = list(_png_chunks(data))
         exif = next((chunk[8:-4] for chunk in chunks if chunk[4:8] == b"eXIf"), b"")

@@ -67,8 +67,8 @@ def write_shards(source: Source, folder: Path, settings: ShardSettings) -> Itera
             cannot be a line of ``classes.txt``.
         OSError: a shard cannot be written, the disk is full, or another process is writing them.
     """
-    kept = "finished shards are kept, and the same command goes on"
-    with lock_output(folder, folder=True), keeping(lambda: kept):
+    message = "finished shards are kept, and the same command goes on"
+    with lock_output(folder, folder=True), keeping(lambda: message):
         yield from _write_shards(source, folder, settings)
 
 

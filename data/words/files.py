@@ -27,6 +27,7 @@ _ROWS = 256  # rows normalized at a time
 _MAX_WORD = 4096  # bytes
 _MAX_BAD_SHARE, _MAX_BAD = 0.01, 10  # records that may be left out: the larger of the two
 _NAMED = 3  # records in a warning
+_NOT_FINITE = "the vector of {!r} has a number that is not finite"
 _FASTTEXT = struct.pack("<i", 793712314)  # FASTTEXT_FILEFORMAT_MAGIC_INT32 in its source
 _NUMPY = b"\x93NUMPY"  # numpy.lib.format
 _ARRAY = re.compile(r"(.+?)(?:\.wv)?\.(?:vectors|syn0)\w*\.npy")  # gensim's suffix of a large array
@@ -51,7 +52,7 @@ def read_word_file(path: Path, *, limit: int | None = None) -> WordFile:
     Returns:
         Without bad records, each named in one warning: another width, a word that is missing or
         not UTF-8, something that is no finite number. Of a word that is there twice, as in
-        glove.840B.300d, the first vector counts. Zero vectors are left out too.
+        glove.840B.300d, the first finite vector counts. Zero vectors are left out too.
 
     Raises:
         FormatError: the file has another format, which the first record tells, or is truncated,
@@ -170,7 +171,7 @@ class _Reader:
         norms = _normalize(matrix)
         for row in np.flatnonzero(~np.isfinite(norms)).tolist():
             self._number = self._numbers[row]
-            self._leave_out(f"the vector of {words[row]!r} has a number that is not finite")
+            self._leave_out(_NOT_FINITE.format(words[row]))
         if self._bad:
             some = "; ".join(f"{bad.record}: {bad.problem}" for bad in self._bad[:_NAMED])
             more = "; ..." if len(self._bad) > _NAMED else ""
@@ -209,11 +210,24 @@ class _Reader:
             return
         row = len(self._rows)
         if (first := self._rows.setdefault(word, row)) != row:
+            if not np.isfinite(self._matrix[first]).all():
+                self._replace(first, word, vector)
+                return
             self._twice.append(
                 f"{word!r} in {self.record}, first {self._name(self._numbers[first])}"
             )
             return
         self._numbers.append(self._number)
+        self._set(row, vector)
+
+    def _replace(self, row: int, word: str, vector: ArrayLike) -> None:
+        """Leave out a word's first record, whose vector is not finite, for the one being read."""
+        number, self._number = self._number, self._numbers[row]
+        self._leave_out(_NOT_FINITE.format(word))
+        self._number = self._numbers[row] = number
+        self._set(row, vector)
+
+    def _set(self, row: int, vector: ArrayLike) -> None:
         with np.errstate(over="ignore"):  # 1e39 is infinite, which is left out later
             self._matrix[row] = vector
 

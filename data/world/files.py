@@ -68,8 +68,8 @@ def draw_world(
         ValueError: the folder holds another world, or something else.
         OSError: the folder cannot be written to, or another process is writing it.
     """
-    kept = "what is drawn is kept, and the same command goes on"
-    with lock_output(folder, folder=True), keeping(lambda: kept):
+    message = "what is drawn is kept, and the same command goes on"
+    with lock_output(folder, folder=True), keeping(lambda: message):
         _prepare_folder(folder, world)
         _write_texts(folder, world)
         missing = {split: _missing_images(folder, split, world) for split in world.num_images}

@@ -62,6 +62,22 @@ def test_an_image_that_has_changed_is_captioned_again(model, interrupted):
     assert list(read_results(output).values()) == [best.text for best, *_ in model(paths)]
 
 
+def test_an_image_may_be_deleted_once_it_is_read(model, tmp_path):
+    paths, output = drawings(tmp_path / "images", 3), tmp_path / "results.json"
+    expected = [best.text for best, *_ in model(paths)]
+
+    class Deleting(type(model)):
+        def stream(self, files, **options):
+            for batch in super().stream(files, **options):
+                for path in paths:
+                    path.unlink(missing_ok=True)
+                yield batch
+
+    model.__class__ = Deleting
+    _, result = captions(model, paths, output)
+    assert [best.text for best, *_ in result.values()][:2] == expected[:2]
+
+
 def test_a_line_without_an_end_is_left_out(model, interrupted):
     paths, output = interrupted
     part = output.with_name("results.json.part")

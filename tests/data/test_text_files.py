@@ -39,6 +39,21 @@ def test_lines_of_any_compression(tmp_path, suffix):
     assert list(text_lines(path)) == LINES
 
 
+@pytest.mark.parametrize("end", ["\r\n", "\r"])
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-16", "utf-32"])
+@pytest.mark.parametrize("suffix", COMPRESS)
+def test_a_line_end_may_lie_at_any_offset(tmp_path, suffix, encoding, end):
+    """Even where the first block that is read ends between CR and LF."""
+    path = tmp_path / "text"
+    for block in (1 << 12, 1 << 13, 1 << 16, 1 << 17):
+        for length in range(block - 3, block + 1):
+            first = "x" * (8 * length // int(encoding[4:]))
+            # A CR beyond the first block, with none in it, is part of a line.
+            text = f"{first}\r\n\r\né" if end == "\r\n" else f"a\r{first}\r\ré"
+            path.write_bytes(COMPRESS[suffix](text.encode(encoding)))
+            assert [line.rstrip("\r\n") for line in text_lines(path)] == text.split(end)
+
+
 @pytest.mark.parametrize("suffix", COMPRESS)
 def test_advance_counts_every_byte_once(tmp_path, suffix):
     path = tmp_path / "text"

@@ -15,6 +15,7 @@ from tests.helpers.tiny_captioner import alter, captioner, decoder
 from vl.captioning.captioner import Captioner
 from vl.data.errors import FormatError
 from vl.data.images.decode import decode, square
+from vl.data.words.label_tables import LabelColumns
 from vl.encoders.timm_features import timm_names
 from vl.encoders.weights import fingerprint
 from vl.encoding import encoder_file
@@ -81,6 +82,11 @@ def test_timms_with_other_classes(tmp_path):
     loaded = encoder_file.load(output)
     assert (loaded.name, loaded.classes) == (name, ("red", "green", "blue"))
     assert torch.equal(loaded.encoder.classifier.weight, model.fc.weight)
+    table = tmp_path / "classes.csv"
+    table.write_text("index,color\n0,rot\n1,grün\n2,blau\n", encoding="utf-8")
+    columns = LabelColumns(label_column="color")
+    import_weights(path, output, encoder=name, classes=table, columns=columns)
+    assert encoder_file.load(output).classes == ("rot", "grün", "blau")
     embedder = Embedder.load(output)
     assert (embedder.resize, embedder.encoder_name) == ("encoder", name)
     with pytest.raises(ValueError, match="model file of vl already"):

@@ -249,6 +249,12 @@ def test_validation_by_top_1_and_top_5():
     assert validation.loss == pytest.approx(log_sum - (5 + 4 + 1 + 0 + 5) / 5)
 
 
+@pytest.mark.parametrize(("label", "counts"), [(0, False), (1, True)])
+def test_an_accuracy_of_zero_says_nothing(label, counts):
+    """So that training does not stop early before the first hit."""
+    assert validate([label, 0], [[0.0, 1.0]] * 2).score_counts == counts
+
+
 @pytest.mark.parametrize("classes", [2, 5])
 def test_top_5_of_five_classes_is_not_measured(classes):
     """It would be 100 by construction."""

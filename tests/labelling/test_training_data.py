@@ -101,6 +101,31 @@ def test_validation_counts_hits_among_development_labels():
     assert make_validator(prepare(development=0), torch.device("cpu")) is None
 
 
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_hits_of_zero_say_nothing(scale):
+    """So that training does not stop early before the first hit; equal scores rank last."""
+    names = [f"word{index}" for index in range(30)]
+    data = prepare(embedded(names, [1] * 30), LabelSpace(words(names)), development=0.9)
+    devise = Devise(image_width=Tiny.width, width=WIDTH)
+    with torch.no_grad():
+        for parameter in devise.parameters():
+            parameter *= scale
+        task = LabellerTask(devise, data.label_vectors, loss="full", margin=0.1)
+        result = make_validator(data, torch.device("cpu"))(task)
+    assert (result.score > 0, result.score_counts) == (scale > 0, scale > 0)
+
+
+@pytest.mark.parametrize("count", [19, 20])
+def test_few_development_images_are_warned_of(caplog, count):
+    names = [f"word{index}" for index in range(count + 2)]
+    data = prepare(
+        embedded(names, [1] * len(names)), LabelSpace(words(names)), development=count / len(names)
+    )
+    caplog.clear()
+    make_validator(data, torch.device("cpu"))
+    assert ("19 images one of them moves" in caplog.text) == (count == 19)
+
+
 @pytest.mark.parametrize(("count", "score"), [(20, "mrr"), (21, "hits")])
 def test_few_development_labels_are_ranked_by_reciprocal_rank(caplog, count, score):
     """Of 20 labels hit@20 is 100 by construction."""
@@ -110,7 +135,7 @@ def test_few_development_labels_are_ranked_by_reciprocal_rank(caplog, count, sco
     assert len(data.split.development) == count
     caplog.clear()
     validate = make_validator(data, torch.device("cpu"), margin=0.3)
-    assert len(caplog.records) == (score == "mrr")
+    assert ("hit@20" in caplog.text) == (score == "mrr")
     task = LabellerTask(
         Devise(image_width=Tiny.width, width=WIDTH), data.label_vectors, loss="first", margin=0.3
     )

@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from vl.captioning.captioner import Caption, CaptionedBatch, Captioner
 from vl.data.captions.captions import ImageId, coco_id
@@ -44,6 +44,14 @@ def image_ids(paths: Sequence[Path]) -> list[ImageId]:
     ]
 
 
+class ImageState(NamedTuple):
+    """An image's file as it was at a time."""
+
+    path: str
+    size: int  # bytes
+    mtime_ns: int
+
+
 class CaptionWriter:
     """Appends captions to ``NAME.json.part``; `finish` turns it into ``NAME.json``.
 
@@ -64,7 +72,7 @@ class CaptionWriter:
         self.path = path
         self.part = path.with_name(f"{path.name}.part")
         self._header = _line({"format": _FORMAT, "settings": settings})
-        self._captions: dict[tuple[str, int, int], list[Caption]] = {}
+        self._captions: dict[ImageState, list[Caption]] = {}
         if self.part.exists():
             self._read()
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -76,24 +84,26 @@ class CaptionWriter:
     def __len__(self) -> int:
         return len(self._captions)
 
-    def get(self, image: Path) -> list[Caption] | None:
-        """The captions of an image as it is now, from this command or the one before."""
-        try:
-            return self._captions.get(_key(image))
-        except OSError:  # reported when it is read
-            return None
+    def get(self, state: ImageState) -> list[Caption] | None:
+        """The captions of an image in this state, from this command or the one before."""
+        return self._captions.get(state)
 
-    def add(self, images: Sequence[Path], captions: Sequence[list[Caption]]) -> None:
-        """Append captions, all of them or none.
+    def add(self, states: Sequence[ImageState | None], captions: Sequence[list[Caption]]) -> None:
+        """Append captions, all of them or none, but for those of images of unknown state.
+
+        Args:
+            states: of the images before they were read, so that captions are never those of an
+                earlier content.
+            captions: of each image.
 
         Raises:
             OSError: the disk is full; the part is as it was before.
         """
         lines = []
-        for image, best in zip(images, captions, strict=True):
-            key = _key(image)
-            self._captions[key] = best
-            lines.append(_line([*key, best]))
+        for state, best in zip(states, captions, strict=True):
+            if state is not None:
+                self._captions[state] = best
+                lines.append(_line([*state, best]))
         self._append(b"".join(lines))
 
     def finish(
@@ -132,7 +142,7 @@ class CaptionWriter:
             for line in lines[1:]:
                 path, size, time, captions = json.loads(line)
                 best = [Caption(str(text), float(score), ended) for text, score, ended in captions]
-                self._captions[str(path), int(size), int(time)] = best
+                self._captions[ImageState(str(path), int(size), int(time))] = best
         except (ValueError, TypeError) as error:
             problem = problem or f"damaged: {error}"
         if problem:
@@ -180,7 +190,8 @@ def caption_files(
     captioner: Captioner, files: Sequence[Path], writer: CaptionWriter | None, *, n_best: int
 ) -> Iterator[CaptionedBatch]:
     """Captions of files in order: what the writer has already, and new ones, which it gets."""
-    stored = [None if writer is None else writer.get(path) for path in files]
+    states = [None if writer is None else _state(path) for path in files]
+    stored = [writer.get(state) if writer and state else None for state in states]
     missing = [index for index, captions in enumerate(stored) if captions is None]
 
     def batch_of(begin: int, end: int, failures: list[tuple[int, Exception]]) -> CaptionedBatch:
@@ -193,7 +204,7 @@ def caption_files(
         indices = [missing[index] for index in batch.indices]
         failures = [(missing[index], error) for index, error in batch.failures]
         if writer is not None:
-            writer.add([files[index] for index in indices], batch.captions)
+            writer.add([states[index] for index in indices], batch.captions)
         for index, captions in zip(indices, batch.captions, strict=True):
             stored[index] = captions
         end = 1 + max([*indices, *(index for index, _ in failures)])
@@ -203,9 +214,12 @@ def caption_files(
         yield batch_of(begin, len(files), [])
 
 
-def _key(image: Path) -> tuple[str, int, int]:
-    status = image.stat()
-    return str(image), status.st_size, status.st_mtime_ns
+def _state(image: Path) -> ImageState | None:
+    try:
+        status = image.stat()
+    except OSError:  # reported when it is read
+        return None
+    return ImageState(str(image), status.st_size, status.st_mtime_ns)
 
 
 def _line(value: object) -> bytes:

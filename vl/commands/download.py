@@ -53,17 +53,17 @@ def run(flags: DownloadFlags) -> int:
     for name, dataset in datasets.items():
         if not dataset.files:
             raise ValueError(f"{name} is given on request only; ask at {dataset.page}")
-    wanted = {name: missing(dataset, home() / name) for name, dataset in datasets.items()}
-    for name, files in wanted.items():
+    missing_files = {name: missing(dataset, home() / name) for name, dataset in datasets.items()}
+    for name, files in missing_files.items():
         for line in describe(name, files).splitlines() if files else ():
             _log.info("%s", line)
-    size = sum(file.size for files in wanted.values() for file in files)
+    size = sum(file.size for files in missing_files.values() for file in files)
     if size >= _ASK_FROM and not flags.yes and not _confirm(human_size(size)):
         return 1
     for name, dataset in datasets.items():
         folder = home() / name
-        if wanted[name]:
-            total = sum(file.size for file in wanted[name]) // _MEGABYTE
+        if missing_files[name]:
+            total = sum(file.size for file in missing_files[name]) // _MEGABYTE
             with ProgressBar(f"download {name}", total, unit="MB") as bar:
                 on_bytes = _megabytes(bar)
                 download(

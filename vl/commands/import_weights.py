@@ -10,12 +10,13 @@ import tyro
 from vl.commands.options import OutputOptions
 from vl.data.bounds import InputFile
 from vl.data.outputs import model_kind
+from vl.data.words.label_tables import LabelColumns
 
 _log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class WeightsImport(OutputOptions):
+class WeightsImport(OutputOptions, LabelColumns):
     """Convert weights of Caffe, torchvision or timm to a model file: an encoder with classes.
 
     Weights without a linear classifier on the embedding are refused; other commands take them, as
@@ -30,7 +31,8 @@ class WeightsImport(OutputOptions):
     """Encoder that the weights are of, see `vl encoders`; by default inferred, if that is possible
     from blobs of GoogLeNet or the name of torchvision's file."""
     classes: InputFile | None = None
-    """The classes, one a line, in the order of the classifier's outputs; by default ImageNet's."""
+    """File of the classes, lines or a table, in the order of the classifier's outputs; by default
+    ImageNet's."""
 
 
 def run(flags: WeightsImport) -> int:
@@ -42,6 +44,7 @@ def run(flags: WeightsImport) -> int:
         flags.output,
         encoder=flags.encoder,
         classes=flags.classes,
+        columns=flags,
         overwrite=flags.overwrite,
     )
     _log.info(

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 from vl import bundle as bundles
 from vl.data.errors import FormatError
+from vl.data.words.label_tables import DEFAULT_COLUMNS, LabelColumns
 from vl.encoders.table import Network
 from vl.encoders.torchvision_features import torchvision_names
 from vl.encoders.weight_files import is_safetensors, read_tensors
@@ -81,6 +82,7 @@ def import_weights(
     *,
     encoder: str | None = None,
     classes: Path | None = None,
+    columns: LabelColumns = DEFAULT_COLUMNS,
     overwrite: bool = False,
 ) -> TrainedEncoder:
     """Convert a file of published weights to the file of an encoder with a classifier.
@@ -91,6 +93,7 @@ def import_weights(
         encoder: whose weights they are; by default GoogLeNet for BVLC's blobs, or a network of
             torchvision that the file is named after: ``resnet50-11ad3fa6.pth``.
         classes: the file of the classifier's classes, see ``read_classes``; by default ImageNet's.
+        columns: of that file, if it is a table.
         overwrite: whether to replace a file that is not an encoder's.
 
     Raises:
@@ -109,7 +112,7 @@ def import_weights(
             f"these weights of {name} lack; other commands take them as they are by --weights"
         )
     outputs = network.classifier.out_features
-    names = read_classes(classes) if classes else _imagenet_classes()
+    names = read_classes(classes, columns) if classes else _imagenet_classes()
     if not classes and outputs != len(names):
         raise ValueError(f"{path} has a classifier of {outputs} classes: name them by --classes")
     trained = TrainedEncoder(network, name, tuple(names), {"imported from": path.name})

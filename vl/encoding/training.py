@@ -225,7 +225,7 @@ def make_validator(
         metrics = {"top-1": 100 * top_1 / num_images}
         if task.encoder.classifier.out_features > TOP:
             metrics["top-5"] = 100 * top_5 / num_images
-        return Validation(metrics["top-1"], metrics, loss / num_images)
+        return Validation(metrics["top-1"], metrics, loss / num_images, score_counts=top_1 > 0)
 
     return validate
 

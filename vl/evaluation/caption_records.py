@@ -199,7 +199,7 @@ def _json_record(path: Path, record: str, item: Any, columns: Columns) -> Captio
         problem = f'expected {{"image_id": ..., "caption": ...}}, not {json_type(item)}'
         raise FormatError(path, problem, record=record)
     keys = columns.keys([*item])
-    image_key, caption_key = _found(path, record, keys[:2], [*item], columns)
+    image_key, caption_key = _required_keys(path, record, keys[:2], [*item], columns)
     image = item[image_key]
     if isinstance(image, bool) or not isinstance(image, int | str):
         problem = f"{image_key} must be an integer or a file name, not {json_type(image)}"
@@ -211,23 +211,26 @@ def _json_record(path: Path, record: str, item: Any, columns: Columns) -> Captio
     )
 
 
-def _found(
+def _required_keys(
     path: Path,
     record: str,
-    found: Sequence[str | None],
+    keys: Sequence[str | None],
     names: Sequence[str],
     columns: Columns,
 ) -> list[str]:
     """The names of image and caption; FormatError if one is missing."""
-    wanted = {"image": columns.image or ("image_id",), "caption": columns.caption or ("caption",)}
-    for name, (what, expected) in zip(found, wanted.items(), strict=True):
+    expected_keys = {
+        "image": columns.image or ("image_id",),
+        "caption": columns.caption or ("caption",),
+    }
+    for name, (what, expected) in zip(keys, expected_keys.items(), strict=True):
         if name is None:
             problem = (
                 f"there is no {' or '.join(map(repr, expected))}; it has "
                 f"{first_few(names, limit=20) or 'nothing'} (--{what}-column names it)"
             )
             raise FormatError(path, problem, record=record)
-    return [name for name in found if name is not None]
+    return [name for name in keys if name is not None]
 
 
 def _captions(path: Path, record: str, value: Any) -> tuple[tuple[str, ...], bool]:
@@ -277,8 +280,8 @@ def _table(path: Path, text: str, columns: Columns) -> Iterator[CaptionRecord]:
         if header is None:
             header = [cell.strip() for cell in cells]
             keys = columns.keys(header)
-            found = _found(path, record, keys[:2], header, columns)
-            image, caption = (header.index(name) for name in found)
+            names = _required_keys(path, record, keys[:2], header, columns)
+            image, caption = (header.index(name) for name in names)
             file_name = header.index(keys.file_name) if keys.file_name else None
             continue
         if len(cells) != len(header):

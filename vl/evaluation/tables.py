@@ -111,19 +111,19 @@ def _latex(evaluations: Sequence[CaptionEvaluation]) -> str:
 def _csv(evaluations: Sequence[CaptionEvaluation]) -> str:
     """Values in full precision; bounds of intervals and p-values in columns of their own."""
     columns, rows = _columns(evaluations), _rows(evaluations)
-    header, kept = ["system", "scale", "images"], []
+    header, fields = ["system", "scale", "images"], []
     for index, column in enumerate(columns):
         parts = [_parts(cells[index]) for _, cells in rows]
         for part, suffix in enumerate(("", " low", " high", " p")):
             if any(cell[part] is not None for cell in parts):
                 header.append(column + suffix)
-                kept.append((index, part))
+                fields.append((index, part))
     file = io.StringIO()
     writer = csv.writer(file, lineterminator="\n")
     writer.writerow(header)
     scale, images = evaluations[0].evaluator.scale, len(evaluations[0].system.pairs.images)
     for name, cells in rows:
-        values = [_parts(cells[index])[part] for index, part in kept]
+        values = [_parts(cells[index])[part] for index, part in fields]
         writer.writerow([name, scale, images, *("" if v is None else v for v in values)])
     return file.getvalue().rstrip("\n")
 

@@ -12,7 +12,7 @@ from vl.decoders.devise import Devise, first_violation_loss, hinge_rank_loss
 from vl.encoders.table import Network
 from vl.labelling.examples import embed_examples
 from vl.metrics.zero_shot import KS, hit_at_k, rank_labels
-from vl.training.selection import Validation
+from vl.training.selection import Validation, warn_of_few
 
 if TYPE_CHECKING:
     from vl.labelling.training_data import TrainingData
@@ -76,6 +76,7 @@ def make_validator(
     cached = vectors[rows].mean(1).to(device)
     label_vectors, targets = data.vectors[labels], torch.tensor(data.targets(rows, labels))
     ks = [k for k in KS if k < len(labels)]
+    warn_of_few(len(rows), "images")
     if len(ks) < len(KS):
         _log.warning(
             "the development split is too small for hit@%d: %d labels are ranked, and the mean "
@@ -95,7 +96,8 @@ def make_validator(
         metrics = {f"hit@{k}": 100 * hit for k, hit in zip(ks, hits, strict=True)}
         loss = float(hinge_rank_loss(projected, label_vectors, targets, margin=margin))
         if len(ks) == len(KS):
-            return Validation(sum(metrics.values()) / len(metrics), metrics, loss)
+            score = sum(metrics.values()) / len(metrics)
+            return Validation(score, metrics, loss, score_counts=score > 0)
         metrics["mrr"] = 100 * float((1 / ranking.ranks).mean())
         return Validation(metrics["mrr"], metrics, loss)
 

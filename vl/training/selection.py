@@ -1,7 +1,7 @@
 """When a validation decides: the one rule for the epoch that is kept and for early stopping.
 
 - A score that says something is better than one that does not yet, as BLEU-4 without a 4-gram
-  that matches. Of two that say something the greater is better.
+  that matches, or an accuracy of zero. Of two that say something the greater is better.
 - Scores that say nothing, and scores equal but for rounding, leave the choice to the loss; of equal
   losses the earlier epoch is kept.
 - Training stops early after ``patience`` epochs in a row whose scores say something and are not

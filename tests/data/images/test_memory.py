@@ -1,6 +1,8 @@
 """Large images: the same values in bands, few at a time, and how much memory they take."""
 
 import io
+import multiprocessing
+import os
 import subprocess
 import sys
 import threading
@@ -96,6 +98,36 @@ small, large = (Path(path) for path in sys.argv[1:])
 before = peak([small] * 4)
 print(peak([large] * 4) - before)
 """
+
+
+def _decode_small(data):
+    torch.set_num_threads(1)  # the parent's are not here
+    assert decode_bytes(data, "x").shape == (3, 1000, 1000)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="there is no fork")
+@pytest.mark.filterwarnings("ignore:.*multi-threaded:DeprecationWarning")
+def test_a_forked_process_does_not_wait_for_its_parents_threads():
+    huge, small = (encoded(Image.new("1", (n, n)), "PNG") for n in (9990, 1000))
+    decoded, done = threading.Event(), threading.Event()
+
+    def use(pixels):
+        decoded.set()
+        done.wait(20)
+
+    thread = threading.Thread(target=with_pixels, args=(huge, use))
+    thread.start()
+    try:
+        assert decoded.wait(10)
+        child = multiprocessing.get_context("fork").Process(target=_decode_small, args=(small,))
+        child.start()
+        child.join(5)
+        child.kill()
+        child.join()
+    finally:
+        done.set()
+        thread.join()
+    assert child.exitcode == 0
 
 
 @pytest.mark.slow

@@ -220,6 +220,20 @@ def test_of_a_word_that_is_there_twice_the_first_counts(tmp_path, caplog, layout
     assert f"'rare' in {unit_name} {second}, first {unit_name} {first}; 'the' in" in message
 
 
+@pytest.mark.parametrize("layout", FORMATS)
+def test_of_a_word_whose_first_vector_is_not_finite_the_second_counts(tmp_path, caplog, layout):
+    vectors = random_vectors(["a", "bad", "c", "again"])
+    vectors.vectors[1, 2] = np.nan
+    content = write(vectors, tmp_path / "words", layout).read_bytes()
+    (tmp_path / "words").write_bytes(content.replace(b"again ", b"bad "))
+    read, matrix = read_word_file(tmp_path / "words")
+    assert read == ["a", "bad", "c"]
+    np.testing.assert_allclose(matrix, unit(vectors.vectors[[0, 3, 2]]), atol=1e-6)
+    record = {"glove": "line 2", "text": "line 3", "binary": "word 2"}[layout]
+    assert f"bad records (1 of 4): {record}: the vector of 'bad'" in caplog.text
+    assert "repeated" not in caplog.text
+
+
 @pytest.mark.parametrize(
     ("bad", "warning"),
     [

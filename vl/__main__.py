@@ -163,7 +163,12 @@ def parse(arguments: list[str]) -> "tuple[Any, Callable[[Any], int]]":
         print(_help(family or list(COMMANDS)), file=sys.stderr)
         raise SystemExit(WRONG_USE)
     unknown = " ".join(arguments[:2]) if family else first
-    raise ValueError(f"no command {unknown!r}; choose from {', '.join(family or COMMANDS)}")
+    from difflib import get_close_matches
+
+    names = family or list(COMMANDS)
+    if close := get_close_matches(unknown, names):
+        raise ValueError(f"no command {unknown!r}; did you mean {' or '.join(close)}?")
+    raise ValueError(f"no command {unknown!r}; choose from {', '.join(names)}")
 
 
 def load(name: str) -> "tuple[type[Any], Callable[[Any], int]]":

@@ -39,7 +39,9 @@ class LabelVectors(NamedTuple):
     def summary(self) -> list[str]:
         """A line for each rule that found some label."""
         by_synonym = sum(lookup.synonym > 0 for lookup in self.coverage.lookups)
-        lines = [f"{len(self.coverage.labels)} labels, {by_synonym} of them by a later synonym"]
+        lines = [
+            f"{len(self.coverage.labels)} labels, {by_synonym} of them found by a later synonym"
+        ]
         lines += [f"{n:6} {LOOKUP_RULES[rule]}" for rule, n in self.coverage.counts.items() if n]
         if self.num_by_hypernym:
             lines.append(f"{self.num_by_hypernym:6} of those have the vector of their hypernyms")

@@ -279,7 +279,10 @@ def test_changed_photographs_are_embedded_again(
     assert held.names == tuple(f"{name}.png" for name in range(5))
     assert torch.allclose(held.select(["1.png"]), exact(photos, "1.png"), atol=1e-3)
     assert torch.allclose(held.select(["0.png"]), exact(photos, "0.png"), atol=1e-3)
-    assert "1 images have changed" in capsys.readouterr().err
+    assert (
+        "images that have changed since they were embedded, and are embedded again: 1"
+        in capsys.readouterr().err
+    )
 
 
 def test_a_new_time_of_the_same_content_changes_no_vector(weights, photos, tmp_path, capsys):

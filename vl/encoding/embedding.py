@@ -66,6 +66,8 @@ def embed_files(
             embedded from another folder.
     """
     inputs = find_inputs(paths)
+    if not inputs.files:
+        raise ValueError("; ".join(map(str, inputs.failures)))
     images = _name(paths, inputs.files)
     names = [image.name for image in images]
     provenance = Provenance(
@@ -206,7 +208,9 @@ def _missing(images: Sequence[_NamedImage], writer: EmbeddingWriter) -> list[int
             "both into a new one"
         )
     if changed:
-        _log.info("%d images have changed since they were embedded, and are again", changed)
+        _log.info(
+            "images that have changed since they were embedded, and are embedded again: %d", changed
+        )
     if unknown:
         _log.info(
             "%d embeddings do not say from which content they are, and are made anew", unknown

@@ -205,7 +205,7 @@ def test_summary():
         ["ball", "quokka", "qqq", "zzz, stop sign"]
     )
     summary = embedded.summary()
-    assert summary[0] == "4 labels, 1 of them by a later synonym"
+    assert summary[0] == "4 labels, 1 of them found by a later synonym"
     assert summary[1].split()[0] == summary[2].split()[0] == "2"
     assert summary[3:] == ["     1 of those have the vector of their hypernyms"]
     assert embedded.missing == ["qqq"]

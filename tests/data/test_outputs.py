@@ -81,7 +81,7 @@ def test_a_name_fits_the_kind(tmp_path, kind, name, suffixes):
         (CAPTIONS, RESULTS, b'[{"caption": "a", "image": "a.jpg", "image_id": "coco_1"}]'),
         (CAPTION_SCORES, SCORES, b'{"image_id": 1, "caption": "a"}\n'),
         (HTML, b'<!doctype html><meta name="generator" content="vl">', b"<!doctype html>"),
-        (FREQUENCIES, gzip.compress(b'{"format": "vl document frequencies 1"'), b"{}"),
+        (FREQUENCIES, gzip.compress(b'{"format": "vl document frequencies 1"', mtime=0), b"{}"),
         (WORD_VECTORS, b"2 3\ncat \x00\x01", b"cat 1 2 3\n"),
         (LOG, b'{"step": 1}\n', b'{"loss": 1}\n'),
     ],
